@@ -1,0 +1,81 @@
+//! Batch composition → step time, with its breakdown.
+//!
+//! This floor knows nothing of queues: it prices one engine step at a time.
+use crate::units::Span;
+use serde::Serialize;
+
+/// What one engine step computes, as the sums that its cost depends on.
+///
+/// A *decode* is a sequence with exactly one new token in the step whose predecessors are all computed;
+/// everything else is a *prefill chunk* (a prompt piece, or a resumed request's recomputation). `q` is
+/// the number of new tokens of a sequence, `c` its context length **after** the step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StepShape {
+    /// Sequences that decode (one new token each).
+    pub decode_seqs: u32,
+    /// Σ c over the decoding sequences: KV tokens that decode attention reads.
+    pub decode_context: u64,
+    /// Σ min(c, window) over the decoding sequences; equals `decode_context` without a window.
+    pub decode_context_windowed: u64,
+    /// Sequences with a prefill chunk.
+    pub prefill_seqs: u32,
+    /// Σ q over the prefill chunks.
+    pub prefill_tokens: u32,
+    /// Σ c over the prefill chunks: KV tokens that prefill attention reads.
+    pub prefill_context: u64,
+    /// Σ (query, key) pairs of the causal prefill attention: Σ q·(c − q) + q·(q + 1)/2.
+    pub prefill_pairs: u64,
+    /// As `prefill_pairs`, with each query seeing at most the window.
+    pub prefill_pairs_windowed: u64,
+    /// Sequences that sample a token: rows of the lm_head.
+    pub sampled: u32,
+    /// Distinct (content, position) pairs among all new tokens: what mixture-of-experts routing sees
+    /// (DESIGN.md §2). At most [`tokens`](Self::tokens).
+    pub distinct_tokens: u32,
+}
+
+impl StepShape {
+    /// All new tokens: rows of the dense matrices.
+    pub fn tokens(&self) -> u32 {
+        self.decode_seqs + self.prefill_tokens
+    }
+    /// All sequences in the batch.
+    pub fn seqs(&self) -> u32 {
+        self.decode_seqs + self.prefill_seqs
+    }
+}
+
+/// The price of engine steps. The engine is generic over it.
+pub trait StepCost {
+    /// How long the step takes, host and device together, overlap included.
+    fn step(&self, shape: &StepShape) -> Span;
+
+    /// The sliding attention window, in tokens, if some layers have one: the engine then keeps
+    /// [`StepShape::decode_context_windowed`].
+    fn attention_window(&self) -> Option<u32> {
+        None
+    }
+
+    /// Whether [`StepShape::distinct_tokens`] matters; the engine may report `tokens()` if not.
+    fn wants_distinct_tokens(&self) -> bool {
+        false
+    }
+}
+
+/// `base + per_token · tokens + per_seq · sequences`: the cost of the recorded `clock_*` scenarios, and
+/// handy in tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinearCost {
+    /// Paid by every step.
+    pub base: Span,
+    /// Paid for each new token.
+    pub per_token: Span,
+    /// Paid for each sequence in the batch.
+    pub per_seq: Span,
+}
+
+impl StepCost for LinearCost {
+    fn step(&self, shape: &StepShape) -> Span {
+        self.base + self.per_token * shape.tokens().into() + self.per_seq * shape.seqs().into()
+    }
+}

@@ -1,0 +1,14 @@
+//! capsim predicts how fast a language model will serve on a device, under a load, with given settings.
+//!
+//! The modules stand in the order of the story: measure → model → simulate → predict → validate.
+//! Each uses only those above it in this list (see `docs/architecture.md`).
+pub mod units;
+pub mod rng;
+pub mod stats;
+pub mod model;
+pub mod device;
+pub mod workload;
+pub mod cost;
+pub mod engine;
+pub mod metrics;
+pub mod predict;

@@ -1,1 +1,83 @@
-//! (to come)
+//! What hardware and engines achieve: profiles with provenance, and the curves in them.
+//!
+//! A **device profile** holds what a device can do, from microbenchmarks alone. An **engine profile** holds
+//! what a serving engine achieves of that. Both are versioned JSON files (docs/formats.md); this module
+//! owns the schema and reads text, never files.
+mod curve;
+mod engine_profile;
+mod profile;
+mod provenance;
+
+pub use curve::{Curve, Point, Reading};
+pub use engine_profile::{EngineProfile, HostCost, MemoryOverhead, MoePath, MoeRegime};
+pub use profile::{DeviceProfile, Memory};
+pub use provenance::{Origin, Provenance, Quantity};
+
+/// What is wrong with a profile.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// Not JSON, or not of the schema's shape.
+    #[error("{name}: field `{field}`: {problem}")]
+    Shape {
+        /// The file's name.
+        name: String,
+        /// Path of the offending field.
+        field: String,
+        /// What serde says.
+        problem: String,
+    },
+    /// A value outside its range.
+    #[error("field `{field}`: {problem}")]
+    Value {
+        /// Path of the offending field.
+        field: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A profile of another kind or of a future version.
+    #[error("{name}: field `schema`: expected \"{expected}\", found \"{found}\"; {hint}")]
+    Schema {
+        /// The file's name.
+        name: String,
+        /// The schema that this version reads.
+        expected: &'static str,
+        /// What the file says.
+        found: String,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+/// Reads one versioned JSON document: schema tag first, so that another kind of file is named as such.
+fn parse<T: serde::de::DeserializeOwned>(
+    text: &str,
+    name: &str,
+    expected: &'static str,
+) -> Result<T, ProfileError> {
+    #[derive(serde::Deserialize)]
+    struct Tag {
+        schema: String,
+    }
+    let shape = |field: String, problem: String| ProfileError::Shape {
+        name: name.into(),
+        field,
+        problem,
+    };
+    let tag: Tag = serde_json::from_str(text).map_err(|e| shape("schema".into(), e.to_string()))?;
+    if tag.schema != expected {
+        let (kind, _) = expected.split_once('/').unwrap_or((expected, ""));
+        return Err(ProfileError::Schema {
+            name: name.into(),
+            expected,
+            hint: if tag.schema.starts_with(kind) {
+                "the file is of another version: use the capsim that wrote it, or write it anew"
+            } else {
+                "this is another kind of file"
+            },
+            found: tag.schema,
+        });
+    }
+    let de = &mut serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(de)
+        .map_err(|e| shape(e.path().to_string(), e.inner().to_string()))
+}

@@ -1,1 +1,14 @@
-//! (to come)
+//! Per-request and time-series metrics, with one definition of each latency.
+//!
+//! Definitions are those of `vllm bench serve` (vllm 0.12.0, `vllm/benchmarks/serve.py`):
+//!
+//! - **TTFT** from sending a request to its first token;
+//! - **E2EL** from sending it to its last token;
+//! - **TPOT** of a request = (E2EL − TTFT) / (output tokens − 1), for requests with more than one;
+//! - **ITL** pools all gaps between consecutive tokens of all requests;
+//! - percentiles interpolate linearly (`numpy.percentile`).
+mod collect;
+mod summary;
+
+pub use collect::{Collector, Occupancy};
+pub use summary::{Dist, Percentiles, Summary};

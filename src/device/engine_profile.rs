@@ -1,0 +1,236 @@
+//! The engine profile: what a serving engine achieves of a device.
+use super::{ProfileError, Provenance, Quantity, parse};
+use serde::{Deserialize, Serialize};
+
+/// What a serving engine achieves of a device: a few named coefficients, each with a physical meaning.
+///
+/// Efficiencies are relative to the device profile's curve of the same kind; 1 means that the engine's
+/// kernels reach what the microbenchmark reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EngineProfile {
+    /// `"capsim.engine/1"`.
+    pub schema: String,
+    /// Short name, as `--engine` takes it.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Scheduler semantics: the engine's release, `"0.12.0"`.
+    pub version: String,
+    /// Ids of the device profiles that the efficiencies refer to; empty: any.
+    #[serde(default)]
+    pub devices: Vec<String>,
+    /// Streaming efficiency of dense matrix products with few rows (decode).
+    pub dense_stream: Quantity,
+    /// Arithmetic efficiency of dense matrix products with many rows (prefill).
+    pub dense_compute: Quantity,
+    /// Ways in which the engine may run its mixture-of-experts kernels, by name (`--moe-tiles`).
+    pub moe_paths: std::collections::BTreeMap<String, MoePath>,
+    /// The path taken unless another is named.
+    pub moe_default: String,
+    /// Streaming efficiency of decode attention over the KV cache.
+    pub attention_stream: Quantity,
+    /// Arithmetic efficiency of prefill attention.
+    pub attention_compute: Quantity,
+    /// Efficiency of elementwise kernels.
+    pub elementwise: Quantity,
+    /// Host time.
+    pub host: HostCost,
+    /// Device memory that is neither weights nor KV cache.
+    pub memory: MemoryOverhead,
+    /// Run-to-run spread of a repeated measurement, relative standard deviation.
+    pub repeat_rel_sd: Quantity,
+    /// What the model itself may get wrong beyond its coefficients, relative standard deviation.
+    pub model_rel_sd: Quantity,
+    /// What the whole profile rests on.
+    pub provenance: Provenance,
+}
+
+/// One way to run the grouped expert matrix products: kernels switch with the number of tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MoePath {
+    /// Regimes in order of increasing `max_tokens`; the last has none.
+    pub regimes: Vec<MoeRegime>,
+}
+
+/// The kernel configuration used for batches of up to `max_tokens` tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MoeRegime {
+    /// Largest number of new tokens in the batch that runs this way; absent in the last regime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// Rows of one tile: an expert's tokens are padded to a multiple of it.
+    pub tile_rows: u32,
+    /// Rate at which this configuration streams the weights of the distinct experts, relative to the
+    /// device's streaming read. It stands for bandwidth and occupancy alike: for a fixed tile both time
+    /// per byte and time per work-group are proportional to the number of distinct experts.
+    pub stream: Quantity,
+    /// Arithmetic efficiency relative to `gemm_f16` at M = rows per expert.
+    pub compute: Quantity,
+}
+
+/// Host time per engine step and per request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HostCost {
+    /// Scheduling, input preparation, sampling and output handling of one step, in seconds. It adds to the
+    /// device's time, or overlaps with it under async scheduling.
+    pub step: Quantity,
+    /// The same for each sequence in the batch, in seconds.
+    pub per_seq: Quantity,
+    /// Host time to launch one kernel without graphs, in seconds; launching runs ahead of the device, so
+    /// that the slower of the two counts.
+    pub launch_eager: Quantity,
+    /// Host time per step to replay captured graphs, in seconds.
+    pub launch_graph: Quantity,
+    /// Between an answer's last token on the device and the same client's next request in the engine's
+    /// queue: detokenisation, HTTP both ways, tokenisation; in seconds.
+    pub turnaround: Quantity,
+}
+
+/// Device memory that the engine takes besides weights and KV cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MemoryOverhead {
+    /// Runtime context and libraries (`non_torch`), in bytes.
+    pub non_torch_bytes: Quantity,
+    /// Peak activations of the profiling run relative to capsim's count of them.
+    pub activation_factor: Quantity,
+}
+
+impl EngineProfile {
+    /// The schema tag that this version reads and writes.
+    pub const SCHEMA: &'static str = "capsim.engine/1";
+
+    /// Reads a profile from JSON text; `name` (a file name) appears in errors.
+    ///
+    /// # Errors
+    /// Names the field that is missing, unknown, of the wrong type or out of range.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ProfileError> {
+        let profile: Self = parse(text, name, Self::SCHEMA)?;
+        profile.check().map_err(|e| match e {
+            ProfileError::Value { field, problem } => ProfileError::Shape {
+                name: name.into(),
+                field,
+                problem,
+            },
+            e => e,
+        })?;
+        Ok(profile)
+    }
+
+    fn check(&self) -> Result<(), ProfileError> {
+        let bad = |field: String, problem: String| ProfileError::Value { field, problem };
+        for c in Self::coefficients(self) {
+            // Efficiencies above 3 or host times above 10 s are slips of a unit.
+            c.1.check(&c.0, if c.0.starts_with("host.") { 10.0 } else { 3.0 })?;
+        }
+        self.memory
+            .non_torch_bytes
+            .check("memory.non_torch_bytes", 1e13)?;
+        self.memory
+            .activation_factor
+            .check("memory.activation_factor", 100.0)?;
+        self.repeat_rel_sd.check("repeat_rel_sd", 1.0)?;
+        self.model_rel_sd.check("model_rel_sd", 1.0)?;
+        if self.moe_paths.is_empty() {
+            return Err(bad("moe_paths".into(), "needs at least one path".into()));
+        }
+        if !self.moe_paths.contains_key(&self.moe_default) {
+            return Err(bad(
+                "moe_default".into(),
+                format!("no path `{}` in moe_paths", self.moe_default),
+            ));
+        }
+        for (name, path) in &self.moe_paths {
+            let field = format!("moe_paths.{name}.regimes");
+            let Some((last, before)) = path.regimes.split_last() else {
+                return Err(bad(field, "needs at least one regime".into()));
+            };
+            if last.max_tokens.is_some() || before.iter().any(|r| r.max_tokens.is_none()) {
+                return Err(bad(
+                    field,
+                    "every regime but the last needs max_tokens, the last must have none".into(),
+                ));
+            }
+            if before
+                .windows(2)
+                .any(|w| w[0].max_tokens >= w[1].max_tokens)
+            {
+                return Err(bad(field, "max_tokens must increase".into()));
+            }
+            if path
+                .regimes
+                .iter()
+                .any(|r| !(1..=4096).contains(&r.tile_rows))
+            {
+                return Err(bad(field, "tile_rows must lie between 1 and 4096".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every fitted or fittable coefficient with its dotted name, in a fixed order: efficiencies and host
+    /// times.
+    pub fn coefficients(&self) -> Vec<(String, &Quantity)> {
+        let mut all = vec![
+            ("dense_stream".to_string(), &self.dense_stream),
+            ("dense_compute".into(), &self.dense_compute),
+        ];
+        for (name, path) in &self.moe_paths {
+            for (i, r) in path.regimes.iter().enumerate() {
+                all.push((format!("moe_paths.{name}.regimes[{i}].stream"), &r.stream));
+                all.push((format!("moe_paths.{name}.regimes[{i}].compute"), &r.compute));
+            }
+        }
+        all.extend([
+            ("attention_stream".to_string(), &self.attention_stream),
+            ("attention_compute".into(), &self.attention_compute),
+            ("elementwise".into(), &self.elementwise),
+            ("host.step".into(), &self.host.step),
+            ("host.per_seq".into(), &self.host.per_seq),
+            ("host.launch_eager".into(), &self.host.launch_eager),
+            ("host.launch_graph".into(), &self.host.launch_graph),
+            ("host.turnaround".into(), &self.host.turnaround),
+        ]);
+        all
+    }
+
+    /// The coefficient of that dotted name, to be changed.
+    pub fn coefficient_mut(&mut self, name: &str) -> Option<&mut Quantity> {
+        Some(match name {
+            "dense_stream" => &mut self.dense_stream,
+            "dense_compute" => &mut self.dense_compute,
+            "attention_stream" => &mut self.attention_stream,
+            "attention_compute" => &mut self.attention_compute,
+            "elementwise" => &mut self.elementwise,
+            "host.step" => &mut self.host.step,
+            "host.per_seq" => &mut self.host.per_seq,
+            "host.launch_eager" => &mut self.host.launch_eager,
+            "host.launch_graph" => &mut self.host.launch_graph,
+            "host.turnaround" => &mut self.host.turnaround,
+            moe => {
+                let rest = moe.strip_prefix("moe_paths.")?;
+                let (path, rest) = rest.split_once(".regimes[")?;
+                let (index, kind) = rest.split_once("].")?;
+                let regime = self
+                    .moe_paths
+                    .get_mut(path)?
+                    .regimes
+                    .get_mut(index.parse::<usize>().ok()?)?;
+                match kind {
+                    "stream" => &mut regime.stream,
+                    "compute" => &mut regime.compute,
+                    _ => return None,
+                }
+            }
+        })
+    }
+}

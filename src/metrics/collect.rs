@@ -1,0 +1,164 @@
+//! Watches a simulation and keeps what a summary needs.
+use super::{Dist, Summary};
+use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
+use crate::units::{SimTime, Span};
+use hdrhistogram::Histogram;
+
+/// Time-weighted state of the engine over a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Occupancy {
+    /// Engine steps.
+    pub steps: u64,
+    /// Time spent in steps, in seconds.
+    pub busy: f64,
+    /// Mean sequences per step, weighted by time.
+    pub batch: f64,
+    /// Mean new tokens per step, weighted by steps.
+    pub tokens_per_step: f64,
+    /// Mean number of waiting requests, weighted by time.
+    pub waiting: f64,
+    /// Most requests waiting in any step.
+    pub waiting_max: u32,
+    /// Mean KV usage, 0 to 1, weighted by time.
+    pub kv_mean: f64,
+    /// Highest KV usage in any step, 0 to 1.
+    pub kv_max: f64,
+}
+
+/// Collects per-request records and pooled gaps. The first `warmup` requests are left out of everything.
+pub struct Collector {
+    warmup: u64,
+    usable_blocks: u64,
+    warm_left: u64,
+    records: Vec<RequestRecord>,
+    gaps: Histogram<u64>,
+    gap_sum: u128,
+    busy: Span,
+    steps: u64,
+    tokens: u64,
+    seq_time: f64,
+    wait_time: f64,
+    waiting_max: u32,
+    kv_time: f64,
+    kv_max: f64,
+}
+
+impl Collector {
+    /// For a run whose first `warmup` requests (by id) do not count, on an engine with `usable_blocks` KV
+    /// blocks to give out.
+    pub fn new(warmup: u64, usable_blocks: u64) -> Self {
+        Self {
+            warmup,
+            usable_blocks: usable_blocks.max(1),
+            warm_left: warmup,
+            records: Vec::new(),
+            // Three significant digits: relative error below 0.1 %.
+            gaps: Histogram::new(3).expect("three digits are allowed"),
+            gap_sum: 0,
+            busy: Span::ZERO,
+            steps: 0,
+            tokens: 0,
+            seq_time: 0.0,
+            wait_time: 0.0,
+            waiting_max: 0,
+            kv_time: 0.0,
+            kv_max: 0.0,
+        }
+    }
+
+    /// The measured requests in order of completion.
+    pub fn records(&self) -> &[RequestRecord] {
+        &self.records
+    }
+
+    /// State of the engine during the measured part.
+    pub fn occupancy(&self) -> Occupancy {
+        let busy = self.busy.secs().max(1e-12);
+        Occupancy {
+            steps: self.steps,
+            busy: self.busy.secs(),
+            batch: self.seq_time / busy,
+            tokens_per_step: self.tokens as f64 / (self.steps as f64).max(1.0),
+            waiting: self.wait_time / busy,
+            waiting_max: self.waiting_max,
+            kv_mean: self.kv_time / busy,
+            kv_max: self.kv_max,
+        }
+    }
+
+    /// Figures of the measured part; latencies counted from arrival at the engine.
+    pub fn summary(&self) -> Summary {
+        let all = self.records.iter();
+        let of = |f: &dyn Fn(&RequestRecord) -> Span| {
+            Dist::new(self.records.iter().map(|r| f(r).secs()).collect())
+        };
+        let begin = all.clone().map(|r| r.arrival).min();
+        let end = all.clone().map(|r| r.finish).max();
+        let duration = match (begin, end) {
+            (Some(b), Some(e)) => e.since(b).secs(),
+            _ => 0.0,
+        };
+        let quantile = |q: f64| self.gaps.value_at_quantile(q) as f64 / 1e9;
+        Summary {
+            duration,
+            completed: self.records.len() as u64,
+            input_tokens: all.clone().map(|r| u64::from(r.prompt_tokens)).sum(),
+            output_tokens: all.clone().map(|r| u64::from(r.output_tokens)).sum(),
+            ttft: of(&|r| r.first_token.since(r.arrival)),
+            tpot: Dist::new(
+                all.clone()
+                    .filter(|r| r.output_tokens > 1)
+                    .map(|r| r.finish.since(r.first_token).secs() / f64::from(r.output_tokens - 1))
+                    .collect(),
+            ),
+            e2el: of(&|r| r.finish.since(r.arrival)),
+            queue: of(&|r| r.scheduled.since(r.arrival)),
+            itl_mean: self.gap_sum as f64 / 1e9 / (self.gaps.len() as f64).max(1.0),
+            itl_percentiles: [quantile(0.5), quantile(0.9), quantile(0.95), quantile(0.99)],
+            cached_tokens: all.clone().map(|r| u64::from(r.cached_tokens)).sum(),
+            preemptions: all.map(|r| u64::from(r.preemptions)).sum(),
+        }
+    }
+
+    /// When the measured part ended.
+    pub fn end(&self) -> Option<SimTime> {
+        self.records.iter().map(|r| r.finish).max()
+    }
+}
+
+impl Observer for Collector {
+    fn on_step(&mut self, step: &StepRecord) {
+        if self.warm_left > 0 {
+            return;
+        }
+        let secs = step.duration.secs();
+        self.steps += 1;
+        self.busy += step.duration;
+        self.tokens += u64::from(step.shape.tokens());
+        self.seq_time += secs * f64::from(step.shape.seqs());
+        self.wait_time += secs * f64::from(step.waiting);
+        self.waiting_max = self.waiting_max.max(step.waiting);
+        let used = 1.0 - step.free_blocks as f64 / self.usable_blocks as f64;
+        self.kv_time += secs * used;
+        self.kv_max = self.kv_max.max(used);
+    }
+
+    fn on_tokens(&mut self, gap: Span, count: u32) {
+        if self.warm_left > 0 {
+            return;
+        }
+        // A gap of zero cannot happen: every step takes time.
+        self.gaps
+            .record_n(gap.0.max(1), u64::from(count))
+            .expect("the histogram grows as needed");
+        self.gap_sum += u128::from(gap.0) * u128::from(count);
+    }
+
+    fn on_request(&mut self, request: &RequestRecord) {
+        if request.id.0 < self.warmup {
+            self.warm_left = self.warm_left.saturating_sub(1);
+        } else if request.reason != FinishReason::Abort {
+            self.records.push(*request);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Figures of a whole run.
+use crate::stats;
+
+/// How percentiles are read off a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Percentiles {
+    /// Linear interpolation, as NumPy and `vllm bench serve` do.
+    #[default]
+    Linear,
+    /// The median proper for p = 50, else the order statistic number ⌊p/100 · n⌋ (the last one at most), as
+    /// hand-written scripts do (`statistics.median(x)`, `sorted(x)[int(0.99 * len(x))]`).
+    LowerIndex,
+}
+
+/// A sample of one metric, sorted; in seconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dist {
+    sorted: Vec<f64>,
+}
+
+impl Dist {
+    /// Takes any sample.
+    pub fn new(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self { sorted: values }
+    }
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.sorted.len()
+    }
+    /// Arithmetic mean; NaN if empty.
+    pub fn mean(&self) -> f64 {
+        stats::mean(&self.sorted)
+    }
+    /// Population standard deviation; NaN if empty.
+    pub fn std(&self) -> f64 {
+        stats::std_dev(&self.sorted)
+    }
+    /// The `p`-th percentile; NaN if empty.
+    pub fn percentile(&self, p: f64, how: Percentiles) -> f64 {
+        match how {
+            Percentiles::LowerIndex if p != 50.0 => stats::percentile_lower_index(&self.sorted, p),
+            _ => stats::percentile(&self.sorted, p),
+        }
+    }
+    /// Smallest value; NaN if empty.
+    pub fn min(&self) -> f64 {
+        self.sorted.first().copied().unwrap_or(f64::NAN)
+    }
+    /// Largest value; NaN if empty.
+    pub fn max(&self) -> f64 {
+        self.sorted.last().copied().unwrap_or(f64::NAN)
+    }
+    /// The sorted sample, in seconds.
+    pub fn values(&self) -> &[f64] {
+        &self.sorted
+    }
+}
+
+/// What `vllm bench serve` reports, and what it does not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// From the first measured request's arrival to the last answer's end, in seconds.
+    pub duration: f64,
+    /// Requests answered.
+    pub completed: u64,
+    /// Their prompt tokens.
+    pub input_tokens: u64,
+    /// Their output tokens.
+    pub output_tokens: u64,
+    /// Time to first token.
+    pub ttft: Dist,
+    /// Time per output token after the first.
+    pub tpot: Dist,
+    /// End-to-end latency.
+    pub e2el: Dist,
+    /// From arrival to being scheduled first.
+    pub queue: Dist,
+    /// Mean of the pooled inter-token latencies, in seconds.
+    pub itl_mean: f64,
+    /// Percentiles 50, 90, 95, 99 of the pooled inter-token latencies, in seconds (relative error ≤ 0.1 %).
+    pub itl_percentiles: [f64; 4],
+    /// Prompt tokens found in the prefix cache at first admission.
+    pub cached_tokens: u64,
+    /// Preemptions of all requests together.
+    pub preemptions: u64,
+}
+
+impl Summary {
+    /// Requests per second.
+    pub fn request_throughput(&self) -> f64 {
+        self.completed as f64 / self.duration
+    }
+    /// Output tokens per second.
+    pub fn output_throughput(&self) -> f64 {
+        self.output_tokens as f64 / self.duration
+    }
+    /// Prompt and output tokens per second.
+    pub fn total_throughput(&self) -> f64 {
+        (self.input_tokens + self.output_tokens) as f64 / self.duration
+    }
+    /// Part of the prompt tokens that the prefix cache saved, 0 to 1.
+    pub fn prefix_hit_rate(&self) -> f64 {
+        self.cached_tokens as f64 / (self.input_tokens as f64).max(1.0)
+    }
+
+    /// The named metric, in the unit its name ends with (`_ms`), or per second, or seconds; `None` for an
+    /// unknown name. Names are those of `vllm bench serve`'s result file, with `e2el_ms`, `duration_s`
+    /// and `min_`/`max_`/`pNN_` forms of every latency.
+    pub fn metric(&self, name: &str, how: Percentiles) -> Option<f64> {
+        Some(match name {
+            "duration_s" | "duration" => self.duration,
+            "successful_requests" | "completed" => self.completed as f64,
+            "request_throughput" => self.request_throughput(),
+            "output_token_throughput" | "output_throughput" => self.output_throughput(),
+            "total_token_throughput" => self.total_throughput(),
+            "prefix_cache_hit_rate" => self.prefix_hit_rate(),
+            _ => {
+                let (stat, metric) = name.strip_suffix("_ms")?.split_once('_')?;
+                if metric == "itl" {
+                    return Some(
+                        1e3 * match stat {
+                            "mean" => self.itl_mean,
+                            "median" | "p50" => self.itl_percentiles[0],
+                            "p90" => self.itl_percentiles[1],
+                            "p95" => self.itl_percentiles[2],
+                            "p99" => self.itl_percentiles[3],
+                            _ => return None,
+                        },
+                    );
+                }
+                let dist = match metric {
+                    "ttft" => &self.ttft,
+                    "tpot" => &self.tpot,
+                    "e2el" => &self.e2el,
+                    "queue" => &self.queue,
+                    _ => return None,
+                };
+                1e3 * match stat {
+                    "mean" => dist.mean(),
+                    "median" => dist.percentile(50.0, how),
+                    "std" => dist.std(),
+                    "min" => dist.min(),
+                    "max" => dist.max(),
+                    p => {
+                        let p: f64 = p.strip_prefix('p')?.parse().ok()?;
+                        if !(0.0..=100.0).contains(&p) {
+                            return None;
+                        }
+                        dist.percentile(p, how)
+                    }
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_found_by_the_names_of_vllm_bench() {
+        let s = Summary {
+            duration: 2.0,
+            completed: 4,
+            output_tokens: 100,
+            e2el: Dist::new(vec![0.3, 0.1, 0.2, 0.4]),
+            ..Summary::default()
+        };
+        let m = |n: &str| s.metric(n, Percentiles::Linear);
+        assert_eq!(m("request_throughput"), Some(2.0));
+        assert_eq!(m("output_throughput"), Some(50.0));
+        assert_eq!(m("mean_e2el_ms"), Some(250.0));
+        assert_eq!(m("min_e2el_ms"), Some(100.0));
+        assert_eq!(m("p100_e2el_ms"), Some(400.0));
+        assert_eq!(m("p101_e2el_ms"), None);
+        assert_eq!(m("nonsense"), None);
+        assert_eq!(
+            s.metric("p75_e2el_ms", Percentiles::LowerIndex),
+            Some(400.0)
+        );
+    }
+}

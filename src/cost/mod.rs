@@ -1,6 +1,14 @@
 //! Batch composition → step time, with its breakdown.
 //!
 //! This floor knows nothing of queues: it prices one engine step at a time.
+mod breakdown;
+mod calibrated;
+mod routing;
+
+pub use breakdown::{Breakdown, Part};
+pub use calibrated::{CalibratedCost, CostError, CostOptions};
+pub use routing::Routing;
+
 use crate::units::Span;
 use serde::Serialize;
 

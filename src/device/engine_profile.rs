@@ -43,8 +43,25 @@ pub struct EngineProfile {
     pub repeat_rel_sd: Quantity,
     /// What the model itself may get wrong beyond its coefficients, relative standard deviation.
     pub model_rel_sd: Quantity,
+    /// The runs that the coefficients were fitted to, if any, and how well that determines them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<FitRecord>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
+}
+
+/// What a fit was made from and how its coefficients hang together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FitRecord {
+    /// Ids of the runs used, as `file#run`.
+    pub runs: Vec<String>,
+    /// Dotted names of the coefficients, in the order of the matrix.
+    pub coefficients: Vec<String>,
+    /// Covariance of their logarithms after the fit, row by row. A sequential run determines their sum well
+    /// and their split hardly, which only the off-diagonal elements tell.
+    pub covariance: Vec<Vec<f64>>,
 }
 
 /// One way to run the grouped expert matrix products: kernels switch with the number of tokens.
@@ -70,7 +87,7 @@ pub struct MoeRegime {
     /// device's streaming read. It stands for bandwidth and occupancy alike: for a fixed tile both time
     /// per byte and time per work-group are proportional to the number of distinct experts.
     pub stream: Quantity,
-    /// Arithmetic efficiency relative to `gemm_f16` at M = rows per expert.
+    /// Arithmetic efficiency relative to `gemm_f16` at M = padded rows of all experts together.
     pub compute: Quantity,
 }
 
@@ -138,6 +155,25 @@ impl EngineProfile {
         self.memory
             .activation_factor
             .check("memory.activation_factor", 100.0)?;
+        if let Some(fit) = &self.fit {
+            let n = fit.coefficients.len();
+            let square = fit.covariance.len() == n && fit.covariance.iter().all(|r| r.len() == n);
+            if !square || fit.covariance.iter().flatten().any(|v| !v.is_finite()) {
+                return Err(bad(
+                    "fit.covariance".into(),
+                    format!("must be {n} rows of {n} numbers, one per coefficient"),
+                ));
+            }
+            let known = self.coefficients();
+            for name in &fit.coefficients {
+                if !known.iter().any(|(k, _)| k == name) {
+                    return Err(bad(
+                        "fit.coefficients".into(),
+                        format!("no coefficient is called `{name}`"),
+                    ));
+                }
+            }
+        }
         self.repeat_rel_sd.check("repeat_rel_sd", 1.0)?;
         self.model_rel_sd.check("model_rel_sd", 1.0)?;
         if self.moe_paths.is_empty() {

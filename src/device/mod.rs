@@ -9,7 +9,7 @@ mod profile;
 mod provenance;
 
 pub use curve::{Curve, Point, Reading};
-pub use engine_profile::{EngineProfile, HostCost, MemoryOverhead, MoePath, MoeRegime};
+pub use engine_profile::{EngineProfile, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime};
 pub use profile::{DeviceProfile, Memory};
 pub use provenance::{Origin, Provenance, Quantity};
 

@@ -1,1 +1,17 @@
-//! (to come)
+//! From a scenario to an answer: settings resolved as vLLM resolves them, one simulation, and an interval.
+//!
+//! A [`Scenario`] says what to serve, on what, how, and under which load. [`predict`] turns it into a
+//! [`Prediction`]; nothing here reads a file, a clock or a global, and the same scenario gives the same
+//! bytes.
+mod caveat;
+mod interval;
+pub mod memory;
+mod prediction;
+mod serve_args;
+mod settings;
+
+pub use caveat::Caveat;
+pub use interval::{Interval, METRICS, Sensitivity};
+pub use prediction::{Binding, PredictError, Prediction, Scenario, predict, simulate_once};
+pub use serve_args::{PastedLine, ServeArgs, ServeArgsError};
+pub use settings::{Settings, SettingsError};

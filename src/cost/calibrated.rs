@@ -1,0 +1,461 @@
+//! The step-time model: model architecture × device profile × engine profile → seconds per step.
+//!
+//! Every operator is priced on the device's curves times the engine's efficiencies (DESIGN: a measured curve,
+//! not a bare roofline):
+//!
+//! - a matrix product over `n` rows takes the larger of its streaming time, (weights + activations) /
+//!   (B · η), and its arithmetic time, 2 n N K / (F(n) · η);
+//! - the grouped expert products stream the weights of the *distinct* experts that the batch touches, at the rate
+//!   of the kernel configuration that this batch size selects (cliffs included), or compute on tiles padded
+//!   to their height, whichever takes longer;
+//! - decode attention streams the KV cache; prefill attention computes on (query, key) pairs;
+//! - every kernel adds the device's launch time.
+//!
+//! Host time adds to device time, or overlaps with it under async scheduling; launching without graphs runs
+//! ahead of the device, so that the slower of the two counts.
+use super::{Breakdown, Part, Routing, StepCost, StepShape};
+use crate::device::{DeviceProfile, EngineProfile, MoePath, MoeRegime};
+use crate::model::{Model, OpKind, Rows, experts};
+use crate::units::Span;
+
+/// How the engine runs, as far as prices go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostOptions {
+    /// No graphs (`--enforce-eager`).
+    pub enforce_eager: bool,
+    /// Host and device overlap (`--async-scheduling`).
+    pub async_scheduling: bool,
+    /// Largest number of sequences, which bounds the captured graph sizes.
+    pub max_num_seqs: u32,
+    /// Largest number of new tokens in a step.
+    pub max_num_batched_tokens: u32,
+    /// Which mixture-of-experts path runs; `None`: the profile's default.
+    pub moe_path: Option<String>,
+    /// Expert popularity.
+    pub routing: Routing,
+}
+
+/// Why a model cannot be priced.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum CostError {
+    /// No such mixture-of-experts path.
+    #[error("the engine profile `{profile}` has no MoE path `{path}`; it has: {known}")]
+    UnknownMoePath {
+        /// The engine profile.
+        profile: String,
+        /// What was asked for.
+        path: String,
+        /// What there is.
+        known: String,
+    },
+    /// The popularity does not fit the model.
+    #[error("routing: {0}")]
+    Routing(String),
+}
+
+/// Costs that depend on the number of rows of the dense matrices only, tabulated.
+#[derive(Clone, Copy, Debug, Default)]
+struct RowCost {
+    dense: f64,
+    router: f64,
+    elementwise: f64,
+    /// Experts if all tokens are distinct.
+    experts: f64,
+}
+
+/// The priced combination of a model, a device and an engine.
+#[derive(Clone, Debug)]
+pub struct CalibratedCost {
+    /// By number of new tokens, 0 ..= max_num_batched_tokens.
+    rows: Vec<RowCost>,
+    /// lm_head and sampling, by number of sampled rows.
+    sampled: Vec<f64>,
+    /// Seconds per KV token read by decode attention: layers that see everything, layers with a window.
+    kv_full: f64,
+    kv_windowed: f64,
+    /// Seconds per (query, key) pair at full arithmetic rate, both kinds of layer together; × 1/F(q).
+    pair_ops_full: f64,
+    pair_ops_windowed: f64,
+    attention_curve: crate::device::Curve,
+    attention_eff: f64,
+    experts: Option<Experts>,
+    window: Option<u32>,
+    launch_device: f64,
+    host_step: f64,
+    host_per_seq: f64,
+    launch_eager: f64,
+    launch_graph: f64,
+    kernels: f64,
+    options: CostOptions,
+    captured: Vec<u32>,
+    extrapolated_rows: Option<(f64, f64)>,
+}
+
+/// The grouped expert products.
+#[derive(Clone, Debug)]
+struct Experts {
+    /// Distinct experts by number of distinct tokens.
+    distinct: Vec<f64>,
+    path: MoePath,
+    groups: Vec<ExpertGroup>,
+    stream: f64,
+    gemm: crate::device::Curve,
+    num: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ExpertGroup {
+    layers: f64,
+    bytes_per_expert: f64,
+    activation_bytes_per_token: f64,
+    ops_per_row: f64,
+    top_k: f64,
+}
+
+impl Experts {
+    fn regime(&self, tokens: u32) -> &MoeRegime {
+        self.path
+            .regimes
+            .iter()
+            .find(|r| r.max_tokens.is_none_or(|m| tokens <= m))
+            .expect("the last regime has no limit")
+    }
+
+    /// Seconds for a batch of `tokens` new tokens, `distinct` of them different computations.
+    fn seconds(&self, tokens: u32, distinct: u32) -> f64 {
+        if tokens == 0 {
+            return 0.0;
+        }
+        let regime = self.regime(tokens);
+        let touched = self.distinct[(distinct as usize).min(self.distinct.len() - 1)];
+        let mut total = 0.0;
+        for g in &self.groups {
+            let slots = f64::from(tokens) * g.top_k;
+            let rows_each = slots / touched;
+            // Each expert's rows are padded to whole tiles. With few rows per expert nearly every expert has
+            // one tile; with many, half a tile is wasted on average.
+            let tile = f64::from(regime.tile_rows);
+            let tiles = if rows_each <= 1.0 {
+                touched
+            } else {
+                touched * libm::ceil(rows_each / tile).max((rows_each + 0.5 * tile) / tile)
+            };
+            let stream = (touched * g.bytes_per_expert
+                + f64::from(tokens) * g.activation_bytes_per_token)
+                / (self.stream * regime.stream.value);
+            // The grouped kernel works on all experts' tiles at once, so that its parallelism, and with it
+            // the rate, is that of all padded rows together.
+            let rows = tiles * tile;
+            let compute = rows * g.ops_per_row / (self.gemm.at(rows).y * regime.compute.value);
+            total += g.layers * stream.max(compute);
+        }
+        total
+    }
+}
+
+impl CalibratedCost {
+    /// Prices `model` on `device` as `engine` runs it.
+    ///
+    /// # Errors
+    /// An unknown MoE path, or a popularity that does not fit the model.
+    pub fn new(
+        model: &Model,
+        device: &DeviceProfile,
+        engine: &EngineProfile,
+        options: CostOptions,
+    ) -> Result<Self, CostError> {
+        let stream = device.dram_read();
+        let path_name = options.moe_path.as_deref().unwrap_or(&engine.moe_default);
+        let path = engine.moe_paths.get(path_name).ok_or_else(|| {
+            CostError::UnknownMoePath {
+                profile: engine.id.clone(),
+                path: path_name.into(),
+                known: engine.moe_paths.keys().cloned().collect::<Vec<_>>().join(", "),
+            }
+        })?;
+        let max_rows = options.max_num_batched_tokens.max(1);
+        let mut experts_part = None;
+        let mut kernels = 0.0;
+        let (mut kv_full, mut kv_windowed) = (0.0, 0.0);
+        let (mut pair_full, mut pair_windowed) = (0.0, 0.0);
+        let mut window = None;
+        for op in model.ops() {
+            kernels += f64::from(op.layers) * f64::from(op.kernels);
+            let layers = f64::from(op.layers);
+            match &op.kind {
+                OpKind::Attention(a) => {
+                    let per_token =
+                        layers * a.kv_bytes_per_token() / (stream * engine.attention_stream.value);
+                    let pairs = layers * 4.0 * f64::from(a.q_heads) * f64::from(a.head_dim);
+                    if let Some(w) = a.window {
+                        window = Some(w);
+                        kv_windowed += per_token;
+                        pair_windowed += pairs;
+                    } else {
+                        kv_full += per_token;
+                        pair_full += pairs;
+                    }
+                }
+                OpKind::Experts(e) => {
+                    let group = ExpertGroup {
+                        layers,
+                        bytes_per_expert: e.bytes_per_expert(),
+                        activation_bytes_per_token: e.activation_bytes_per_token(),
+                        ops_per_row: e.ops_per_row(),
+                        top_k: f64::from(e.top_k),
+                    };
+                    let part = experts_part.get_or_insert_with(|| {
+                        (e.num_experts, e.top_k, Vec::<ExpertGroup>::new())
+                    });
+                    part.2.push(group);
+                }
+                _ => {}
+            }
+        }
+        let experts = match experts_part {
+            None => None,
+            Some((num, top_k, groups)) => {
+                let p = popularity(&options.routing, num, top_k)?;
+                Some(Experts {
+                    distinct: experts::expected_distinct(&p, max_rows),
+                    path: path.clone(),
+                    groups,
+                    stream,
+                    gemm: device.gemm_f16.clone(),
+                    num: f64::from(num),
+                })
+            }
+        };
+        let mut cost = Self {
+            rows: Vec::new(),
+            sampled: Vec::new(),
+            kv_full,
+            kv_windowed,
+            pair_ops_full: pair_full,
+            pair_ops_windowed: pair_windowed,
+            attention_curve: device.attention_prefill.clone(),
+            attention_eff: engine.attention_compute.value,
+            experts,
+            window,
+            launch_device: device.launch.value,
+            host_step: engine.host.step.value,
+            host_per_seq: engine.host.per_seq.value,
+            launch_eager: engine.host.launch_eager.value,
+            launch_graph: engine.host.launch_graph.value,
+            kernels,
+            captured: captured_sizes(options.max_num_seqs, options.max_num_batched_tokens),
+            extrapolated_rows: None,
+            options,
+        };
+        cost.tabulate(model, device, engine, max_rows);
+        Ok(cost)
+    }
+
+    fn tabulate(
+        &mut self,
+        model: &Model,
+        device: &DeviceProfile,
+        engine: &EngineProfile,
+        max_rows: u32,
+    ) {
+        let stream = device.dram_read();
+        let gemm = |g: &crate::model::Gemm, rows: u32| {
+            let n = f64::from(rows);
+            let bytes = g.weight_bytes() + n * g.activation_bytes_per_row();
+            let stream_time = bytes / (stream * engine.dense_stream.value);
+            let rate = device.gemm_f16.at(n).y * engine.dense_compute.value;
+            stream_time.max(n * g.ops_per_row() / rate)
+        };
+        let elementwise =
+            |bytes: f64| bytes / (device.elementwise.at(bytes.max(1.0)).y * engine.elementwise.value);
+        for rows in 0..=max_rows {
+            let mut cost = RowCost::default();
+            if rows > 0 {
+                for op in model.ops().iter().filter(|op| op.rows == Rows::Tokens) {
+                    let layers = f64::from(op.layers);
+                    match &op.kind {
+                        OpKind::Gemm(g) => cost.dense += layers * gemm(g, rows),
+                        OpKind::Router(g) => cost.router += layers * gemm(g, rows),
+                        OpKind::Elementwise(e) => {
+                            cost.elementwise +=
+                                layers * elementwise(f64::from(rows) * e.bytes_per_token)
+                        }
+                        _ => {}
+                    }
+                }
+                if let Some(e) = &self.experts {
+                    cost.experts = e.seconds(rows, rows);
+                }
+            }
+            self.rows.push(cost);
+        }
+        // Sampled rows never exceed sequences, and those not new tokens.
+        for rows in 0..=self.options.max_num_seqs.min(max_rows) {
+            let mut seconds = 0.0;
+            if rows > 0 {
+                for op in model.ops().iter().filter(|op| op.rows == Rows::Sampled) {
+                    let layers = f64::from(op.layers);
+                    seconds += layers
+                        * match &op.kind {
+                            OpKind::Gemm(g) | OpKind::Router(g) => gemm(g, rows),
+                            OpKind::Elementwise(e) => {
+                                elementwise(f64::from(rows) * e.bytes_per_token)
+                            }
+                            _ => 0.0,
+                        };
+                }
+            }
+            self.sampled.push(seconds);
+        }
+        let points = &device.gemm_f16.points;
+        self.extrapolated_rows = Some((points[0].x, points[points.len() - 1].x));
+    }
+
+    /// Number of tokens that the dense kernels run with: padded to a captured graph size where one is used.
+    fn padded(&self, shape: &StepShape) -> u32 {
+        let n = shape.tokens();
+        if self.options.enforce_eager || self.captured.last().is_none_or(|&m| n > m) {
+            return n;
+        }
+        self.captured[self.captured.partition_point(|&c| c < n)]
+    }
+
+    /// Device seconds by part, and whether graphs replay the step.
+    fn device_parts(&self, shape: &StepShape) -> [(Part, f64); 8] {
+        let tokens = shape.tokens();
+        let padded = self.padded(shape) as usize;
+        let row = self.rows[padded.min(self.rows.len() - 1)];
+        let experts = match &self.experts {
+            None => 0.0,
+            Some(_) if shape.distinct_tokens >= tokens => {
+                self.rows[(tokens as usize).min(self.rows.len() - 1)].experts
+            }
+            Some(e) => e.seconds(tokens, shape.distinct_tokens),
+        };
+        let decode = self.kv_full * shape.decode_context as f64
+            + self.kv_windowed * shape.decode_context_windowed as f64;
+        let prefill = if shape.prefill_seqs == 0 {
+            0.0
+        } else {
+            let rate = self
+                .attention_curve
+                .at(f64::from(shape.prefill_tokens.max(1)))
+                .y
+                * self.attention_eff;
+            (self.pair_ops_full * shape.prefill_pairs as f64
+                + self.pair_ops_windowed * shape.prefill_pairs_windowed as f64)
+                / rate
+                + (self.kv_full + self.kv_windowed) * shape.prefill_context as f64
+        };
+        [
+            (Part::Dense, row.dense),
+            (Part::Experts, experts),
+            (Part::Router, row.router),
+            (Part::AttentionDecode, decode),
+            (Part::AttentionPrefill, prefill),
+            (Part::Elementwise, row.elementwise),
+            (
+                Part::LmHead,
+                self.sampled[(shape.sampled as usize).min(self.sampled.len() - 1)],
+            ),
+            (Part::Launch, self.kernels * self.launch_device),
+        ]
+    }
+
+    /// Seconds from the device's part of a step to the whole of it.
+    fn whole(&self, shape: &StepShape, device: f64) -> f64 {
+        let host = self.host_step + self.host_per_seq * f64::from(shape.seqs());
+        let graphed = !self.options.enforce_eager
+            && self.captured.last().is_some_and(|&m| shape.tokens() <= m);
+        let launch = if graphed {
+            self.launch_graph
+        } else {
+            self.kernels * self.launch_eager
+        };
+        if self.options.async_scheduling {
+            device.max(host + launch)
+        } else {
+            host + device.max(launch)
+        }
+    }
+
+    /// What the step's time is made of; sums to [`StepCost::step`] (to the rounding of a nanosecond).
+    pub fn breakdown(&self, shape: &StepShape) -> Breakdown {
+        let mut b = Breakdown::default();
+        for (part, seconds) in self.device_parts(shape) {
+            b.add(part, seconds);
+        }
+        let device = b.total();
+        b.add(Part::Host, self.whole(shape, device) - device);
+        b
+    }
+
+    /// Distinct experts per layer that `distinct_tokens` independent tokens touch; `None` for a dense model.
+    pub fn distinct_experts(&self, distinct_tokens: u32) -> Option<f64> {
+        let e = self.experts.as_ref()?;
+        Some(e.distinct[(distinct_tokens as usize).min(e.distinct.len() - 1)].min(e.num))
+    }
+
+    /// Range of rows over which the device's matrix rate was measured; beyond it the price is extrapolated.
+    pub fn measured_rows(&self) -> Option<(f64, f64)> {
+        self.extrapolated_rows
+    }
+}
+
+impl StepCost for CalibratedCost {
+    fn step(&self, shape: &StepShape) -> Span {
+        let device: f64 = self.device_parts(shape).iter().map(|(_, s)| s).sum();
+        Span::from_secs(self.whole(shape, device))
+    }
+    fn attention_window(&self) -> Option<u32> {
+        self.window
+    }
+    fn wants_distinct_tokens(&self) -> bool {
+        self.experts.is_some()
+    }
+}
+
+/// Graph sizes that vLLM 0.12 captures (`config/vllm.py: _set_cudagraph_sizes`): 1, 2, 4, then every 8 below
+/// 256, then every 16, up to min(2 · max_num_seqs, 512, max_num_batched_tokens).
+fn captured_sizes(max_num_seqs: u32, max_num_batched_tokens: u32) -> Vec<u32> {
+    let limit = max_num_seqs
+        .saturating_mul(2)
+        .min(512)
+        .min(max_num_batched_tokens);
+    [1, 2, 4]
+        .into_iter()
+        .chain((8..256).step_by(8))
+        .chain((256..=512).step_by(16))
+        .filter(|&s| s <= limit)
+        .collect()
+}
+
+fn popularity(
+    routing: &Routing,
+    num: u32,
+    top_k: u32,
+) -> Result<experts::Popularity, CostError> {
+    match routing {
+        Routing::Uniform => Ok(experts::Popularity::uniform(num, top_k)),
+        Routing::Zipf(s) => experts::Popularity::zipf(num, top_k, *s),
+        Routing::Histogram(weights) => {
+            experts::Popularity::from_weights(weights, num, top_k)
+        }
+    }
+    .map_err(|e: experts::ExpertsError| CostError::Routing(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captured_sizes_are_vllms() {
+        assert_eq!(captured_sizes(5, 2048), [1, 2, 4, 8]);
+        let all = captured_sizes(1024, 8192);
+        assert_eq!(all.first(), Some(&1));
+        assert_eq!(all.last(), Some(&512));
+        assert!(all.windows(2).all(|w| w[0] < w[1]));
+        assert_eq!(captured_sizes(256, 16).last(), Some(&16));
+    }
+}

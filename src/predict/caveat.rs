@@ -1,0 +1,79 @@
+//! What a reader of a prediction must know. Caveats travel inside the prediction, as data.
+
+/// Something that a prediction does not cover or is unsure of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Caveat {
+    /// A flag that may change performance and is not modelled.
+    Unmodelled(String),
+    /// Coefficients that nobody measured matter: names, and their share of the interval's variance.
+    Assumed(Vec<String>),
+    /// A matrix size outside the measured range of the device's curve.
+    Extrapolated {
+        /// What was read.
+        what: &'static str,
+        /// Largest value used.
+        used: f64,
+        /// Largest value measured.
+        measured: f64,
+    },
+    /// The engine profile was made for other devices.
+    ForeignDevice {
+        /// The engine profile's id.
+        engine: String,
+        /// The device's id.
+        device: String,
+    },
+    /// The KV cache was nearly full, so that small errors of its size decide about preemptions.
+    KvNearlyFull(f64),
+    /// Identical prompts, greedy: the result depends on whether requests are admitted in the same step.
+    Lockstep {
+        /// Whether the simulated ones were.
+        together: bool,
+    },
+    /// Requests that can never be served under these settings.
+    Rejected(u64),
+}
+
+impl std::fmt::Display for Caveat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Caveat::Unmodelled(flag) => write!(f, "`{flag}` may matter and is not modelled"),
+            Caveat::Assumed(names) => write!(
+                f,
+                "rests on assumed values that matter here: {} (capsim validate --fit with one run replaces them)",
+                names.join(", ")
+            ),
+            Caveat::Extrapolated {
+                what,
+                used,
+                measured,
+            } => write!(
+                f,
+                "{what} up to {used:.0} lie beyond the measured {measured:.0}: extrapolated"
+            ),
+            Caveat::ForeignDevice { engine, device } => write!(
+                f,
+                "engine profile `{engine}` was not made for device `{device}`: its efficiencies are a guess there"
+            ),
+            Caveat::KvNearlyFull(usage) => write!(
+                f,
+                "KV cache up to {:.0} % full: the number of preemptions depends on its exact size",
+                usage * 100.0
+            ),
+            Caveat::Lockstep { together: true } => write!(
+                f,
+                "identical greedy prompts admitted in the same step read the same experts; one step apart (--send-skew 5ms) \
+                 or with distinct prompts (--prompts distinct) steps take longer"
+            ),
+            Caveat::Lockstep { together: false } => write!(
+                f,
+                "identical greedy prompts are simulated a step apart; admitted in the same step (--send-skew 0) they \
+                 would read the same experts and run faster"
+            ),
+            Caveat::Rejected(n) => write!(
+                f,
+                "{n} requests were rejected: prompt and output exceed max_model_len"
+            ),
+        }
+    }
+}

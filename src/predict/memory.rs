@@ -1,0 +1,164 @@
+//! How many KV blocks there are: vLLM's own arithmetic (0.12.0, `v1/worker/gpu_worker.py:
+//! determine_available_memory`, `v1/core/kv_cache_utils.py: get_num_blocks`).
+use crate::device::{DeviceProfile, EngineProfile};
+use crate::model::Model;
+use crate::units::Bytes;
+
+/// What the arithmetic starts from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MemoryInputs {
+    /// `--gpu-memory-utilization`.
+    pub utilization: f64,
+    /// `--block-size`.
+    pub block_size: u32,
+    /// `--max-num-batched-tokens`: the profiling run has that many.
+    pub max_num_batched_tokens: u32,
+    /// `--max-num-seqs`: the profiling run samples for that many.
+    pub max_num_seqs: u32,
+    /// `--max-model-len`.
+    pub max_model_len: u32,
+    /// `--kv-cache-memory-bytes`.
+    pub kv_cache_memory_bytes: Option<u64>,
+    /// `--num-gpu-blocks-override`.
+    pub num_gpu_blocks_override: Option<u32>,
+}
+
+/// Where the device memory goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// What the device has.
+    pub total: Bytes,
+    /// total × utilisation.
+    pub requested: Bytes,
+    /// Weights as loaded.
+    pub weights: Bytes,
+    /// Peak activations of the profiling run (estimated).
+    pub activations: Bytes,
+    /// Runtime context and libraries (estimated).
+    pub non_torch: Bytes,
+    /// What is left for the KV cache.
+    pub kv_cache: Bytes,
+    /// KV blocks, the null block included.
+    pub num_gpu_blocks: u32,
+}
+
+/// Why an engine would not start.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum MemoryError {
+    /// Weights and overheads leave nothing.
+    #[error(
+        "the model does not fit: {weights} of weights, {activations} of activations and {non_torch} of runtime \
+         overhead leave nothing of the {requested} that gpu_memory_utilization {utilization} allows on {total}; \
+         {hint}"
+    )]
+    NoRoom {
+        /// Weights.
+        weights: Bytes,
+        /// Activations.
+        activations: Bytes,
+        /// Overhead.
+        non_torch: Bytes,
+        /// Allowed.
+        requested: Bytes,
+        /// Setting.
+        utilization: f64,
+        /// Device memory.
+        total: Bytes,
+        /// What to do.
+        hint: String,
+    },
+    /// Not even one request of full length fits.
+    #[error(
+        "max_model_len {max_model_len} needs {needed} of KV cache for one request, but only {available} are left; \
+         lower max_model_len to {largest} or raise gpu_memory_utilization"
+    )]
+    ModelLenTooLong {
+        /// Setting.
+        max_model_len: u32,
+        /// For one request.
+        needed: Bytes,
+        /// Left.
+        available: Bytes,
+        /// The longest that fits.
+        largest: u32,
+    },
+}
+
+/// Bytes of activations alive at the peak of the profiling run, before allocator rounding.
+///
+/// Counted, not measured: hidden state and residual for every token, plus the largest of (fused QKV and
+/// attention output), (gate+up and its product), (the fused-MoE workspaces, `top_k` rows per token), or the
+/// logits of the sampled rows in 16 bit with two 32-bit copies.
+fn activation_bytes(model: &Model, inputs: &MemoryInputs) -> f64 {
+    let tokens = f64::from(inputs.max_num_batched_tokens);
+    let base = 2.0 * 2.0 * tokens * f64::from(model.hidden_size());
+    let logits =
+        f64::from(inputs.max_num_seqs) * f64::from(model.vocab_size()) * (2.0 + 4.0 + 4.0);
+    base + (tokens * model.widest_activation_bytes_per_token()).max(logits)
+}
+
+/// Divides the memory as vLLM does at start-up.
+///
+/// # Errors
+/// As vLLM: if nothing is left, or one request of `max_model_len` does not fit.
+pub fn plan(
+    model: &Model,
+    device: &DeviceProfile,
+    engine: &EngineProfile,
+    inputs: &MemoryInputs,
+) -> Result<MemoryPlan, MemoryError> {
+    let total = device.memory.total_bytes.value;
+    let requested = total * inputs.utilization;
+    let weights = model.total_weight_bytes().as_f64();
+    let activations = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
+    let non_torch = engine.memory.non_torch_bytes.value;
+    let bytes = |v: f64| Bytes(v.max(0.0) as u64);
+    let left = match inputs.kv_cache_memory_bytes {
+        Some(b) => b as f64,
+        None => requested - weights - activations - non_torch,
+    };
+    let layers = f64::from(model.num_layers());
+    let page = model.kv_bytes_per_block(inputs.block_size).as_f64() / layers;
+    let blocks = match inputs.num_gpu_blocks_override {
+        Some(n) => f64::from(n),
+        None => libm::floor(libm::floor(left.max(0.0) / page) / layers),
+    };
+    if blocks < 2.0 {
+        let needed = weights + activations + non_torch;
+        let hint = if needed < total * 0.98 {
+            format!(
+                "gpu_memory_utilization {:.2} would leave room",
+                libm::ceil((needed / total + 0.02) * 100.0) / 100.0
+            )
+        } else {
+            "quantised weights or a device with more memory would be needed".into()
+        };
+        return Err(MemoryError::NoRoom {
+            weights: bytes(weights),
+            activations: bytes(activations),
+            non_torch: bytes(non_torch),
+            requested: bytes(requested),
+            utilization: inputs.utilization,
+            total: bytes(total),
+            hint,
+        });
+    }
+    let needed_blocks = inputs.max_model_len.div_ceil(inputs.block_size);
+    if f64::from(needed_blocks) > blocks {
+        return Err(MemoryError::ModelLenTooLong {
+            max_model_len: inputs.max_model_len,
+            needed: bytes(f64::from(needed_blocks) * page * layers),
+            available: bytes(blocks * page * layers),
+            largest: blocks as u32 * inputs.block_size,
+        });
+    }
+    Ok(MemoryPlan {
+        total: bytes(total),
+        requested: bytes(requested),
+        weights: bytes(weights),
+        activations: bytes(activations),
+        non_torch: bytes(non_torch),
+        kv_cache: bytes(blocks * page * layers),
+        num_gpu_blocks: blocks.min(f64::from(u32::MAX)) as u32,
+    })
+}

@@ -1,0 +1,192 @@
+//! Settings that were not given get the engine's defaults (vLLM: `engine/arg_utils.py: get_batch_defaults`).
+use super::ServeArgs;
+use super::memory::{self, MemoryError, MemoryInputs, MemoryPlan};
+use crate::device::{DeviceProfile, EngineProfile};
+use crate::engine::{EngineConfig, EngineVersion, SchedulingPolicy};
+use crate::model::Model;
+use crate::units::Bytes;
+
+/// An engine ready to start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The scheduler's configuration.
+    pub config: EngineConfig,
+    /// Where the memory goes.
+    pub memory: MemoryPlan,
+    /// No graphs.
+    pub enforce_eager: bool,
+    /// `--gpu-memory-utilization`.
+    pub gpu_memory_utilization: f64,
+}
+
+/// Settings that contradict each other or the device.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum SettingsError {
+    /// A value out of range or against another one.
+    #[error("{field}: {problem}")]
+    Value {
+        /// vLLM's name of it.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// Default (max_num_batched_tokens, max_num_seqs) of the API server, by release and device memory:
+/// 8192 and 1024 from 70 GiB on (16384 from 160 GiB on, since 0.28), else 2048 and 256.
+fn batch_defaults(version: EngineVersion, memory: Bytes, device_name: &str) -> (u32, u32) {
+    let a100 = device_name.to_lowercase().contains("a100");
+    if version.at_least(0, 28) && memory >= Bytes::gib(160) {
+        (16384, 1024)
+    } else if memory >= Bytes::gib(70) && !a100 {
+        (8192, 1024)
+    } else {
+        (2048, 256)
+    }
+}
+
+impl Settings {
+    /// Fills in defaults and sizes the KV cache.
+    ///
+    /// # Errors
+    /// Names the setting that contradicts another or does not fit.
+    pub fn resolve(
+        args: &ServeArgs,
+        model: &Model,
+        device: &DeviceProfile,
+        engine: &EngineProfile,
+    ) -> Result<Self, SettingsError> {
+        let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+        let version: EngineVersion = engine
+            .version
+            .parse()
+            .map_err(|e| bad("engine version", format!("{e}")))?;
+        let total = Bytes(device.memory.total_bytes.value as u64);
+        let max_model_len = args
+            .max_model_len
+            .unwrap_or_else(|| model.max_position_embeddings());
+        if max_model_len == 0 {
+            return Err(bad("max_model_len", "must be at least 1".into()));
+        }
+        if max_model_len > model.max_position_embeddings() {
+            return Err(bad(
+                "max_model_len",
+                format!(
+                    "{max_model_len} exceeds the model's max_position_embeddings {}",
+                    model.max_position_embeddings()
+                ),
+            ));
+        }
+        let chunked = args.enable_chunked_prefill.unwrap_or(true);
+        let (default_tokens, default_seqs) = batch_defaults(version, total, &device.name);
+        let seqs_or_default = args.max_num_seqs.unwrap_or(default_seqs);
+        let tokens = args.max_num_batched_tokens.unwrap_or_else(|| {
+            let t = if chunked {
+                default_tokens
+            } else {
+                default_tokens.max(max_model_len)
+            };
+            t.min(seqs_or_default.saturating_mul(max_model_len)).max(1)
+        });
+        let seqs = args.max_num_seqs.unwrap_or_else(|| default_seqs.min(tokens));
+        if seqs == 0 {
+            return Err(bad("max_num_seqs", "must be at least 1".into()));
+        }
+        if tokens < seqs {
+            return Err(bad(
+                "max_num_batched_tokens",
+                format!("{tokens} is less than max_num_seqs {seqs}; raise it or lower max_num_seqs"),
+            ));
+        }
+        if !chunked && tokens < max_model_len {
+            return Err(bad(
+                "max_num_batched_tokens",
+                format!(
+                    "{tokens} is less than max_model_len {max_model_len} without chunked prefill; raise it, or enable \
+                     chunked prefill"
+                ),
+            ));
+        }
+        if tokens > 1 << 20 {
+            return Err(bad(
+                "max_num_batched_tokens",
+                format!("{tokens} is beyond anything an engine runs; at most 1048576"),
+            ));
+        }
+        let block_size = args.block_size.unwrap_or(16);
+        if !(1..=4096).contains(&block_size) {
+            return Err(bad(
+                "block_size",
+                format!("{block_size} must lie between 1 and 4096"),
+            ));
+        }
+        let utilization = args.gpu_memory_utilization.unwrap_or(
+            // 0.92 from 0.21 on (release notes of the flag's default).
+            if version.at_least(0, 21) { 0.92 } else { 0.9 },
+        );
+        if !(utilization > 0.0 && utilization <= 1.0) {
+            return Err(bad(
+                "gpu_memory_utilization",
+                format!("{utilization} must lie above 0 and at most 1"),
+            ));
+        }
+        if args.tensor_parallel_size.is_some_and(|n| n != 1) {
+            return Err(bad(
+                "tensor_parallel_size",
+                "only 1 is simulated so far".into(),
+            ));
+        }
+        let policy = match args.scheduling_policy.as_deref() {
+            None | Some("fcfs") => SchedulingPolicy::Fcfs,
+            Some("priority") => SchedulingPolicy::Priority,
+            Some(other) => {
+                return Err(bad(
+                    "scheduling_policy",
+                    format!("`{other}` is neither fcfs nor priority"),
+                ));
+            }
+        };
+        let memory = memory::plan(
+            model,
+            device,
+            engine,
+            &MemoryInputs {
+                utilization,
+                block_size,
+                max_num_batched_tokens: tokens,
+                max_num_seqs: seqs,
+                max_model_len,
+                kv_cache_memory_bytes: args.kv_cache_memory_bytes,
+                num_gpu_blocks_override: args.num_gpu_blocks_override,
+            },
+        )?;
+        let config = EngineConfig {
+            version,
+            block_size,
+            num_gpu_blocks: memory.num_gpu_blocks,
+            max_num_seqs: seqs,
+            max_num_batched_tokens: tokens,
+            max_model_len,
+            enable_chunked_prefill: chunked,
+            enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
+            long_prefill_token_threshold: args.long_prefill_token_threshold.unwrap_or(0),
+            policy,
+            async_scheduling: args
+                .async_scheduling
+                .unwrap_or_else(|| version.at_least(0, 14)),
+            ..EngineConfig::default()
+        };
+        config
+            .validate()
+            .map_err(|e| bad("engine settings", e.to_string()))?;
+        Ok(Self {
+            config,
+            memory,
+            enforce_eager: args.enforce_eager.unwrap_or(false),
+            gpu_memory_utilization: utilization,
+        })
+    }
+}

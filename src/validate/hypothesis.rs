@@ -1,0 +1,136 @@
+//! What may have been true of a run whose settings are not all known.
+use super::runs::{RecordedRun, RunsFile};
+use crate::device::{DeviceProfile, EngineProfile};
+use crate::model::Model;
+use crate::predict::{Scenario, ServeArgs};
+use crate::units::Span;
+use crate::workload::{PromptKind, WorkloadSpec};
+
+/// One possible truth about a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hypothesis {
+    /// In words, empty where nothing had to be supposed.
+    pub words: String,
+    /// Engine settings supposed.
+    pub serve: ServeArgs,
+    /// Whether clients that send at the same time are admitted in the same step.
+    pub together: bool,
+    /// Whether one request runs at a time although more were sent.
+    pub serial: bool,
+}
+
+/// Clients' first sends, and thereby identical requests, a step apart: longer than an engine needs to pick up
+/// the first request, shorter than a step. On a live server a burst arrives in two steps, the first request
+/// alone (validation/cpu-vllm).
+const APART: Span = Span::from_millis(5);
+
+/// All hypotheses for a run that its record leaves open.
+///
+/// - Settings not stated at all: the engine's defaults, and every other set of settings stated in the same file.
+/// - `max_num_seqs` not stated, several clients: as many as asked for, or one at a time.
+/// - Identical greedy prompts, several clients, a mixture of experts: admitted in the same step, or a step apart.
+pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothesis> {
+    let mut settings: Vec<(String, ServeArgs)> = vec![];
+    match &run.engine_args {
+        Some(args) => settings.push((String::new(), args.clone())),
+        None => {
+            for other in &file.runs {
+                if let Some(args) = &other.engine_args
+                    && !settings.iter().any(|(_, a)| a == args)
+                {
+                    settings.push((format!("settings of {}", other.id), args.clone()));
+                }
+            }
+            if settings.is_empty() {
+                settings.push(("default settings".into(), ServeArgs::default()));
+            }
+        }
+    }
+    let w = &run.workload;
+    let several = w.max_concurrency > 1 && w.num_prompts > 1;
+    let lockstep = several
+        && moe
+        && w.prompts == Some(PromptKind::Identical)
+        && w.temperature.unwrap_or(0.0) == 0.0;
+    let mut all = vec![];
+    for (words, serve) in settings {
+        let open_width = several && serve.max_num_seqs.is_none();
+        for serial in [false, true] {
+            if serial && !open_width {
+                continue;
+            }
+            for together in [true, false] {
+                if !together && (serial || !lockstep) {
+                    continue;
+                }
+                let mut parts = vec![];
+                if !words.is_empty() {
+                    parts.push(words.clone());
+                }
+                let mut serve = serve.clone();
+                if serial {
+                    serve.max_num_seqs = Some(1);
+                    parts.push("one request at a time".into());
+                } else if open_width {
+                    parts.push(format!("up to {} at a time", w.max_concurrency));
+                }
+                if lockstep && !serial {
+                    parts.push(if together {
+                        "admitted in the same step".into()
+                    } else {
+                        "admitted a step apart".into()
+                    });
+                }
+                all.push(Hypothesis {
+                    words: parts.join(", "),
+                    serve,
+                    together,
+                    serial,
+                });
+            }
+        }
+    }
+    all
+}
+
+/// The profiles and the model that a file of runs is predicted with.
+#[derive(Clone, Debug)]
+pub struct Basis {
+    /// The model.
+    pub model: Model,
+    /// The device profile.
+    pub device: DeviceProfile,
+    /// The engine profile, fitted or not.
+    pub engine: EngineProfile,
+    /// Mixture-of-experts path.
+    pub moe_path: Option<String>,
+}
+
+impl Basis {
+    /// The run as a scenario, under a hypothesis.
+    pub fn scenario(&self, run: &RecordedRun, h: &Hypothesis) -> Scenario {
+        let w = &run.workload;
+        let greedy = w.temperature.unwrap_or(0.0) == 0.0;
+        Scenario {
+            model: self.model.clone(),
+            device: self.device.clone(),
+            engine: self.engine.clone(),
+            serve: h.serve.clone(),
+            moe_path: self.moe_path.clone(),
+            routing: Default::default(),
+            workload: WorkloadSpec {
+                // Unknown warm-up: one request, for a benchmark's first request is hardly ever its server's.
+                warmup: w.warmup.unwrap_or(1),
+                prompts: w.prompts.unwrap_or(PromptKind::Distinct),
+                greedy,
+                send_skew: if h.together { Span::ZERO } else { APART },
+                ..WorkloadSpec::closed_loop(
+                    w.num_prompts,
+                    w.max_concurrency,
+                    w.input_len,
+                    w.output_len,
+                )
+            },
+        }
+    }
+}

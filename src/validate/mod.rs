@@ -1,0 +1,9 @@
+//! Measured against predicted, and why they differ.
+//!
+//! Runs used for fitting are never reported as predicted: [`compare`](compare::compare) takes the two sets apart.
+pub mod compare;
+pub mod explain;
+pub mod fit;
+pub mod hypothesis;
+pub mod nnls;
+pub mod runs;

@@ -1,0 +1,101 @@
+//! Delivering a batch's tokens.
+use super::observe::FinishReason;
+use super::request::{Slot, Status};
+use super::{Engine, Finished};
+use crate::units::SimTime;
+
+impl Engine {
+    /// Processes the output of the oldest batch in flight, complete at `now`; `false` if there is none.
+    ///
+    /// Requests receive their tokens in batch order; those that end release their blocks at once.
+    pub fn process_output(&mut self, now: SimTime) -> bool {
+        self.finished.clear();
+        self.gaps.clear();
+        let Some(mut batch) = self.in_flight.pop_front() else {
+            return false;
+        };
+        self.processed = batch.number;
+        if batch.lanes > 0 {
+            self.gaps.push((now.since(self.last_output), batch.lanes));
+        }
+        // Who ends in its lane, and who is to be looked at singly, in batch order.
+        let mut events: smallvec::SmallVec<[(u64, Slot, bool); 32]> = self
+            .lanes
+            .ending(batch.number)
+            .iter()
+            .map(|&slot| (self.states[slot as usize].seq, slot, true))
+            .collect();
+        for m in batch.members.iter().filter(|m| m.sampled) {
+            if self.generation_matches(m) {
+                events.push((m.seq, m.slot, false));
+            }
+        }
+        // A request that joined its lane and ends with the same batch appears twice: token first, then the end.
+        events.sort_unstable_by_key(|&(seq, _, ends)| (seq, ends));
+        for (_, slot, ends) in events {
+            if ends {
+                self.finish(slot, now);
+            } else {
+                self.deliver(slot, batch.number, now);
+            }
+        }
+        self.last_output = now;
+        batch.members.clear();
+        self.spare.push(batch);
+        true
+    }
+
+    /// One token for a request that is listed by name.
+    fn deliver(&mut self, slot: Slot, number: u64, now: SimTime) {
+        let s = &mut self.states[slot as usize];
+        if s.first_token.is_some() {
+            let gap = now.since(s.last_token);
+            self.gaps.push((gap, 1));
+        } else {
+            s.first_token = Some(now);
+        }
+        s.last_token = now;
+        if s.lane.is_some_and(|l| l.first_out <= number) {
+            // Counted with the lane, which also knows its end.
+            return;
+        }
+        s.num_tokens += 1;
+        if s.stale > 0 {
+            s.stale -= 1;
+        } else {
+            s.placeholders = s.placeholders.saturating_sub(1);
+            if self.config.async_scheduling && s.status == Status::Running {
+                let known = s.computed - s.placeholders;
+                self.register_upto(slot, known);
+            }
+        }
+        let s = &self.states[slot as usize];
+        let (end, _) = s.true_end(self.config.max_model_len);
+        if s.num_tokens >= end {
+            self.finish(slot, now);
+        }
+    }
+
+    fn finish(&mut self, slot: Slot, now: SimTime) {
+        self.leave_lane(slot);
+        match self.states[slot as usize].status {
+            Status::Running => self.remove_running(slot),
+            Status::Waiting | Status::Preempted => {
+                let request = &self.states[slot as usize].request;
+                self.waiting.remove(slot, request);
+            }
+        }
+        let s = &self.states[slot as usize];
+        let (_, by_length) = s.true_end(self.config.max_model_len);
+        let reason = if by_length {
+            FinishReason::Length
+        } else {
+            FinishReason::Stop
+        };
+        self.finished.push(Finished {
+            id: s.request.id,
+            reason,
+        });
+        self.end(slot, reason, now);
+    }
+}

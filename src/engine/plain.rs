@@ -1,0 +1,101 @@
+//! The running list walked request by request, as vLLM walks it: for the steps in which the budget or the KV blocks
+//! do not suffice for everybody.
+use super::request::{Slot, Status};
+use super::{Batch, Engine, SchedulingPolicy};
+
+impl Engine {
+    pub(super) fn schedule_plainly(&mut self, threshold: u32, budget: &mut u32, batch: &mut Batch) {
+        for i in 0..self.running.len() {
+            let (_, slot) = self.running[i];
+            if self.states[slot as usize].lane.is_some() {
+                self.leave_lane(slot);
+            }
+        }
+        self.loose.clone_from(&self.running);
+        let mut i = 0;
+        while i < self.running.len() && *budget > 0 {
+            let (seq, slot) = self.running[i];
+            let n = self.wanted(slot, threshold).min(*budget);
+            if n == 0 {
+                i += 1;
+                continue;
+            }
+            let mut scheduled = false;
+            loop {
+                if self.new_blocks(slot, n) <= self.free_blocks() {
+                    scheduled = true;
+                    break;
+                }
+                let at = self.victim();
+                let (victim_seq, victim) = self.running[at];
+                if self.config.policy == SchedulingPolicy::Priority {
+                    let in_batch = batch.members.iter().position(|m| m.seq == victim_seq);
+                    if let Some(k) = in_batch {
+                        *budget += batch.members[k].tokens;
+                        batch.members.remove(k);
+                        let id = self.states[victim as usize].request.id;
+                        self.moves.blocks.retain(|(b, _)| *b != id);
+                    }
+                    let moves = if self.rules.victim_before_moves_index {
+                        at < i
+                    } else {
+                        in_batch.is_some()
+                    };
+                    if moves {
+                        i -= 1;
+                    }
+                }
+                self.preempt(victim);
+                if victim == slot {
+                    break;
+                }
+            }
+            if scheduled {
+                self.take_tokens(seq, slot, n, batch);
+                *budget -= n;
+                i += 1;
+            } else if !(self.rules.self_preemption_goes_on
+                && self.config.policy == SchedulingPolicy::Priority)
+            {
+                break;
+            }
+        }
+    }
+
+    /// Index in the running list of the request to preempt.
+    fn victim(&self) -> usize {
+        match self.config.policy {
+            SchedulingPolicy::Fcfs => self.running.len() - 1,
+            SchedulingPolicy::Priority => {
+                let rank = |i: usize| {
+                    let r = &self.states[self.running[i].1 as usize].request;
+                    (r.priority, r.arrival)
+                };
+                let mut worst = 0;
+                for i in 1..self.running.len() {
+                    if rank(i) > rank(worst) {
+                        worst = i;
+                    }
+                }
+                worst
+            }
+        }
+    }
+
+    /// Takes a running request outside lanes off its blocks and back to the front of the queue.
+    fn preempt(&mut self, slot: Slot) {
+        self.remove_running(slot);
+        self.release(slot);
+        let s = &mut self.states[slot as usize];
+        s.computed = 0;
+        s.status = Status::Preempted;
+        s.preemptions += 1;
+        if self.rules.stale_tokens_hold_back {
+            s.stale += s.placeholders;
+            s.placeholders = 0;
+        }
+        self.moves.preempted.push(s.request.id);
+        let request = &self.states[slot as usize].request;
+        self.waiting.push_front(slot, request);
+    }
+}

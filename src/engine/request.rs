@@ -1,0 +1,88 @@
+//! A request inside the engine.
+use super::content::BlockTable;
+use crate::units::SimTime;
+use crate::workload::Request;
+
+/// Index of a request's slot.
+pub type Slot = u32;
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// In the waiting queue, never admitted.
+    Waiting,
+    /// In the waiting queue, preempted before.
+    Preempted,
+    /// In the running list.
+    Running,
+}
+
+/// What a decoding request looked like when the engine stopped updating it step by step (see `lanes.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Batch in which it was scheduled last before it joined: `computed` was `State::computed` after it.
+    pub joined: u64,
+    /// First batch whose output gives it a token not yet counted in `State::num_tokens`.
+    pub first_out: u64,
+    /// Batch whose output ends it.
+    pub end: u64,
+    /// Whether a length limit ends it, which the scheduler can foresee, or a stop token, which it cannot.
+    pub ends_by_length: bool,
+    /// Position less batch number, for lockstep groups and context sums.
+    pub offset: i64,
+    /// Its lockstep group.
+    pub key: u64,
+}
+
+/// A request and its state. Between two steps of a decode, `computed` and `num_tokens` are those of the time at
+/// which it joined its lane; [`super::Engine`] adds the steps since.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub request: Request,
+    /// Told apart from earlier users of the slot.
+    pub generation: u32,
+    pub status: Status,
+    /// Number of the admission; the running list is in this order.
+    pub seq: u64,
+    /// Tokens whose KV is computed or scheduled.
+    pub computed: u32,
+    /// Prompt and outputs received.
+    pub num_tokens: u32,
+    /// Outputs scheduled, not received (async only).
+    pub placeholders: u32,
+    /// Outputs of a preempted request still in flight (0.28 on).
+    pub stale: u32,
+    pub lane: Option<Lane>,
+    pub blocks: BlockTable,
+    /// Blocks held, also where their identities are not tracked.
+    pub num_blocks: u32,
+    /// How many of them are registered.
+    pub registered: u32,
+    /// Chained hashes of full blocks, as far as they were needed.
+    pub hashes: Vec<u64>,
+    /// Identity of prompt and answer.
+    pub content: u64,
+    // For the record.
+    pub scheduled: Option<SimTime>,
+    pub first_token: Option<SimTime>,
+    pub last_token: SimTime,
+    pub cached_tokens: u32,
+    pub preemptions: u32,
+}
+
+impl State {
+    /// The total length at which the request ends, and whether by a length limit: what really happens, which the
+    /// scheduler must not look at.
+    pub fn true_end(&self, max_model_len: u32) -> (u32, bool) {
+        let p = self.request.prompt.len();
+        let limit = p
+            .saturating_add(self.request.max_tokens)
+            .min(max_model_len)
+            .max(p + 1);
+        match self.request.answer.stop_at {
+            // At the limit itself vLLM looks at the stop token first, then at the length.
+            Some(k) if p.saturating_add(k).saturating_add(1) <= limit => (p + k + 1, false),
+            _ => (limit, true),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The event loop: an engine, a price for its steps, and somebody who asks.
+//!
+//! # Order of events
+//!
+//! At equal times: outputs are processed first (requests end, their blocks are free, the source is told, in batch
+//! order), then arrivals up to and including that time enter the waiting queue in the source's order, then the next
+//! step is scheduled. A request that arrives while a step runs waits for its end.
+//!
+//! Synchronous: a step that begins at `now` lasts `cost.step(shape)`. Asynchronous: iteration i schedules batch i,
+//! then waits for batch i − 1; the device runs batches back to back, so that batch i ends at
+//! max(end of batch i − 1, time of its scheduling) + cost.
+use super::observe::{Observer, StepRecord};
+use super::{ConfigError, Engine, EngineConfig, PrefixCounters};
+use crate::cost::{StepCost, StepShape};
+use crate::units::SimTime;
+use crate::workload::{Request, RequestId, Source};
+use std::collections::VecDeque;
+
+/// Totals of a simulation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SimSummary {
+    /// When the last answer was complete.
+    pub end: SimTime,
+    /// Engine steps.
+    pub steps: u64,
+    /// Requests answered.
+    pub completed: u64,
+    /// Requests refused: prompt and output longer than `max_model_len`, or than the whole KV cache.
+    pub rejected: u64,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Prefix-cache counters.
+    pub prefix: PrefixCounters,
+    /// Most requests in the running list.
+    pub running_max: u32,
+}
+
+/// Why a simulation could not go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SimError {
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Requests are there, but nothing can be scheduled, for ever.
+    #[error(
+        "the engine is stuck at {at:?} with {running} running and {waiting} waiting requests: the KV cache of {blocks} \
+         blocks is too small for them"
+    )]
+    Stuck {
+        /// When.
+        at: SimTime,
+        /// Running.
+        running: usize,
+        /// Waiting.
+        waiting: usize,
+        /// KV blocks.
+        blocks: u32,
+    },
+}
+
+/// A batch on the device.
+struct Flight {
+    start: SimTime,
+    end: SimTime,
+    shape: StepShape,
+    running: u32,
+    waiting: u32,
+    preempted: u32,
+    free_blocks: u64,
+}
+
+struct Loop<'a, S, O> {
+    engine: Engine,
+    source: &'a mut S,
+    observer: &'a mut O,
+    summary: SimSummary,
+    usable_blocks: u64,
+}
+
+/// Simulates until the source has nothing more and everything is answered.
+///
+/// # Errors
+/// Settings that no engine starts with, or an engine that can never go on.
+pub fn simulate<C: StepCost, S: Source, O: Observer>(
+    config: &EngineConfig,
+    cost: &C,
+    source: &mut S,
+    observer: &mut O,
+) -> Result<SimSummary, SimError> {
+    let mut engine = Engine::new(config.clone())?;
+    engine.track(cost.wants_distinct_tokens(), cost.attention_window());
+    let mut l = Loop {
+        usable_blocks: u64::from(config.num_gpu_blocks - 1),
+        engine,
+        source,
+        observer,
+        summary: SimSummary::default(),
+    };
+    let mut now = SimTime::ZERO;
+    let mut device_free = SimTime::ZERO;
+    let mut flights: VecDeque<Flight> = VecDeque::new();
+    loop {
+        l.arrivals(now);
+        if !l.engine.has_work() {
+            match l.source.peek() {
+                Some(next) => {
+                    now = now.max(next);
+                    continue;
+                }
+                None => break,
+            }
+        }
+        let before = flights.len();
+        let formed = l.engine.schedule(now);
+        l.summary.preemptions += l.engine.moves().preempted.len() as u64;
+        if formed {
+            let shape = l.engine.shape();
+            let start = now.max(device_free);
+            let end = start + cost.step(&shape);
+            device_free = end;
+            let running = l.engine.num_running() as u32;
+            l.summary.running_max = l.summary.running_max.max(running);
+            flights.push_back(Flight {
+                start,
+                end,
+                shape,
+                running,
+                waiting: l.engine.num_waiting() as u32,
+                preempted: l.engine.moves().preempted.len() as u32,
+                free_blocks: l.engine.free_blocks().into(),
+            });
+        }
+        // Asynchronously, the first batch after a pause is followed by another before its output is waited for.
+        if config.async_scheduling && formed && before == 0 {
+            continue;
+        }
+        match flights.pop_front() {
+            Some(flight) => {
+                now = flight.end;
+                l.output(&flight);
+            }
+            None if !l.engine.moves().preempted.is_empty() => {}
+            None => match l.source.peek() {
+                // Stuck for now: perhaps a later arrival is aborted or served first.
+                Some(next) if next > now => now = next,
+                _ => {
+                    return Err(SimError::Stuck {
+                        at: now,
+                        running: l.engine.num_running(),
+                        waiting: l.engine.num_waiting(),
+                        blocks: config.num_gpu_blocks,
+                    });
+                }
+            },
+        }
+    }
+    l.summary.end = now;
+    l.summary.prefix = l.engine.prefix_counters();
+    Ok(l.summary)
+}
+
+impl<S: Source, O: Observer> Loop<'_, S, O> {
+    /// Whether the server takes the request: vLLM's OpenAI front end refuses prompt + max_tokens beyond
+    /// `max_model_len`; and a request that the whole KV cache cannot hold would preempt itself for ever.
+    fn acceptable(&self, r: &Request) -> bool {
+        let config = self.engine.config();
+        let asked = u64::from(r.prompt.len()) + u64::from(r.max_tokens);
+        let outputs = match r.answer.stop_at {
+            Some(k) => u64::from(k).saturating_add(1).min(r.max_tokens.into()),
+            None => r.max_tokens.into(),
+        };
+        // The last output token's KV is never computed.
+        let held = u64::from(r.prompt.len()) + outputs - 1;
+        asked <= config.max_model_len.into()
+            && held.div_ceil(config.block_size.into()) <= self.usable_blocks
+    }
+
+    fn arrivals(&mut self, now: SimTime) {
+        while self.source.peek().is_some_and(|t| t <= now) {
+            let Some(request) = self.source.pop() else {
+                break;
+            };
+            let id = request.id;
+            let refused = request.prompt.len() == 0
+                || request.max_tokens == 0
+                || !self.acceptable(&request)
+                || self.engine.submit(request).is_err();
+            if refused {
+                self.summary.rejected += 1;
+                self.source.finished(id, now);
+            }
+        }
+    }
+
+    fn output(&mut self, flight: &Flight) {
+        self.engine.process_output(flight.end);
+        self.summary.steps += 1;
+        self.observer.on_step(&StepRecord {
+            start: flight.start,
+            duration: flight.end.since(flight.start),
+            shape: flight.shape,
+            running: flight.running,
+            waiting: flight.waiting,
+            preempted: flight.preempted,
+            free_blocks: flight.free_blocks,
+        });
+        for &(gap, count) in self.engine.gaps() {
+            self.observer.on_tokens(gap, count);
+        }
+        for i in 0..self.engine.records().len() {
+            let record = self.engine.records()[i];
+            self.summary.completed += 1;
+            self.summary.output_tokens += u64::from(record.output_tokens);
+            self.observer.on_request(&record);
+            self.source.finished(RequestId(record.id.0), flight.end);
+        }
+        self.engine.clear_records();
+    }
+}

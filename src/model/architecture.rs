@@ -113,7 +113,11 @@ const BASE: Rules = Rules {
 };
 
 const RULES: [Rules; 13] = [
-    Rules { kv_heads_default_to_q: true, bias: AttentionBias::AllByFlag, ..BASE },
+    Rules {
+        kv_heads_default_to_q: true,
+        bias: AttentionBias::AllByFlag,
+        ..BASE
+    },
     Rules {
         arch: Mistral,
         names: &["MistralForCausalLM", "mistral"],
@@ -187,7 +191,12 @@ const RULES: [Rules; 13] = [
     },
     Rules {
         arch: Gemma3,
-        names: &["Gemma3ForCausalLM", "gemma3_text", "Gemma3ForConditionalGeneration", "gemma3"],
+        names: &[
+            "Gemma3ForCausalLM",
+            "gemma3_text",
+            "Gemma3ForConditionalGeneration",
+            "gemma3",
+        ],
         head_dim: Some(256),
         tied: true,
         bias: AttentionBias::AllByFlag,

@@ -74,14 +74,15 @@ fn short(id: &str) -> &str {
 /// use capsim::model::builtin;
 /// assert_eq!(builtin::find("qwen/qwen3-8b")?.id, "Qwen/Qwen3-8B");
 /// assert_eq!(builtin::find("Llama-3.1-8B")?.id, "meta-llama/Llama-3.1-8B-Instruct");
-/// let err = builtin::find("qwen3-9b").unwrap_err().to_string();
-/// assert!(err.starts_with("no built-in model \"qwen3-9b\" (did you mean \"qwen3-8b\"?)"), "{err}");
+/// let err = builtin::find("lama-3.1-8b").unwrap_err().to_string();
+/// assert!(err.starts_with("no built-in model \"lama-3.1-8b\" (did you mean \"llama-3.1-8b-instruct\"?)"), "{err}");
 /// # Ok::<(), capsim::model::ModelError>(())
 /// ```
 pub fn find(name: &str) -> Result<&'static Builtin, ModelError> {
     let wanted = name.trim().to_ascii_lowercase();
-    if let Some(exact) =
-        ALL.iter().find(|b| b.id.to_ascii_lowercase() == wanted || b.name() == wanted)
+    if let Some(exact) = ALL
+        .iter()
+        .find(|b| b.id.to_ascii_lowercase() == wanted || b.name() == wanted)
     {
         return Ok(exact);
     }

@@ -113,11 +113,12 @@ const MAX_PARAMETERS: u128 = 1_000_000_000_000_000;
 /// ```
 pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
     let mut de = serde_json::Deserializer::from_str(json);
-    let outer: RawConfig = serde_path_to_error::deserialize(&mut de).map_err(|e| ModelError::Json {
-        file: source_name.to_owned(),
-        field: e.path().to_string(),
-        problem: e.inner().to_string(),
-    })?;
+    let outer: RawConfig =
+        serde_path_to_error::deserialize(&mut de).map_err(|e| ModelError::Json {
+            file: source_name.to_owned(),
+            field: e.path().to_string(),
+            problem: e.inner().to_string(),
+        })?;
     de.end().map_err(|e| ModelError::Json {
         file: source_name.to_owned(),
         field: ".".to_owned(),
@@ -136,7 +137,15 @@ pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
         None => (&outer, ""),
     };
     let rules = find_rules(&outer, source_name)?;
-    Reader { raw, outer: &outer, prefix, file: source_name, rules, caveats }.read()
+    Reader {
+        raw,
+        outer: &outer,
+        prefix,
+        file: source_name,
+        rules,
+        caveats,
+    }
+    .read()
 }
 
 /// `architectures[0]` decides where it is given: a derived class (a draft head, a classifier) often keeps the
@@ -191,12 +200,22 @@ impl Reader<'_> {
         let (raw, rules) = (self.raw, self.rules);
         let gemma3_text = rules.arch == Architecture::Gemma3 && !self.prefix.is_empty();
         // Gemma 3's multimodal configs omit whatever equals the defaults of `Gemma3TextConfig`.
-        let or = |value: Option<u32>, default| if gemma3_text { value.or(Some(default)) } else { value };
+        let or = |value: Option<u32>, default| {
+            if gemma3_text {
+                value.or(Some(default))
+            } else {
+                value
+            }
+        };
 
         let hidden_size = self.size("hidden_size", raw.hidden_size, MAX_WIDTH)?;
-        let num_hidden_layers = self.size("num_hidden_layers", raw.num_hidden_layers, MAX_LAYERS)?;
-        let q_heads =
-            self.size("num_attention_heads", or(raw.num_attention_heads, 8), MAX_HEADS)?;
+        let num_hidden_layers =
+            self.size("num_hidden_layers", raw.num_hidden_layers, MAX_LAYERS)?;
+        let q_heads = self.size(
+            "num_attention_heads",
+            or(raw.num_attention_heads, 8),
+            MAX_HEADS,
+        )?;
         let kv = if rules.kv_heads_default_to_q {
             raw.num_key_value_heads.or(Some(q_heads))
         } else {
@@ -235,7 +254,9 @@ impl Reader<'_> {
         } else {
             self.size("intermediate_size", raw.intermediate_size, MAX_WIDTH)?
         };
-        let flag = raw.attention_bias.unwrap_or(rules.arch == Architecture::GptOss);
+        let flag = raw
+            .attention_bias
+            .unwrap_or(rules.arch == Architecture::GptOss);
         let (qkv_bias, o_bias) = match rules.bias {
             AttentionBias::AllByFlag => (flag, flag),
             AttentionBias::QkvByFlag => (flag, false),
@@ -294,11 +315,19 @@ impl Reader<'_> {
     }
 
     fn invalid(&self, name: &str, problem: String) -> ModelError {
-        ModelError::Invalid { file: self.file.to_owned(), field: self.field(name), problem }
+        ModelError::Invalid {
+            file: self.file.to_owned(),
+            field: self.field(name),
+            problem,
+        }
     }
 
     fn unsupported(&self, name: &str, problem: String) -> ModelError {
-        ModelError::Unsupported { file: self.file.to_owned(), field: self.field(name), problem }
+        ModelError::Unsupported {
+            file: self.file.to_owned(),
+            field: self.field(name),
+            problem,
+        }
     }
 
     /// A size that must be there, at least 1 and at most `max`.
@@ -366,8 +395,7 @@ impl Reader<'_> {
             Architecture::GptOss => Some(128),
             _ => None,
         };
-        let window =
-            self.size("sliding_window", raw.sliding_window.or(default), u32::MAX)?;
+        let window = self.size("sliding_window", raw.sliding_window.or(default), u32::MAX)?;
         Ok(slides.into_iter().map(|s| s.then_some(window)).collect())
     }
 
@@ -397,7 +425,9 @@ impl Reader<'_> {
                     ));
                 }
                 let dense = raw.mlp_only_layers.as_deref().unwrap_or(&[]);
-                (0..layers).map(|i| (i + 1).is_multiple_of(step) && !dense.contains(&i)).collect()
+                (0..layers)
+                    .map(|i| (i + 1).is_multiple_of(step) && !dense.contains(&i))
+                    .collect()
             }
             MoeRule::AfterFirstDense => {
                 let first = raw.first_k_dense_replace.unwrap_or(0);
@@ -420,7 +450,11 @@ impl Reader<'_> {
             MoeRule::All | MoeRule::AllBiased => {
                 self.size("intermediate_size", raw.intermediate_size, MAX_WIDTH)?
             }
-            _ => self.size("moe_intermediate_size", raw.moe_intermediate_size, MAX_WIDTH)?,
+            _ => self.size(
+                "moe_intermediate_size",
+                raw.moe_intermediate_size,
+                MAX_WIDTH,
+            )?,
         };
         let shared = match rule {
             MoeRule::Sparse => raw.shared_expert_intermediate_size.unwrap_or(0),
@@ -452,8 +486,17 @@ impl Reader<'_> {
 
     fn dtype(&self) -> Result<Dtype, ModelError> {
         let given = [
-            ("torch_dtype", self.raw.torch_dtype.as_ref().or(self.outer.torch_dtype.as_ref())),
-            ("dtype", self.raw.dtype.as_ref().or(self.outer.dtype.as_ref())),
+            (
+                "torch_dtype",
+                self.raw
+                    .torch_dtype
+                    .as_ref()
+                    .or(self.outer.torch_dtype.as_ref()),
+            ),
+            (
+                "dtype",
+                self.raw.dtype.as_ref().or(self.outer.dtype.as_ref()),
+            ),
         ];
         let Some((name, value)) = given.into_iter().find_map(|(n, v)| v.map(|v| (n, v))) else {
             return Ok(Dtype::Bf16);
@@ -473,8 +516,11 @@ impl Reader<'_> {
     }
 
     fn quantization(&mut self) -> Result<Option<Quantization>, ModelError> {
-        let Some(q) =
-            self.raw.quantization_config.as_ref().or(self.outer.quantization_config.as_ref())
+        let Some(q) = self
+            .raw
+            .quantization_config
+            .as_ref()
+            .or(self.outer.quantization_config.as_ref())
         else {
             return Ok(None);
         };
@@ -493,7 +539,10 @@ impl Reader<'_> {
 impl RawQuantization {
     /// The format, with a caveat; or the field that is not understood and why.
     fn read(&self) -> Result<(Quantization, Option<String>), (&'static str, String)> {
-        let all = |format| Quantization { format, experts_only: false };
+        let all = |format| Quantization {
+            format,
+            experts_only: false,
+        };
         let skipped = self
             .modules_to_not_convert
             .iter()
@@ -501,7 +550,11 @@ impl RawQuantization {
             .chain(self.ignored_layers.iter())
             .flatten()
             // Embedding, head, norms and router are never counted as quantised anyway.
-            .any(|m| ["attn", "experts", "mlp.up", "mlp.down", "_proj"].iter().any(|k| m.contains(k)));
+            .any(|m| {
+                ["attn", "experts", "mlp.up", "mlp.down", "_proj"]
+                    .iter()
+                    .any(|k| m.contains(k))
+            });
         let caveat = skipped.then(|| {
             "The checkpoint leaves some linear layers unquantised; they are counted as quantised.".to_owned()
         });
@@ -518,16 +571,20 @@ impl RawQuantization {
                     })
                 }
                 // A group longer than any row: one scale per row.
-                (Some(4), ..=0) => Ok(WeightFormat::Int4 { group: 1 << 24, zero_point }),
+                (Some(4), ..=0) => Ok(WeightFormat::Int4 {
+                    group: 1 << 24,
+                    zero_point,
+                }),
                 (Some(b @ (4 | 8)), g) => Err(("group_size", format!("{g} with {b} bits"))),
                 (Some(b), _) => Err(("bits", format!("{b}-bit weights"))),
                 (None, _) => Err(("bits", "absent".to_owned())),
             }
         };
         match self.quant_method.as_deref() {
-            Some("awq" | "gptq") => {
-                Ok((all(int(self.bits, self.group_size.or(self.q_group_size), true)?), caveat))
-            }
+            Some("awq" | "gptq") => Ok((
+                all(int(self.bits, self.group_size.or(self.q_group_size), true)?),
+                caveat,
+            )),
             Some("fp8") => match self.weight_block_size.as_deref() {
                 None => Ok((all(WeightFormat::Fp8), caveat)),
                 Some([128, 128]) => Ok((all(WeightFormat::Fp8Block), caveat)),
@@ -535,14 +592,23 @@ impl RawQuantization {
             },
             // Such checkpoints list attention as not converted, which is what experts_only means.
             Some("mxfp4") => Ok((
-                Quantization { format: WeightFormat::Mxfp4, experts_only: true },
+                Quantization {
+                    format: WeightFormat::Mxfp4,
+                    experts_only: true,
+                },
                 None,
             )),
             Some("compressed-tensors") => {
-                let groups = self.config_groups.as_ref().ok_or(("config_groups", "absent".into()))?;
+                let groups = self
+                    .config_groups
+                    .as_ref()
+                    .ok_or(("config_groups", "absent".into()))?;
                 let mut found = None;
                 for group in groups.values() {
-                    let w = group.weights.as_ref().ok_or(("config_groups", "no weights".into()))?;
+                    let w = group
+                        .weights
+                        .as_ref()
+                        .ok_or(("config_groups", "no weights".into()))?;
                     let symmetric = w.symmetric.unwrap_or(true);
                     let format = match (w.r#type.as_deref(), w.num_bits) {
                         (Some("float"), Some(8)) if w.strategy.as_deref() == Some("block") => {
@@ -551,7 +617,10 @@ impl RawQuantization {
                         (Some("float"), Some(8)) => WeightFormat::Fp8,
                         (Some("int") | None, bits) => int(bits, w.group_size, !symmetric)?,
                         (t, bits) => {
-                            return Err(("config_groups", format!("weights of type {t:?}, {bits:?} bits")));
+                            return Err((
+                                "config_groups",
+                                format!("weights of type {t:?}, {bits:?} bits"),
+                            ));
                         }
                     };
                     if found.replace(format).is_some_and(|f| f != format) {

@@ -86,9 +86,6 @@ pub enum ModelError {
         /// All known names.
         known: String,
     },
-    /// Expert popularity that is no distribution.
-    #[error("expert popularity: {0}")]
-    Popularity(String),
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

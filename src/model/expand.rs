@@ -24,13 +24,18 @@
 //! the engine profile's business, not the model's.
 use super::architecture::Architecture;
 use super::config::{ModelConfig, MoeConfig};
-use super::op::{KernelClass, Op, OpKind, Rows};
+use super::op::{AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows};
 use super::precision::{Precision, WeightFormat};
 use crate::units::Bytes;
 
 /// All operators of a step in execution order, equal ones of several layers merged at their first place.
 pub(super) fn expand(config: &ModelConfig, precision: &Precision) -> Vec<Op> {
-    let mut x = Expander { c: config, p: precision, ops: Vec::new(), act: precision.dtype.bytes() };
+    let mut x = Expander {
+        c: config,
+        p: precision,
+        ops: Vec::new(),
+        act: precision.dtype.bytes(),
+    };
     x.embedding();
     for layer in 0..config.num_hidden_layers {
         x.attention(layer);
@@ -38,6 +43,13 @@ pub(super) fn expand(config: &ModelConfig, precision: &Precision) -> Vec<Op> {
     }
     x.head();
     x.ops
+}
+
+fn pass(weights: u64, bytes_per_row: u64) -> OpKind {
+    OpKind::Elementwise(Pass {
+        bytes_per_token: bytes_per_row as f64,
+        weights: Bytes(weights),
+    })
 }
 
 struct Expander<'a> {
@@ -50,7 +62,12 @@ struct Expander<'a> {
 
 impl Expander<'_> {
     fn push(&mut self, op: Op) {
-        let same = |o: &&mut Op| Op { layers: op.layers, ..**o } == op;
+        let same = |o: &&mut Op| {
+            Op {
+                layers: op.layers,
+                ..**o
+            } == op
+        };
         match self.ops.iter_mut().find(same) {
             Some(o) => o.layers += op.layers,
             None => self.ops.push(op),
@@ -64,9 +81,7 @@ impl Expander<'_> {
             layers: 1,
             rows: Rows::Tokens,
             kernels,
-            kind: OpKind::Elementwise,
-            weight_bytes: Bytes(weights),
-            activation_bytes_per_row: Bytes(elements * self.act),
+            kind: pass(weights, elements * self.act),
         });
     }
 
@@ -81,23 +96,44 @@ impl Expander<'_> {
         bias: bool,
     ) {
         let out_features = parts.iter().map(|p| p.0).sum();
-        let weights: Bytes = parts.iter().map(|&(out, f)| f.matrix_bytes(out, in_features)).sum();
+        let weights: Bytes = parts
+            .iter()
+            .map(|&(out, f)| f.matrix_bytes(out, in_features))
+            .sum();
         let bias = if bias { out_features * self.act } else { 0 };
+        let gemm = Gemm {
+            out_features,
+            in_features,
+            format: parts[0].1,
+            weights: weights + Bytes(bias),
+            activations_per_row: Bytes((in_features + out_features) * self.act),
+        };
+        let kind = match class {
+            KernelClass::Router => OpKind::Router(gemm),
+            _ => OpKind::Gemm(gemm),
+        };
         self.push(Op {
             name,
             class,
             layers: 1,
             rows,
             kernels: 1,
-            kind: OpKind::Gemm { out_features, in_features, format: parts[0].1 },
-            weight_bytes: weights + Bytes(bias),
-            activation_bytes_per_row: Bytes((in_features + out_features) * self.act),
+            kind,
         });
+    }
+
+    /// A table that is also the head is stored as the head (llama.cpp gives it the output's type).
+    fn embedding_format(&self) -> WeightFormat {
+        if self.c.tie_word_embeddings {
+            self.p.lm_head
+        } else {
+            self.p.embedding
+        }
     }
 
     fn embedding(&mut self) {
         let (c, h) = (self.c, u64::from(self.c.hidden_size));
-        let f = self.p.embedding;
+        let f = self.embedding_format();
         let table = f.matrix_bytes(c.vocab_size.into(), h);
         self.push(Op {
             name: "embed",
@@ -105,12 +141,15 @@ impl Expander<'_> {
             layers: 1,
             rows: Rows::Tokens,
             kernels: 1,
-            kind: OpKind::Elementwise,
-            weight_bytes: if c.tie_word_embeddings { Bytes::ZERO } else { table },
-            activation_bytes_per_row: f.matrix_bytes(1, h) + Bytes(h * self.act),
+            kind: pass(
+                if c.tie_word_embeddings { 0 } else { table.0 },
+                f.matrix_bytes(1, h).0 + h * self.act,
+            ),
         });
-        if matches!(c.architecture, Architecture::Gemma | Architecture::Gemma2 | Architecture::Gemma3)
-        {
+        if matches!(
+            c.architecture,
+            Architecture::Gemma | Architecture::Gemma2 | Architecture::Gemma3
+        ) {
             self.elementwise("embed_scale", 1, 0, 2 * h);
         }
     }
@@ -138,7 +177,14 @@ impl Expander<'_> {
 
         self.norm();
         let parts = [(q + kv, p.attention), (kv, v_format)];
-        self.gemm("qkv_proj", KernelClass::DenseGemm, Rows::Tokens, &parts, h, c.qkv_bias);
+        self.gemm(
+            "qkv_proj",
+            KernelClass::DenseGemm,
+            Rows::Tokens,
+            &parts,
+            h,
+            c.qkv_bias,
+        );
         if c.qk_norm {
             let weights = 2 * u64::from(c.head_dim) * p.norms.bytes();
             self.elementwise("qk_norm", 2, weights, 2 * (q + kv));
@@ -151,27 +197,33 @@ impl Expander<'_> {
             layers: 1,
             rows: Rows::Tokens,
             kernels: 1,
-            kind: OpKind::Elementwise,
-            weight_bytes: Bytes::ZERO,
-            activation_bytes_per_row: Bytes(2 * kv * (self.act + kv_element_bytes)),
+            kind: pass(0, 2 * kv * (self.act + kv_element_bytes)),
         });
-        let sinks = if c.attention_sinks { u64::from(c.num_attention_heads) * self.act } else { 0 };
+        let sinks = if c.attention_sinks {
+            u64::from(c.num_attention_heads) * self.act
+        } else {
+            0
+        };
         let window = c.windows[layer as usize];
         self.push(Op {
-            name: if window.is_some() { "attention_windowed" } else { "attention" },
+            name: if window.is_some() {
+                "attention_windowed"
+            } else {
+                "attention"
+            },
             class: KernelClass::Attention,
             layers: 1,
             rows: Rows::Tokens,
             kernels: 2,
-            kind: OpKind::Attention {
+            kind: OpKind::Attention(AttentionDims {
                 q_heads: c.num_attention_heads,
                 kv_heads: c.num_key_value_heads,
                 head_dim: c.head_dim,
                 window,
                 kv_element_bytes,
-            },
-            weight_bytes: Bytes(sinks),
-            activation_bytes_per_row: Bytes(2 * q * self.act),
+                activations_per_row: Bytes(2 * q * self.act),
+                weights: Bytes(sinks),
+            }),
         });
         self.gemm(
             "o_proj",
@@ -215,11 +267,21 @@ impl Expander<'_> {
 
     fn experts(&mut self, layer: u32, moe: &MoeConfig) {
         let (h, act) = (u64::from(self.c.hidden_size), self.act);
-        let (e, k) = (u64::from(moe.num_experts), u64::from(moe.num_experts_per_tok));
+        let (e, k) = (
+            u64::from(moe.num_experts),
+            u64::from(moe.num_experts_per_tok),
+        );
         let inter = u64::from(moe.moe_intermediate_size);
         let (gate_up, down) = (self.p.experts, self.more_bits(self.p.experts, layer));
 
-        self.gemm("router", KernelClass::Router, Rows::Tokens, &[(e, self.p.router)], h, moe.bias);
+        self.gemm(
+            "router",
+            KernelClass::Router,
+            Rows::Tokens,
+            &[(e, self.p.router)],
+            h,
+            moe.bias,
+        );
         // Scores in, k weights and ids out (4 bytes each), and the sorted ids written and read once.
         let correction = if moe.router_correction_bias { 4 * e } else { 0 };
         self.push(Op {
@@ -228,12 +290,10 @@ impl Expander<'_> {
             layers: 1,
             rows: Rows::Tokens,
             kernels: 3,
-            kind: OpKind::Elementwise,
-            weight_bytes: Bytes(correction),
-            activation_bytes_per_row: Bytes(e * act + 16 * k),
+            kind: pass(correction, e * act + 16 * k),
         });
         let biases = if moe.bias { (2 * inter + h) * act } else { 0 };
-        let bytes_per_expert =
+        let weights_per_expert =
             gate_up.matrix_bytes(2 * inter, h) + down.matrix_bytes(h, inter) + Bytes(biases);
         self.push(Op {
             name: "experts",
@@ -241,23 +301,25 @@ impl Expander<'_> {
             layers: 1,
             rows: Rows::Tokens,
             kernels: 2,
-            kind: OpKind::Experts {
+            kind: OpKind::Experts(ExpertGemms {
                 num_experts: moe.num_experts,
                 top_k: moe.num_experts_per_tok,
                 intermediate: inter,
                 hidden: h,
                 gate_up_format: gate_up,
                 down_format: down,
-                bytes_per_expert,
-            },
-            weight_bytes: bytes_per_expert * e,
-            // Each of the k copies of a row goes in and out of both products.
-            activation_bytes_per_row: Bytes(k * (h + 2 * inter + inter + h) * act),
+                weights_per_expert,
+                activations_per_token: Bytes(k * (h + 2 * inter + inter + h) * act),
+            }),
         });
         self.elementwise("moe_act_and_mul", 1, 0, 3 * k * inter);
         self.elementwise("moe_sum", 1, 0, (k + 1) * h);
         if moe.shared_expert_intermediate_size > 0 {
-            let names = ["shared_gate_up_proj", "shared_act_and_mul", "shared_down_proj"];
+            let names = [
+                "shared_gate_up_proj",
+                "shared_act_and_mul",
+                "shared_down_proj",
+            ];
             self.dense_mlp(names, layer, moe.shared_expert_intermediate_size.into());
             if moe.shared_expert_gate {
                 self.elementwise("shared_gate", 3, h * act, 5 * h);
@@ -268,7 +330,7 @@ impl Expander<'_> {
     }
 
     fn head(&mut self) {
-        let (c, h, v) = (self.c, u64::from(self.c.hidden_size), u64::from(self.c.vocab_size));
+        let (h, v) = (u64::from(self.c.hidden_size), u64::from(self.c.vocab_size));
         self.norm();
         let once = |name, class, kernels, bytes| Op {
             name,
@@ -276,14 +338,29 @@ impl Expander<'_> {
             layers: 1,
             rows: Rows::Sampled,
             kernels,
-            kind: OpKind::Elementwise,
-            weight_bytes: Bytes::ZERO,
-            activation_bytes_per_row: Bytes(bytes),
+            kind: pass(0, bytes),
         };
-        self.push(once("gather_sampled", KernelClass::Elementwise, 1, 2 * h * self.act));
-        let format = if c.tie_word_embeddings { self.p.embedding } else { self.p.lm_head };
-        self.gemm("lm_head", KernelClass::LmHead, Rows::Sampled, &[(v, format)], h, false);
+        self.push(once(
+            "gather_sampled",
+            KernelClass::Elementwise,
+            1,
+            2 * h * self.act,
+        ));
+        let format = self.p.lm_head;
+        self.gemm(
+            "lm_head",
+            KernelClass::LmHead,
+            Rows::Sampled,
+            &[(v, format)],
+            h,
+            false,
+        );
         // Logits are read, written as fp32 and scanned once.
-        self.push(once("sampling", KernelClass::Sampling, 3, v * (self.act + 8)));
+        self.push(once(
+            "sampling",
+            KernelClass::Sampling,
+            3,
+            v * (self.act + 8),
+        ));
     }
 }

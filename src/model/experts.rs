@@ -21,12 +21,16 @@
 //! // A few popular experts take most tokens: fewer distinct ones.
 //! let skewed = Popularity::zipf(128, 8, 1.0)?;
 //! assert!(skewed.expected_distinct(16) < uniform.expected_distinct(16));
-//! # Ok::<(), capsim::model::ModelError>(())
+//! # Ok::<(), capsim::model::experts::ExpertsError>(())
 //! ```
-use super::error::ModelError;
 use crate::rng::Rng;
 use rand::{Rng as _, RngExt as _};
 use rand_distr::{Distribution as _, Gamma};
+
+/// Expert popularity that is no distribution. The text says which value and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ExpertsError(String);
 
 /// How probable it is that a token's top-k holds each expert.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +48,10 @@ impl Popularity {
     /// # Panics
     /// Unless 1 ≤ k ≤ E, which a parsed config guarantees.
     pub fn uniform(num_experts: u32, top_k: u32) -> Self {
-        assert!((1..=num_experts).contains(&top_k), "top-{top_k} of {num_experts} experts");
+        assert!(
+            (1..=num_experts).contains(&top_k),
+            "top-{top_k} of {num_experts} experts"
+        );
         let p = f64::from(top_k) / f64::from(num_experts);
         Self::new(vec![p; num_experts as usize], top_k)
     }
@@ -54,14 +61,19 @@ impl Popularity {
     /// scaled up (p_e = min(1, λ·count_e) with λ such that Σ p_e = k).
     ///
     /// # Errors
-    /// Negative or non-finite counts, or fewer than k experts ever chosen.
-    pub fn from_counts(counts: &[f64], top_k: u32) -> Result<Self, ModelError> {
-        check(counts, top_k)?;
+    /// Not one value per expert, negative or non-finite counts, or fewer than k experts ever chosen.
+    pub fn from_counts(counts: &[f64], num_experts: u32, top_k: u32) -> Result<Self, ExpertsError> {
+        check(counts, num_experts, top_k)?;
         let k = f64::from(top_k);
         let mut capped = vec![false; counts.len()];
         loop {
             let taken = capped.iter().filter(|&&c| c).count() as f64;
-            let free: f64 = counts.iter().zip(&capped).filter(|(_, c)| !**c).map(|(v, _)| v).sum();
+            let free: f64 = counts
+                .iter()
+                .zip(&capped)
+                .filter(|(_, c)| !**c)
+                .map(|(v, _)| v)
+                .sum();
             let scale = if free > 0.0 { (k - taken) / free } else { 0.0 };
             let over: Vec<usize> = (0..counts.len())
                 .filter(|&e| !capped[e] && counts[e] * scale > 1.0)
@@ -82,12 +94,19 @@ impl Popularity {
     /// for successive sampling with varying probabilities without replacement", Ann. Math. Statist. 43, 1972).
     ///
     /// # Errors
-    /// Negative or non-finite weights, or fewer than k positive ones.
-    pub fn from_weights(weights: &[f64], top_k: u32) -> Result<Self, ModelError> {
-        check(weights, top_k)?;
+    /// Not one value per expert, negative or non-finite weights, or fewer than k positive ones.
+    pub fn from_weights(
+        weights: &[f64],
+        num_experts: u32,
+        top_k: u32,
+    ) -> Result<Self, ExpertsError> {
+        check(weights, num_experts, top_k)?;
         let k = f64::from(top_k);
         if weights.iter().filter(|&&w| w > 0.0).count() == top_k as usize {
-            let inclusion = weights.iter().map(|&w| if w > 0.0 { 1.0 } else { 0.0 }).collect();
+            let inclusion = weights
+                .iter()
+                .map(|&w| if w > 0.0 { 1.0 } else { 0.0 })
+                .collect();
             return Ok(Self::new(inclusion, top_k));
         }
         let p = |w: f64, t: f64| -libm::expm1(-w * t);
@@ -101,12 +120,19 @@ impl Popularity {
         }
         for _ in 0..200 {
             let mid = low + (high - low) / 2.0;
-            if total(mid) < k { low = mid } else { high = mid }
+            if total(mid) < k {
+                low = mid
+            } else {
+                high = mid
+            }
         }
-        let inclusion: Vec<f64> = weights.iter().map(|&w| p(w, high).clamp(0.0, 1.0)).collect();
+        let inclusion: Vec<f64> = weights
+            .iter()
+            .map(|&w| p(w, high).clamp(0.0, 1.0))
+            .collect();
         // Weights so far apart that f64 cannot resolve t would leave the sum off k.
         if (inclusion.iter().sum::<f64>() - k).abs() > 1e-6 * k {
-            return Err(ModelError::Popularity(
+            return Err(ExpertsError(
                 "the weights are too far apart to choose the top-k from them".to_owned(),
             ));
         }
@@ -117,13 +143,16 @@ impl Popularity {
     ///
     /// # Errors
     /// If `s` is negative or so large that weights vanish, or unless 1 ≤ k ≤ E.
-    pub fn zipf(num_experts: u32, top_k: u32, s: f64) -> Result<Self, ModelError> {
+    pub fn zipf(num_experts: u32, top_k: u32, s: f64) -> Result<Self, ExpertsError> {
         if !(s.is_finite() && s >= 0.0) {
-            return Err(ModelError::Popularity(format!("the Zipf exponent is {s}; it must be ≥ 0")));
+            return Err(ExpertsError(format!(
+                "the Zipf exponent is {s}; it must be ≥ 0"
+            )));
         }
-        let weights: Vec<f64> =
-            (1..=num_experts).map(|rank| libm::pow(f64::from(rank), -s)).collect();
-        Self::from_weights(&weights, top_k)
+        let weights: Vec<f64> = (1..=num_experts)
+            .map(|rank| libm::pow(f64::from(rank), -s))
+            .collect();
+        Self::from_weights(&weights, num_experts, top_k)
     }
 
     /// Weights drawn from a symmetric Dirichlet: a small `alpha` gives strong skew, a large one almost none.
@@ -135,13 +164,12 @@ impl Popularity {
         top_k: u32,
         alpha: f64,
         rng: &mut Rng,
-    ) -> Result<Self, ModelError> {
+    ) -> Result<Self, ExpertsError> {
         // Normalised gamma variates are Dirichlet; the normalisation cancels in `from_weights`.
-        let gamma = Gamma::new(alpha, 1.0).map_err(|_| {
-            ModelError::Popularity(format!("the Dirichlet alpha is {alpha}; it must be > 0"))
-        })?;
+        let gamma = Gamma::new(alpha, 1.0)
+            .map_err(|_| ExpertsError(format!("the Dirichlet alpha is {alpha}; it must be > 0")))?;
         let weights: Vec<f64> = (0..num_experts).map(|_| gamma.sample(rng)).collect();
-        Self::from_weights(&weights, top_k)
+        Self::from_weights(&weights, num_experts, top_k)
     }
 
     fn new(inclusion: Vec<f64>, top_k: u32) -> Self {
@@ -154,7 +182,11 @@ impl Popularity {
                 _ => classes.push((p, 1.0)),
             }
         }
-        Self { inclusion, classes, top_k }
+        Self {
+            inclusion,
+            classes,
+            top_k,
+        }
     }
 
     /// p_e of each expert.
@@ -182,7 +214,13 @@ impl Popularity {
         if m <= 0.0 {
             return 0.0;
         }
-        let touched = |p: f64| if p >= 1.0 { 1.0 } else { -libm::expm1(m * libm::log1p(-p)) };
+        let touched = |p: f64| {
+            if p >= 1.0 {
+                1.0
+            } else {
+                -libm::expm1(m * libm::log1p(-p))
+            }
+        };
         self.classes.iter().map(|&(p, n)| n * touched(p)).sum()
     }
 
@@ -259,16 +297,32 @@ impl Popularity {
     pub fn sample_distinct(&self, m: u32, rng: &mut Rng) -> u32 {
         let mut touched = vec![false; self.inclusion.len()];
         for _ in 0..m {
-            self.sample_token(rng).into_iter().for_each(|e| touched[e as usize] = true);
+            self.sample_token(rng)
+                .into_iter()
+                .for_each(|e| touched[e as usize] = true);
         }
         touched.into_iter().filter(|&t| t).count() as u32
     }
 }
 
-fn check(values: &[f64], top_k: u32) -> Result<(), ModelError> {
-    let bad = |text: String| Err(ModelError::Popularity(text));
-    if let Some((e, v)) = values.iter().enumerate().find(|(_, v)| !(v.is_finite() && **v >= 0.0)) {
-        return bad(format!("expert {e} has {v}; every value must be finite and ≥ 0"));
+/// Expected distinct experts for 0, 1, … `max` independent tokens.
+pub fn expected_distinct(popularity: &Popularity, max: u32) -> Vec<f64> {
+    popularity.distinct_table(max)
+}
+
+fn check(values: &[f64], num_experts: u32, top_k: u32) -> Result<(), ExpertsError> {
+    let bad = |text: String| Err(ExpertsError(text));
+    if values.len() != num_experts as usize {
+        return bad(format!("{} values for {num_experts} experts", values.len()));
+    }
+    if let Some((e, v)) = values
+        .iter()
+        .enumerate()
+        .find(|(_, v)| !(v.is_finite() && **v >= 0.0))
+    {
+        return bad(format!(
+            "expert {e} has {v}; every value must be finite and ≥ 0"
+        ));
     }
     if !values.iter().sum::<f64>().is_finite() {
         return bad("the values add up to more than f64 holds".to_owned());
@@ -298,7 +352,13 @@ mod tests {
     fn qwen3_30b_touches_the_experts_of_the_formula() {
         // 128·(1 − (15/16)^m).
         let p = Popularity::uniform(128, 8);
-        for (m, expected) in [(0, 0.0), (1, 8.0), (2, 15.5), (4, 29.122_070_312_5), (8, 51.619_907_8)] {
+        for (m, expected) in [
+            (0, 0.0),
+            (1, 8.0),
+            (2, 15.5),
+            (4, 29.122_070_312_5),
+            (8, 51.619_907_8),
+        ] {
             assert!((p.expected_distinct(m) - expected).abs() < 1e-3, "m = {m}");
         }
         assert!((p.expected_distinct(16) - 82.42).abs() < 0.01);
@@ -308,12 +368,18 @@ mod tests {
     #[test]
     fn the_formula_agrees_with_drawn_tokens() {
         let mut rng = Seed(7).stream("experts");
-        for p in [Popularity::uniform(64, 6), Popularity::zipf(64, 6, 1.0).unwrap()] {
+        for p in [
+            Popularity::uniform(64, 6),
+            Popularity::zipf(64, 6, 1.0).unwrap(),
+        ] {
             for m in [1, 3, 10, 40] {
                 let drawn = mean_of(2000, || f64::from(p.sample_distinct(m, &mut rng)));
                 let expected = p.expected_distinct(m);
                 // Standard error of the mean is below 0.09 (at most 64 · ¼ of variance).
-                assert!((drawn - expected).abs() < 0.35, "m = {m}: {drawn} {expected}");
+                assert!(
+                    (drawn - expected).abs() < 0.35,
+                    "m = {m}: {drawn} {expected}"
+                );
             }
         }
     }
@@ -328,7 +394,9 @@ mod tests {
             chosen.sort();
             chosen.dedup();
             assert_eq!(chosen.len(), 4);
-            chosen.into_iter().for_each(|e| seen[e as usize] += 1.0 / 20_000.0);
+            chosen
+                .into_iter()
+                .for_each(|e| seen[e as usize] += 1.0 / 20_000.0);
         }
         for (seen, p) in seen.iter().zip(p.inclusion()) {
             assert!((seen - p).abs() < 0.02, "{seen} {p}");
@@ -352,10 +420,16 @@ mod tests {
                     })
                     .collect();
                 clocks.sort_by(|a, b| a.0.total_cmp(&b.0));
-                clocks[..k].iter().for_each(|c| seen[c.1] += 1.0 / f64::from(runs));
+                clocks[..k]
+                    .iter()
+                    .for_each(|c| seen[c.1] += 1.0 / f64::from(runs));
             }
             // Rosén's approximation is asymptotic: with 2 of 8 it is off by a few hundredths.
-            let worst = seen.iter().zip(p.inclusion()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            let worst = seen
+                .iter()
+                .zip(p.inclusion())
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max);
             assert!(worst < 0.05, "{k} of {experts}: {worst}");
         }
     }
@@ -368,12 +442,17 @@ mod tests {
             let drawn = mean_of(3000, || {
                 let mut count = [0u32; 32];
                 for _ in 0..m {
-                    p.sample_token(&mut rng).into_iter().for_each(|e| count[e as usize] += 1);
+                    p.sample_token(&mut rng)
+                        .into_iter()
+                        .for_each(|e| count[e as usize] += 1);
                 }
                 count.iter().map(|c| f64::from(c.div_ceil(tile))).sum()
             });
             let expected = p.expected_tiles(m, tile);
-            assert!((drawn - expected).abs() < 0.01 * expected, "{m} {tile}: {drawn} {expected}");
+            assert!(
+                (drawn - expected).abs() < 0.01 * expected,
+                "{m} {tile}: {drawn} {expected}"
+            );
         }
     }
 
@@ -388,22 +467,29 @@ mod tests {
 
     #[test]
     fn counts_are_taken_as_measured_and_capped_at_certainty() {
-        let p = Popularity::from_counts(&[10.0, 10.0, 20.0, 40.0], 2).unwrap();
+        let p = Popularity::from_counts(&[10.0, 10.0, 20.0, 40.0], 4, 2).unwrap();
         assert_eq!(p.inclusion(), [0.25, 0.25, 0.5, 1.0]);
-        let p = Popularity::from_counts(&[1.0, 1.0, 98.0], 2).unwrap();
+        let p = Popularity::from_counts(&[1.0, 1.0, 98.0], 3, 2).unwrap();
         assert_eq!(p.inclusion(), [0.5, 0.5, 1.0]);
     }
 
     #[test]
     fn impossible_popularity_is_refused_with_a_reason() {
         for (result, word) in [
-            (Popularity::from_counts(&[1.0, f64::NAN], 1), "expert 1"),
-            (Popularity::from_counts(&[1.0, 0.0], 2), "top-2"),
-            (Popularity::from_weights(&[], 0), "top-0"),
-            (Popularity::from_weights(&[f64::MAX, f64::MAX], 1), "add up"),
+            (Popularity::from_counts(&[1.0, f64::NAN], 2, 1), "expert 1"),
+            (Popularity::from_counts(&[1.0, 0.0], 3, 2), "2 values"),
+            (Popularity::from_counts(&[1.0, 0.0], 2, 2), "top-2"),
+            (Popularity::from_weights(&[], 0, 0), "top-0"),
+            (
+                Popularity::from_weights(&[f64::MAX, f64::MAX], 2, 1),
+                "add up",
+            ),
             (Popularity::zipf(8, 2, f64::NAN), "Zipf"),
             (Popularity::zipf(8, 9, 1.0), "top-9"),
-            (Popularity::dirichlet(8, 2, 0.0, &mut Seed(0).stream("d")), "alpha"),
+            (
+                Popularity::dirichlet(8, 2, 0.0, &mut Seed(0).stream("d")),
+                "alpha",
+            ),
         ] {
             let text = result.unwrap_err().to_string();
             assert!(text.contains(word), "{text}");
@@ -417,7 +503,7 @@ mod tests {
             k in 1u32..4,
             m in 0u32..200,
         ) {
-            let p = Popularity::from_weights(&weights, k).unwrap();
+            let p = Popularity::from_weights(&weights, weights.len() as u32, k).unwrap();
             prop_assert!((p.inclusion().iter().sum::<f64>() - f64::from(k)).abs() < 1e-6);
             prop_assert!(p.inclusion().iter().all(|p| (0.0..=1.0).contains(p)));
             let d = p.expected_distinct(m);
@@ -436,11 +522,11 @@ mod tests {
             weights in proptest::collection::vec(any::<f64>(), 0..12),
             k in 0u32..6,
         ) {
-            for p in [Popularity::from_weights(&weights, k), Popularity::from_counts(&weights, k)] {
-                if let Ok(p) = p {
-                    prop_assert!(p.inclusion().iter().all(|p| (0.0..=1.0).contains(p)));
-                    prop_assert!((p.inclusion().iter().sum::<f64>() - f64::from(k)).abs() < 1e-5);
-                }
+            let n = weights.len() as u32;
+            let both = [Popularity::from_weights(&weights, n, k), Popularity::from_counts(&weights, n, k)];
+            for p in both.into_iter().flatten() {
+                prop_assert!(p.inclusion().iter().all(|p| (0.0..=1.0).contains(p)));
+                prop_assert!((p.inclusion().iter().sum::<f64>() - f64::from(k)).abs() < 1e-5);
             }
         }
     }

@@ -40,7 +40,11 @@ impl Parameters {
     /// table, of which one row is looked up. gpt-oss counts so (3.61 B for gpt-oss-20b, arXiv:2508.10925
     /// table 1); Qwen's "3.3 B activated" adds the embedding.
     pub fn active(&self) -> u64 {
-        let head = if self.lm_head == 0 { self.embedding } else { self.lm_head };
+        let head = if self.lm_head == 0 {
+            self.embedding
+        } else {
+            self.lm_head
+        };
         head + self.attention + self.mlp + self.router + self.experts_active + self.norms
     }
 }

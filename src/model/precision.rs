@@ -68,13 +68,29 @@ struct Layout {
 
 impl WeightFormat {
     fn layout(self) -> Layout {
-        let plain = |weight| Layout { weight, extra: 0, group: (1, 0) };
-        let blocked = |weight, extra, cols| Layout { weight, extra, group: (1, cols) };
+        let plain = |weight| Layout {
+            weight,
+            extra: 0,
+            group: (1, 0),
+        };
+        let blocked = |weight, extra, cols| Layout {
+            weight,
+            extra,
+            group: (1, cols),
+        };
         match self {
             Self::Fp32 => plain(32),
             Self::Fp16 | Self::Bf16 => plain(16),
-            Self::Fp8 | Self::Int8 => Layout { weight: 8, extra: 32, group: (1, 0) },
-            Self::Fp8Block => Layout { weight: 8, extra: 32, group: (128, 128) },
+            Self::Fp8 | Self::Int8 => Layout {
+                weight: 8,
+                extra: 32,
+                group: (1, 0),
+            },
+            Self::Fp8Block => Layout {
+                weight: 8,
+                extra: 32,
+                group: (128, 128),
+            },
             Self::Int8Group { group } => blocked(8, 16 + 8, group.max(1).into()),
             Self::Int4 { group, zero_point } => {
                 blocked(4, if zero_point { 16 + 4 } else { 16 }, group.max(1).into())
@@ -103,7 +119,11 @@ impl WeightFormat {
     /// # Panics
     /// If the result exceeds `u64`: [`ModelConfig`](super::ModelConfig) is checked against that.
     pub fn matrix_bytes(self, out_features: u64, in_features: u64) -> Bytes {
-        let (l, out, cols) = (self.layout(), u128::from(out_features), u128::from(in_features));
+        let (l, out, cols) = (
+            self.layout(),
+            u128::from(out_features),
+            u128::from(in_features),
+        );
         let groups = match l.group {
             (_, 0) => out,
             (r, c) => out.div_ceil(r.into()) * cols.div_ceil(c.into()),
@@ -128,8 +148,14 @@ impl fmt::Display for WeightFormat {
             Self::Fp8Block => f.write_str("fp8-block"),
             Self::Int8 => f.write_str("int8"),
             Self::Int8Group { group } => write!(f, "int8-g{group}"),
-            Self::Int4 { group, zero_point: true } => write!(f, "int4-g{group}"),
-            Self::Int4 { group, zero_point: false } => write!(f, "int4-g{group}-sym"),
+            Self::Int4 {
+                group,
+                zero_point: true,
+            } => write!(f, "int4-g{group}"),
+            Self::Int4 {
+                group,
+                zero_point: false,
+            } => write!(f, "int4-g{group}-sym"),
             Self::GgufQ4K => f.write_str("q4_k"),
             Self::GgufQ6K => f.write_str("q6_k"),
             Self::GgufQ8 => f.write_str("q8_0"),
@@ -139,8 +165,20 @@ impl fmt::Display for WeightFormat {
 }
 
 const FORMATS: [&str; 14] = [
-    "fp32", "fp16", "bf16", "fp8", "fp8-block", "int8", "int8-g128", "int4-g128", "awq", "gptq", "q4_k",
-    "q6_k", "q8_0", "mxfp4",
+    "fp32",
+    "fp16",
+    "bf16",
+    "fp8",
+    "fp8-block",
+    "int8",
+    "int8-g128",
+    "int4-g128",
+    "awq",
+    "gptq",
+    "q4_k",
+    "q6_k",
+    "q8_0",
+    "mxfp4",
 ];
 
 impl FromStr for WeightFormat {
@@ -157,7 +195,10 @@ impl FromStr for WeightFormat {
             "fp8" | "fp8_e4m3" | "fp8_e5m2" => Self::Fp8,
             "fp8-block" => Self::Fp8Block,
             "int8" | "w8a8" => Self::Int8,
-            "int4" | "awq" | "gptq" => Self::Int4 { group: 128, zero_point: true },
+            "int4" | "awq" | "gptq" => Self::Int4 {
+                group: 128,
+                zero_point: true,
+            },
             "q4_k" => Self::GgufQ4K,
             "q6_k" => Self::GgufQ6K,
             "q8_0" => Self::GgufQ8,
@@ -167,8 +208,14 @@ impl FromStr for WeightFormat {
                     group(g).map(|group| Self::Int8Group { group })
                 } else if let Some(g) = other.strip_prefix("int4-g") {
                     match g.strip_suffix("-sym") {
-                        Some(g) => group(g).map(|group| Self::Int4 { group, zero_point: false }),
-                        None => group(g).map(|group| Self::Int4 { group, zero_point: true }),
+                        Some(g) => group(g).map(|group| Self::Int4 {
+                            group,
+                            zero_point: false,
+                        }),
+                        None => group(g).map(|group| Self::Int4 {
+                            group,
+                            zero_point: true,
+                        }),
                     }
                 } else {
                     None
@@ -277,9 +324,9 @@ pub struct Precision {
     pub experts: WeightFormat,
     /// The router (`mlp.gate`); quantisers leave it alone.
     pub router: WeightFormat,
-    /// Input embedding (and the lm_head, if tied).
+    /// Input embedding, where it is not the lm_head too.
     pub embedding: WeightFormat,
-    /// Output head.
+    /// Output head, and an embedding tied to it.
     pub lm_head: WeightFormat,
     /// llama.cpp's `_M` mixtures store V and down projections of about half of the layers in this format
     /// (`use_more_bits` in llama.cpp's `llama-quant.cpp`).
@@ -308,7 +355,12 @@ impl Precision {
 
     /// All linear layers and experts in `format`; embedding, head, router, norms and biases in `dtype`.
     pub fn linear(format: WeightFormat, dtype: Dtype) -> Self {
-        Self { attention: format, mlp: format, experts: format, ..Self::plain(dtype) }
+        Self {
+            attention: format,
+            mlp: format,
+            experts: format,
+            ..Self::plain(dtype)
+        }
     }
 
     /// llama.cpp's Q4_K_M: Q4_K, with Q6_K for the head and for V and down projections of half of the layers;
@@ -341,9 +393,13 @@ impl Precision {
     pub fn of(config: &ModelConfig) -> Self {
         match config.quantization {
             None => Self::plain(config.dtype),
-            Some(Quantization { format, experts_only }) if experts_only => {
-                Self { experts: format, ..Self::plain(config.dtype) }
-            }
+            Some(Quantization {
+                format,
+                experts_only,
+            }) if experts_only => Self {
+                experts: format,
+                ..Self::plain(config.dtype)
+            },
             Some(Quantization { format, .. }) => Self::linear(format, config.dtype),
         }
     }
@@ -361,9 +417,10 @@ impl Precision {
             WeightFormat::Fp32 => Self::plain(Dtype::Fp32),
             WeightFormat::Fp16 => Self::plain(Dtype::Fp16),
             WeightFormat::Bf16 => Self::plain(Dtype::Bf16),
-            WeightFormat::Mxfp4 if config.moe.is_some() => {
-                Self { experts: WeightFormat::Mxfp4, ..Self::plain(config.dtype) }
-            }
+            WeightFormat::Mxfp4 if config.moe.is_some() => Self {
+                experts: WeightFormat::Mxfp4,
+                ..Self::plain(config.dtype)
+            },
             format => Self::linear(format, config.dtype),
         })
     }
@@ -377,9 +434,7 @@ impl Precision {
     /// last eighth, and every third between (llama.cpp `use_more_bits`).
     pub(crate) fn layer_has_more_bits(layer: u32, layers: u32) -> bool {
         let eighth = layers / 8;
-        layer < eighth
-            || u64::from(layer) >= 7 * u64::from(layers) / 8
-            || (layer - eighth) % 3 == 2
+        layer < eighth || u64::from(layer) >= 7 * u64::from(layers) / 8 || (layer - eighth) % 3 == 2
     }
 }
 
@@ -421,14 +476,22 @@ mod tests {
     fn whole_groups_cost_exactly_their_bits_and_a_cut_group_a_whole_scale() {
         let f = WeightFormat::Mxfp4;
         assert_eq!(f.matrix_bytes(10, 64), Bytes(10 * 2 * 17));
-        assert_eq!(f.matrix_bytes(1, 33), Bytes((33 * 4 + 2 * 8u64).div_ceil(8)));
-        assert_eq!(WeightFormat::Int8.matrix_bytes(10, 64), Bytes(10 * 64 + 10 * 4));
+        assert_eq!(
+            f.matrix_bytes(1, 33),
+            Bytes((33 * 4 + 2 * 8u64).div_ceil(8))
+        );
+        assert_eq!(
+            WeightFormat::Int8.matrix_bytes(10, 64),
+            Bytes(10 * 64 + 10 * 4)
+        );
     }
 
     #[test]
     fn half_of_the_layers_have_more_bits() {
         for layers in [32, 36, 48, 64] {
-            let n = (0..layers).filter(|&i| Precision::layer_has_more_bits(i, layers)).count();
+            let n = (0..layers)
+                .filter(|&i| Precision::layer_has_more_bits(i, layers))
+                .count();
             assert_eq!(n as u32, layers / 2);
         }
     }

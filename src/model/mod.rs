@@ -1,1 +1,222 @@
-//! (to come)
+//! From a `config.json` to operators with exact bytes and operations.
+//!
+//! [`config::parse`] reads and checks the text, [`Precision`] says how each matrix is stored, and [`Model`]
+//! lists the operators of one engine step: what the cost model prices. [`experts`] predicts how many
+//! experts a batch touches, [`builtin`] has the models that ship with capsim.
+//!
+//! ```
+//! use capsim::model::{Model, Precision, builtin, experts::Popularity};
+//!
+//! let config = builtin::find("qwen3-30b-a3b-instruct-2507")?.config();
+//! let model = Model::new(&config, Precision::of(&config));
+//! assert_eq!(model.kv_bytes_per_token().0, 96 * 1024);
+//! // One token reads 8 of 128 experts in each of 48 layers, and everything else but the embedding.
+//! assert_eq!(format!("{:.2}", model.weight_bytes_per_token().gb()), "6.08");
+//! assert_eq!(format!("{:.2}", model.total_weight_bytes().gb()), "61.06");
+//!
+//! // Two independent tokens touch 15.5 experts, so decoding two at once nearly doubles the experts' bytes.
+//! let moe = model.experts().unwrap();
+//! let touched = Popularity::uniform(moe.num, moe.top_k).expected_distinct(2);
+//! assert!((touched - 15.5).abs() < 1e-9);
+//!
+//! // The same model as llama.cpp stores it in Q4_K_M, to the byte.
+//! let small = Model::new(&config, Precision::by_name("q4_k_m", &config)?);
+//! assert_eq!(small.total_weight_bytes().0, 18_550_716_416);
+//! # Ok::<(), capsim::model::ModelError>(())
+//! ```
+mod architecture;
+pub mod builtin;
+pub mod config;
+mod error;
+mod expand;
+pub mod experts;
+mod op;
+mod params;
+mod precision;
+mod raw;
+
+pub use architecture::Architecture;
+pub use config::{ModelConfig, MoeConfig, Quantization};
+pub use error::ModelError;
+pub use op::{AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows};
+pub use params::Parameters;
+pub use precision::{Dtype, KvDtype, Precision, WeightFormat};
+
+use crate::units::Bytes;
+use serde::Serialize;
+
+/// A model in a given precision, on one device: its operators and the totals that follow from them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    config: ModelConfig,
+    precision: Precision,
+    ops: Vec<Op>,
+}
+
+/// The mixture of experts as the cost model sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Experts {
+    /// Experts per layer (E).
+    pub num: u32,
+    /// Experts per token (k).
+    pub top_k: u32,
+    /// Layers that have them.
+    pub layers: u32,
+    /// Bytes of one expert of one layer; the mean, where layers store them differently.
+    pub bytes_per_layer_and_expert: f64,
+}
+
+/// Layers that share one kind of attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AttentionLayers {
+    /// Sliding window in tokens, the query itself included; None is full attention.
+    pub window: Option<u32>,
+    /// How many layers.
+    pub layers: u32,
+    /// Bytes of keys and values per token, all these layers together.
+    pub kv_bytes_per_token: Bytes,
+}
+
+impl Model {
+    /// Expands a checked config into operators.
+    pub fn new(config: &ModelConfig, precision: Precision) -> Self {
+        let ops = expand::expand(config, &precision);
+        Self {
+            config: config.clone(),
+            precision,
+            ops,
+        }
+    }
+
+    /// The config it was made from.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// How its matrices are stored.
+    pub fn precision(&self) -> &Precision {
+        &self.precision
+    }
+
+    /// The operators of a step, in execution order; equal ones of several layers are one entry.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Bytes of all weights: what loading takes, and what leaves the KV cache's share of the memory.
+    pub fn total_weight_bytes(&self) -> Bytes {
+        self.ops
+            .iter()
+            .map(|o| o.weight_bytes() * o.layers.into())
+            .sum()
+    }
+
+    /// Weight bytes that decoding one token alone reads: everything but the embedding table, and k of E experts.
+    pub fn weight_bytes_per_token(&self) -> Bytes {
+        let k = self.config.moe.map_or(0, |m| m.num_experts_per_tok.into());
+        self.ops
+            .iter()
+            .map(|o| o.weight_bytes_touched(k) * o.layers.into())
+            .sum()
+    }
+
+    /// Bytes of keys and values per cached token, all layers together.
+    pub fn kv_bytes_per_token(&self) -> Bytes {
+        self.ops
+            .iter()
+            .map(|o| o.kv_bytes_per_token() * o.layers.into())
+            .sum()
+    }
+
+    /// Bytes of one KV block of `block_size` tokens, all layers together (`--block-size`). Sliding layers are
+    /// counted as if they kept every token; see [`attention_layers`](Self::attention_layers).
+    pub fn kv_bytes_per_block(&self, block_size: u32) -> Bytes {
+        self.kv_bytes_per_token() * block_size.into()
+    }
+
+    /// The kinds of attention, in order of first appearance.
+    pub fn attention_layers(&self) -> Vec<AttentionLayers> {
+        let kind = |o: &Op| match o.kind {
+            OpKind::Attention(a) => Some(AttentionLayers {
+                window: a.window,
+                layers: o.layers,
+                kv_bytes_per_token: o.kv_bytes_per_token() * o.layers.into(),
+            }),
+            _ => None,
+        };
+        self.ops.iter().filter_map(kind).collect()
+    }
+
+    /// The sliding window, in tokens, if any layer slides (all that do share one).
+    pub fn window(&self) -> Option<u32> {
+        self.config.windows.iter().flatten().copied().min()
+    }
+
+    /// The experts, if the model has any.
+    pub fn experts(&self) -> Option<Experts> {
+        let moe = self.config.moe?;
+        let ops = self.ops.iter().filter(|o| o.class == KernelClass::MoeGemm);
+        let layers: u32 = ops.clone().map(|o| o.layers).sum();
+        let bytes: Bytes = ops.map(|o| o.weight_bytes() * o.layers.into()).sum();
+        Some(Experts {
+            num: moe.num_experts,
+            top_k: moe.num_experts_per_tok,
+            layers,
+            bytes_per_layer_and_expert: bytes.as_f64()
+                / (f64::from(layers) * f64::from(moe.num_experts)),
+        })
+    }
+
+    /// The most bytes of activations beside the residual stream that are alive at once per token: the largest
+    /// of fused QKV with attention's result, gate+up with its product, and fused-MoE's workspaces (k rows of
+    /// max(2·intermediate, hidden), shared by the first and last product, and k of the product between;
+    /// `fused_experts_impl` in `vllm/model_executor/layers/fused_moe/fused_moe.py`, vLLM 0.12.0).
+    pub fn widest_activation_bytes_per_token(&self) -> f64 {
+        let c = &self.config;
+        let (q, kv) = (
+            f64::from(c.num_attention_heads),
+            f64::from(c.num_key_value_heads),
+        );
+        let attention = (2.0 * q + 2.0 * kv) * f64::from(c.head_dim);
+        let moe = c.moe.map_or(0.0, |m| {
+            let (k, inter) = (
+                f64::from(m.num_experts_per_tok),
+                f64::from(m.moe_intermediate_size),
+            );
+            let shared = 3.0 * f64::from(m.shared_expert_intermediate_size);
+            shared.max(k * ((2.0 * inter).max(f64::from(c.hidden_size)) + inter))
+        });
+        let mlp = 3.0 * f64::from(c.intermediate_size);
+        attention.max(mlp).max(moe) * self.precision.dtype.bytes() as f64
+    }
+
+    /// Parameter counts.
+    pub fn parameters(&self) -> Parameters {
+        self.config.parameters()
+    }
+
+    /// Number of decoder layers.
+    pub fn num_layers(&self) -> u32 {
+        self.config.num_hidden_layers
+    }
+
+    /// Rows of the lm_head.
+    pub fn vocab_size(&self) -> u32 {
+        self.config.vocab_size
+    }
+
+    /// Width of the residual stream.
+    pub fn hidden_size(&self) -> u32 {
+        self.config.hidden_size
+    }
+
+    /// Longest context the model was made for.
+    pub fn max_position_embeddings(&self) -> u32 {
+        self.config.max_position_embeddings
+    }
+
+    /// Kernel launches of one eager step.
+    pub fn kernels_per_step(&self) -> u32 {
+        self.ops.iter().map(|o| o.kernels * o.layers).sum()
+    }
+}

@@ -1,0 +1,242 @@
+//! The architectures that have operators, and the defaults that their configs may leave out.
+use super::error::closest;
+use serde::{Deserialize, Serialize};
+
+/// A decoder-only architecture. Names are those of `architectures` in Hugging Face `config.json` files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Architecture {
+    /// LlamaForCausalLM.
+    Llama,
+    /// MistralForCausalLM.
+    Mistral,
+    /// MixtralForCausalLM.
+    Mixtral,
+    /// Phi3ForCausalLM.
+    Phi3,
+    /// Qwen2ForCausalLM (Qwen2, Qwen2.5, QwQ).
+    Qwen2,
+    /// Qwen3ForCausalLM.
+    Qwen3,
+    /// Qwen2MoeForCausalLM.
+    Qwen2Moe,
+    /// Qwen3MoeForCausalLM.
+    Qwen3Moe,
+    /// GemmaForCausalLM.
+    Gemma,
+    /// Gemma2ForCausalLM.
+    Gemma2,
+    /// Gemma3ForCausalLM, and the text part of Gemma3ForConditionalGeneration.
+    Gemma3,
+    /// GptOssForCausalLM.
+    GptOss,
+    /// Glm4MoeForCausalLM (GLM-4.5, GLM-4.6).
+    Glm4Moe,
+}
+
+/// What a config may leave out, and what always holds: read from `configuration_*.py` and `modeling_*.py`
+/// of transformers 4.57 (directory `src/transformers/models/`).
+pub(crate) struct Rules {
+    pub arch: Architecture,
+    /// `architectures[0]` and `model_type`.
+    pub names: &'static [&'static str],
+    /// `head_dim` when absent; None derives hidden_size / num_attention_heads.
+    pub head_dim: Option<u32>,
+    /// `num_key_value_heads` when absent: None means as many as query heads are *not* assumed.
+    pub kv_heads_default_to_q: bool,
+    pub tied: bool,
+    /// Which projections carry a bias when `attention_bias` is (true, false or absent).
+    pub bias: AttentionBias,
+    pub qk_norm: QkNorm,
+    /// RMSNorms of hidden size per layer: 4 where the outputs of attention and MLP are normed too.
+    pub norms_per_layer: u32,
+    pub window: WindowRule,
+    pub moe: MoeRule,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum AttentionBias {
+    /// `attention_bias` switches q, k, v and o together.
+    AllByFlag,
+    /// `attention_bias` switches q, k, v; o has none.
+    QkvByFlag,
+    /// q, k, v always.
+    QkvAlways,
+    Never,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum QkNorm {
+    Never,
+    Always,
+    /// `use_qk_norm`.
+    ByFlag,
+}
+
+/// Which layers slide where the config has no `layer_types`.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum WindowRule {
+    Never,
+    /// Every layer, if `sliding_window` is set.
+    AllIfSet,
+    /// With `use_sliding_window`, layers from `max_window_layers` on.
+    FromMaxWindowLayers,
+    /// Every `n`-th layer is full (`sliding_window_pattern` overrides n).
+    EveryNthFull(u32),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum MoeRule {
+    Dense,
+    /// All layers; an expert has `intermediate_size`.
+    All,
+    /// As `All`, with biases in router and experts.
+    AllBiased,
+    /// `mlp_only_layers`, `decoder_sparse_step`, `moe_intermediate_size`.
+    Sparse,
+    /// `first_k_dense_replace`, `n_shared_experts`.
+    AfterFirstDense,
+}
+
+use Architecture::*;
+const BASE: Rules = Rules {
+    arch: Llama,
+    names: &["LlamaForCausalLM", "llama"],
+    head_dim: None,
+    kv_heads_default_to_q: false,
+    tied: false,
+    bias: AttentionBias::Never,
+    qk_norm: QkNorm::Never,
+    norms_per_layer: 2,
+    window: WindowRule::Never,
+    moe: MoeRule::Dense,
+};
+
+const RULES: [Rules; 13] = [
+    Rules {
+        kv_heads_default_to_q: true,
+        bias: AttentionBias::AllByFlag,
+        ..BASE
+    },
+    Rules {
+        arch: Mistral,
+        names: &["MistralForCausalLM", "mistral"],
+        window: WindowRule::AllIfSet,
+        ..BASE
+    },
+    Rules {
+        arch: Mixtral,
+        names: &["MixtralForCausalLM", "mixtral"],
+        window: WindowRule::AllIfSet,
+        moe: MoeRule::All,
+        ..BASE
+    },
+    Rules {
+        arch: Phi3,
+        names: &["Phi3ForCausalLM", "phi3"],
+        kv_heads_default_to_q: true,
+        window: WindowRule::AllIfSet,
+        ..BASE
+    },
+    Rules {
+        arch: Qwen2,
+        names: &["Qwen2ForCausalLM", "qwen2"],
+        bias: AttentionBias::QkvAlways,
+        window: WindowRule::FromMaxWindowLayers,
+        ..BASE
+    },
+    Rules {
+        arch: Qwen3,
+        names: &["Qwen3ForCausalLM", "qwen3"],
+        head_dim: Some(128),
+        bias: AttentionBias::AllByFlag,
+        qk_norm: QkNorm::Always,
+        window: WindowRule::FromMaxWindowLayers,
+        ..BASE
+    },
+    Rules {
+        arch: Qwen2Moe,
+        names: &["Qwen2MoeForCausalLM", "qwen2_moe"],
+        bias: AttentionBias::QkvAlways,
+        window: WindowRule::FromMaxWindowLayers,
+        moe: MoeRule::Sparse,
+        ..BASE
+    },
+    Rules {
+        arch: Qwen3Moe,
+        names: &["Qwen3MoeForCausalLM", "qwen3_moe"],
+        bias: AttentionBias::AllByFlag,
+        qk_norm: QkNorm::Always,
+        window: WindowRule::FromMaxWindowLayers,
+        moe: MoeRule::Sparse,
+        ..BASE
+    },
+    Rules {
+        arch: Gemma,
+        names: &["GemmaForCausalLM", "gemma"],
+        head_dim: Some(256),
+        tied: true,
+        bias: AttentionBias::AllByFlag,
+        ..BASE
+    },
+    Rules {
+        arch: Gemma2,
+        names: &["Gemma2ForCausalLM", "gemma2"],
+        head_dim: Some(256),
+        tied: true,
+        bias: AttentionBias::AllByFlag,
+        norms_per_layer: 4,
+        window: WindowRule::EveryNthFull(2),
+        ..BASE
+    },
+    Rules {
+        arch: Gemma3,
+        names: &[
+            "Gemma3ForCausalLM",
+            "gemma3_text",
+            "Gemma3ForConditionalGeneration",
+            "gemma3",
+        ],
+        head_dim: Some(256),
+        tied: true,
+        bias: AttentionBias::AllByFlag,
+        qk_norm: QkNorm::Always,
+        norms_per_layer: 4,
+        window: WindowRule::EveryNthFull(6),
+        ..BASE
+    },
+    Rules {
+        arch: GptOss,
+        names: &["GptOssForCausalLM", "gpt_oss"],
+        head_dim: Some(64),
+        bias: AttentionBias::AllByFlag,
+        window: WindowRule::EveryNthFull(2),
+        moe: MoeRule::AllBiased,
+        ..BASE
+    },
+    Rules {
+        arch: Glm4Moe,
+        names: &["Glm4MoeForCausalLM", "glm4_moe"],
+        head_dim: Some(128),
+        bias: AttentionBias::QkvByFlag,
+        qk_norm: QkNorm::ByFlag,
+        moe: MoeRule::AfterFirstDense,
+        ..BASE
+    },
+];
+
+/// The rules of the architecture that `name` means (`architectures[0]` or `model_type`).
+pub(crate) fn rules(name: &str) -> Option<&'static Rules> {
+    RULES.iter().find(|r| r.names.contains(&name))
+}
+
+/// All names, for error texts.
+pub(crate) fn known() -> String {
+    let firsts: Vec<_> = RULES.iter().map(|r| r.names[0]).collect();
+    firsts.join(", ")
+}
+
+/// The known name closest to `name`.
+pub(crate) fn suggest(name: &str) -> Option<String> {
+    closest(name, RULES.iter().flat_map(|r| r.names.iter().copied()))
+}

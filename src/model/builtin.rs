@@ -1,0 +1,103 @@
+//! The models that ship with capsim: the `config.json` files under `models/`, found by name.
+use super::config::{self, ModelConfig};
+use super::error::{ModelError, closest};
+
+/// A model that ships with capsim.
+#[derive(Clone, Copy, Debug)]
+pub struct Builtin {
+    /// Its name on Hugging Face, e.g. `Qwen/Qwen3-8B`.
+    pub id: &'static str,
+    /// Its `config.json`.
+    pub json: &'static str,
+    /// Licence of the weights.
+    pub licence: &'static str,
+    /// Published number of parameters (models/README.md says where).
+    pub published_parameters: u64,
+}
+
+impl Builtin {
+    /// The name without the owner, in lower case: the directory under `models/`.
+    pub fn name(&self) -> String {
+        short(self.id).to_ascii_lowercase()
+    }
+
+    /// The parsed config.
+    ///
+    /// # Panics
+    /// Never: every shipped config is parsed in the tests.
+    pub fn config(&self) -> ModelConfig {
+        config::parse(self.json, self.id).expect("shipped configs are tested")
+    }
+}
+
+macro_rules! builtins {
+    ($($id:literal, $directory:literal, $licence:literal, $published:literal;)*) => {
+        /// All of them, the reference model first.
+        pub const ALL: &[Builtin] = &[$(Builtin {
+            id: $id,
+            json: include_str!(concat!("../../models/", $directory, "/config.json")),
+            licence: $licence,
+            published_parameters: $published,
+        }),*];
+    };
+}
+
+builtins! {
+    "Qwen/Qwen3-30B-A3B-Instruct-2507", "qwen3-30b-a3b-instruct-2507", "Apache-2.0", 30_532_122_624;
+    "Qwen/Qwen3-30B-A3B", "qwen3-30b-a3b", "Apache-2.0", 30_532_122_624;
+    "Qwen/Qwen3-32B", "qwen3-32b", "Apache-2.0", 32_762_123_264;
+    "Qwen/Qwen3-14B", "qwen3-14b", "Apache-2.0", 14_768_307_200;
+    "Qwen/Qwen3-8B", "qwen3-8b", "Apache-2.0", 8_190_735_360;
+    "Qwen/Qwen3-4B", "qwen3-4b", "Apache-2.0", 4_022_468_096;
+    "Qwen/Qwen3-1.7B", "qwen3-1.7b", "Apache-2.0", 1_720_574_976;
+    "Qwen/Qwen3-0.6B", "qwen3-0.6b", "Apache-2.0", 596_049_920;
+    "Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b-instruct", "Apache-2.0", 7_615_616_512;
+    "meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b-instruct", "Llama 3.1 Community", 8_030_261_248;
+    "meta-llama/Llama-2-7b-hf", "llama-2-7b-hf", "Llama 2 Community", 6_738_415_616;
+    "mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b-instruct-v0.1", "Apache-2.0", 46_702_792_704;
+    "openai/gpt-oss-20b", "gpt-oss-20b", "Apache-2.0", 20_910_000_000;
+    "openai/gpt-oss-120b", "gpt-oss-120b", "Apache-2.0", 116_830_000_000;
+    "google/gemma-2-9b-it", "gemma-2-9b-it", "Gemma", 9_241_705_984;
+}
+
+fn short(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or(id)
+}
+
+/// Finds a built-in model by its Hugging Face id or by the part after the slash, ignoring case. A short name
+/// also stands for its only variant: `llama-3.1-8b` for `Llama-3.1-8B-Instruct`.
+///
+/// # Errors
+/// An unknown name, with the closest known one.
+///
+/// ```
+/// use capsim::model::builtin;
+/// assert_eq!(builtin::find("qwen/qwen3-8b")?.id, "Qwen/Qwen3-8B");
+/// assert_eq!(builtin::find("Llama-3.1-8B")?.id, "meta-llama/Llama-3.1-8B-Instruct");
+/// let err = builtin::find("lama-3.1-8b").unwrap_err().to_string();
+/// assert!(err.starts_with("no built-in model \"lama-3.1-8b\" (did you mean \"llama-3.1-8b-instruct\"?)"), "{err}");
+/// # Ok::<(), capsim::model::ModelError>(())
+/// ```
+pub fn find(name: &str) -> Result<&'static Builtin, ModelError> {
+    let wanted = name.trim().to_ascii_lowercase();
+    if let Some(exact) = ALL
+        .iter()
+        .find(|b| b.id.to_ascii_lowercase() == wanted || b.name() == wanted)
+    {
+        return Ok(exact);
+    }
+    let dashed = format!("{wanted}-");
+    let mut variants = ALL.iter().filter(|b| {
+        b.name().starts_with(&dashed) || b.id.to_ascii_lowercase().starts_with(&dashed)
+    });
+    if let (Some(only), None) = (variants.next(), variants.next()) {
+        return Ok(only);
+    }
+    let names: Vec<String> = ALL.iter().map(Builtin::name).collect();
+    let name: String = name.chars().take(100).collect();
+    Err(ModelError::UnknownModel {
+        suggestion: closest(short(&name), names.iter().map(String::as_str)),
+        name,
+        known: names.join(", "),
+    })
+}

@@ -1,0 +1,230 @@
+//! One operator: which kernel class runs it, over which rows, and its exact bytes and operations.
+//!
+//! Sizes are integers and exact. The methods that price with them return `f64`, exact up to 2⁵³.
+use super::precision::WeightFormat;
+use crate::units::{Bytes, Flops};
+use serde::Serialize;
+
+/// The family of kernels whose measured curve prices an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KernelClass {
+    /// Token rows times one weight matrix.
+    DenseGemm,
+    /// Token rows times the weights of the experts that they chose.
+    MoeGemm,
+    /// The small matrix that scores experts.
+    Router,
+    /// Paged attention over the KV cache; the cost model splits it into decode and prefill.
+    Attention,
+    /// Norms, rotary embedding, activations, sums: one pass over rows.
+    Elementwise,
+    /// Writing new keys and values into the paged cache.
+    KvWrite,
+    /// Looking up rows of the embedding.
+    Embedding,
+    /// The output head, on sampled rows only.
+    LmHead,
+    /// From logits to a token.
+    Sampling,
+    /// Collectives between devices; no operator of a single-device model.
+    Comm,
+}
+
+/// Which rows an operator processes in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rows {
+    /// Every new token of the batch.
+    Tokens,
+    /// Only the rows whose next token is sampled.
+    Sampled,
+}
+
+/// `rows × in_features` times `in_features × out_features`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Gemm {
+    /// Width of a result row.
+    pub out_features: u64,
+    /// Width of an input row.
+    pub in_features: u64,
+    /// How the matrix is stored. (In a llama.cpp `_M` mixture the V part of QKV may be stored wider: `weights`
+    /// counts that, this does not show it.)
+    pub format: WeightFormat,
+    /// Exact bytes of the matrix with scales and bias, in one layer.
+    pub weights: Bytes,
+    /// Activations read and written per row.
+    pub activations_per_row: Bytes,
+}
+
+impl Gemm {
+    /// Bytes of the weights.
+    pub fn weight_bytes(&self) -> f64 {
+        self.weights.as_f64()
+    }
+    /// Bytes of activations read and written per row.
+    pub fn activation_bytes_per_row(&self) -> f64 {
+        self.activations_per_row.as_f64()
+    }
+    /// 2 · out · in operations per row: a multiply-add is two.
+    pub fn ops_per_row(&self) -> f64 {
+        2.0 * self.out_features as f64 * self.in_features as f64
+    }
+}
+
+/// Both grouped matrix products of a mixture of experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ExpertGemms {
+    /// Experts in the layer (E).
+    pub num_experts: u32,
+    /// Experts per token (k).
+    pub top_k: u32,
+    /// Inner width; gate and up together are `2·intermediate × hidden`, down is `hidden × intermediate`.
+    pub intermediate: u64,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Storage of gate and up.
+    pub gate_up_format: WeightFormat,
+    /// Storage of down.
+    pub down_format: WeightFormat,
+    /// Exact bytes of one expert: gate, up and down, scales and biases.
+    pub weights_per_expert: Bytes,
+    /// Activations read and written per token: each of its k copies goes in and out of both products.
+    pub activations_per_token: Bytes,
+}
+
+impl ExpertGemms {
+    /// Bytes of one expert of one layer.
+    pub fn bytes_per_expert(&self) -> f64 {
+        self.weights_per_expert.as_f64()
+    }
+    /// Bytes of activations per token, all k copies.
+    pub fn activation_bytes_per_token(&self) -> f64 {
+        self.activations_per_token.as_f64()
+    }
+    /// 2 · 3 · intermediate · hidden operations per (token, expert) row; a token has `top_k` such rows.
+    pub fn ops_per_row(&self) -> f64 {
+        6.0 * self.intermediate as f64 * self.hidden as f64
+    }
+    /// Bytes read in one layer by a batch that touches `distinct` experts, at most all of them.
+    pub fn weight_bytes_touched(&self, distinct: f64) -> f64 {
+        self.bytes_per_expert() * distinct.clamp(0.0, f64::from(self.num_experts))
+    }
+}
+
+/// Attention over the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AttentionDims {
+    /// Query heads.
+    pub q_heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Width of a head.
+    pub head_dim: u32,
+    /// Each query sees at most this many tokens, itself included.
+    pub window: Option<u32>,
+    /// Bytes of a cached element.
+    pub kv_element_bytes: u64,
+    /// Queries read and results written per new token; the cache is not in it.
+    pub activations_per_row: Bytes,
+    /// Bytes of weights: attention sinks, usually none.
+    pub weights: Bytes,
+}
+
+impl AttentionDims {
+    /// Bytes of keys and values per cached token in one layer, exact.
+    pub fn kv_bytes(&self) -> Bytes {
+        Bytes(2 * u64::from(self.kv_heads) * u64::from(self.head_dim) * self.kv_element_bytes)
+    }
+    /// Bytes of keys and values per cached token in one layer.
+    pub fn kv_bytes_per_token(&self) -> f64 {
+        self.kv_bytes().as_f64()
+    }
+    /// Operations of one layer per (query token, key token) pair: QKᵀ and PV, 2·head_dim each for every query
+    /// head (FlashAttention-2, arXiv:2307.08691 §4.1, without its factor ½: pairs are counted causally).
+    pub fn ops_per_pair(&self) -> f64 {
+        4.0 * f64::from(self.q_heads) * f64::from(self.head_dim)
+    }
+}
+
+/// One or more passes over rows, priced by their bytes alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Pass {
+    /// Bytes read and written per row, over all its launches.
+    pub bytes_per_token: f64,
+    /// Bytes of weights in one layer: a norm's scale, or the embedding table (0 if it is the lm_head too).
+    pub weights: Bytes,
+}
+
+/// What an operator computes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpKind {
+    /// A matrix product with fixed weights.
+    Gemm(Gemm),
+    /// The product that scores experts.
+    Router(Gemm),
+    /// The grouped products of the chosen experts.
+    Experts(ExpertGemms),
+    /// Attention over the KV cache.
+    Attention(AttentionDims),
+    /// Streaming over rows: norms, rotary, activations, cache writes, look-ups, sampling.
+    Elementwise(Pass),
+}
+
+/// An operator of the model's step. Equal operators of several layers are one `Op`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Op {
+    /// Its name in profiles and breakdowns, e.g. `qkv_proj`.
+    pub name: &'static str,
+    /// The curve that prices it.
+    pub class: KernelClass,
+    /// How many layers have it; 1 for what happens once per step.
+    pub layers: u32,
+    /// The rows it works on.
+    pub rows: Rows,
+    /// Kernel launches per layer in eager mode.
+    pub kernels: u32,
+    /// What it computes.
+    pub kind: OpKind,
+}
+
+impl Op {
+    /// Exact bytes of its weights in one layer, all experts, with scales and biases.
+    pub fn weight_bytes(&self) -> Bytes {
+        match self.kind {
+            OpKind::Gemm(g) | OpKind::Router(g) => g.weights,
+            OpKind::Experts(e) => e.weights_per_expert * e.num_experts.into(),
+            OpKind::Attention(a) => a.weights,
+            OpKind::Elementwise(p) => p.weights,
+        }
+    }
+
+    /// Weight bytes that one layer reads when the batch touches `distinct` experts (ignored by other
+    /// operators). The embedding reads rows, not the table: 0.
+    pub fn weight_bytes_touched(&self, distinct: u64) -> Bytes {
+        match self.kind {
+            OpKind::Experts(e) => e.weights_per_expert * distinct.min(e.num_experts.into()),
+            _ if self.class == KernelClass::Embedding => Bytes::ZERO,
+            _ => self.weight_bytes(),
+        }
+    }
+
+    /// Matrix operations per row in one layer, a multiply-add as two; for experts per token, all k of them.
+    /// Attention depends on the context, see [`AttentionDims::ops_per_pair`]; elementwise work counts 0.
+    pub fn flops_per_row(&self) -> Flops {
+        match self.kind {
+            OpKind::Gemm(g) | OpKind::Router(g) => Flops(2 * g.out_features * g.in_features),
+            OpKind::Experts(e) => Flops(6 * u64::from(e.top_k) * e.intermediate * e.hidden),
+            OpKind::Attention(_) | OpKind::Elementwise(_) => Flops::ZERO,
+        }
+    }
+
+    /// Bytes of keys and values per cached token in one layer; 0 for everything but attention.
+    pub fn kv_bytes_per_token(&self) -> Bytes {
+        match self.kind {
+            OpKind::Attention(a) => a.kv_bytes(),
+            _ => Bytes::ZERO,
+        }
+    }
+}

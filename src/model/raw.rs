@@ -1,0 +1,76 @@
+//! The fields of a `config.json` that decide sizes, as they stand there.
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Everything optional: which fields are needed depends on the architecture.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawConfig {
+    pub architectures: Option<Vec<String>>,
+    pub model_type: Option<String>,
+    pub text_config: Option<Box<RawConfig>>,
+    pub torch_dtype: Option<String>,
+    pub dtype: Option<String>,
+    pub hidden_size: Option<u32>,
+    pub intermediate_size: Option<u32>,
+    pub num_hidden_layers: Option<u32>,
+    pub num_attention_heads: Option<u32>,
+    pub num_key_value_heads: Option<u32>,
+    pub head_dim: Option<u32>,
+    pub vocab_size: Option<u32>,
+    pub max_position_embeddings: Option<u32>,
+    pub tie_word_embeddings: Option<bool>,
+    pub attention_bias: Option<bool>,
+    pub mlp_bias: Option<bool>,
+    pub use_qk_norm: Option<bool>,
+    pub sliding_window: Option<u32>,
+    pub use_sliding_window: Option<bool>,
+    pub max_window_layers: Option<u32>,
+    pub sliding_window_pattern: Option<u32>,
+    pub layer_types: Option<Vec<String>>,
+    pub num_experts: Option<u32>,
+    pub num_local_experts: Option<u32>,
+    pub n_routed_experts: Option<u32>,
+    pub num_experts_per_tok: Option<u32>,
+    pub experts_per_token: Option<u32>,
+    pub moe_intermediate_size: Option<u32>,
+    pub shared_expert_intermediate_size: Option<u32>,
+    pub n_shared_experts: Option<u32>,
+    pub mlp_only_layers: Option<Vec<u32>>,
+    pub decoder_sparse_step: Option<u32>,
+    pub first_k_dense_replace: Option<u32>,
+    pub quantization_config: Option<RawQuantization>,
+}
+
+/// `quantization_config`, the fields of all methods side by side.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawQuantization {
+    pub quant_method: Option<String>,
+    pub bits: Option<u32>,
+    pub group_size: Option<i64>,
+    pub q_group_size: Option<i64>,
+    pub weight_block_size: Option<Vec<u32>>,
+    pub modules_to_not_convert: Option<Vec<String>>,
+    pub ignored_layers: Option<Vec<String>>,
+    pub ignore: Option<Vec<String>>,
+    pub config_groups: Option<BTreeMap<String, RawGroup>>,
+}
+
+/// One entry of compressed-tensors' `config_groups`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawGroup {
+    pub weights: Option<RawGroupWeights>,
+}
+
+/// How that group's weights are stored.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawGroupWeights {
+    pub num_bits: Option<u32>,
+    pub r#type: Option<String>,
+    pub strategy: Option<String>,
+    pub group_size: Option<i64>,
+    pub symmetric: Option<bool>,
+}

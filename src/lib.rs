@@ -12,3 +12,5 @@ pub mod cost;
 pub mod engine;
 pub mod metrics;
 pub mod predict;
+#[cfg(feature = "validate")]
+pub mod validate;

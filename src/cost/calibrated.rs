@@ -166,13 +166,19 @@ impl CalibratedCost {
     ) -> Result<Self, CostError> {
         let stream = device.dram_read();
         let path_name = options.moe_path.as_deref().unwrap_or(&engine.moe_default);
-        let path = engine.moe_paths.get(path_name).ok_or_else(|| {
-            CostError::UnknownMoePath {
+        let path = engine
+            .moe_paths
+            .get(path_name)
+            .ok_or_else(|| CostError::UnknownMoePath {
                 profile: engine.id.clone(),
                 path: path_name.into(),
-                known: engine.moe_paths.keys().cloned().collect::<Vec<_>>().join(", "),
-            }
-        })?;
+                known: engine
+                    .moe_paths
+                    .keys()
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
         let max_rows = options.max_num_batched_tokens.max(1);
         let mut experts_part = None;
         let mut kernels = 0.0;
@@ -204,9 +210,8 @@ impl CalibratedCost {
                         ops_per_row: e.ops_per_row(),
                         top_k: f64::from(e.top_k),
                     };
-                    let part = experts_part.get_or_insert_with(|| {
-                        (e.num_experts, e.top_k, Vec::<ExpertGroup>::new())
-                    });
+                    let part = experts_part
+                        .get_or_insert_with(|| (e.num_experts, e.top_k, Vec::<ExpertGroup>::new()));
                     part.2.push(group);
                 }
                 _ => {}
@@ -266,8 +271,9 @@ impl CalibratedCost {
             let rate = device.gemm_f16.at(n).y * engine.dense_compute.value;
             stream_time.max(n * g.ops_per_row() / rate)
         };
-        let elementwise =
-            |bytes: f64| bytes / (device.elementwise.at(bytes.max(1.0)).y * engine.elementwise.value);
+        let elementwise = |bytes: f64| {
+            bytes / (device.elementwise.at(bytes.max(1.0)).y * engine.elementwise.value)
+        };
         for rows in 0..=max_rows {
             let mut cost = RowCost::default();
             if rows > 0 {
@@ -430,17 +436,11 @@ fn captured_sizes(max_num_seqs: u32, max_num_batched_tokens: u32) -> Vec<u32> {
         .collect()
 }
 
-fn popularity(
-    routing: &Routing,
-    num: u32,
-    top_k: u32,
-) -> Result<experts::Popularity, CostError> {
+fn popularity(routing: &Routing, num: u32, top_k: u32) -> Result<experts::Popularity, CostError> {
     match routing {
         Routing::Uniform => Ok(experts::Popularity::uniform(num, top_k)),
         Routing::Zipf(s) => experts::Popularity::zipf(num, top_k, *s),
-        Routing::Histogram(weights) => {
-            experts::Popularity::from_weights(weights, num, top_k)
-        }
+        Routing::Histogram(weights) => experts::Popularity::from_weights(weights, num, top_k),
     }
     .map_err(|e: experts::ExpertsError| CostError::Routing(e.to_string()))
 }

@@ -114,10 +114,7 @@ impl Knob {
     }
 }
 
-pub(super) fn propagate(
-    scenario: &Scenario,
-    base: &Summary,
-) -> Result<Propagation, PredictError> {
+pub(super) fn propagate(scenario: &Scenario, base: &Summary) -> Result<Propagation, PredictError> {
     let path = scenario
         .moe_path
         .clone()

@@ -92,8 +92,7 @@ pub enum MemoryError {
 fn activation_bytes(model: &Model, inputs: &MemoryInputs) -> f64 {
     let tokens = f64::from(inputs.max_num_batched_tokens);
     let base = 2.0 * 2.0 * tokens * f64::from(model.hidden_size());
-    let logits =
-        f64::from(inputs.max_num_seqs) * f64::from(model.vocab_size()) * (2.0 + 4.0 + 4.0);
+    let logits = f64::from(inputs.max_num_seqs) * f64::from(model.vocab_size()) * (2.0 + 4.0 + 4.0);
     base + (tokens * model.widest_activation_bytes_per_token()).max(logits)
 }
 

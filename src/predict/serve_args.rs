@@ -148,7 +148,10 @@ impl ServeArgs {
     pub fn from_words<S: AsRef<str>>(words: &[S]) -> Result<PastedLine, ServeArgsError> {
         let mut words: std::collections::VecDeque<String> =
             words.iter().map(|w| w.as_ref().to_string()).collect();
-        if words.front().is_some_and(|w| w == "vllm" || w.ends_with("/vllm")) {
+        if words
+            .front()
+            .is_some_and(|w| w == "vllm" || w.ends_with("/vllm"))
+        {
             words.pop_front();
         }
         if words.front().is_some_and(|w| w == "serve") {
@@ -224,12 +227,11 @@ impl PastedLine {
             }
             "--kv-cache-memory-bytes" | "--kv-cache-memory" => {
                 let v = value("bytes")?;
-                a.kv_cache_memory_bytes =
-                    Some(human_int(&v).ok_or(ServeArgsError::BadValue {
-                        flag: flag.into(),
-                        value: v,
-                        expected: "a number of bytes",
-                    })?)
+                a.kv_cache_memory_bytes = Some(human_int(&v).ok_or(ServeArgsError::BadValue {
+                    flag: flag.into(),
+                    value: v,
+                    expected: "a number of bytes",
+                })?)
             }
             "--gpu-memory-utilization" => {
                 let v = value("a fraction")?;

@@ -91,14 +91,18 @@ impl Settings {
             };
             t.min(seqs_or_default.saturating_mul(max_model_len)).max(1)
         });
-        let seqs = args.max_num_seqs.unwrap_or_else(|| default_seqs.min(tokens));
+        let seqs = args
+            .max_num_seqs
+            .unwrap_or_else(|| default_seqs.min(tokens));
         if seqs == 0 {
             return Err(bad("max_num_seqs", "must be at least 1".into()));
         }
         if tokens < seqs {
             return Err(bad(
                 "max_num_batched_tokens",
-                format!("{tokens} is less than max_num_seqs {seqs}; raise it or lower max_num_seqs"),
+                format!(
+                    "{tokens} is less than max_num_seqs {seqs}; raise it or lower max_num_seqs"
+                ),
             ));
         }
         if !chunked && tokens < max_model_len {

@@ -138,9 +138,8 @@ pub fn candidates(
                 interval,
                 tolerance: file.tolerance.of(name),
             };
-            let judged = name.starts_with("mean_")
-                || name.ends_with("throughput")
-                || name == "duration_s";
+            let judged =
+                name.starts_with("mean_") || name.ends_with("throughput") || name == "duration_s";
             if judged {
                 let log = libm::log1p(c.error);
                 sum += log * log;

@@ -104,7 +104,9 @@ fn hypothesis(c: &RunComparison, out: &mut Vec<Finding>) {
             .prediction
             .run
             .distinct_experts
-            .map_or(String::new(), |d| format!(", {d:.1} distinct experts per layer"));
+            .map_or(String::new(), |d| {
+                format!(", {d:.1} distinct experts per layer")
+            });
         match mean {
             Some(m) => format!(
                 "{}: {} {:.0} against {:.0} measured ({:+.1} %{experts})",
@@ -207,10 +209,7 @@ pub fn explain(file: &RunsFile, basis: &Basis, comparisons: &[RunComparison]) ->
 }
 
 /// Attributes the difference between two runs of the same load to what was inferred about them.
-pub fn attribute(
-    file: &RunsFile,
-    comparisons: &[RunComparison],
-) -> Vec<(String, String, Finding)> {
+pub fn attribute(file: &RunsFile, comparisons: &[RunComparison]) -> Vec<(String, String, Finding)> {
     let mut all = vec![];
     for (i, a) in file.runs.iter().enumerate() {
         for (j, b) in file.runs.iter().enumerate().skip(i + 1) {
@@ -226,7 +225,8 @@ pub fn attribute(
             }
             let (ca, cb) = (comparisons[i].preferred(), comparisons[j].preferred());
             let part = |c: &Candidate, p: Part| {
-                1e3 * c.prediction.run.breakdown.of(p) / c.prediction.run.occupancy.steps.max(1) as f64
+                1e3 * c.prediction.run.breakdown.of(p)
+                    / c.prediction.run.occupancy.steps.max(1) as f64
             };
             let mut terms: Vec<(Part, f64)> = Part::ALL
                 .iter()
@@ -307,7 +307,11 @@ mod tests {
         let serial = run(
             16,
             16,
-            &[("duration_s", 247.64), ("mean_e2el_ms", 131_680.0), ("p99_e2el_ms", 247_620.0)],
+            &[
+                ("duration_s", 247.64),
+                ("mean_e2el_ms", 131_680.0),
+                ("p99_e2el_ms", 247_620.0),
+            ],
         );
         assert!(serialised(&serial).is_some());
         let batched = run(16, 16, &[("duration_s", 30.0), ("mean_e2el_ms", 29_000.0)]);

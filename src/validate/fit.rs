@@ -85,7 +85,9 @@ fn is_host(name: &str) -> bool {
 fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> EngineProfile {
     let mut profile = base.clone();
     for (name, factor) in names.iter().zip(theta.iter()) {
-        let q = profile.coefficient_mut(name).expect("listed by the profile");
+        let q = profile
+            .coefficient_mut(name)
+            .expect("listed by the profile");
         // A factor of zero would mean an infinite efficiency.
         let factor = factor.max(1e-3);
         q.value = if is_host(name) {
@@ -221,7 +223,9 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             .map(|(_, q)| q.clone())
             .expect("listed by the profile");
         let sd = libm::sqrt(log_cov(j, j).max(0.0));
-        let q = profile.coefficient_mut(name).expect("listed by the profile");
+        let q = profile
+            .coefficient_mut(name)
+            .expect("listed by the profile");
         q.rel_sd = sd.min(3.0);
         // What the data did not move keeps its origin: the fit knows nothing of it.
         if sd < 0.95 * before.rel_sd || (q.value / before.value - 1.0).abs() > 0.005 {
@@ -247,7 +251,9 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
     }
     changes.sort_by(|a, b| {
         let size = |c: &Change| (c.after / c.before - 1.0).abs();
-        size(b).total_cmp(&size(a)).then_with(|| a.name.cmp(&b.name))
+        size(b)
+            .total_cmp(&size(a))
+            .then_with(|| a.name.cmp(&b.name))
     });
     profile.id = format!("{}-fitted", basis.engine.id);
     profile.name = format!("{}, fitted to {}", basis.engine.name, run_names.join(", "));

@@ -187,13 +187,17 @@ impl RunsFile {
             None => {
                 return Err(bad(
                     "schema".into(),
-                    format!("missing; a file of runs begins with \"schema\": \"{}\"", Self::SCHEMA),
+                    format!(
+                        "missing; a file of runs begins with \"schema\": \"{}\"",
+                        Self::SCHEMA
+                    ),
                 ));
             }
         }
         let file: Self = serde_path_to_error::deserialize(value)
             .map_err(|e| bad(e.path().to_string(), e.inner().to_string()))?;
-        file.check().map_err(|(field, problem)| bad(field, problem))?;
+        file.check()
+            .map_err(|(field, problem)| bad(field, problem))?;
         Ok(file)
     }
 

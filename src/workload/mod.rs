@@ -1,5 +1,11 @@
 //! Who asks what, when: requests and the sources that send them.
-use crate::units::{SimTime, Span};
+mod generator;
+mod spec;
+
+pub use generator::Generator;
+pub use spec::{PromptKind, WorkloadError, WorkloadSpec};
+
+use crate::units::SimTime;
 use smallvec::SmallVec;
 
 /// The identity of a request: its number in order of creation.
@@ -143,7 +149,3 @@ impl Source for ListSource {
     }
     fn finished(&mut self, _: RequestId, _: SimTime) {}
 }
-
-/// Time between an answer's last token and the same client's next request at the engine: network, HTTP,
-/// tokenisation. Kept apart so that sources need not know where it comes from.
-pub type Turnaround = Span;

@@ -4,6 +4,7 @@ use capsim::model::{
 };
 use capsim::units::Bytes;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
 
 fn shipped(name: &str) -> Model {
@@ -123,6 +124,23 @@ fn every_shipped_model_has_its_published_number_of_parameters() {
             "{}: {total} against {published}",
             b.id
         );
+    }
+}
+
+#[test]
+fn the_table_of_models_says_what_the_program_counts() {
+    let table = include_str!("../models/README.md");
+    for b in builtin::ALL {
+        let row = table
+            .lines()
+            .find(|l| l.starts_with(&format!("| {} |", b.id)));
+        let cells: Vec<_> = row
+            .unwrap_or_else(|| panic!("no row for {}", b.id))
+            .split(" | ")
+            .collect();
+        let counted: u64 = cells[3].replace(' ', "").parse().unwrap();
+        assert_eq!(counted, b.config().parameters().total(), "{}", b.id);
+        assert_eq!(cells[2], b.licence, "{}", b.id);
     }
 }
 
@@ -534,8 +552,27 @@ fn accept(text: &str) {
     }
 }
 
+#[test]
+fn the_fuzzed_configs_are_not_all_refused() {
+    // The properties below would hold trivially if every mutated config were an error.
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let accepted = (0..300)
+        .filter(|i| {
+            let value = any_value().new_tree(&mut runner).unwrap().current();
+            let keys = [
+                "hidden_size",
+                "vocab_size",
+                "num_hidden_layers",
+                "intermediate_size",
+            ];
+            parsed(&with(base(), json!({keys[i % 4]: value}))).is_ok()
+        })
+        .count();
+    assert!((75..225).contains(&accepted), "{accepted} of 300 accepted");
+}
+
 fn any_value() -> impl Strategy<Value = Value> {
-    prop_oneof![
+    let odd = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         prop_oneof![Just(0i64), Just(1), Just(-1), 0..300i64, any::<i64>()].prop_map(Value::from),
@@ -553,7 +590,8 @@ fn any_value() -> impl Strategy<Value = Value> {
         .prop_map(|s| json!([s])),
         Just(base()),
         Just(json!({"quant_method": "awq", "bits": 4, "group_size": 7})),
-    ]
+    ];
+    prop_oneof![2 => odd, 1 => (1..5000u32).prop_map(Value::from)]
 }
 
 proptest! {

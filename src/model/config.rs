@@ -3,8 +3,9 @@ use super::architecture::{
     Architecture, AttentionBias, MoeRule, QkNorm, Rules, WindowRule, known, rules, suggest,
 };
 use super::error::ModelError;
-use super::precision::{Dtype, WeightFormat};
-use super::raw::{RawConfig, RawQuantization};
+use super::format::WeightFormat;
+use super::precision::Dtype;
+use super::raw::RawConfig;
 use serde::{Deserialize, Serialize};
 
 /// Sizes and switches of one decoder-only model, in the names of the `config.json`.
@@ -532,109 +533,6 @@ impl Reader<'_> {
             Err((field, problem)) => {
                 Err(self.unsupported(&format!("quantization_config.{field}"), problem))
             }
-        }
-    }
-}
-
-impl RawQuantization {
-    /// The format, with a caveat; or the field that is not understood and why.
-    fn read(&self) -> Result<(Quantization, Option<String>), (&'static str, String)> {
-        let all = |format| Quantization {
-            format,
-            experts_only: false,
-        };
-        let skipped = self
-            .modules_to_not_convert
-            .iter()
-            .chain(self.ignore.iter())
-            .chain(self.ignored_layers.iter())
-            .flatten()
-            // Embedding, head, norms and router are never counted as quantised anyway.
-            .any(|m| {
-                ["attn", "experts", "mlp.up", "mlp.down", "_proj"]
-                    .iter()
-                    .any(|k| m.contains(k))
-            });
-        let caveat = skipped.then(|| {
-            "The checkpoint leaves some linear layers unquantised; they are counted as quantised.".to_owned()
-        });
-        let int = |bits: Option<u32>, group: Option<i64>, zero_point: bool| {
-            match (bits, group.unwrap_or(-1)) {
-                // One scale per output row; its few bytes are those of the int8 format.
-                (Some(8), ..=0) => Ok(WeightFormat::Int8),
-                (Some(bits @ (4 | 8)), g @ 1..=1_048_576) => {
-                    let group = g as u32;
-                    Ok(if bits == 8 {
-                        WeightFormat::Int8Group { group }
-                    } else {
-                        WeightFormat::Int4 { group, zero_point }
-                    })
-                }
-                // A group longer than any row: one scale per row.
-                (Some(4), ..=0) => Ok(WeightFormat::Int4 {
-                    group: 1 << 24,
-                    zero_point,
-                }),
-                (Some(b @ (4 | 8)), g) => Err(("group_size", format!("{g} with {b} bits"))),
-                (Some(b), _) => Err(("bits", format!("{b}-bit weights"))),
-                (None, _) => Err(("bits", "absent".to_owned())),
-            }
-        };
-        match self.quant_method.as_deref() {
-            Some("awq" | "gptq") => Ok((
-                all(int(self.bits, self.group_size.or(self.q_group_size), true)?),
-                caveat,
-            )),
-            Some("fp8") => match self.weight_block_size.as_deref() {
-                None => Ok((all(WeightFormat::Fp8), caveat)),
-                Some([128, 128]) => Ok((all(WeightFormat::Fp8Block), caveat)),
-                Some(other) => Err(("weight_block_size", format!("blocks of {other:?}"))),
-            },
-            // Such checkpoints list attention as not converted, which is what experts_only means.
-            Some("mxfp4") => Ok((
-                Quantization {
-                    format: WeightFormat::Mxfp4,
-                    experts_only: true,
-                },
-                None,
-            )),
-            Some("compressed-tensors") => {
-                let groups = self
-                    .config_groups
-                    .as_ref()
-                    .ok_or(("config_groups", "absent".into()))?;
-                let mut found = None;
-                for group in groups.values() {
-                    let w = group
-                        .weights
-                        .as_ref()
-                        .ok_or(("config_groups", "no weights".into()))?;
-                    let symmetric = w.symmetric.unwrap_or(true);
-                    let format = match (w.r#type.as_deref(), w.num_bits) {
-                        (Some("float"), Some(8)) if w.strategy.as_deref() == Some("block") => {
-                            WeightFormat::Fp8Block
-                        }
-                        (Some("float"), Some(8)) => WeightFormat::Fp8,
-                        (Some("int") | None, bits) => int(bits, w.group_size, !symmetric)?,
-                        (t, bits) => {
-                            return Err((
-                                "config_groups",
-                                format!("weights of type {t:?}, {bits:?} bits"),
-                            ));
-                        }
-                    };
-                    if found.replace(format).is_some_and(|f| f != format) {
-                        return Err(("config_groups", "groups of different formats".to_owned()));
-                    }
-                }
-                let format = found.ok_or(("config_groups", "is empty".to_owned()))?;
-                Ok((all(format), caveat))
-            }
-            Some(other) => {
-                let other: String = other.chars().take(80).collect();
-                Err(("quant_method", format!("\"{other}\"")))
-            }
-            None => Err(("quant_method", "absent".to_owned())),
         }
     }
 }

@@ -24,8 +24,9 @@
 //! the engine profile's business, not the model's.
 use super::architecture::Architecture;
 use super::config::{ModelConfig, MoeConfig};
+use super::format::WeightFormat;
 use super::op::{AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows};
-use super::precision::{Precision, WeightFormat};
+use super::precision::Precision;
 use crate::units::Bytes;
 
 /// All operators of a step in execution order, equal ones of several layers merged at their first place.

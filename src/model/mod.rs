@@ -30,17 +30,20 @@ pub mod config;
 mod error;
 mod expand;
 pub mod experts;
+mod format;
 mod op;
 mod params;
 mod precision;
+mod quantization;
 mod raw;
 
 pub use architecture::Architecture;
 pub use config::{ModelConfig, MoeConfig, Quantization};
 pub use error::ModelError;
+pub use format::WeightFormat;
 pub use op::{AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows};
 pub use params::Parameters;
-pub use precision::{Dtype, KvDtype, Precision, WeightFormat};
+pub use precision::{Dtype, KvDtype, Precision};
 
 use crate::units::Bytes;
 use serde::Serialize;

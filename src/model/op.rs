@@ -1,7 +1,7 @@
 //! One operator: which kernel class runs it, over which rows, and its exact bytes and operations.
 //!
 //! Sizes are integers and exact. The methods that price with them return `f64`, exact up to 2⁵³.
-use super::precision::WeightFormat;
+use super::format::WeightFormat;
 use crate::units::{Bytes, Flops};
 use serde::Serialize;
 

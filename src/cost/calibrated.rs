@@ -440,7 +440,7 @@ fn popularity(routing: &Routing, num: u32, top_k: u32) -> Result<experts::Popula
     match routing {
         Routing::Uniform => Ok(experts::Popularity::uniform(num, top_k)),
         Routing::Zipf(s) => experts::Popularity::zipf(num, top_k, *s),
-        Routing::Histogram(weights) => experts::Popularity::from_weights(weights, num, top_k),
+        Routing::Histogram(counts) => experts::Popularity::from_counts(counts, num, top_k),
     }
     .map_err(|e: experts::ExpertsError| CostError::Routing(e.to_string()))
 }

@@ -26,8 +26,8 @@ pub struct Lane {
     pub first_out: u64,
     /// Batch whose output ends it.
     pub end: u64,
-    /// Whether a length limit ends it, which the scheduler can foresee, or a stop token, which it cannot.
-    pub ends_by_length: bool,
+    /// Whether that is also where a length limit ends it, which the scheduler can foresee; a stop token it cannot.
+    pub foreseen: bool,
     /// Position less batch number, for lockstep groups and context sums.
     pub offset: i64,
     /// Its lockstep group.
@@ -71,14 +71,19 @@ pub struct State {
 }
 
 impl State {
-    /// The total length at which the request ends, and whether by a length limit: what really happens, which the
-    /// scheduler must not look at.
+    /// The total length at which a length limit ends the request: all that the scheduler can foresee.
+    pub fn length_limit(&self, max_model_len: u32) -> u32 {
+        let p = self.request.prompt.len();
+        p.saturating_add(self.request.max_tokens)
+            .min(max_model_len)
+            .max(p + 1)
+    }
+
+    /// The total length at which the request ends, and whether a length limit is the reason: what really
+    /// happens, which the scheduler must not look at.
     pub fn true_end(&self, max_model_len: u32) -> (u32, bool) {
         let p = self.request.prompt.len();
-        let limit = p
-            .saturating_add(self.request.max_tokens)
-            .min(max_model_len)
-            .max(p + 1);
+        let limit = self.length_limit(max_model_len);
         match self.request.answer.stop_at {
             // At the limit itself vLLM looks at the stop token first, then at the length.
             Some(k) if p.saturating_add(k).saturating_add(1) <= limit => (p + k + 1, false),

@@ -31,11 +31,7 @@ impl Engine {
                 .ending(self.scheduled)
                 .iter()
                 .copied()
-                .filter(|s| {
-                    self.states[*s as usize]
-                        .lane
-                        .is_some_and(|l| l.ends_by_length)
-                })
+                .filter(|s| self.states[*s as usize].lane.is_some_and(|l| l.foreseen))
                 .collect();
             for slot in last {
                 self.drop_out(slot);
@@ -411,7 +407,7 @@ impl Engine {
             if is_async {
                 s.placeholders += 1;
             }
-            let (true_end, ends_by_length) = s.true_end(max_model_len);
+            let (true_end, _) = s.true_end(max_model_len);
             // Its tokens in flight are those of the batches just before this one.
             let first_out = number - u64::from(in_flight);
             let left = u64::from(true_end - s.num_tokens);
@@ -420,7 +416,7 @@ impl Engine {
                 joined: number,
                 first_out,
                 end: first_out + left - 1,
-                ends_by_length,
+                foreseen: true_end == s.length_limit(max_model_len),
                 offset,
                 key: if self.track_distinct {
                     Lockstep::key(s.content, offset)

@@ -14,3 +14,7 @@ pub mod metrics;
 pub mod predict;
 #[cfg(feature = "validate")]
 pub mod validate;
+#[cfg(feature = "cli")]
+pub mod report;
+#[cfg(feature = "cli")]
+pub mod cli;

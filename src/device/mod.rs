@@ -3,6 +3,7 @@
 //! A **device profile** holds what a device can do, from microbenchmarks alone. An **engine profile** holds
 //! what a serving engine achieves of that. Both are versioned JSON files (docs/formats.md); this module
 //! owns the schema and reads text, never files.
+pub mod builtin;
 mod curve;
 mod engine_profile;
 mod profile;
@@ -33,6 +34,20 @@ pub enum ProfileError {
         field: String,
         /// What is wrong and what would be right.
         problem: String,
+    },
+    /// No built-in profile of that name.
+    #[error(
+        "no built-in {kind} profile is called `{name}`; did you mean `{nearest}`? There are: {known}. A file is given by its path (with a `/` or ending in .json)"
+    )]
+    Unknown {
+        /// `device` or `engine`.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// The most similar one.
+        nearest: String,
+        /// All of them.
+        known: String,
     },
     /// A profile of another kind or of a future version.
     #[error("{name}: field `schema`: expected \"{expected}\", found \"{found}\"; {hint}")]

@@ -13,6 +13,8 @@ use crate::workload::{PromptKind, WorkloadError, WorkloadSpec};
 /// What to serve, on what, how, and under which load.
 #[derive(Clone, Debug)]
 pub struct Scenario {
+    /// The model's name, for people.
+    pub model_name: String,
     /// The model, its weight format included.
     pub model: Model,
     /// The device.

@@ -96,6 +96,8 @@ pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothes
 /// The profiles and the model that a file of runs is predicted with.
 #[derive(Clone, Debug)]
 pub struct Basis {
+    /// The model's name.
+    pub model_name: String,
     /// The model.
     pub model: Model,
     /// The device profile.
@@ -112,6 +114,7 @@ impl Basis {
         let w = &run.workload;
         let greedy = w.temperature.unwrap_or(0.0) == 0.0;
         Scenario {
+            model_name: self.model_name.clone(),
             model: self.model.clone(),
             device: self.device.clone(),
             engine: self.engine.clone(),

@@ -1,0 +1,74 @@
+//! `capsim explain`.
+use super::validate::{fitted, open};
+use crate::report::table::wrap;
+use crate::validate::compare::compare;
+use crate::validate::explain::{attribute, explain};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// Recorded runs (docs/formats.md)
+    runs: PathBuf,
+    /// Runs that calibrate the engine profile first
+    #[arg(long, value_delimiter = ',', value_name = "RUN_ID")]
+    fit: Vec<String>,
+    /// Engine profile instead of the one that the file names
+    #[arg(long)]
+    engine: Option<String>,
+    /// Device profile instead of the one that the file names
+    #[arg(long)]
+    device: Option<String>,
+    /// Machine-readable output
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let (file, mut basis) = open(&args.runs, args.device.as_deref(), args.engine.as_deref())?;
+    if let Some(f) = fitted(&args.runs, &file, &basis, &args.fit)? {
+        basis.engine = f.profile;
+    }
+    let comparisons = compare(&file, &basis, &args.fit)
+        .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
+    let runs = explain(&file, &basis, &comparisons);
+    let pairs = attribute(&file, &comparisons);
+    if args.json {
+        let finding = |f: &crate::validate::explain::Finding| json!({"claim": f.claim, "evidence": f.evidence});
+        let value = json!({
+            "schema": "capsim.explanation/1",
+            "runs": runs.iter().map(|r| json!({
+                "id": r.id,
+                "findings": r.findings.iter().map(finding).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+            "differences": pairs.iter().map(|(a, b, f)| json!({"between": [a, b], "finding": finding(f)})).collect::<Vec<_>>(),
+        });
+        println!("{}", serde_json::to_string_pretty(&value)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{}\n", file.name);
+    for r in &runs {
+        println!("{}", r.id);
+        if r.findings.is_empty() {
+            println!("  nothing beyond what was recorded");
+        }
+        for f in &r.findings {
+            println!("  - {}", wrap(&f.claim, 74, "    "));
+            println!(
+                "    {}",
+                wrap(&format!("because {}", f.evidence), 74, "    ")
+            );
+        }
+        println!();
+    }
+    if !pairs.is_empty() {
+        println!("Differences between runs of the same load");
+        for (_, _, f) in &pairs {
+            println!("  - {}", wrap(&f.claim, 74, "    "));
+            println!("    {}", wrap(&f.evidence, 74, "    "));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

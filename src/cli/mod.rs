@@ -1,0 +1,48 @@
+//! The command tree: flags → library calls → files. The only place that prints.
+mod explain;
+mod files;
+mod load;
+mod models;
+mod predict;
+mod schema;
+mod sweep_args;
+mod validate;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Predict how fast a language model will serve on your device, and hold the prediction against reality.
+#[derive(Parser, Debug)]
+#[command(version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Throughput and latency for settings you have not tried
+    Predict(Box<predict::PredictArgs>),
+    /// Predictions held against recorded runs
+    Validate(validate::ValidateArgs),
+    /// What recorded runs reveal of settings that were not written down
+    Explain(explain::ExplainArgs),
+    /// Models, devices and engines that ship with capsim
+    Models,
+    /// JSON Schema of a file format
+    Schema(schema::SchemaArgs),
+}
+
+/// Runs a parsed command line.
+///
+/// # Errors
+/// Input that cannot be used; the message says which and what to do.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Predict(args) => predict::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Models => models::run(),
+        Command::Schema(args) => schema::run(&args),
+    }
+}

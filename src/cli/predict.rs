@@ -1,0 +1,101 @@
+//! `capsim predict`.
+use super::files;
+use super::sweep_args::SweepArgs;
+use crate::predict::{Caveat, predict};
+use crate::report::{json, markdown, prediction};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+pub struct PredictArgs {
+    #[command(flatten)]
+    sweep: SweepArgs,
+    /// Machine-readable output
+    #[arg(long)]
+    json: bool,
+    /// Also write a Markdown report
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Also write comma-separated values
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
+    let grid = args.sweep.grid()?;
+    let progress = crate::cli::predict::bar(grid.points.len());
+    let mut done = vec![];
+    for point in grid.points {
+        let mut p = predict(&point.scenario).map_err(|e| {
+            let what: Vec<String> = point
+                .varied
+                .iter()
+                .map(|(k, v)| format!("{k} {v}"))
+                .collect();
+            let e = anyhow::Error::from(e);
+            if what.is_empty() {
+                e
+            } else {
+                e.context(what.join(", "))
+            }
+        })?;
+        for flag in &grid.unmodelled {
+            p.caveats.push(Caveat::Unmodelled(flag.clone()));
+        }
+        progress.inc(1);
+        done.push((point.varied, point.scenario, p));
+    }
+    progress.finish_and_clear();
+    if let Some(path) = &args.markdown {
+        files::write(path, &markdown::predictions(&done))?;
+    }
+    if let Some(path) = &args.csv {
+        files::write(path, &markdown::csv(&done))?;
+    }
+    if args.json {
+        let points = done
+            .iter()
+            .map(|(v, s, p)| json::prediction(v, s, p))
+            .collect();
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json::predictions(points))?
+        );
+    } else if let [(_, scenario, p)] = &done[..] {
+        print!("{}", prediction::block(scenario, p));
+    } else {
+        let (_, scenario, _) = &done[0];
+        let w = &scenario.workload;
+        println!(
+            "{} on {}\n{} requests of {} + {} tokens, {}\n",
+            scenario.model_name,
+            scenario.device.name,
+            w.num_prompts,
+            w.input_len,
+            w.output_len,
+            match (w.request_rate, w.max_concurrency) {
+                (Some(r), _) => format!("{r} per second"),
+                (None, Some(c)) => format!("{c} at a time"),
+                (None, None) => "all at once".into(),
+            }
+        );
+        let table: Vec<_> = done
+            .iter()
+            .map(|(v, _, p)| (v.clone(), p.clone()))
+            .collect();
+        print!("{}", prediction::rows(&table));
+        print!(
+            "{}",
+            prediction::footer(scenario, done.iter().map(|(_, _, p)| p))
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A progress bar that is there only on a terminal, and only when it takes long enough to be seen.
+pub fn bar(points: usize) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(points as u64);
+    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(4));
+    bar
+}

@@ -1,0 +1,31 @@
+//! `capsim schema`.
+use crate::device::{DeviceProfile, EngineProfile};
+use crate::validate::runs::RunsFile;
+use clap::{Args, ValueEnum};
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+pub struct SchemaArgs {
+    /// Which format
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Device profile (capsim.device/1)
+    Device,
+    /// Engine profile (capsim.engine/1)
+    Engine,
+    /// Recorded runs (capsim.runs/1)
+    Runs,
+}
+
+pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
+    let schema = match args.format {
+        Format::Device => schemars::schema_for!(DeviceProfile),
+        Format::Engine => schemars::schema_for!(EngineProfile),
+        Format::Runs => schemars::schema_for!(RunsFile),
+    };
+    println!("{}", serde_json::to_string_pretty(&schema)?);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,547 @@
+//! Flags that describe a scenario; several values for one flag make a what-if table.
+use super::load;
+use crate::cost::Routing;
+use crate::predict::{Scenario, ServeArgs};
+use crate::units::Span;
+use crate::workload::{PromptKind, WorkloadSpec};
+use anyhow::{Context, bail};
+use clap::Args;
+
+/// One point of the table: what varies, as (flag, value), and the scenario.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Flags that differ between points, with this point's values.
+    pub varied: Vec<(&'static str, String)>,
+    /// The scenario.
+    pub scenario: Scenario,
+}
+
+/// All points, and what was said about flags that are not modelled.
+pub struct Grid {
+    pub points: Vec<Point>,
+    pub unmodelled: Vec<String>,
+}
+
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "What to serve")]
+pub struct SweepArgs {
+    /// Model: a built-in name (see `capsim models`), or the path of a Hugging Face config.json
+    #[arg(long)]
+    model: Option<String>,
+    /// Weight format: bf16, fp16, fp8, int8, awq, gptq, mxfp4, q4_k_m, q8_0 (default: the model's own)
+    #[arg(long, value_delimiter = ',')]
+    weights: Vec<String>,
+    /// Device profile: a built-in id, or a path
+    #[arg(long, value_delimiter = ',')]
+    device: Vec<String>,
+    /// Engine profile: a built-in id, or a path
+    #[arg(long, value_delimiter = ',')]
+    engine: Vec<String>,
+    /// Way the engine runs its expert kernels (a name in the engine profile, e.g. default or tuned)
+    #[arg(long, value_delimiter = ',')]
+    moe_tiles: Vec<String>,
+    /// Expert popularity: uniform, or zipf:S
+    #[arg(long, default_value = "uniform")]
+    routing: String,
+
+    /// Most sequences in a batch
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    max_num_seqs: Vec<u32>,
+    /// Most new tokens in a step
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    max_num_batched_tokens: Vec<u32>,
+    /// Longest sequence, prompt and output together
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    max_model_len: Vec<u32>,
+    /// Part of the device memory that the engine may use
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    gpu_memory_utilization: Vec<f64>,
+    /// Tokens per KV block
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    block_size: Vec<u32>,
+    /// Activations' data type: auto, float16, bfloat16
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    dtype: Option<String>,
+    /// KV cache's data type: auto, fp8
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    kv_cache_dtype: Option<String>,
+    /// No graphs
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    enforce_eager: bool,
+    /// Schedule a step before the previous one's output is known
+    #[arg(
+        long,
+        overrides_with = "no_async_scheduling",
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    async_scheduling: bool,
+    /// Schedule a step after the previous one's output
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    no_async_scheduling: bool,
+    /// Prefix cache on
+    #[arg(
+        long,
+        overrides_with = "no_enable_prefix_caching",
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    enable_prefix_caching: bool,
+    /// Prefix cache off
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    no_enable_prefix_caching: bool,
+    /// Chunked prefill on
+    #[arg(
+        long,
+        overrides_with = "no_enable_chunked_prefill",
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    enable_chunked_prefill: bool,
+    /// Chunked prefill off
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    no_enable_chunked_prefill: bool,
+    /// fcfs or priority
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    scheduling_policy: Option<String>,
+    /// Cap on one request's new tokens in a step
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    long_prefill_token_threshold: Option<u32>,
+    /// KV blocks, whatever the memory says
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    num_gpu_blocks_override: Vec<u32>,
+    /// Bytes for the KV cache, whatever the utilisation says
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    kv_cache_memory_bytes: Option<u64>,
+
+    /// Requests measured
+    #[arg(long, help_heading = "Load (vllm bench serve's names)")]
+    num_prompts: Option<u32>,
+    /// Most requests that the client has open
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    max_concurrency: Vec<u32>,
+    /// Requests per second; inf: all at once
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    request_rate: Vec<f64>,
+    /// Shape of the gamma-distributed gaps: 1 is Poisson, below is burstier
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    burstiness: f64,
+    /// Prompt tokens
+    #[arg(
+        long,
+        visible_alias = "input-len",
+        value_delimiter = ',',
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    random_input_len: Vec<u32>,
+    /// Output tokens
+    #[arg(
+        long,
+        visible_alias = "output-len",
+        value_delimiter = ',',
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    random_output_len: Vec<u32>,
+    /// Lengths are uniform in len · (1 ± this)
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    random_range_ratio: f64,
+    /// What prompts have in common: distinct, identical, shared-prefix
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    prompts: Vec<String>,
+    /// Shared tokens for --prompts shared-prefix
+    #[arg(
+        long,
+        default_value_t = 0,
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    shared_prefix_len: u32,
+    /// Sampling temperature; at 0 equal prompts get equal answers
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    temperature: f64,
+    /// Requests sent one by one before the measured ones
+    #[arg(
+        long,
+        default_value_t = 1,
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    num_warmups: u32,
+    /// Milliseconds between the first sends of successive clients; at 0 all are admitted in one step
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    send_skew_ms: f64,
+    /// Seed of all chance
+    #[arg(
+        long,
+        default_value_t = 0,
+        help_heading = "Load (vllm bench serve's names)"
+    )]
+    seed: u64,
+
+    /// A `vllm serve …` line, pasted as it is; its settings apply where no flag above says otherwise
+    #[arg(last = true, value_name = "vllm serve …")]
+    line: Vec<String>,
+}
+
+/// The model that the built-in profiles were made for.
+const DEFAULT_MODEL: &str = "Qwen/Qwen3-30B-A3B-Instruct-2507";
+
+/// Longest sequence simulated unless one is given: what the first recorded runs used, and small enough for any box.
+const DEFAULT_MODEL_LEN: u32 = 4096;
+
+fn switch(on: bool, off: bool) -> Option<bool> {
+    match (on, off) {
+        (_, true) => Some(false),
+        (true, _) => Some(true),
+        _ => None,
+    }
+}
+
+fn kind(word: &str) -> anyhow::Result<PromptKind> {
+    Ok(match word {
+        "distinct" => PromptKind::Distinct,
+        "identical" => PromptKind::Identical,
+        "shared-prefix" => PromptKind::SharedPrefix,
+        other => bail!("--prompts `{other}`: must be distinct, identical or shared-prefix"),
+    })
+}
+
+fn routing(text: &str) -> anyhow::Result<Routing> {
+    if text == "uniform" {
+        return Ok(Routing::Uniform);
+    }
+    if let Some(s) = text.strip_prefix("zipf:")
+        && let Ok(s) = s.parse::<f64>()
+        && (0.0..=5.0).contains(&s)
+    {
+        return Ok(Routing::Zipf(s));
+    }
+    bail!("--routing `{text}`: must be uniform or zipf:S with S between 0 and 5")
+}
+
+/// `values`, or one `None` if there are none.
+fn or_none<T: Clone>(values: &[T]) -> Vec<Option<T>> {
+    if values.is_empty() {
+        vec![None]
+    } else {
+        values.iter().cloned().map(Some).collect()
+    }
+}
+
+/// Most points of one table: beyond it a sweep file is the right tool.
+const MAX_POINTS: usize = 4096;
+
+impl SweepArgs {
+    /// Whether nothing was said at all.
+    pub fn is_silent(&self) -> bool {
+        self.model.is_none()
+            && self.line.is_empty()
+            && self.max_num_seqs.is_empty()
+            && self.max_concurrency.is_empty()
+            && self.request_rate.is_empty()
+            && self.random_input_len.is_empty()
+            && self.random_output_len.is_empty()
+            && self.num_prompts.is_none()
+            && self.prompts.is_empty()
+            && self.moe_tiles.is_empty()
+    }
+
+    /// Every combination of the values given.
+    pub fn grid(&self) -> anyhow::Result<Grid> {
+        let pasted = ServeArgs::from_words(&self.line).context("in the pasted line")?;
+        let base = pasted.args;
+        let model_name = self
+            .model
+            .clone()
+            .or(base.model.clone())
+            .unwrap_or_else(|| DEFAULT_MODEL.into());
+        let config = load::config(&model_name)?;
+        let max_num_seqs = if self.is_silent() {
+            vec![1, 2, 4, 8, 16, 32]
+        } else {
+            self.max_num_seqs.clone()
+        };
+        // A what-if table of a mixture of experts answers for both kinds of prompts and all kernel paths, unless one is
+        // asked for: these two matter more than the settings in it.
+        let table = max_num_seqs.len() > 1 || self.max_concurrency.len() > 1;
+        let device_names = or_none(&self.device);
+        let engine_names = or_none(&self.engine);
+        let mut points: Vec<Point> = vec![];
+        for device_name in &device_names {
+            let device = load::device(device_name.as_deref().unwrap_or("gfx1151"))?;
+            for engine_name in &engine_names {
+                let engine = load::engine(engine_name.as_deref().unwrap_or("vllm-0.12-rocm"))?;
+                let both = table && config.moe.is_some() && !self.is_silent();
+                let tiles: Vec<Option<String>> =
+                    if self.moe_tiles.is_empty() && table && config.moe.is_some() {
+                        engine.moe_paths.keys().cloned().map(Some).collect()
+                    } else {
+                        or_none(&self.moe_tiles)
+                    };
+                let prompts = if self.prompts.is_empty() && both {
+                    vec![Some("distinct".to_string()), Some("identical".into())]
+                } else {
+                    or_none(&self.prompts)
+                };
+                for weights in or_none(&self.weights) {
+                    let model = load::model(
+                        &config,
+                        weights.as_deref(),
+                        base.quantization.as_deref(),
+                        self.dtype.as_deref().or(base.dtype.as_deref()),
+                        self.kv_cache_dtype
+                            .as_deref()
+                            .or(base.kv_cache_dtype.as_deref()),
+                    )?;
+                    for prompt in &prompts {
+                        for path in &tiles {
+                            let scenario = self.scenario(
+                                &model_name,
+                                model.clone(),
+                                device.clone(),
+                                engine.clone(),
+                                &base,
+                                prompt.as_deref(),
+                            )?;
+                            let mut varied: Vec<(&'static str, String)> = vec![];
+                            let mut note = |flag, value: &Option<String>, n: usize| {
+                                if let (Some(v), true) = (value, n > 1) {
+                                    varied.push((flag, v.clone()));
+                                }
+                            };
+                            note("device", device_name, self.device.len());
+                            note("engine", engine_name, self.engine.len());
+                            note("weights", &weights, self.weights.len());
+                            note("prompts", prompt, prompts.len());
+                            note("moe-tiles", path, tiles.len());
+                            self.settings(
+                                &mut points,
+                                scenario,
+                                path.clone(),
+                                varied,
+                                &max_num_seqs,
+                            )?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Grid {
+            points,
+            unmodelled: pasted.unmodelled,
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn scenario(
+        &self,
+        name: &str,
+        model: crate::model::Model,
+        device: crate::device::DeviceProfile,
+        engine: crate::device::EngineProfile,
+        base: &ServeArgs,
+        prompts: Option<&str>,
+    ) -> anyhow::Result<Scenario> {
+        let mut serve = base.clone();
+        serve.max_model_len = serve
+            .max_model_len
+            .or(Some(DEFAULT_MODEL_LEN.min(model.max_position_embeddings())));
+        serve.enforce_eager = serve.enforce_eager.or(self.enforce_eager.then_some(true));
+        let set = |slot: &mut Option<bool>, value: Option<bool>| *slot = value.or(*slot);
+        set(
+            &mut serve.async_scheduling,
+            switch(self.async_scheduling, self.no_async_scheduling),
+        );
+        set(
+            &mut serve.enable_prefix_caching,
+            switch(self.enable_prefix_caching, self.no_enable_prefix_caching),
+        );
+        set(
+            &mut serve.enable_chunked_prefill,
+            switch(self.enable_chunked_prefill, self.no_enable_chunked_prefill),
+        );
+        if self.scheduling_policy.is_some() {
+            serve.scheduling_policy = self.scheduling_policy.clone();
+        }
+        serve.long_prefill_token_threshold = self
+            .long_prefill_token_threshold
+            .or(serve.long_prefill_token_threshold);
+        serve.kv_cache_memory_bytes = self.kv_cache_memory_bytes.or(serve.kv_cache_memory_bytes);
+        if !(0.0..=3_600_000.0).contains(&self.send_skew_ms) {
+            bail!(
+                "--send-skew-ms {}: must lie between 0 and 3600000",
+                self.send_skew_ms
+            );
+        }
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            bail!("--temperature {}: must be at least 0", self.temperature);
+        }
+        let mut workload = WorkloadSpec::closed_loop(1, 1, 256, 256);
+        workload.max_concurrency = None;
+        workload.burstiness = self.burstiness;
+        workload.range_ratio = self.random_range_ratio;
+        workload.prompts = prompts.map(kind).transpose()?.unwrap_or_default();
+        workload.shared_prefix_len = self.shared_prefix_len;
+        workload.greedy = self.temperature == 0.0;
+        workload.warmup = self.num_warmups;
+        workload.send_skew = Span::from_secs(self.send_skew_ms / 1e3);
+        workload.seed = self.seed;
+        Ok(Scenario {
+            model_name: name.into(),
+            model,
+            device,
+            engine,
+            serve,
+            moe_path: None,
+            routing: routing(&self.routing)?,
+            workload,
+        })
+    }
+
+    /// All combinations of settings and load on top of `base`.
+    fn settings(
+        &self,
+        points: &mut Vec<Point>,
+        base: Scenario,
+        tiles: Option<String>,
+        varied: Vec<(&'static str, String)>,
+        max_num_seqs: &[u32],
+    ) -> anyhow::Result<()> {
+        let mut all = vec![Point {
+            varied,
+            scenario: Scenario {
+                moe_path: tiles,
+                ..base
+            },
+        }];
+        /// Multiplies the points by the values of one flag.
+        fn vary<T: Clone + ToString>(
+            all: &mut Vec<Point>,
+            flag: &'static str,
+            values: &[T],
+            apply: impl Fn(&mut Scenario, T),
+        ) {
+            if values.is_empty() {
+                return;
+            }
+            let mut next = vec![];
+            for p in all.iter() {
+                for v in values {
+                    let mut q = p.clone();
+                    apply(&mut q.scenario, v.clone());
+                    if values.len() > 1 {
+                        q.varied.push((flag, v.to_string()));
+                    }
+                    next.push(q);
+                }
+            }
+            *all = next;
+        }
+        vary(&mut all, "max-num-seqs", max_num_seqs, |s, v| {
+            s.serve.max_num_seqs = Some(v)
+        });
+        vary(
+            &mut all,
+            "max-num-batched-tokens",
+            &self.max_num_batched_tokens,
+            |s, v| s.serve.max_num_batched_tokens = Some(v),
+        );
+        vary(&mut all, "max-model-len", &self.max_model_len, |s, v| {
+            s.serve.max_model_len = Some(v)
+        });
+        vary(
+            &mut all,
+            "gpu-memory-utilization",
+            &self.gpu_memory_utilization,
+            |s, v| s.serve.gpu_memory_utilization = Some(v),
+        );
+        vary(&mut all, "block-size", &self.block_size, |s, v| {
+            s.serve.block_size = Some(v)
+        });
+        vary(
+            &mut all,
+            "num-gpu-blocks-override",
+            &self.num_gpu_blocks_override,
+            |s, v| s.serve.num_gpu_blocks_override = Some(v),
+        );
+        vary(&mut all, "input-len", &self.random_input_len, |s, v| {
+            s.workload.input_len = v
+        });
+        vary(&mut all, "output-len", &self.random_output_len, |s, v| {
+            s.workload.output_len = v
+        });
+        vary(&mut all, "request-rate", &self.request_rate, |s, v| {
+            s.workload.request_rate = (v != f64::INFINITY).then_some(v)
+        });
+        let default_concurrency = [32];
+        let concurrency: &[u32] = if self.max_concurrency.is_empty() && self.request_rate.is_empty()
+        {
+            &default_concurrency
+        } else {
+            &self.max_concurrency
+        };
+        vary(&mut all, "max-concurrency", concurrency, |s, v| {
+            s.workload.max_concurrency = Some(v)
+        });
+        for p in &mut all {
+            // Enough requests for a steady state: four per client, or a thousand arrivals.
+            let default = match p.scenario.workload.max_concurrency {
+                Some(c) => c.saturating_mul(4),
+                None => 1000,
+            };
+            p.scenario.workload.num_prompts = self.num_prompts.unwrap_or(default);
+        }
+        points.extend(all);
+        if points.len() > MAX_POINTS {
+            bail!("more than {MAX_POINTS} combinations: give fewer values");
+        }
+        Ok(())
+    }
+}

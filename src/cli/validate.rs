@@ -1,0 +1,144 @@
+//! `capsim validate`.
+use super::{files, load};
+use crate::report::validation;
+use crate::validate::compare::{candidates, compare};
+use crate::validate::fit::{FitRun, fit};
+use crate::validate::hypothesis::Basis;
+use crate::validate::runs::RunsFile;
+use anyhow::{Context, bail};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+pub struct ValidateArgs {
+    /// Recorded runs (docs/formats.md)
+    runs: PathBuf,
+    /// Runs that calibrate the engine profile; they are shown apart and never counted as predictions
+    #[arg(long, value_delimiter = ',', value_name = "RUN_ID")]
+    fit: Vec<String>,
+    /// Write the fitted engine profile there
+    #[arg(long, value_name = "FILE")]
+    write_profile: Option<PathBuf>,
+    /// Engine profile instead of the one that the file names
+    #[arg(long)]
+    engine: Option<String>,
+    /// Device profile instead of the one that the file names
+    #[arg(long)]
+    device: Option<String>,
+    /// Largest relative error of means and throughputs that counts as agreement, instead of the file's
+    #[arg(long)]
+    tolerance: Option<f64>,
+    /// Machine-readable output
+    #[arg(long)]
+    json: bool,
+    /// Also write a Markdown report
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+/// A file of runs with what it is predicted with.
+pub fn open(
+    path: &Path,
+    device: Option<&str>,
+    engine: Option<&str>,
+) -> anyhow::Result<(RunsFile, Basis)> {
+    let name = path.display().to_string();
+    let file = RunsFile::parse(&files::read(path)?, &name)?;
+    let field = |f: &str| format!("{name}: field `{f}`");
+    let config = load::config(&file.model).with_context(|| field("model"))?;
+    let model = load::model(&config, file.weights.as_deref(), None, None, None)
+        .with_context(|| field("weights"))?;
+    let device = load::device(device.unwrap_or(&file.device)).with_context(|| field("device"))?;
+    let engine = load::engine(engine.unwrap_or(&file.engine)).with_context(|| field("engine"))?;
+    if let Some(path) = &file.moe_tiles
+        && !engine.moe_paths.contains_key(path)
+    {
+        bail!(
+            "{}: the engine profile has no path `{path}`",
+            field("moe_tiles")
+        );
+    }
+    let basis = Basis {
+        model_name: file.model.clone(),
+        model,
+        device,
+        engine,
+        moe_path: file.moe_tiles.clone(),
+    };
+    Ok((file, basis))
+}
+
+/// Fits the engine profile to the named runs, each under the hypothesis that suits it best beforehand.
+pub fn fitted(
+    path: &Path,
+    file: &RunsFile,
+    basis: &Basis,
+    ids: &[String],
+) -> anyhow::Result<Option<crate::validate::fit::Fit>> {
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    let stem = path
+        .parent()
+        .and_then(|p| p.file_name())
+        .map_or_else(|| "runs".to_string(), |n| n.to_string_lossy().into_owned());
+    let mut runs = vec![];
+    for id in ids {
+        let run = file.runs.iter().find(|r| r.id == *id).with_context(|| {
+            let known: Vec<&str> = file.runs.iter().map(|r| r.id.as_str()).collect();
+            format!("--fit `{id}`: no such run; there are: {}", known.join(", "))
+        })?;
+        let best = candidates(file, basis, run).with_context(|| format!("run `{id}`"))?;
+        runs.push(FitRun {
+            name: format!("{stem}#{id}"),
+            run,
+            hypothesis: best[0].hypothesis.clone(),
+        });
+    }
+    Ok(Some(fit(basis, &runs, file.client.percentiles.into())?))
+}
+
+pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
+    let (mut file, mut basis) = open(&args.runs, args.device.as_deref(), args.engine.as_deref())?;
+    if let Some(t) = args.tolerance {
+        if !(t.is_finite() && t > 0.0 && t < 10.0) {
+            bail!("--tolerance {t}: must be a relative error above 0 and below 10");
+        }
+        file.tolerance.mean = Some(t);
+        file.tolerance.throughput = Some(t);
+    }
+    if args.write_profile.is_some() && args.fit.is_empty() {
+        bail!("--write-profile: nothing was fitted; name a run with --fit");
+    }
+    let fit = fitted(&args.runs, &file, &basis, &args.fit)?;
+    if let Some(f) = &fit {
+        basis.engine = f.profile.clone();
+    }
+    let runs = compare(&file, &basis, &args.fit)
+        .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
+    if let (Some(path), Some(f)) = (&args.write_profile, &fit) {
+        files::write(path, &(serde_json::to_string_pretty(&f.profile)? + "\n"))?;
+    }
+    let text = validation::text(&file, &basis, fit.as_ref(), &runs);
+    if let Some(path) = &args.markdown {
+        files::write(
+            path,
+            &validation::markdown(&file, &basis, fit.as_ref(), &runs),
+        )?;
+    }
+    if args.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&validation::json(&file, fit.as_ref(), &runs))?
+        );
+    } else {
+        print!("{text}");
+    }
+    let ok = runs.iter().filter(|r| !r.fitted).all(|r| r.agrees());
+    Ok(if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,312 @@
+//! A prediction as text: the block that people paste from `vllm bench serve`, and a table of many.
+use super::table::{three, with_header, wrap};
+use crate::cost::Part;
+use crate::device::Origin;
+use crate::metrics::Percentiles;
+use crate::predict::{Prediction, Scenario};
+use std::fmt::Write as _;
+
+/// Everything about one prediction.
+pub fn block(scenario: &Scenario, p: &Prediction) -> String {
+    let s = &p.run.summary;
+    let mut o = String::new();
+    let m = |name: &str| s.metric(name, Percentiles::Linear).unwrap_or(f64::NAN);
+    let mut line = |label: &str, value: f64, decimals: usize, metric: &str| {
+        let interval = p.interval_of(metric).map_or(String::new(), |i| {
+            format!("   [{:.decimals$} … {:.decimals$}]", i.low, i.high)
+        });
+        let _ = writeln!(o, "{label:<40} {value:<10.decimals$}{interval}");
+    };
+    line("Successful requests:", s.completed as f64, 0, "");
+    line("Benchmark duration (s):", s.duration, 2, "duration_s");
+    line("Total input tokens:", s.input_tokens as f64, 0, "");
+    line("Total generated tokens:", s.output_tokens as f64, 0, "");
+    line(
+        "Request throughput (req/s):",
+        s.request_throughput(),
+        3,
+        "request_throughput",
+    );
+    line(
+        "Output token throughput (tok/s):",
+        s.output_throughput(),
+        2,
+        "output_throughput",
+    );
+    line(
+        "Total Token throughput (tok/s):",
+        s.total_throughput(),
+        2,
+        "total_token_throughput",
+    );
+    for (title, metric, name) in [
+        ("Time to First Token", "ttft", "TTFT"),
+        ("Time per Output Token (excl. 1st token)", "tpot", "TPOT"),
+        ("Inter-token Latency", "itl", "ITL"),
+        ("End-to-end Latency", "e2el", "E2EL"),
+    ] {
+        let _ = writeln!(o, "{title:-^50}");
+        for (label, stat) in [
+            ("Mean", "mean"),
+            ("Median", "median"),
+            ("P90", "p90"),
+            ("P99", "p99"),
+        ] {
+            let metric = format!("{stat}_{metric}_ms");
+            let interval = p.interval_of(&metric).map_or(String::new(), |i| {
+                format!("   [{:.2} … {:.2}]", i.low, i.high)
+            });
+            let _ = writeln!(
+                o,
+                "{:<40} {:<10.2}{interval}",
+                format!("{label} {name} (ms):"),
+                m(&metric)
+            );
+        }
+    }
+    let heading = format!("{:=<50}", "");
+    format!(
+        "{:=^50}\n{o}{heading}\n{}",
+        " Predicted Serving Benchmark Result ",
+        details(scenario, p)
+    )
+}
+
+/// What the block does not show: settings in force, occupancy, breakdown, limits, caveats, provenance.
+fn details(scenario: &Scenario, p: &Prediction) -> String {
+    let (run, mut o) = (&p.run, String::new());
+    let c = &run.settings.config;
+    let occ = &run.occupancy;
+    let _ = writeln!(
+        o,
+        "Engine    vLLM {} rules: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {},\n          block-size {}, \
+         prefix caching {}, {}, {}",
+        c.version,
+        c.max_num_seqs,
+        c.max_num_batched_tokens,
+        c.max_model_len,
+        c.block_size,
+        if c.enable_prefix_caching { "on" } else { "off" },
+        if c.async_scheduling {
+            "async scheduling"
+        } else {
+            "synchronous scheduling"
+        },
+        if run.settings.enforce_eager {
+            "eager"
+        } else {
+            "graphs"
+        },
+    );
+    let mem = &run.settings.memory;
+    let _ = writeln!(
+        o,
+        "Memory    {} of {}: weights {}, activations ~{}, runtime ~{}, KV {} = {} blocks",
+        mem.requested,
+        mem.total,
+        mem.weights,
+        mem.activations,
+        mem.non_torch,
+        mem.kv_cache,
+        c.num_gpu_blocks,
+    );
+    let _ = writeln!(
+        o,
+        "KV cache  {:.1} % used on average, {:.1} % at most; prefix hit rate {:.1} %; {} preemptions",
+        100.0 * occ.kv_mean,
+        100.0 * occ.kv_max,
+        100.0 * run.summary.prefix_hit_rate(),
+        run.summary.preemptions,
+    );
+    let experts = run.distinct_experts.map_or(String::new(), |d| {
+        format!(", {d:.1} distinct experts per layer")
+    });
+    let _ = writeln!(
+        o,
+        "Batch     {:.1} sequences on average{experts}; {:.1} waiting; {} steps of {:.1} ms",
+        occ.batch,
+        occ.waiting,
+        occ.steps,
+        1e3 * occ.busy / occ.steps.max(1) as f64,
+    );
+    let mut parts: Vec<(Part, f64)> = Part::ALL
+        .iter()
+        .map(|q| (*q, run.breakdown.of(*q)))
+        .collect();
+    parts.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let total = run.breakdown.total();
+    let shares: Vec<String> = parts
+        .iter()
+        .filter(|(_, s)| *s > 0.005 * total)
+        .map(|(q, s)| format!("{} {:.0} %", q.words(), 100.0 * s / total))
+        .collect();
+    let _ = writeln!(
+        o,
+        "Step time {}",
+        wrap(&shares.join(", "), 70, "          ")
+    );
+    let _ = writeln!(o, "Binds     {}", p.binding);
+    o.push_str(&footer(scenario, std::iter::once(p)));
+    o
+}
+
+/// Caveats and provenance of one or several predictions.
+pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>) -> String {
+    let mut o = String::new();
+    let mut seen: Vec<String> = vec![];
+    let mut first = None;
+    for p in all {
+        for c in &p.caveats {
+            let text = c.to_string();
+            if !seen.contains(&text) {
+                seen.push(text);
+            }
+        }
+        first.get_or_insert(p);
+    }
+    for c in &seen {
+        let _ = writeln!(o, "Caveat    {}", wrap(c, 70, "          "));
+    }
+    let Some(p) = first else { return o };
+    let device = &scenario.device;
+    let _ = writeln!(
+        o,
+        "Device    {} ({}: {})",
+        device.name,
+        device.provenance.origin.word(),
+        wrap(&device.provenance.source, 60, "          ")
+    );
+    let _ = writeln!(
+        o,
+        "Profile   {} ({}: {})",
+        scenario.engine.name,
+        scenario.engine.provenance.origin.word(),
+        wrap(&scenario.engine.provenance.source, 60, "          ")
+    );
+    let names = scenario.engine.coefficients();
+    for s in p
+        .sensitivities
+        .iter()
+        .filter(|s| (s.slope * s.rel_sd).abs() > 0.004)
+        .take(6)
+    {
+        let value = names
+            .iter()
+            .find(|(n, _)| *n == s.name)
+            .map_or(String::new(), |(_, q)| {
+                format!(" = {} ± {:.0} %", short(q.value), 100.0 * s.rel_sd)
+            });
+        let source = match s.origin {
+            Origin::Assumed => String::new(),
+            _ => names
+                .iter()
+                .find(|(n, _)| *n == s.name)
+                .map_or(String::new(), |(_, q)| format!(", {}", q.provenance.source)),
+        };
+        let _ = writeln!(
+            o,
+            "Rests on  {}",
+            wrap(
+                &format!(
+                    "{}{value}: {}{source} (1 % more changes output throughput by {:+.2} %)",
+                    s.name,
+                    s.origin.word(),
+                    s.slope
+                ),
+                70,
+                "          "
+            )
+        );
+    }
+    o.push_str("Intervals are 90 %; see docs/methodology.md for what they contain.\n");
+    o
+}
+
+fn short(v: f64) -> String {
+    if v < 0.01 {
+        format!("{:.3} ms", 1e3 * v)
+    } else {
+        format!("{v:.3}")
+    }
+}
+
+/// One row per prediction; `varied` names the columns that differ.
+pub fn rows(points: &[(Vec<(&'static str, String)>, Prediction)]) -> String {
+    let groups = ["device", "engine", "weights", "prompts", "moe-tiles"];
+    let mut o = String::new();
+    let mut at = 0;
+    while at < points.len() {
+        let group: Vec<_> = points[at]
+            .0
+            .iter()
+            .filter(|(f, _)| groups.contains(f))
+            .cloned()
+            .collect();
+        let same = |v: &[(&'static str, String)]| {
+            v.iter()
+                .filter(|(f, _)| groups.contains(f))
+                .eq(group.iter())
+        };
+        let end = at + points[at..].iter().take_while(|(v, _)| same(v)).count();
+        if !group.is_empty() {
+            let title: Vec<String> = group.iter().map(|(f, v)| format!("{f} {v}")).collect();
+            let _ = writeln!(o, "{}", title.join(", "));
+        }
+        let columns: Vec<&str> = points[at]
+            .0
+            .iter()
+            .filter(|(f, _)| !groups.contains(f))
+            .map(|(f, _)| *f)
+            .collect();
+        let mut header = columns.clone();
+        header.extend([
+            "tok/s", "[90 %]", "TTFT s", "TPOT ms", "E2EL s", "batch", "experts", "binds",
+        ]);
+        let mut t = with_header(&header);
+        for (varied, p) in &points[at..end] {
+            let s = &p.run.summary;
+            let mut row: Vec<String> = varied
+                .iter()
+                .filter(|(f, _)| !groups.contains(f))
+                .map(|(_, v)| v.clone())
+                .collect();
+            let interval = p
+                .interval_of("output_throughput")
+                .map_or(String::new(), |i| {
+                    format!("{}–{}", three(i.low), three(i.high))
+                });
+            row.extend([
+                three(s.output_throughput()),
+                interval,
+                three(s.ttft.mean()),
+                three(1e3 * s.tpot.mean()),
+                three(s.e2el.mean()),
+                three(p.run.occupancy.batch),
+                p.run.distinct_experts.map_or("–".into(), three),
+                short_binding(&p.binding),
+            ]);
+            t.add_row(row);
+        }
+        for l in t.to_string().lines() {
+            let _ = writeln!(o, "{}", l.trim_end());
+        }
+        o.push('\n');
+        at = end;
+    }
+    o
+}
+
+fn short_binding(b: &crate::predict::Binding) -> String {
+    use crate::predict::Binding;
+    match b {
+        Binding::MaxNumSeqs => "queue".into(),
+        Binding::KvCache => "KV".into(),
+        Binding::Load => "load".into(),
+        Binding::Step(Part::Dense) => "weights".into(),
+        Binding::Step(Part::Experts) => "experts".into(),
+        Binding::Step(Part::Host) => "host".into(),
+        Binding::Step(Part::AttentionDecode) => "KV reads".into(),
+        Binding::Step(Part::AttentionPrefill) => "prefill".into(),
+        Binding::Step(p) => p.words().into(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Aligned tables that fit a terminal.
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+/// A table without frame; numbers to the right from the second column on.
+pub fn plain<const N: usize>(header: [&str; N]) -> Table {
+    with_header(&header)
+}
+
+/// As [`plain`], for any number of columns.
+pub fn with_header(header: &[&str]) -> Table {
+    let mut t = Table::new();
+    t.load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
+    for (i, c) in t.column_iter_mut().enumerate() {
+        c.set_padding((0, 2));
+        if i > 0 {
+            c.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    t
+}
+
+/// A number with about three significant digits.
+pub fn three(v: f64) -> String {
+    let a = v.abs();
+    if !v.is_finite() {
+        "–".into()
+    } else if a >= 99.95 {
+        format!("{v:.0}")
+    } else if a >= 9.995 {
+        format!("{v:.1}")
+    } else if a >= 0.9995 || a == 0.0 {
+        format!("{v:.2}")
+    } else {
+        format!("{v:.3}")
+    }
+}
+
+/// Text broken into lines of at most `width` characters, the later ones indented.
+pub fn wrap(text: &str, width: usize, indent: &str) -> String {
+    let mut out = String::new();
+    let mut line = 0;
+    for word in text.split_whitespace() {
+        let n = word.chars().count();
+        if line > 0 && line + 1 + n > width {
+            out.push('\n');
+            out.push_str(indent);
+            line = indent.chars().count();
+        } else if line > 0 {
+            out.push(' ');
+            line += 1;
+        }
+        out.push_str(word);
+        line += n;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrapped_lines_fit_and_lose_nothing() {
+        let text = "one two three four five six seven";
+        let w = wrap(text, 12, "  ");
+        assert!(w.lines().all(|l| l.chars().count() <= 12), "{w}");
+        assert_eq!(w.split_whitespace().collect::<Vec<_>>().join(" "), text);
+    }
+
+    #[test]
+    fn three_digits_are_enough() {
+        assert_eq!(three(1234.5), "1234");
+        assert_eq!(three(16.54), "16.5");
+        assert_eq!(three(0.0625), "0.062");
+        assert_eq!(three(f64::NAN), "–");
+    }
+}

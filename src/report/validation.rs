@@ -1,0 +1,322 @@
+//! Measured beside predicted.
+use super::table::{three, with_header, wrap};
+use crate::validate::compare::{Candidate, RunComparison};
+use crate::validate::fit::Fit;
+use crate::validate::hypothesis::Basis;
+use crate::validate::runs::RunsFile;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+const COLUMNS: [&str; 6] = [
+    "metric",
+    "measured",
+    "predicted",
+    "error",
+    "90 % interval",
+    "verdict",
+];
+
+fn rows(c: &Candidate, judged: bool) -> Vec<[String; 6]> {
+    c.metrics
+        .iter()
+        .map(|m| {
+            let interval = m.interval.map_or("–".into(), |i| {
+                format!(
+                    "{} … {}{}",
+                    three(i.low),
+                    three(i.high),
+                    if m.inside() == Some(true) {
+                        ""
+                    } else {
+                        " (outside)"
+                    }
+                )
+            });
+            let verdict = match m.agrees() {
+                _ if !judged => "fitted",
+                None => "–",
+                Some(true) => "agrees",
+                Some(false) => "OFF",
+            };
+            [
+                m.metric.clone(),
+                three(m.measured),
+                three(m.predicted),
+                format!("{:+.1} %", 100.0 * m.error),
+                interval,
+                verdict.into(),
+            ]
+        })
+        .collect()
+}
+
+/// Errors of predicted runs, for the closing lines.
+struct Tally {
+    judged: usize,
+    agree: usize,
+    covered: usize,
+    intervals: usize,
+    worst: Option<(String, String, f64)>,
+    mean_abs: f64,
+}
+
+fn tally(runs: &[RunComparison]) -> Tally {
+    let mut t = Tally {
+        judged: 0,
+        agree: 0,
+        covered: 0,
+        intervals: 0,
+        worst: None,
+        mean_abs: 0.0,
+    };
+    for r in runs.iter().filter(|r| !r.fitted) {
+        for m in &r.preferred().metrics {
+            if let Some(inside) = m.inside() {
+                t.intervals += 1;
+                t.covered += usize::from(inside);
+            }
+            if let Some(ok) = m.agrees() {
+                t.judged += 1;
+                t.agree += usize::from(ok);
+                t.mean_abs += m.error.abs();
+                if t.worst
+                    .as_ref()
+                    .is_none_or(|(_, _, e)| m.error.abs() > e.abs())
+                {
+                    t.worst = Some((r.id.clone(), m.metric.clone(), m.error));
+                }
+            }
+        }
+    }
+    t.mean_abs /= t.judged.max(1) as f64;
+    t
+}
+
+fn closing(runs: &[RunComparison]) -> String {
+    let t = tally(runs);
+    let mut o = String::new();
+    let predicted = runs.iter().filter(|r| !r.fitted).count();
+    let _ = writeln!(
+        o,
+        "{} of {} means and throughputs of {predicted} predicted runs agree; mean |error| {:.1} %; {} of {} measured values lie \
+         in their 90 % interval.",
+        t.agree,
+        t.judged,
+        100.0 * t.mean_abs,
+        t.covered,
+        t.intervals
+    );
+    if let Some((run, metric, e)) = t.worst {
+        let _ = writeln!(o, "Largest error: {metric} of {run}, {:+.1} %.", 100.0 * e);
+    }
+    o
+}
+
+fn fit_lines(fit: &Fit) -> String {
+    let mut o = String::new();
+    let names: Vec<&str> = fit
+        .profile
+        .fit
+        .iter()
+        .flat_map(|f| f.runs.iter().map(String::as_str))
+        .collect();
+    let _ = writeln!(
+        o,
+        "Engine profile fitted to {} (never counted as predicted); remaining error there {:.2} %:",
+        names.join(", "),
+        100.0 * fit.worst_residual
+    );
+    for c in fit.changes.iter().filter(|c| {
+        (c.after / c.before - 1.0).abs() > 0.002 || c.rel_sd_after < 0.95 * c.rel_sd_before
+    }) {
+        let show = |v: f64| {
+            if v < 0.01 {
+                format!("{:.3} ms", 1e3 * v)
+            } else {
+                format!("{v:.3}")
+            }
+        };
+        let _ = writeln!(
+            o,
+            "  {:<38} {} ± {:.0} % → {} ± {:.0} %",
+            c.name,
+            show(c.before),
+            100.0 * c.rel_sd_before,
+            show(c.after),
+            100.0 * c.rel_sd_after
+        );
+    }
+    o
+}
+
+fn supposed(c: &Candidate) -> String {
+    if c.hypothesis.words.is_empty() {
+        "settings as recorded".into()
+    } else {
+        format!("supposing {}", c.hypothesis.words)
+    }
+}
+
+/// What the other hypotheses would give, one line each.
+fn others(r: &RunComparison) -> Vec<String> {
+    r.candidates[1..]
+        .iter()
+        .map(|c| {
+            let m = c
+                .metrics
+                .iter()
+                .find(|m| m.metric == "mean_e2el_ms")
+                .or(c.metrics.first());
+            format!(
+                "{}: {}, misfit {:.1} %",
+                supposed(c),
+                m.map_or(String::new(), |m| format!(
+                    "{} {:+.1} %",
+                    m.metric,
+                    100.0 * m.error
+                )),
+                100.0 * c.misfit
+            )
+        })
+        .collect()
+}
+
+/// For the terminal.
+pub fn text(file: &RunsFile, basis: &Basis, fit: Option<&Fit>, runs: &[RunComparison]) -> String {
+    let mut o = String::new();
+    let _ = writeln!(
+        o,
+        "{}\n{}\n",
+        file.name,
+        wrap(&format!("source: {}", file.source), 78, "  ")
+    );
+    if let Some(f) = fit {
+        o.push_str(&fit_lines(f));
+        o.push('\n');
+    }
+    for fitted in [true, false] {
+        for r in runs.iter().filter(|r| r.fitted == fitted) {
+            let best = r.preferred();
+            let _ = writeln!(
+                o,
+                "{}{}",
+                r.id,
+                if fitted {
+                    "   (fitted, not a prediction)"
+                } else {
+                    ""
+                }
+            );
+            let _ = writeln!(o, "  {}", wrap(&supposed(best), 76, "  "));
+            let mut t = with_header(&COLUMNS);
+            for row in rows(best, !fitted) {
+                t.add_row(row);
+            }
+            for l in t.to_string().lines() {
+                let _ = writeln!(o, "  {}", l.trim_end());
+            }
+            for line in others(r) {
+                let _ = writeln!(o, "  else {}", wrap(&line, 71, "       "));
+            }
+            o.push('\n');
+        }
+    }
+    o.push_str(&closing(runs));
+    let _ = writeln!(
+        o,
+        "{}",
+        wrap(
+            &format!(
+                "Device profile {} ({}), engine profile {} ({}). Where a run's settings were not recorded, the hypothesis that \
+                 the data prefer was chosen with the data in hand: see `capsim explain`.",
+                basis.device.id,
+                basis.device.provenance.origin.word(),
+                basis.engine.id,
+                basis.engine.provenance.origin.word()
+            ),
+            78,
+            ""
+        )
+    );
+    o
+}
+
+/// As a document.
+pub fn markdown(
+    file: &RunsFile,
+    basis: &Basis,
+    fit: Option<&Fit>,
+    runs: &[RunComparison],
+) -> String {
+    let mut o = String::new();
+    let _ = writeln!(
+        o,
+        "# {}\n\nSource: {}. Device profile `{}`, engine profile `{}`.\n",
+        file.name, file.source, basis.device.id, basis.engine.id
+    );
+    if let Some(f) = fit {
+        let _ = writeln!(o, "```text\n{}```\n", fit_lines(f));
+    }
+    for r in runs {
+        let best = r.preferred();
+        let _ = writeln!(
+            o,
+            "## {}{}\n\n{}.\n",
+            r.id,
+            if r.fitted {
+                " (fitted, not a prediction)"
+            } else {
+                ""
+            },
+            supposed(best)
+        );
+        let _ = writeln!(
+            o,
+            "| {} |\n|{}",
+            COLUMNS.join(" | "),
+            " --- |".repeat(COLUMNS.len())
+        );
+        for row in rows(best, !r.fitted) {
+            let _ = writeln!(o, "| {} |", row.join(" | "));
+        }
+        for line in others(r) {
+            let _ = writeln!(o, "\nElse {line}.");
+        }
+        o.push('\n');
+    }
+    o.push_str(&closing(runs));
+    o
+}
+
+/// For machines.
+pub fn json(file: &RunsFile, fit: Option<&Fit>, runs: &[RunComparison]) -> Value {
+    let candidate = |c: &Candidate| {
+        json!({
+            "hypothesis": c.hypothesis.words,
+            "engine_args": c.hypothesis.serve,
+            "misfit": c.misfit,
+            "metrics": c.metrics.iter().map(|m| json!({
+                "metric": m.metric,
+                "measured": m.measured,
+                "predicted": m.predicted,
+                "error": m.error,
+                "low": m.interval.map(|i| i.low),
+                "high": m.interval.map(|i| i.high),
+                "inside": m.inside(),
+                "tolerance": m.tolerance,
+                "agrees": m.agrees(),
+            })).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "schema": "capsim.validation/1",
+        "name": file.name,
+        "fitted_on": fit.and_then(|f| f.profile.fit.as_ref()).map(|f| f.runs.clone()),
+        "runs": runs.iter().map(|r| json!({
+            "id": r.id,
+            "fitted": r.fitted,
+            "agrees": (!r.fitted).then(|| r.agrees()),
+            "candidates": r.candidates.iter().map(candidate).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    })
+}

@@ -62,12 +62,12 @@ impl std::fmt::Display for Caveat {
             ),
             Caveat::Lockstep { together: true } => write!(
                 f,
-                "identical greedy prompts admitted in the same step read the same experts; one step apart (--send-skew 5ms) \
+                "identical greedy prompts admitted in the same step read the same experts; one step apart (--send-skew-ms 5) \
                  or with distinct prompts (--prompts distinct) steps take longer"
             ),
             Caveat::Lockstep { together: false } => write!(
                 f,
-                "identical greedy prompts are simulated a step apart; admitted in the same step (--send-skew 0) they \
+                "identical greedy prompts are simulated a step apart; admitted in the same step (--send-skew-ms 0) they \
                  would read the same experts and run faster"
             ),
             Caveat::Rejected(n) => write!(

@@ -3,7 +3,7 @@ use super::table::{three, with_header, wrap};
 use crate::cost::Part;
 use crate::device::Origin;
 use crate::metrics::Percentiles;
-use crate::predict::{Prediction, Scenario};
+use crate::predict::{Caveat, Prediction, Scenario};
 use std::fmt::Write as _;
 
 /// Everything about one prediction.
@@ -154,9 +154,21 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
 pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>) -> String {
     let mut o = String::new();
     let mut seen: Vec<String> = vec![];
+    let mut assumed: Vec<String> = vec![];
     let mut first = None;
     for p in all {
         for c in &p.caveats {
+            // One line for all assumed values, however they combine.
+            if let Caveat::Assumed(names) = c {
+                assumed.extend(
+                    names
+                        .iter()
+                        .filter(|n| !assumed.contains(n))
+                        .cloned()
+                        .collect::<Vec<_>>(),
+                );
+                continue;
+            }
             let text = c.to_string();
             if !seen.contains(&text) {
                 seen.push(text);
@@ -164,25 +176,28 @@ pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>
         }
         first.get_or_insert(p);
     }
+    if !assumed.is_empty() {
+        seen.push(Caveat::Assumed(assumed).to_string());
+    }
     for c in &seen {
-        let _ = writeln!(o, "Caveat    {}", wrap(c, 70, "          "));
+        o.push_str(&labelled("Caveat", c));
     }
     let Some(p) = first else { return o };
-    let device = &scenario.device;
-    let _ = writeln!(
-        o,
-        "Device    {} ({}: {})",
-        device.name,
-        device.provenance.origin.word(),
-        wrap(&device.provenance.source, 60, "          ")
-    );
-    let _ = writeln!(
-        o,
-        "Profile   {} ({}: {})",
-        scenario.engine.name,
-        scenario.engine.provenance.origin.word(),
-        wrap(&scenario.engine.provenance.source, 60, "          ")
-    );
+    for (label, name, provenance) in [
+        ("Device", &scenario.device.name, &scenario.device.provenance),
+        (
+            "Profile",
+            &scenario.engine.name,
+            &scenario.engine.provenance,
+        ),
+    ] {
+        let text = format!(
+            "{name} ({}: {})",
+            provenance.origin.word(),
+            provenance.source
+        );
+        o.push_str(&labelled(label, &text));
+    }
     let names = scenario.engine.coefficients();
     for s in p
         .sensitivities
@@ -203,23 +218,21 @@ pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>
                 .find(|(n, _)| *n == s.name)
                 .map_or(String::new(), |(_, q)| format!(", {}", q.provenance.source)),
         };
-        let _ = writeln!(
-            o,
-            "Rests on  {}",
-            wrap(
-                &format!(
-                    "{}{value}: {}{source} (1 % more changes output throughput by {:+.2} %)",
-                    s.name,
-                    s.origin.word(),
-                    s.slope
-                ),
-                70,
-                "          "
-            )
+        let text = format!(
+            "{}{value}: {}{source} (1 % more changes output throughput by {:+.2} %)",
+            s.name,
+            s.origin.word(),
+            s.slope
         );
+        o.push_str(&labelled("Rests on", &text));
     }
     o.push_str("Intervals are 90 %; see docs/methodology.md for what they contain.\n");
     o
+}
+
+/// A line of at most 80 columns that begins with a label.
+fn labelled(label: &str, text: &str) -> String {
+    format!("{label:<10}{}\n", wrap(text, 70, "          "))
 }
 
 fn short(v: f64) -> String {
@@ -283,7 +296,7 @@ pub fn rows(points: &[(Vec<(&'static str, String)>, Prediction)]) -> String {
                 three(s.e2el.mean()),
                 three(p.run.occupancy.batch),
                 p.run.distinct_experts.map_or("–".into(), three),
-                short_binding(&p.binding),
+                short_binding(p),
             ]);
             t.add_row(row);
         }
@@ -296,17 +309,22 @@ pub fn rows(points: &[(Vec<(&'static str, String)>, Prediction)]) -> String {
     o
 }
 
-fn short_binding(b: &crate::predict::Binding) -> String {
+/// What limits the run and, where requests only queue, what makes a step long.
+fn short_binding(p: &Prediction) -> String {
     use crate::predict::Binding;
-    match b {
-        Binding::MaxNumSeqs => "queue".into(),
-        Binding::KvCache => "KV".into(),
+    let part = |p: Part| match p {
+        Part::Dense => "weights",
+        Part::Experts => "experts",
+        Part::Host => "host",
+        Part::AttentionDecode => "KV reads",
+        Part::AttentionPrefill => "prefill",
+        p => p.words(),
+    };
+    let step = part(p.run.breakdown.largest());
+    match p.binding {
+        Binding::MaxNumSeqs => format!("queue, {step}"),
+        Binding::KvCache => format!("KV, {step}"),
         Binding::Load => "load".into(),
-        Binding::Step(Part::Dense) => "weights".into(),
-        Binding::Step(Part::Experts) => "experts".into(),
-        Binding::Step(Part::Host) => "host".into(),
-        Binding::Step(Part::AttentionDecode) => "KV reads".into(),
-        Binding::Step(Part::AttentionPrefill) => "prefill".into(),
-        Binding::Step(p) => p.words().into(),
+        Binding::Step(p) => part(p).into(),
     }
 }

@@ -37,16 +37,16 @@ pub fn three(v: f64) -> String {
     }
 }
 
-/// Text broken into lines of at most `width` characters, the later ones indented.
+/// Text broken into lines of at most `width` characters, the later ones preceded by `indent`, which comes on top.
 pub fn wrap(text: &str, width: usize, indent: &str) -> String {
     let mut out = String::new();
-    let mut line = 0;
+    let mut line = 0; // characters in this line, the indent not counted
     for word in text.split_whitespace() {
         let n = word.chars().count();
         if line > 0 && line + 1 + n > width {
             out.push('\n');
             out.push_str(indent);
-            line = indent.chars().count();
+            line = 0;
         } else if line > 0 {
             out.push(' ');
             line += 1;
@@ -65,7 +65,10 @@ mod tests {
     fn wrapped_lines_fit_and_lose_nothing() {
         let text = "one two three four five six seven";
         let w = wrap(text, 12, "  ");
-        assert!(w.lines().all(|l| l.chars().count() <= 12), "{w}");
+        assert!(
+            w.lines().all(|l| l.trim_start().chars().count() <= 12),
+            "{w}"
+        );
         assert_eq!(w.split_whitespace().collect::<Vec<_>>().join(" "), text);
     }
 

@@ -2,7 +2,7 @@
 use super::table::{three, with_header, wrap};
 use crate::validate::compare::{Candidate, RunComparison};
 use crate::validate::fit::Fit;
-use crate::validate::hypothesis::Basis;
+use crate::validate::hypothesis::{AS_RECORDED, Basis};
 use crate::validate::runs::RunsFile;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -150,8 +150,8 @@ fn fit_lines(fit: &Fit) -> String {
 }
 
 fn supposed(c: &Candidate) -> String {
-    if c.hypothesis.words.is_empty() {
-        "settings as recorded".into()
+    if c.hypothesis.words == AS_RECORDED {
+        AS_RECORDED.into()
     } else {
         format!("supposing {}", c.hypothesis.words)
     }

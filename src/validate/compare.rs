@@ -22,10 +22,11 @@ pub struct MetricComparison {
 }
 
 impl MetricComparison {
-    /// Whether the measured value lies in the interval.
+    /// Whether the measured value, as far as its digits tell, lies in the interval.
     pub fn inside(&self) -> Option<bool> {
+        let slack = rounding(self.measured);
         self.interval
-            .map(|i| (i.low..=i.high).contains(&self.measured))
+            .map(|i| (i.low - slack..=i.high + slack).contains(&self.measured))
     }
     /// Whether the error is within tolerance; `None`: not judged.
     pub fn agrees(&self) -> Option<bool> {

@@ -9,7 +9,7 @@ use crate::workload::{PromptKind, WorkloadSpec};
 /// One possible truth about a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hypothesis {
-    /// In words, empty where nothing had to be supposed.
+    /// In words; [`AS_RECORDED`] where nothing had to be supposed.
     pub words: String,
     /// Engine settings supposed.
     pub serve: ServeArgs,
@@ -18,6 +18,9 @@ pub struct Hypothesis {
     /// Whether one request runs at a time although more were sent.
     pub serial: bool,
 }
+
+/// What is said of a run whose record leaves nothing open.
+pub const AS_RECORDED: &str = "settings as recorded";
 
 /// Clients' first sends, and thereby identical requests, a step apart: longer than an engine needs to pick up
 /// the first request, shorter than a step. On a live server a burst arrives in two steps, the first request
@@ -82,7 +85,11 @@ pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothes
                     });
                 }
                 all.push(Hypothesis {
-                    words: parts.join(", "),
+                    words: if parts.is_empty() {
+                        AS_RECORDED.into()
+                    } else {
+                        parts.join(", ")
+                    },
                     serve,
                     together,
                     serial,

@@ -2,7 +2,7 @@
 use super::files;
 use super::sweep_args::SweepArgs;
 use crate::predict::{Caveat, predict};
-use crate::report::{json, markdown, prediction};
+use crate::report::{Row, json, markdown, prediction};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub struct PredictArgs {
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let grid = args.sweep.grid()?;
-    let progress = crate::cli::predict::bar(grid.points.len());
+    let progress = bar(grid.points.len());
     let mut done = vec![];
     for point in grid.points {
         let mut p = predict(&point.scenario).map_err(|e| {
@@ -44,7 +44,11 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
             p.caveats.push(Caveat::Unmodelled(flag.clone()));
         }
         progress.inc(1);
-        done.push((point.varied, point.scenario, p));
+        done.push(Row {
+            varied: point.varied,
+            scenario: point.scenario,
+            prediction: p,
+        });
     }
     progress.finish_and_clear();
     if let Some(path) = &args.markdown {
@@ -56,19 +60,19 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         let points = done
             .iter()
-            .map(|(v, s, p)| json::prediction(v, s, p))
+            .map(|r| json::prediction(&r.varied, &r.scenario, &r.prediction))
             .collect();
         println!(
             "{}",
             serde_json::to_string_pretty(&json::predictions(points))?
         );
-    } else if let [(_, scenario, p)] = &done[..] {
-        print!("{}", prediction::block(scenario, p));
+    } else if let [row] = &done[..] {
+        print!("{}", prediction::block(&row.scenario, &row.prediction));
     } else {
-        let (_, scenario, _) = &done[0];
+        let scenario = &done[0].scenario;
         let w = &scenario.workload;
         println!(
-            "{} on {}\n{} requests of {} + {} tokens, {}\n",
+            "{}\non {}\n{} requests of {} + {} tokens, {}\n",
             scenario.model_name,
             scenario.device.name,
             w.num_prompts,
@@ -80,14 +84,10 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
                 (None, None) => "all at once".into(),
             }
         );
-        let table: Vec<_> = done
-            .iter()
-            .map(|(v, _, p)| (v.clone(), p.clone()))
-            .collect();
-        print!("{}", prediction::rows(&table));
+        print!("{}", prediction::rows(&done));
         print!(
             "{}",
-            prediction::footer(scenario, done.iter().map(|(_, _, p)| p))
+            prediction::footer(scenario, done.iter().map(|r| &r.prediction))
         );
     }
     Ok(ExitCode::SUCCESS)

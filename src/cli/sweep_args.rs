@@ -148,6 +148,7 @@ pub struct SweepArgs {
     /// Requests per second; inf: all at once
     #[arg(
         long,
+        allow_negative_numbers = true,
         value_delimiter = ',',
         help_heading = "Load (vllm bench serve's names)"
     )]
@@ -178,6 +179,7 @@ pub struct SweepArgs {
     /// Lengths are uniform in len · (1 ± this)
     #[arg(
         long,
+        allow_negative_numbers = true,
         default_value_t = 0.0,
         help_heading = "Load (vllm bench serve's names)"
     )]

@@ -135,7 +135,7 @@ fn human_int(text: &str) -> Option<u64> {
         _ => return text.parse().ok(),
     };
     let value = digits.parse::<f64>().ok()? * factor;
-    (value >= 0.0 && value < 1e18 && libm::floor(value) == value).then_some(value as u64)
+    ((0.0..1e18).contains(&value) && libm::floor(value) == value).then_some(value as u64)
 }
 
 impl ServeArgs {

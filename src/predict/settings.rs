@@ -181,7 +181,6 @@ impl Settings {
             async_scheduling: args
                 .async_scheduling
                 .unwrap_or_else(|| version.at_least(0, 14)),
-            ..EngineConfig::default()
         };
         config
             .validate()

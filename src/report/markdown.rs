@@ -1,13 +1,18 @@
 //! A report like those that people write by hand.
+use super::Row;
 use super::table::three;
 use crate::metrics::Percentiles;
-use crate::predict::{Prediction, Scenario};
 use std::fmt::Write as _;
 
 /// A report of one or several predictions.
-pub fn predictions(points: &[(Vec<(&'static str, String)>, Scenario, Prediction)]) -> String {
+pub fn predictions(points: &[Row]) -> String {
     let mut o = String::new();
-    let Some((_, scenario, first)) = points.first() else {
+    let Some(Row {
+        scenario,
+        prediction: first,
+        ..
+    }) = points.first()
+    else {
         return o;
     };
     let _ = writeln!(
@@ -25,7 +30,12 @@ pub fn predictions(points: &[(Vec<(&'static str, String)>, Scenario, Prediction)
         "| setting | req/s | output tok/s | 90 % | TTFT mean (ms) | TPOT mean (ms) | E2EL mean (s) | P50 | P99 | batch | \
          binds |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     );
-    for (varied, _, p) in points {
+    for Row {
+        varied,
+        prediction: p,
+        ..
+    } in points
+    {
         let s = &p.run.summary;
         let setting: Vec<String> = varied.iter().map(|(k, v)| format!("{k} {v}")).collect();
         let interval = p.interval_of("output_throughput").map_or("–".into(), |i| {
@@ -71,7 +81,7 @@ pub fn predictions(points: &[(Vec<(&'static str, String)>, Scenario, Prediction)
     );
     let _ = writeln!(o, "\n## Caveats\n");
     let mut seen: Vec<String> = vec![];
-    for (_, _, p) in points {
+    for Row { prediction: p, .. } in points {
         for c in &p.caveats {
             let text = c.to_string();
             if !seen.contains(&text) {
@@ -84,9 +94,9 @@ pub fn predictions(points: &[(Vec<(&'static str, String)>, Scenario, Prediction)
 }
 
 /// Comma-separated values, one line per prediction.
-pub fn csv(points: &[(Vec<(&'static str, String)>, Scenario, Prediction)]) -> String {
+pub fn csv(points: &[Row]) -> String {
     let mut o = String::new();
-    let Some((varied, ..)) = points.first() else {
+    let Some(Row { varied, .. }) = points.first() else {
         return o;
     };
     for (k, _) in varied {
@@ -96,7 +106,12 @@ pub fn csv(points: &[(Vec<(&'static str, String)>, Scenario, Prediction)]) -> St
         "request_throughput,output_throughput,output_throughput_low,output_throughput_high,mean_ttft_ms,mean_tpot_ms,\
          mean_e2el_ms,p99_e2el_ms,batch,kv_usage_max,preemptions,binds\n",
     );
-    for (varied, _, p) in points {
+    for Row {
+        varied,
+        prediction: p,
+        ..
+    } in points
+    {
         let s = &p.run.summary;
         for (_, v) in varied {
             let _ = write!(o, "{v},");

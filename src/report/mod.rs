@@ -4,3 +4,15 @@ pub mod markdown;
 pub mod prediction;
 pub mod table;
 pub mod validation;
+
+use crate::predict::{Prediction, Scenario};
+
+/// One row of a what-if table.
+pub struct Row {
+    /// Flags that differ between rows, with this row's values.
+    pub varied: Vec<(&'static str, String)>,
+    /// What was asked.
+    pub scenario: Scenario,
+    /// What was answered.
+    pub prediction: Prediction,
+}

@@ -1,4 +1,5 @@
 //! A prediction as text: the block that people paste from `vllm bench serve`, and a table of many.
+use super::Row;
 use super::table::{three, with_header, wrap};
 use crate::cost::Part;
 use crate::device::Origin;
@@ -244,13 +245,27 @@ fn short(v: f64) -> String {
 }
 
 /// One row per prediction; `varied` names the columns that differ.
-pub fn rows(points: &[(Vec<(&'static str, String)>, Prediction)]) -> String {
+pub fn rows(points: &[Row]) -> String {
     let groups = ["device", "engine", "weights", "prompts", "moe-tiles"];
     let mut o = String::new();
+    let legend: Vec<String> = points
+        .first()
+        .into_iter()
+        .flat_map(|r| &r.varied)
+        .filter(|(f, _)| abbreviated(f) != *f)
+        .map(|(f, _)| format!("{} is --{f}", abbreviated(f)))
+        .collect();
+    if !legend.is_empty() {
+        let _ = writeln!(
+            o,
+            "{}; binds: what requests wait for, what steps spend time on\n",
+            legend.join(", ")
+        );
+    }
     let mut at = 0;
     while at < points.len() {
         let group: Vec<_> = points[at]
-            .0
+            .varied
             .iter()
             .filter(|(f, _)| groups.contains(f))
             .cloned()
@@ -260,23 +275,28 @@ pub fn rows(points: &[(Vec<(&'static str, String)>, Prediction)]) -> String {
                 .filter(|(f, _)| groups.contains(f))
                 .eq(group.iter())
         };
-        let end = at + points[at..].iter().take_while(|(v, _)| same(v)).count();
+        let end = at + points[at..].iter().take_while(|r| same(&r.varied)).count();
         if !group.is_empty() {
             let title: Vec<String> = group.iter().map(|(f, v)| format!("{f} {v}")).collect();
             let _ = writeln!(o, "{}", title.join(", "));
         }
         let columns: Vec<&str> = points[at]
-            .0
+            .varied
             .iter()
             .filter(|(f, _)| !groups.contains(f))
             .map(|(f, _)| *f)
             .collect();
-        let mut header = columns.clone();
+        let mut header: Vec<&str> = columns.iter().map(|c| abbreviated(c)).collect();
         header.extend([
             "tok/s", "[90 %]", "TTFT s", "TPOT ms", "E2EL s", "batch", "experts", "binds",
         ]);
         let mut t = with_header(&header);
-        for (varied, p) in &points[at..end] {
+        for Row {
+            varied,
+            prediction: p,
+            ..
+        } in &points[at..end]
+        {
             let s = &p.run.summary;
             let mut row: Vec<String> = varied
                 .iter()
@@ -307,6 +327,19 @@ pub fn rows(points: &[(Vec<(&'static str, String)>, Prediction)]) -> String {
         at = end;
     }
     o
+}
+
+/// A flag's name short enough for a column; [`rows`] says which flag it is.
+fn abbreviated(flag: &str) -> &str {
+    match flag {
+        "max-num-seqs" => "seqs",
+        "max-num-batched-tokens" => "budget",
+        "max-concurrency" => "users",
+        "gpu-memory-utilization" => "util",
+        "max-model-len" => "len",
+        "num-gpu-blocks-override" => "blocks",
+        other => other,
+    }
 }
 
 /// What limits the run and, where requests only queue, what makes a step long.

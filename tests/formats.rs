@@ -1,0 +1,164 @@
+//! File formats: shipped files obey the schemas, and no input makes a parser panic.
+use capsim::device::{DeviceProfile, EngineProfile};
+use capsim::model;
+use capsim::predict::ServeArgs;
+use capsim::validate::runs::RunsFile;
+use proptest::prelude::*;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+const DEVICE: &str = "calibration/gfx1151/published-2026-11-24/device.json";
+const ENGINE: &str = "calibration/engines/vllm-0.12-rocm.json";
+const RUNS: &str = "validation/gfx1151/qwen3-30b-a3b-vllm-0.12/runs.json";
+const MODEL: &str = "models/qwen3-30b-a3b-instruct-2507/config.json";
+
+fn obeys(schema: schemars::Schema, path: &str) {
+    let schema = serde_json::to_value(schema).unwrap();
+    let instance: serde_json::Value = serde_json::from_str(&read(path)).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&instance)
+        .map(|e| e.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{path}: {errors:?}");
+    // The schema is no rubber stamp.
+    let mut broken = instance.clone();
+    broken["schema"] = serde_json::json!(7);
+    assert!(!validator.is_valid(&broken), "{path}");
+}
+
+#[test]
+fn shipped_files_obey_their_schemas() {
+    obeys(schemars::schema_for!(DeviceProfile), DEVICE);
+    obeys(schemars::schema_for!(EngineProfile), ENGINE);
+    obeys(schemars::schema_for!(RunsFile), RUNS);
+}
+
+#[test]
+fn profiles_survive_a_round_trip() {
+    let d = DeviceProfile::parse(&read(DEVICE), "d").unwrap();
+    assert_eq!(
+        DeviceProfile::parse(&serde_json::to_string(&d).unwrap(), "d").unwrap(),
+        d
+    );
+    let e = EngineProfile::parse(&read(ENGINE), "e").unwrap();
+    assert_eq!(
+        EngineProfile::parse(&serde_json::to_string(&e).unwrap(), "e").unwrap(),
+        e
+    );
+    let r = RunsFile::parse(&read(RUNS), "r").unwrap();
+    assert_eq!(
+        RunsFile::parse(&serde_json::to_string(&r).unwrap(), "r").unwrap(),
+        r
+    );
+}
+
+/// Feeds a text to every parser; only a panic is a failure, but an error must say something.
+fn all_parsers(text: &str) {
+    let says = |e: String| assert!(e.len() > 8, "{e:?} says nothing");
+    if let Err(e) = DeviceProfile::parse(text, "file.json") {
+        says(e.to_string())
+    }
+    if let Err(e) = EngineProfile::parse(text, "file.json") {
+        says(e.to_string())
+    }
+    if let Err(e) = RunsFile::parse(text, "file.json") {
+        says(e.to_string())
+    }
+    if let Err(e) = model::config::parse(text, "file.json") {
+        says(e.to_string())
+    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if let Err(e) = ServeArgs::from_words(&words) {
+        says(e.to_string())
+    }
+}
+
+/// Replaces the value at a random place of a JSON document.
+fn mutate(value: &mut serde_json::Value, path: &[usize], with: &serde_json::Value) {
+    let Some((&first, rest)) = path.split_first() else {
+        *value = with.clone();
+        return;
+    };
+    match value {
+        serde_json::Value::Array(a) if !a.is_empty() => {
+            let n = a.len();
+            mutate(&mut a[first % n], rest, with)
+        }
+        serde_json::Value::Object(o) if !o.is_empty() => {
+            let n = o.len();
+            let key = o.keys().nth(first % n).unwrap().clone();
+            mutate(o.get_mut(&key).unwrap(), rest, with)
+        }
+        other => *other = with.clone(),
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test may be told to run longer"
+)]
+fn cases() -> u32 {
+    // Longer runs: CAPSIM_FUZZ_CASES=200000 cargo test --release --test formats
+    std::env::var("CAPSIM_FUZZ_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(400)
+}
+
+fn odd_value() -> impl Strategy<Value = serde_json::Value> {
+    prop_oneof![
+        Just(serde_json::json!(null)),
+        Just(serde_json::json!(0)),
+        Just(serde_json::json!(-1)),
+        Just(serde_json::json!(1e308)),
+        Just(serde_json::json!(u64::MAX)),
+        Just(serde_json::json!("")),
+        Just(serde_json::json!([])),
+        Just(serde_json::json!({})),
+        any::<i64>().prop_map(|v| serde_json::json!(v)),
+        any::<f64>().prop_map(|v| serde_json::json!(v)),
+        ".{0,12}".prop_map(|v| serde_json::json!(v)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_changed_value_makes_a_parser_panic(
+        file in prop_oneof![Just(DEVICE), Just(ENGINE), Just(RUNS), Just(MODEL)],
+        path in prop::collection::vec(0usize..64, 1..7),
+        with in odd_value(),
+    ) {
+        let mut v: serde_json::Value = serde_json::from_str(&read(file)).unwrap();
+        mutate(&mut v, &path, &with);
+        all_parsers(&v.to_string());
+    }
+
+    #[test]
+    fn no_damaged_text_makes_a_parser_panic(
+        file in prop_oneof![Just(DEVICE), Just(ENGINE), Just(RUNS), Just(MODEL)],
+        cut in 0usize..20_000,
+        at in 0usize..20_000,
+        junk in ".{0,6}",
+    ) {
+        let mut text: Vec<char> = read(file).chars().collect();
+        text.truncate(cut.max(1));
+        let at = at % text.len();
+        text.splice(at..at, junk.chars());
+        all_parsers(&text.into_iter().collect::<String>());
+    }
+
+    #[test]
+    fn no_command_line_makes_the_pasted_line_parser_panic(line in "(--?[a-z-]{0,24}(=| )?[0-9.kKmM-]{0,8} ?){0,6}") {
+        all_parsers(&line);
+    }
+}

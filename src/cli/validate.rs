@@ -1,6 +1,6 @@
 //! `capsim validate`.
 use super::{files, load};
-use crate::report::validation;
+use crate::report::{svg, validation};
 use crate::validate::compare::{candidates, compare};
 use crate::validate::fit::{FitRun, fit};
 use crate::validate::hypothesis::Basis;
@@ -35,6 +35,9 @@ pub struct ValidateArgs {
     /// Also write a Markdown report
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Also draw predicted over measured
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 /// A file of runs with what it is predicted with.
@@ -126,6 +129,9 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
             path,
             &validation::markdown(&file, &basis, fit.as_ref(), &runs),
         )?;
+    }
+    if let Some(path) = &args.svg {
+        files::write(path, &svg::accuracy(&file.name, &runs))?;
     }
     if args.json {
         println!(

@@ -2,6 +2,7 @@
 pub mod json;
 pub mod markdown;
 pub mod prediction;
+pub mod svg;
 pub mod table;
 pub mod validation;
 

@@ -78,16 +78,16 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
     let (run, mut o) = (&p.run, String::new());
     let c = &run.settings.config;
     let occ = &run.occupancy;
-    let _ = writeln!(
-        o,
-        "Engine    vLLM {} rules: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {},\n          block-size {}, \
-         prefix caching {}, {}, {}",
+    let on_off = |on: bool| if on { "on" } else { "off" };
+    let engine = format!(
+        "vLLM {} rules: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, block-size {}, prefix caching {}, \
+         {}, {}",
         c.version,
         c.max_num_seqs,
         c.max_num_batched_tokens,
         c.max_model_len,
         c.block_size,
-        if c.enable_prefix_caching { "on" } else { "off" },
+        on_off(c.enable_prefix_caching),
         if c.async_scheduling {
             "async scheduling"
         } else {
@@ -99,10 +99,10 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
             "graphs"
         },
     );
+    o.push_str(&labelled("Engine", &engine));
     let mem = &run.settings.memory;
-    let _ = writeln!(
-        o,
-        "Memory    {} of {}: weights {}, activations ~{}, runtime ~{}, KV {} = {} blocks",
+    let memory = format!(
+        "{} of {}: weights {}, activations ~{}, runtime ~{}, KV {} = {} blocks",
         mem.requested,
         mem.total,
         mem.weights,
@@ -111,25 +111,26 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         mem.kv_cache,
         c.num_gpu_blocks,
     );
-    let _ = writeln!(
-        o,
-        "KV cache  {:.1} % used on average, {:.1} % at most; prefix hit rate {:.1} %; {} preemptions",
+    o.push_str(&labelled("Memory", &memory));
+    let kv = format!(
+        "{:.1} % used on average, {:.1} % at most; prefix hit rate {:.1} %; {} preemptions",
         100.0 * occ.kv_mean,
         100.0 * occ.kv_max,
         100.0 * run.summary.prefix_hit_rate(),
         run.summary.preemptions,
     );
+    o.push_str(&labelled("KV cache", &kv));
     let experts = run.distinct_experts.map_or(String::new(), |d| {
         format!(", {d:.1} distinct experts per layer")
     });
-    let _ = writeln!(
-        o,
-        "Batch     {:.1} sequences on average{experts}; {:.1} waiting; {} steps of {:.1} ms",
+    let batch = format!(
+        "{:.1} sequences on average{experts}; {:.1} waiting; {} steps of {:.1} ms",
         occ.batch,
         occ.waiting,
         occ.steps,
         1e3 * occ.busy / occ.steps.max(1) as f64,
     );
+    o.push_str(&labelled("Batch", &batch));
     let mut parts: Vec<(Part, f64)> = Part::ALL
         .iter()
         .map(|q| (*q, run.breakdown.of(*q)))
@@ -141,12 +142,8 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         .filter(|(_, s)| *s > 0.005 * total)
         .map(|(q, s)| format!("{} {:.0} %", q.words(), 100.0 * s / total))
         .collect();
-    let _ = writeln!(
-        o,
-        "Step time {}",
-        wrap(&shares.join(", "), 70, "          ")
-    );
-    let _ = writeln!(o, "Binds     {}", p.binding);
+    o.push_str(&labelled("Step time", &shares.join(", ")));
+    o.push_str(&labelled("Binds", &p.binding.to_string()));
     o.push_str(&footer(scenario, std::iter::once(p)));
     o
 }

@@ -38,7 +38,8 @@ pub struct StepShape {
     /// Sequences that sample a token: rows of the lm_head.
     pub sampled: u32,
     /// Distinct (content, position) pairs among all new tokens: what mixture-of-experts routing sees
-    /// (DESIGN.md §2). At most [`tokens`](Self::tokens).
+    /// (docs/methodology.md). At most [`tokens`](Self::tokens). A prompt that quotes an answer which another
+    /// request is still generating counts those tokens again.
     pub distinct_tokens: u32,
 }
 

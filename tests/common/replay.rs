@@ -82,7 +82,8 @@ pub fn config(s: &Scenario) -> Result<EngineConfig, String> {
 }
 
 /// Streams by name; outputs of request i are the stream `out:<i>`.
-struct Streams(BTreeMap<String, u64>);
+#[derive(Default)]
+pub struct Streams(BTreeMap<String, u64>);
 
 impl Streams {
     fn id(&mut self, name: &str) -> StreamId {
@@ -91,7 +92,7 @@ impl Streams {
     }
 }
 
-fn request(r: &RequestLine, streams: &mut Streams) -> Request {
+pub fn request(r: &RequestLine, streams: &mut Streams) -> Request {
     Request {
         id: RequestId(r.id),
         // Only its order matters here: a rank, to a ten-thousandth.

@@ -1,0 +1,468 @@
+//! The engine against its slow, obvious twin: bit for bit, in every step, on random loads and on the recorded ones.
+//!
+//! `CAPSIM_CASES=10000 cargo test --release --test differential` runs more cases than the default.
+#[path = "common/naive.rs"]
+mod naive;
+#[allow(dead_code)]
+#[path = "common/replay.rs"]
+mod replay;
+#[allow(dead_code)]
+#[path = "common/scenario.rs"]
+mod scenario;
+
+use capsim::cost::{LinearCost, StepCost, StepShape};
+use capsim::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
+use capsim::engine::{Engine, EngineConfig, SchedulingPolicy, simulate};
+use capsim::rng::{Rng, Seed};
+use capsim::units::{SimTime, Span};
+use capsim::workload::{Answer, ListSource, Prompt, Request, RequestId, Segment, StreamId};
+use naive::Naive;
+use rand::RngExt as _;
+use std::collections::VecDeque;
+
+/// A price that tells shapes apart: every field counts.
+#[derive(Clone)]
+struct Odd(LinearCost, Option<u32>);
+
+impl StepCost for Odd {
+    fn step(&self, s: &StepShape) -> Span {
+        self.0.step(s)
+            + Span(s.decode_context * 7 + s.decode_context_windowed * 3 + s.prefill_pairs)
+            + Span(s.prefill_pairs_windowed * 2 + s.prefill_context + u64::from(s.sampled) * 1001)
+            + Span(u64::from(s.distinct_tokens) * 5003)
+    }
+    fn attention_window(&self) -> Option<u32> {
+        self.1
+    }
+    fn wants_distinct_tokens(&self) -> bool {
+        true
+    }
+}
+
+struct Case {
+    config: EngineConfig,
+    requests: Vec<Request>,
+    /// (iteration, id)
+    aborts: Vec<(u64, u64)>,
+    window: Option<u32>,
+}
+
+fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+    of[rng.random_range(0..of.len())]
+}
+
+fn random_case(seed: u64) -> Case {
+    let rng = &mut Seed(seed).stream("differential");
+    let block_size = one_of(rng, &[1, 2, 3, 4, 8, 16, 32]);
+    let max_model_len = rng.random_range(20..160);
+    let max_num_seqs = rng.random_range(1..14);
+    let chunked = rng.random_bool(0.8);
+    let low = if chunked {
+        max_num_seqs
+    } else {
+        max_model_len.max(max_num_seqs)
+    };
+    // At least one request of full length fits, so that everybody ends.
+    let least = (max_model_len as u32).div_ceil(block_size) + 2;
+    let config = EngineConfig {
+        version: one_of(rng, &["0.12.0", "0.19.1", "0.24.0", "0.28.0", "0.33.0"])
+            .parse()
+            .unwrap(),
+        block_size,
+        num_gpu_blocks: least + one_of(rng, &[0, 1, 3, 10, 40, 400]),
+        max_num_seqs,
+        max_num_batched_tokens: low + rng.random_range(0..200),
+        max_model_len,
+        enable_chunked_prefill: chunked,
+        enable_prefix_caching: rng.random_bool(0.7),
+        long_prefill_token_threshold: if rng.random_bool(0.3) {
+            rng.random_range(1..40)
+        } else {
+            0
+        },
+        policy: if rng.random_bool(0.3) {
+            SchedulingPolicy::Priority
+        } else {
+            SchedulingPolicy::Fcfs
+        },
+        async_scheduling: rng.random_bool(0.4),
+    };
+    let n = rng.random_range(1..40u64);
+    let identical = rng.random_bool(0.3);
+    let mut at = 0u64;
+    let requests: Vec<Request> = (0..n)
+        .map(|id| {
+            // Bursts, and pauses long enough to empty the engine.
+            at += one_of(rng, &[0, 0, 0, 1, 30_000, 200_000, 3_000_000]);
+            let len = rng.random_range(1..max_model_len.min(100));
+            let shared = rng.random_range(0..=len);
+            let common = StreamId(rng.random_range(0..3));
+            let (prompt, stream) = if identical {
+                let len = 1 + (max_model_len.min(60) - 2) * rng.random_range(1..=2) / 2;
+                (
+                    Prompt::of_stream(StreamId(0), len),
+                    1_000_000 + u64::from(len),
+                )
+            } else {
+                let own = Segment {
+                    stream: StreamId(100 + id),
+                    start: 0,
+                    len: len - shared,
+                };
+                let same = Segment {
+                    stream: common,
+                    start: 0,
+                    len: shared,
+                };
+                (Prompt::new([same, own]), 2_000_000 + id)
+            };
+            let max_tokens = rng.random_range(1..80);
+            Request {
+                id: RequestId(id),
+                arrival: SimTime(at),
+                prompt,
+                max_tokens,
+                // Equal prompts with equal answers must end alike to stay one computation.
+                answer: Answer {
+                    stream: StreamId(stream),
+                    stop_at: (!identical && rng.random_bool(0.4))
+                        .then(|| rng.random_range(0..max_tokens)),
+                },
+                priority: rng.random_range(0..3),
+            }
+        })
+        .collect();
+    let mut aborts = vec![];
+    if rng.random_bool(0.3) {
+        for id in 0..n {
+            if rng.random_bool(0.2) {
+                aborts.push((rng.random_range(0..120), id));
+            }
+        }
+    }
+    let window = rng.random_bool(0.4).then(|| rng.random_range(1..60));
+    Case {
+        config,
+        requests,
+        aborts,
+        window,
+    }
+}
+
+/// Steps both engines through the case and compares everything that can be seen.
+///
+/// The recorded loads quote answers of requests that are still running, which no client can do: such a token counts as
+/// computed twice in the engine's shape, and `distinct` is then left out.
+fn lockstep(case: &Case, what: &str, distinct: bool) {
+    let c = &case.config;
+    let mut fast = Engine::new(c.clone()).unwrap();
+    fast.record_blocks();
+    fast.track(true, case.window);
+    let mut slow = Naive::new(c.clone());
+    slow.window = case.window.map_or(u64::MAX, u64::from);
+    let mut arrivals: VecDeque<Request> = case.requests.clone().into();
+    let mut aborts = case.aborts.clone();
+    aborts.sort_unstable();
+    let mut aborts: VecDeque<_> = aborts.into();
+    let (mut t, mut idle) = (0u64, 0);
+    while !arrivals.is_empty() || slow.has_work() {
+        let at = format!("{what}, iteration {t}");
+        let now = SimTime(t * 1000);
+        while arrivals.front().is_some_and(|r| r.arrival.0 / 10_000 <= t) {
+            let r = arrivals.pop_front().unwrap();
+            slow.submit(r.clone());
+            fast.submit(r).unwrap();
+        }
+        while aborts.front().is_some_and(|(i, _)| *i <= t) {
+            let (_, id) = aborts.pop_front().unwrap();
+            slow.abort(id);
+            fast.abort(RequestId(id));
+            fast.clear_records();
+        }
+        t += 1;
+        let before = slow.in_flight.len();
+        let only = |s: StepShape| StepShape {
+            distinct_tokens: if distinct { s.distinct_tokens } else { 0 },
+            ..s
+        };
+        let want = slow.schedule(now).map(only);
+        let got = fast.schedule(now).then(|| only(fast.shape()));
+        assert_eq!(got, want, "{at}: shape");
+        let ids = |v: &[RequestId]| v.iter().map(|r| r.0).collect::<Vec<_>>();
+        assert_eq!(ids(&fast.moves().new), slow.new, "{at}: new");
+        assert_eq!(ids(&fast.moves().resumed), slow.resumed, "{at}: resumed");
+        assert_eq!(
+            ids(&fast.moves().preempted),
+            slow.preempted,
+            "{at}: preempted"
+        );
+        if want.is_some() {
+            let batch: Vec<_> = fast
+                .batch()
+                .iter()
+                .map(|s| (s.id.0, s.tokens, s.computed))
+                .collect();
+            let twin: Vec<_> = slow
+                .in_flight
+                .back()
+                .unwrap()
+                .iter()
+                .map(|e| (e.id, e.tokens, e.computed))
+                .collect();
+            assert_eq!(batch, twin, "{at}: batch");
+        }
+        compare(&fast, &slow, &at);
+        if !(c.async_scheduling && want.is_some() && before == 0) {
+            let done = slow.process_output(SimTime(t * 1000));
+            assert_eq!(fast.process_output(SimTime(t * 1000)), done, "{at}: output");
+            let ended: Vec<naive::Ended> = fast.records().iter().map(ended).collect();
+            assert_eq!(ended, slow.ended, "{at}: ended");
+            fast.clear_records();
+            let mut gaps: Vec<Span> = if done { expand(fast.gaps()) } else { vec![] };
+            let mut twin = slow.gaps.clone();
+            gaps.sort();
+            twin.sort();
+            assert_eq!(gaps, twin, "{at}: gaps");
+            compare(&fast, &slow, &at);
+            idle = if done || !slow.preempted.is_empty() {
+                0
+            } else {
+                idle + 1
+            };
+        }
+        assert!(idle < 100_000, "{at}: nothing goes on");
+    }
+    assert_eq!(fast.prefix_counters(), slow.counters, "{what}: counters");
+    assert_eq!(
+        fast.free_queue(),
+        Vec::from(slow.free.clone()),
+        "{what}: free queue"
+    );
+    // Conservation: all blocks are back.
+    assert_eq!(
+        slow.free.len() as u32,
+        c.num_gpu_blocks - 1,
+        "{what}: blocks"
+    );
+}
+
+fn expand(gaps: &[(Span, u32)]) -> Vec<Span> {
+    gaps.iter()
+        .flat_map(|&(g, n)| std::iter::repeat_n(g, n as usize))
+        .collect()
+}
+
+fn ended(r: &RequestRecord) -> naive::Ended {
+    naive::Ended {
+        id: r.id.0,
+        stop: r.reason == FinishReason::Stop,
+        scheduled: Some(r.scheduled),
+        first_token: Some(r.first_token),
+        finish: r.finish,
+        outputs: r.output_tokens,
+        cached: r.cached_tokens,
+        preemptions: r.preemptions,
+    }
+}
+
+fn compare(fast: &Engine, slow: &Naive, at: &str) {
+    assert_eq!(fast.num_running(), slow.running.len(), "{at}: running");
+    assert_eq!(fast.num_waiting(), slow.num_waiting(), "{at}: waiting");
+    assert_eq!(
+        fast.distinct_cached_blocks(),
+        slow.distinct_cached(),
+        "{at}: cached"
+    );
+    assert_eq!(
+        fast.free_queue(),
+        Vec::from(slow.free.clone()),
+        "{at}: free queue"
+    );
+    for id in &slow.running {
+        assert_eq!(
+            fast.block_table(RequestId(*id)).unwrap(),
+            slow.reqs[id].blocks,
+            "{at}: blocks of {id}"
+        );
+    }
+}
+
+#[derive(Default, Debug, PartialEq)]
+struct Log {
+    steps: Vec<(SimTime, Span, StepShape, u32)>,
+    gaps: Vec<Span>,
+    ended: Vec<naive::Ended>,
+}
+
+impl Observer for Log {
+    fn on_step(&mut self, s: &StepRecord) {
+        self.steps.push((s.start, s.duration, s.shape, s.preempted));
+    }
+    fn on_tokens(&mut self, gap: Span, count: u32) {
+        self.gaps.extend(std::iter::repeat_n(gap, count as usize));
+    }
+    fn on_request(&mut self, r: &RequestRecord) {
+        self.ended.push(ended(r));
+    }
+}
+
+/// The event loop written out over the twin.
+fn naive_loop(case: &Case, cost: &Odd) -> Log {
+    let c = &case.config;
+    let mut log = Log::default();
+    let mut slow = Naive::new(c.clone());
+    slow.window = case.window.map_or(u64::MAX, u64::from);
+    let mut arrivals: VecDeque<Request> = case.requests.clone().into();
+    arrivals.make_contiguous().sort_by_key(|r| r.arrival);
+    let (mut now, mut device) = (SimTime::ZERO, SimTime::ZERO);
+    let mut flights: VecDeque<(SimTime, SimTime, StepShape, u32)> = VecDeque::new();
+    loop {
+        while arrivals.front().is_some_and(|r| r.arrival <= now) {
+            let r = arrivals.pop_front().unwrap();
+            if r.prompt.len() + r.max_tokens <= c.max_model_len {
+                slow.submit(r);
+            }
+        }
+        if !slow.has_work() {
+            match arrivals.front() {
+                None => return log,
+                Some(r) => now = r.arrival,
+            }
+            continue;
+        }
+        let first = flights.is_empty();
+        let shape = slow.schedule(now);
+        if let Some(shape) = shape {
+            let start = now.max(device);
+            device = start + cost.step(&shape);
+            flights.push_back((start, device, shape, slow.preempted.len() as u32));
+        }
+        if c.async_scheduling && shape.is_some() && first {
+            continue;
+        }
+        match flights.pop_front() {
+            Some((start, end, shape, preempted)) => {
+                now = end;
+                slow.process_output(now);
+                log.steps.push((start, end.since(start), shape, preempted));
+                log.gaps.extend(&slow.gaps);
+                log.ended.extend(slow.ended.iter().cloned());
+            }
+            None => assert!(!slow.preempted.is_empty(), "the twin is stuck"),
+        }
+    }
+}
+
+fn in_time(case: &Case, what: &str) {
+    let cost = Odd(
+        LinearCost {
+            base: Span(40_000),
+            per_token: Span(900),
+            per_seq: Span(2_000),
+        },
+        case.window,
+    );
+    let mut fast = Log::default();
+    let mut source = ListSource::new(case.requests.clone());
+    simulate(&case.config, &cost, &mut source, &mut fast).unwrap();
+    let mut slow = naive_loop(case, &cost);
+    fast.gaps.sort();
+    slow.gaps.sort();
+    assert_eq!(fast, slow, "{what}: event loop");
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test may be told to run longer"
+)]
+fn cases() -> u64 {
+    std::env::var("CAPSIM_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(300)
+}
+
+#[test]
+fn random_loads_give_the_same_decisions_as_the_twin() {
+    for seed in 0..cases() {
+        lockstep(&random_case(seed), &format!("seed {seed}"), true);
+    }
+}
+
+#[test]
+fn random_loads_give_the_same_times_as_the_twin() {
+    for seed in 0..cases() {
+        in_time(&random_case(seed), &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn the_random_cases_reach_what_they_are_meant_to_reach() {
+    // A differential test that never preempts, hits or lets requests coincide would prove little.
+    let (mut preempted, mut hits, mut lockstep, mut stops) = (0, 0, 0, 0);
+    for seed in 0..200 {
+        let case = random_case(seed);
+        let mut log = Log::default();
+        let mut source = ListSource::new(case.requests.clone());
+        let cost = Odd(
+            LinearCost {
+                base: Span(40_000),
+                ..LinearCost::default()
+            },
+            None,
+        );
+        let s = simulate(&case.config, &cost, &mut source, &mut log).unwrap();
+        preempted += u64::from(s.preemptions > 0);
+        hits += u64::from(s.prefix.hits > 0);
+        lockstep += u64::from(log.steps.iter().any(|s| s.2.distinct_tokens < s.2.tokens()));
+        stops += log.ended.iter().filter(|e| e.stop).count() as u64;
+    }
+    assert!(
+        preempted > 20 && hits > 20 && lockstep > 10 && stops > 100,
+        "{preempted} {hits} {lockstep} {stops}"
+    );
+}
+
+#[test]
+fn the_twin_agrees_on_the_recorded_loads() {
+    for folder in ["vllm-scheduler-0.12.0", "vllm-scheduler-0.33.0"] {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data")
+            .join(folder);
+        let mut seen = 0;
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|e| e != "json") {
+                continue;
+            }
+            let s = scenario::read(&path).unwrap();
+            // The largest scenarios are too slow for token-by-token histories.
+            if s.requests.len() > 80 || s.steps.len() > 1500 {
+                continue;
+            }
+            let mut streams = replay::Streams::default();
+            let requests = s
+                .requests
+                .iter()
+                .map(|r| Request {
+                    arrival: SimTime(r.arrival_step.unwrap_or(0) * 10_000),
+                    ..replay::request(r, &mut streams)
+                })
+                .collect();
+            let aborts = s
+                .requests
+                .iter()
+                .filter_map(|r| Some((r.abort_step?, r.id)))
+                .collect();
+            let case = Case {
+                config: replay::config(&s).unwrap(),
+                requests,
+                aborts,
+                window: None,
+            };
+            lockstep(&case, &s.name, false);
+            seen += 1;
+        }
+        assert!(seen > 30, "{seen} of {folder}");
+    }
+}

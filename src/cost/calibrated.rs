@@ -131,15 +131,10 @@ impl Experts {
         let mut total = 0.0;
         for g in &self.groups {
             let slots = f64::from(tokens) * g.top_k;
-            let rows_each = slots / touched;
-            // Each expert's rows are padded to whole tiles. With few rows per expert nearly every expert has
-            // one tile; with many, half a tile is wasted on average.
+            // Each expert's rows are padded to whole tiles. Few rows per expert make one tile each; with many,
+            // (τ − 1)/2 rows are wasted on average (rows modulo τ taken as uniform).
             let tile = f64::from(regime.tile_rows);
-            let tiles = if rows_each <= 1.0 {
-                touched
-            } else {
-                touched * libm::ceil(rows_each / tile).max((rows_each + 0.5 * tile) / tile)
-            };
+            let tiles = touched.max((slots + touched * (tile - 1.0) / 2.0) / tile);
             let stream = (touched * g.bytes_per_expert
                 + f64::from(tokens) * g.activation_bytes_per_token)
                 / (self.stream * regime.stream.value);

@@ -54,7 +54,7 @@ fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
 fn random_case(seed: u64) -> Case {
     let rng = &mut Seed(seed).stream("differential");
     let block_size = one_of(rng, &[1, 2, 3, 4, 8, 16, 32]);
-    let max_model_len = rng.random_range(20..160);
+    let max_model_len: u32 = rng.random_range(20..160);
     let max_num_seqs = rng.random_range(1..14);
     let chunked = rng.random_bool(0.8);
     let low = if chunked {
@@ -63,7 +63,7 @@ fn random_case(seed: u64) -> Case {
         max_model_len.max(max_num_seqs)
     };
     // At least one request of full length fits, so that everybody ends.
-    let least = (max_model_len as u32).div_ceil(block_size) + 2;
+    let least = max_model_len.div_ceil(block_size) + 2;
     let config = EngineConfig {
         version: one_of(rng, &["0.12.0", "0.19.1", "0.24.0", "0.28.0", "0.33.0"])
             .parse()

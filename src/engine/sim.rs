@@ -43,14 +43,14 @@ pub enum SimError {
     /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Requests are there, but nothing can be scheduled, for ever.
+    /// Requests are there, but none gets any further, for ever.
     #[error(
-        "the engine is stuck at {at:?} with {running} running and {waiting} waiting requests: the KV cache of {blocks} \
+        "the engine is stuck after {at} s with {running} running and {waiting} waiting requests: the KV cache of {blocks} \
          blocks is too small for them"
     )]
     Stuck {
-        /// When.
-        at: SimTime,
+        /// When, in seconds.
+        at: u64,
         /// Running.
         running: usize,
         /// Waiting.
@@ -69,6 +69,12 @@ struct Flight {
     waiting: u32,
     preempted: u32,
     free_blocks: u64,
+}
+
+/// Steps without a single output token after which the engine is taken to go round in circles: requests that preempt each
+/// other before any completes its prefill. A prompt of full length in chunks of one token takes `max_model_len`.
+fn patience(config: &EngineConfig) -> u64 {
+    1_000 + 8 * u64::from(config.max_model_len)
 }
 
 struct Loop<'a, S, O> {
@@ -101,6 +107,7 @@ pub fn simulate<C: StepCost, S: Source, O: Observer>(
     let mut now = SimTime::ZERO;
     let mut device_free = SimTime::ZERO;
     let mut flights: VecDeque<Flight> = VecDeque::new();
+    let mut fruitless = 0;
     loop {
         l.arrivals(now);
         if !l.engine.has_work() {
@@ -140,19 +147,20 @@ pub fn simulate<C: StepCost, S: Source, O: Observer>(
             Some(flight) => {
                 now = flight.end;
                 l.output(&flight);
+                fruitless = if flight.shape.sampled > 0 {
+                    0
+                } else {
+                    fruitless + 1
+                };
+                if fruitless > patience(config) {
+                    return Err(l.stuck(now));
+                }
             }
             None if !l.engine.moves().preempted.is_empty() => {}
             None => match l.source.peek() {
                 // Stuck for now: perhaps a later arrival is aborted or served first.
                 Some(next) if next > now => now = next,
-                _ => {
-                    return Err(SimError::Stuck {
-                        at: now,
-                        running: l.engine.num_running(),
-                        waiting: l.engine.num_waiting(),
-                        blocks: config.num_gpu_blocks,
-                    });
-                }
+                _ => return Err(l.stuck(now)),
             },
         }
     }
@@ -162,6 +170,15 @@ pub fn simulate<C: StepCost, S: Source, O: Observer>(
 }
 
 impl<S: Source, O: Observer> Loop<'_, S, O> {
+    fn stuck(&self, at: SimTime) -> SimError {
+        SimError::Stuck {
+            at: at.secs() as u64,
+            running: self.engine.num_running(),
+            waiting: self.engine.num_waiting(),
+            blocks: self.engine.config().num_gpu_blocks,
+        }
+    }
+
     /// Whether the server takes the request: vLLM's OpenAI front end refuses prompt + max_tokens beyond
     /// `max_model_len`; and a request that the whole KV cache cannot hold would preempt itself for ever.
     fn acceptable(&self, r: &Request) -> bool {

@@ -42,6 +42,88 @@ pub fn mad(values: &[f64]) -> f64 {
     percentile(&v, 50.0)
 }
 
+/// Counts of integers in logarithmic bins of linear sub-bins: every value is known to a relative error of at most 2⁻¹¹
+/// (0.05 %), the sum exactly. Our own, because the usual crate switches the whole dependency graph to the
+/// platform's mathematics, and the simulator must not depend on that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    counts: Vec<u64>,
+    len: u64,
+    sum: u128,
+}
+
+/// Bits of a value that its bin keeps besides the leading one.
+const SUB_BITS: u32 = 10;
+
+impl Histogram {
+    /// Nothing counted.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn bin(value: u64) -> usize {
+        let octave = (64 - value.leading_zeros()).saturating_sub(SUB_BITS + 1);
+        ((u64::from(octave) << SUB_BITS) + (value >> octave)) as usize
+    }
+
+    /// The middle of a bin.
+    fn value(bin: usize) -> f64 {
+        let bin = bin as u64;
+        let octave = (bin >> SUB_BITS).saturating_sub(1);
+        let low = (bin - (octave << SUB_BITS)) << octave;
+        low as f64 + ((1u64 << octave) - 1) as f64 / 2.0
+    }
+
+    /// Counts `value`, `count` times.
+    pub fn record_n(&mut self, value: u64, count: u64) {
+        let bin = Self::bin(value);
+        if bin >= self.counts.len() {
+            self.counts.resize(bin + 1, 0);
+        }
+        self.counts[bin] += count;
+        self.len += count;
+        self.sum += u128::from(value) * u128::from(count);
+    }
+
+    /// How many values were counted.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    /// The exact mean; NaN if empty.
+    pub fn mean(&self) -> f64 {
+        self.sum as f64 / self.len as f64
+    }
+
+    /// The smallest value that at least the part `q` (0 to 1) of all values does not exceed; NaN if empty.
+    pub fn quantile(&self, q: f64) -> f64 {
+        let target = libm::ceil(q * self.len as f64).max(1.0) as u64;
+        let mut seen = 0;
+        for (bin, count) in self.counts.iter().enumerate() {
+            seen += count;
+            if seen >= target {
+                return Self::value(bin);
+            }
+        }
+        f64::NAN
+    }
+
+    /// Adds all that another one counted.
+    pub fn merge(&mut self, other: &Histogram) {
+        if other.counts.len() > self.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        for (a, b) in self.counts.iter_mut().zip(&other.counts) {
+            *a += b;
+        }
+        self.len += other.len;
+        self.sum += other.sum;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +143,34 @@ mod tests {
         assert_eq!(mean(&[1.0, 3.0]), 2.0);
         assert_eq!(std_dev(&[1.0, 3.0]), 1.0);
         assert_eq!(mad(&[1.0, 2.0, 9.0]), 1.0);
+    }
+
+    #[test]
+    fn a_histogram_knows_every_value_to_the_promised_error() {
+        let mut z = 1u64;
+        let mut values: Vec<u64> = (0..5000)
+            .map(|i| {
+                z = z
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                z >> (i % 60)
+            })
+            .collect();
+        let (mut h, mut other) = (Histogram::new(), Histogram::new());
+        for (i, v) in values.iter().enumerate() {
+            [&mut h, &mut other][i % 2].record_n(*v, 1);
+        }
+        h.merge(&other);
+        values.sort_unstable();
+        assert_eq!(h.len(), 5000);
+        let sum: u128 = values.iter().map(|v| u128::from(*v)).sum();
+        assert_eq!(h.mean(), sum as f64 / 5000.0);
+        for q in [0.0, 0.01, 0.5, 0.9, 0.99, 1.0] {
+            let exact = values[((q * 5000.0) as usize).clamp(1, 5000) - 1] as f64;
+            assert!(
+                (h.quantile(q) - exact).abs() <= exact / 2048.0,
+                "{q}: {exact}"
+            );
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Watches a simulation and keeps what a summary needs.
 use super::{Dist, Summary};
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
+use crate::stats::Histogram;
 use crate::units::{SimTime, Span};
-use hdrhistogram::Histogram;
 
 /// Time-weighted state of the engine over a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,8 +31,7 @@ pub struct Collector {
     usable_blocks: u64,
     warm_left: u64,
     records: Vec<RequestRecord>,
-    gaps: Histogram<u64>,
-    gap_sum: u128,
+    gaps: Histogram,
     busy: Span,
     steps: u64,
     tokens: u64,
@@ -52,9 +51,7 @@ impl Collector {
             usable_blocks: usable_blocks.max(1),
             warm_left: warmup,
             records: Vec::new(),
-            // Three significant digits: relative error below 0.1 %.
-            gaps: Histogram::new(3).expect("three digits are allowed"),
-            gap_sum: 0,
+            gaps: Histogram::new(),
             busy: Span::ZERO,
             steps: 0,
             tokens: 0,
@@ -98,7 +95,7 @@ impl Collector {
             (Some(b), Some(e)) => e.since(b).secs(),
             _ => 0.0,
         };
-        let quantile = |q: f64| self.gaps.value_at_quantile(q) as f64 / 1e9;
+        let quantile = |q: f64| self.gaps.quantile(q) / 1e9;
         Summary {
             duration,
             completed: self.records.len() as u64,
@@ -113,7 +110,7 @@ impl Collector {
             ),
             e2el: of(&|r| r.finish.since(r.arrival)),
             queue: of(&|r| r.scheduled.since(r.arrival)),
-            itl_mean: self.gap_sum as f64 / 1e9 / (self.gaps.len() as f64).max(1.0),
+            itl_mean: self.gaps.mean() / 1e9,
             itl_percentiles: [quantile(0.5), quantile(0.9), quantile(0.95), quantile(0.99)],
             cached_tokens: all.clone().map(|r| u64::from(r.cached_tokens)).sum(),
             preemptions: all.map(|r| u64::from(r.preemptions)).sum(),
@@ -147,11 +144,7 @@ impl Observer for Collector {
         if self.warm_left > 0 {
             return;
         }
-        // A gap of zero cannot happen: every step takes time.
-        self.gaps
-            .record_n(gap.0.max(1), u64::from(count))
-            .expect("the histogram grows as needed");
-        self.gap_sum += u128::from(gap.0) * u128::from(count);
+        self.gaps.record_n(gap.0, count.into());
     }
 
     fn on_request(&mut self, request: &RequestRecord) {

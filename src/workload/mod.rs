@@ -1,6 +1,8 @@
 //! Who asks what, when: requests and the sources that send them.
 mod generator;
+pub mod numpy;
 mod spec;
+pub mod vllm_bench;
 
 pub use generator::Generator;
 pub use spec::{PromptKind, WorkloadError, WorkloadSpec};

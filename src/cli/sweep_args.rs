@@ -219,6 +219,9 @@ pub struct SweepArgs {
         help_heading = "Load (vllm bench serve's names)"
     )]
     send_skew_ms: f64,
+    /// Send the very requests of `vllm bench serve --dataset-name random` for the same flags and seed
+    #[arg(long, help_heading = "Load (vllm bench serve's names)")]
+    vllm_bench: bool,
     /// Seed of all chance
     #[arg(
         long,
@@ -435,6 +438,7 @@ impl SweepArgs {
         workload.warmup = self.num_warmups;
         workload.send_skew = Span::from_secs(self.send_skew_ms / 1e3);
         workload.seed = self.seed;
+        workload.vllm_bench = self.vllm_bench;
         Ok(Scenario {
             model_name: name.into(),
             model,

@@ -1,11 +1,14 @@
 //! Requests made as they are needed: a million of them take no more memory than those that are open.
-use super::{Request, RequestId, Source, WorkloadSpec};
+use super::{Request, RequestId, Source, WorkloadSpec, vllm_bench};
 use crate::rng::{Rng, Seed};
 use crate::units::{SimTime, Span};
 use rand::RngExt as _;
 use rand_distr::{Distribution, Gamma};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+
+/// Send times in seconds, and (input, output) tokens, of the measured requests.
+type Exact = (Vec<f64>, Vec<(u32, u32)>);
 
 /// The source that a [`WorkloadSpec`] describes.
 ///
@@ -20,6 +23,8 @@ pub struct Generator {
     outputs: Rng,
     gaps: Rng,
     gap: Option<Gamma<f64>>,
+    /// Send times and lengths of the measured requests, where they are those of `vllm bench serve`.
+    exact: Option<Exact>,
     /// Arrivals that are decided, earliest first.
     pending: BinaryHeap<Reverse<SimTime>>,
     /// Sends that wait for a place at the client (rate and concurrency both given).
@@ -44,6 +49,19 @@ impl Generator {
             gap: spec.request_rate.map(|rate| {
                 Gamma::new(spec.burstiness, 1.0 / (rate * spec.burstiness))
                     .expect("both are positive: checked before")
+            }),
+            exact: spec.vllm_bench.then(|| {
+                let n = spec.num_prompts;
+                (
+                    vllm_bench::arrivals(n, spec.request_rate, spec.burstiness, spec.seed as u32),
+                    vllm_bench::lengths(
+                        n,
+                        spec.input_len,
+                        spec.output_len,
+                        spec.range_ratio,
+                        spec.seed,
+                    ),
+                )
             }),
             pending: BinaryHeap::new(),
             held: VecDeque::new(),
@@ -84,7 +102,10 @@ impl Generator {
     fn draw_arrival(&mut self) {
         let Some(gap) = self.gap else { return };
         if self.planned < u64::from(self.spec.num_prompts) {
-            self.clock += gap.sample(&mut self.gaps);
+            self.clock = match &self.exact {
+                Some((times, _)) => times[self.planned as usize],
+                None => self.clock + gap.sample(&mut self.gaps),
+            };
             let at = self.begin + Span::from_secs(self.clock);
             self.planned += 1;
             self.held.push_back(at);
@@ -124,8 +145,17 @@ impl Source for Generator {
         self.handed += 1;
         self.open += 1;
         let ratio = self.spec.range_ratio;
-        let input = Self::length(ratio, self.spec.input_len, &mut self.inputs);
-        let output = Self::length(ratio, self.spec.output_len, &mut self.outputs);
+        let measured = id.checked_sub(self.spec.warmup.into());
+        let (input, output) = match (&self.exact, measured) {
+            (Some((_, lengths)), Some(k)) => {
+                let (i, o) = lengths[k as usize];
+                (i.max(1), o)
+            }
+            _ => (
+                Self::length(ratio, self.spec.input_len, &mut self.inputs),
+                Self::length(ratio, self.spec.output_len, &mut self.outputs),
+            ),
+        };
         let (prompt, answer) = self.spec.content(id, input);
         if id >= u64::from(self.spec.warmup) && self.held.is_empty() {
             self.draw_arrival();
@@ -220,6 +250,26 @@ mod tests {
         // Standard errors are 0.7 % for both; five of them.
         assert!((mean * 4.0 - 1.0).abs() < 0.035, "mean gap {mean}");
         assert!((cv - 1.0).abs() < 0.035, "cv {cv}");
+    }
+
+    #[test]
+    fn the_twin_of_vllm_bench_ends_at_n_over_rate() {
+        let spec = WorkloadSpec {
+            vllm_bench: true,
+            range_ratio: 0.5,
+            warmup: 1,
+            ..WorkloadSpec::open_loop(40, 4.0, 100, 50)
+        };
+        let all = drain(&spec, Span::from_millis(1));
+        let begin = all[0].1;
+        assert_eq!(
+            all.last().unwrap().0.arrival,
+            begin + Span::from_millis(10_000)
+        );
+        let lengths = vllm_bench::lengths(40, 100, 50, 0.5, 0);
+        for (r, (input, output)) in all[1..].iter().map(|(r, _)| r).zip(lengths) {
+            assert_eq!((r.prompt.len(), r.max_tokens), (input, output));
+        }
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct WorkloadSpec {
     /// Between the first requests of successive clients: at 0 all arrive in one instant and are admitted in one
     /// step.
     pub send_skew: Span,
+    /// Draw the very arrivals and lengths of `vllm bench serve --dataset-name random` for this seed, instead of our own.
+    pub vllm_bench: bool,
     /// Seed of all chance.
     pub seed: u64,
 }
@@ -86,6 +88,7 @@ impl WorkloadSpec {
             warmup: 0,
             turnaround: None,
             send_skew: Span::ZERO,
+            vllm_bench: false,
             seed: 0,
         }
     }
@@ -151,6 +154,12 @@ impl WorkloadSpec {
                 "must be at least 1 for prompts that share a prefix".into(),
             );
         }
+        if self.vllm_bench && u32::try_from(self.seed).is_err() {
+            return bad(
+                "seed",
+                "must be below 4294967296 for vllm_bench, as NumPy asks".into(),
+            );
+        }
         if self.send_skew > Span::from_millis(3_600_000) {
             return bad("send_skew", "must be at most an hour".into());
         }
@@ -167,7 +176,7 @@ impl WorkloadSpec {
     }
 
     fn upper(&self, len: u32) -> u32 {
-        (f64::from(len) * (1.0 + self.range_ratio)) as u32
+        libm::ceil(f64::from(len) * (1.0 + self.range_ratio)) as u32
     }
     /// Prompt tokens of the longest possible request.
     pub fn longest_input(&self) -> u32 {

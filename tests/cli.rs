@@ -176,6 +176,61 @@ fn reports_are_written_whole() {
 }
 
 #[test]
+fn requests_and_trace_tell_the_same_story_as_the_summary() {
+    let dir = tempfile::tempdir().unwrap();
+    let (jsonl, trace) = (dir.path().join("r.jsonl"), dir.path().join("t.json"));
+    let v = json(&[
+        "predict",
+        "--num-prompts",
+        "6",
+        "--max-concurrency",
+        "2",
+        "--output-len",
+        "8",
+        "--json",
+        "--save-requests",
+        jsonl.to_str().unwrap(),
+        "--trace",
+        trace.to_str().unwrap(),
+    ]);
+    let lines: Vec<serde_json::Value> = std::fs::read_to_string(&jsonl)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 6);
+    let e2el: f64 = lines
+        .iter()
+        .map(|r| number(r, "/finish") - number(r, "/arrival"))
+        .sum();
+    let mean = number(&v, "/points/0/metrics/mean_e2el_ms/value");
+    assert!((e2el / 6.0 * 1e3 - mean).abs() < 1e-3, "{e2el} {mean}");
+    let t: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&trace).unwrap()).unwrap();
+    let events = t["traceEvents"].as_array().unwrap();
+    let decode: f64 = events
+        .iter()
+        .filter(|e| e["name"] == "decode")
+        .map(|e| number(e, "/dur"))
+        .sum();
+    let expected: f64 = lines
+        .iter()
+        .map(|r| number(r, "/finish") - number(r, "/first_token"))
+        .sum();
+    assert!((decode / 1e6 - expected).abs() < 1e-6);
+    refused(
+        &[
+            "predict",
+            "--max-num-seqs",
+            "1,2",
+            "--trace",
+            trace.to_str().unwrap(),
+        ],
+        &["--trace"],
+    );
+}
+
+#[test]
 fn bad_flags_are_refused_by_name() {
     refused(
         &["predict", "--model", "Qwen/Qwen3-31B"],

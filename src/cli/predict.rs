@@ -2,7 +2,7 @@
 use super::files;
 use super::sweep_args::SweepArgs;
 use crate::predict::{Caveat, predict};
-use crate::report::{Row, json, markdown, prediction};
+use crate::report::{Row, json, markdown, prediction, trace};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +20,12 @@ pub struct PredictArgs {
     /// Also write comma-separated values
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Also write every request of the simulation, one JSON object per line (a single prediction only)
+    #[arg(long, value_name = "FILE")]
+    save_requests: Option<PathBuf>,
+    /// Also write steps, requests and counters as a Chrome trace, for ui.perfetto.dev (a single prediction only)
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
@@ -56,6 +62,21 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     }
     if let Some(path) = &args.csv {
         files::write(path, &markdown::csv(&done))?;
+    }
+    if args.save_requests.is_some() || args.trace.is_some() {
+        let [row] = &done[..] else {
+            anyhow::bail!(
+                "--save-requests and --trace describe one prediction: give one value per flag"
+            );
+        };
+        let run = &row.prediction.run;
+        if let Some(path) = &args.save_requests {
+            files::write(path, &trace::requests_jsonl(&run.records))?;
+        }
+        if let Some(path) = &args.trace {
+            let usable = row.prediction.usable_blocks().0;
+            files::write(path, &trace::chrome(&run.records, &run.steps, usable))?;
+        }
     }
     if args.json {
         let points = done

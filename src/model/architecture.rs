@@ -34,7 +34,7 @@ pub enum Architecture {
     Glm4Moe,
 }
 
-/// What a config may leave out, and what always holds: read from `configuration_*.py` and `modeling_*.py`
+/// What a config may leave out, and what always holds, after `configuration_*.py` and `modeling_*.py`
 /// of transformers 4.57 (directory `src/transformers/models/`).
 pub(crate) struct Rules {
     pub arch: Architecture,

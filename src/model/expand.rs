@@ -1,7 +1,8 @@
 //! From a config to the operators of a step, fused and launched as vLLM does it.
 //!
-//! Kernel counts are those of vLLM 0.12.0 with its custom operators in eager mode, read from
-//! `vllm/model_executor/models/{llama,qwen3,qwen3_moe,gemma2,gpt_oss}.py` and the layers they use:
+//! Kernel counts are assumed, after the structure of vLLM 0.12.0 with its custom operators in eager mode
+//! (`vllm/model_executor/models/{llama,qwen3,qwen3_moe,gemma2,gpt_oss}.py` and the layers they use); no profile of a
+//! running engine was taken:
 //!
 //! | operator | launches | where |
 //! |---|---|---|

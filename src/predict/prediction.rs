@@ -104,6 +104,8 @@ pub struct Run {
     pub records: Vec<RequestRecord>,
     /// Largest number of tokens in a step.
     pub widest_step: u32,
+    /// All steps, warm-up included.
+    pub steps: Vec<StepRecord>,
 }
 
 /// An answer.
@@ -131,12 +133,14 @@ struct Watch<'a> {
     experts: f64,
     decode_steps: u64,
     widest: u32,
+    steps: Vec<StepRecord>,
 }
 
 impl Observer for Watch<'_> {
     fn on_step(&mut self, step: &StepRecord) {
         self.collector.on_step(step);
         self.widest = self.widest.max(step.shape.tokens());
+        self.steps.push(*step);
         if self.warm_left > 0 {
             return;
         }
@@ -199,6 +203,7 @@ pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
         experts: 0.0,
         decode_steps: 0,
         widest: 0,
+        steps: Vec::new(),
     };
     let engine = simulate(&settings.config, &cost, &mut source, &mut watch)?;
     let summary = watch.collector.summary();
@@ -218,6 +223,7 @@ pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
         engine,
         records: watch.collector.records().to_vec(),
         widest_step: watch.widest,
+        steps: watch.steps,
         summary,
     })
 }

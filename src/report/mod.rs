@@ -4,6 +4,7 @@ pub mod markdown;
 pub mod prediction;
 pub mod svg;
 pub mod table;
+pub mod trace;
 pub mod validation;
 
 use crate::predict::{Prediction, Scenario};

@@ -1,7 +1,7 @@
 //! The step-time model: model architecture × device profile × engine profile → seconds per step.
 //!
-//! Every operator is priced on the device's curves times the engine's efficiencies (DESIGN: a measured curve,
-//! not a bare roofline):
+//! Every operator is priced on the device's measured curves, not on a bare roofline, times the engine's efficiencies
+//! (docs/methodology.md):
 //!
 //! - a matrix product over `n` rows takes the larger of its streaming time, (weights + activations) /
 //!   (B · η), and its arithmetic time, 2 n N K / (F(n) · η);

@@ -11,7 +11,8 @@ pub fn mix(mut z: u64) -> u64 {
 }
 
 fn add_run(h: u64, stream: u64, start: u32, len: u32) -> u64 {
-    mix(mix(h ^ stream) ^ (u64::from(start) << 32 | u64::from(len)))
+    // One mix in the chain from block to block, which has to be waited for; the run's own does not depend on it.
+    mix(h ^ mix(stream ^ mix(u64::from(start) << 32 | u64::from(len))))
 }
 
 /// Appends to `hashes` the chained hashes of full blocks number `hashes.len() .. upto` of prompt + answer. Two

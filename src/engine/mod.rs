@@ -13,8 +13,10 @@
 //! the moment they joined plus the number of steps since. A step then costs what its events cost (arrivals, finishes,
 //! block boundaries), not what its batch counts. Steps in which that is not so (the token budget or the
 //! KV blocks do not suffice) take the plain path (`plain.rs`), which walks the running list as vLLM does.
+mod cached;
 mod config;
 mod content;
+mod free_queue;
 mod kv;
 mod lanes;
 mod output;

@@ -12,13 +12,14 @@ mod scenario;
 
 use capsim::cost::{LinearCost, StepCost, StepShape};
 use capsim::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
-use capsim::engine::{Engine, EngineConfig, SchedulingPolicy, SimError, simulate};
+use capsim::engine::{Engine, EngineConfig, PrefixCounters, SchedulingPolicy, SimError, simulate};
 use capsim::rng::{Rng, Seed};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{Answer, ListSource, Prompt, Request, RequestId, Segment, StreamId};
 use naive::Naive;
 use rand::RngExt as _;
-use std::collections::VecDeque;
+use replay::Scheduler;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A price that tells shapes apart: every field counts.
 #[derive(Clone)]
@@ -177,15 +178,17 @@ fn lockstep(case: &Case, what: &str, distinct: bool) {
             let (_, id) = aborts.pop_front().unwrap();
             slow.abort(id);
             fast.abort(RequestId(id));
-            fast.clear_records();
         }
+        assert_eq!(fast.records(), slow.ended, "{at}: aborted");
+        fast.clear_records();
+        slow.ended.clear();
         t += 1;
         let before = slow.in_flight.len();
         let only = |s: StepShape| StepShape {
             distinct_tokens: if distinct { s.distinct_tokens } else { 0 },
             ..s
         };
-        let want = slow.schedule(now).map(only);
+        let want = slow.schedule(now).then(|| only(slow.shape()));
         fruitless = match want {
             Some(s) if s.sampled == 0 => fruitless + 1,
             Some(_) => 0,
@@ -219,13 +222,15 @@ fn lockstep(case: &Case, what: &str, distinct: bool) {
                 .collect();
             assert_eq!(batch, twin, "{at}: batch");
         }
+        let attached: BTreeMap<u64, Vec<u32>> = Scheduler::attached(&fast);
+        assert_eq!(attached, slow.attached, "{at}: blocks attached");
         compare(&fast, &slow, &at);
         if !(c.async_scheduling && want.is_some() && before == 0) {
             let done = slow.process_output(SimTime(t * 1000));
             assert_eq!(fast.process_output(SimTime(t * 1000)), done, "{at}: output");
-            let ended: Vec<naive::Ended> = fast.records().iter().map(ended).collect();
-            assert_eq!(ended, slow.ended, "{at}: ended");
+            assert_eq!(fast.records(), slow.ended, "{at}: ended");
             fast.clear_records();
+            slow.ended.clear();
             let mut gaps: Vec<Span> = if done { expand(fast.gaps()) } else { vec![] };
             let mut twin = slow.gaps.clone();
             gaps.sort();
@@ -260,19 +265,6 @@ fn expand(gaps: &[(Span, u32)]) -> Vec<Span> {
         .collect()
 }
 
-fn ended(r: &RequestRecord) -> naive::Ended {
-    naive::Ended {
-        id: r.id.0,
-        stop: r.reason == FinishReason::Stop,
-        scheduled: Some(r.scheduled),
-        first_token: Some(r.first_token),
-        finish: r.finish,
-        outputs: r.output_tokens,
-        cached: r.cached_tokens,
-        preemptions: r.preemptions,
-    }
-}
-
 fn compare(fast: &Engine, slow: &Naive, at: &str) {
     assert_eq!(fast.num_running(), slow.running.len(), "{at}: running");
     assert_eq!(fast.num_waiting(), slow.num_waiting(), "{at}: waiting");
@@ -295,11 +287,61 @@ fn compare(fast: &Engine, slow: &Naive, at: &str) {
     }
 }
 
+impl Scheduler for Naive {
+    fn submit(&mut self, request: Request) -> Result<(), String> {
+        Naive::submit(self, request);
+        Ok(())
+    }
+    fn abort(&mut self, id: RequestId) {
+        Naive::abort(self, id.0)
+    }
+    fn has_work(&self) -> bool {
+        Naive::has_work(self)
+    }
+    fn num_running(&self) -> u64 {
+        self.running.len() as u64
+    }
+    fn num_waiting(&self) -> u64 {
+        Naive::num_waiting(self) as u64
+    }
+    fn batches_in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+    fn free_queue(&self) -> Vec<u32> {
+        self.free.clone().into()
+    }
+    fn distinct_cached(&self) -> u64 {
+        Naive::distinct_cached(self) as u64
+    }
+    fn counters(&self) -> PrefixCounters {
+        self.counters
+    }
+    fn schedule(&mut self, now: SimTime) -> bool {
+        Naive::schedule(self, now)
+    }
+    fn batch(&self) -> Vec<(u64, u32, u32)> {
+        let all = self.in_flight.back().unwrap();
+        all.iter().map(|e| (e.id, e.tokens, e.computed)).collect()
+    }
+    fn moved(&self) -> [Vec<u64>; 3] {
+        [&self.new, &self.resumed, &self.preempted].map(Clone::clone)
+    }
+    fn attached(&self) -> BTreeMap<u64, Vec<u32>> {
+        self.attached.clone()
+    }
+    fn process_output(&mut self, now: SimTime) -> bool {
+        Naive::process_output(self, now)
+    }
+    fn take_records(&mut self) -> Vec<RequestRecord> {
+        std::mem::take(&mut self.ended)
+    }
+}
+
 #[derive(Default, Debug, PartialEq)]
 struct Log {
     steps: Vec<(SimTime, Span, StepShape, u32)>,
     gaps: Vec<Span>,
-    ended: Vec<naive::Ended>,
+    ended: Vec<RequestRecord>,
 }
 
 impl Observer for Log {
@@ -310,7 +352,7 @@ impl Observer for Log {
         self.gaps.extend(std::iter::repeat_n(gap, count as usize));
     }
     fn on_request(&mut self, r: &RequestRecord) {
-        self.ended.push(ended(r));
+        self.ended.push(*r);
     }
 }
 
@@ -342,7 +384,7 @@ fn naive_loop(case: &Case, cost: &Odd) -> Option<Log> {
             continue;
         }
         let first = flights.is_empty();
-        let shape = slow.schedule(now);
+        let shape = slow.schedule(now).then(|| slow.shape());
         if let Some(shape) = shape {
             let start = now.max(device);
             device = start + cost.step(&shape);
@@ -357,7 +399,7 @@ fn naive_loop(case: &Case, cost: &Odd) -> Option<Log> {
                 slow.process_output(now);
                 log.steps.push((start, end.since(start), shape, preempted));
                 log.gaps.extend(&slow.gaps);
-                log.ended.extend(slow.ended.iter().cloned());
+                log.ended.append(&mut slow.ended);
                 fruitless = if shape.sampled > 0 { 0 } else { fruitless + 1 };
                 if fruitless > patience(c) {
                     return None;
@@ -454,7 +496,11 @@ fn the_random_cases_reach_what_they_are_meant_to_reach() {
         preempted += u64::from(s.preemptions > 0);
         hits += u64::from(s.prefix.hits > 0);
         lockstep += u64::from(log.steps.iter().any(|s| s.2.distinct_tokens < s.2.tokens()));
-        stops += log.ended.iter().filter(|e| e.stop).count() as u64;
+        stops += log
+            .ended
+            .iter()
+            .filter(|e| e.reason == FinishReason::Stop)
+            .count() as u64;
     }
     assert!(
         preempted > 20 && hits > 20 && lockstep > 10 && stops > 100,
@@ -503,5 +549,27 @@ fn the_twin_agrees_on_the_recorded_loads() {
             seen += 1;
         }
         assert!(seen > 30, "{seen} of {folder}");
+    }
+}
+
+#[test]
+fn the_twin_itself_makes_every_recorded_decision() {
+    // Without this the engine and its twin could agree on the same mistake.
+    for folder in ["vllm-scheduler-0.12.0", "vllm-scheduler-0.33.0"] {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data")
+            .join(folder);
+        let mut seen = 0;
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "json") {
+                let s = scenario::read(&path).unwrap();
+                if let Err(d) = replay::replay_with(&s, |config| Ok(Naive::new(config))) {
+                    panic!("{folder}, {}: {d}", s.name);
+                }
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 58, "scenarios in {folder}");
     }
 }

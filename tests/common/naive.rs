@@ -1,6 +1,7 @@
 //! A slow, obvious twin of the engine: every request is touched in every step, tokens are kept one by one, blocks are
 //! known by all tokens up to their end. Written from the rules, without looking at how the engine does it.
 use capsim::cost::StepShape;
+use capsim::engine::observe::{FinishReason, RequestRecord};
 use capsim::engine::{EngineConfig, PrefixCounters, SchedulingPolicy};
 use capsim::units::{SimTime, Span};
 use capsim::workload::Request;
@@ -51,19 +52,6 @@ pub struct Entry {
     sampled: bool,
 }
 
-/// What a request was when it ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    pub id: u64,
-    pub stop: bool,
-    pub scheduled: Option<SimTime>,
-    pub first_token: Option<SimTime>,
-    pub finish: SimTime,
-    pub outputs: u32,
-    pub cached: u32,
-    pub preemptions: u32,
-}
-
 pub struct Naive {
     cfg: EngineConfig,
     minor: u32,
@@ -79,7 +67,10 @@ pub struct Naive {
     pub new: Vec<u64>,
     pub resumed: Vec<u64>,
     pub preempted: Vec<u64>,
-    pub ended: Vec<Ended>,
+    pub ended: Vec<RequestRecord>,
+    /// Blocks attached by the last call of `schedule`: the whole table at admission, else those added.
+    pub attached: BTreeMap<u64, Vec<u32>>,
+    last_output: SimTime,
     pub gaps: Vec<Span>,
     pub window: u64,
 }
@@ -103,6 +94,8 @@ impl Naive {
             resumed: vec![],
             preempted: vec![],
             ended: vec![],
+            attached: BTreeMap::new(),
+            last_output: SimTime::ZERO,
             gaps: vec![],
             window: u64::MAX,
         }
@@ -147,13 +140,30 @@ impl Naive {
         );
     }
 
+    /// The client gives up; nothing happens if the request ended before.
     pub fn abort(&mut self, id: u64) {
         if self.reqs.contains_key(&id) {
-            self.waiting.retain(|w| *w != id);
-            self.running.retain(|r| *r != id);
-            self.release(id);
-            self.reqs.remove(&id);
+            self.end(id, FinishReason::Abort, self.last_output);
         }
+    }
+
+    fn end(&mut self, id: u64, reason: FinishReason, now: SimTime) {
+        self.waiting.retain(|w| *w != id);
+        self.running.retain(|r| *r != id);
+        self.release(id);
+        let r = self.reqs.remove(&id).unwrap();
+        self.ended.push(RequestRecord {
+            id: r.request.id,
+            arrival: r.request.arrival,
+            scheduled: r.scheduled.unwrap_or(now),
+            first_token: r.first_token.unwrap_or(now),
+            finish: now,
+            prompt_tokens: r.request.prompt.len(),
+            output_tokens: r.outputs(),
+            cached_tokens: r.cached,
+            preemptions: r.preemptions,
+            reason,
+        });
     }
 
     /// Index in the waiting queue of the next request.
@@ -232,6 +242,7 @@ impl Naive {
         for _ in have..self.blocks_for(computed + n) {
             let b = self.pop_block();
             self.reqs.get_mut(&id).unwrap().blocks.push(b);
+            self.attached.entry(id).or_default().push(b);
         }
         self.register(id, (computed + n).min(len));
         batch.push(Entry {
@@ -242,12 +253,13 @@ impl Naive {
         });
     }
 
-    /// Composes a batch; its shape if there is one.
-    pub fn schedule(&mut self, now: SimTime) -> Option<StepShape> {
+    /// Composes a batch; whether there is one.
+    pub fn schedule(&mut self, now: SimTime) -> bool {
         let c = self.cfg.clone();
         self.new.clear();
         self.resumed.clear();
         self.preempted.clear();
+        self.attached.clear();
         let mut budget = c.max_num_batched_tokens as usize;
         let lone = self.running.len() + self.waiting.len() == 1;
         let threshold = if self.minor >= 33 && lone {
@@ -303,6 +315,7 @@ impl Naive {
                 if c.policy == SchedulingPolicy::Priority {
                     if let Some(k) = in_batch {
                         budget += batch.remove(k).tokens as usize;
+                        self.attached.remove(&victim);
                     }
                     if (self.minor >= 28 && at < i) || (self.minor < 28 && in_batch.is_some()) {
                         i -= 1;
@@ -337,9 +350,8 @@ impl Naive {
             self.admit(now, threshold, &mut budget, &mut batch);
         }
         if batch.is_empty() {
-            return None;
+            return false;
         }
-        let shape = self.shape(&batch);
         for e in &batch {
             let r = self.reqs.get_mut(&e.id).unwrap();
             r.computed += e.tokens as usize;
@@ -348,7 +360,7 @@ impl Naive {
             }
         }
         self.in_flight.push_back(batch);
-        Some(shape)
+        true
     }
 
     fn admit(
@@ -427,7 +439,9 @@ impl Naive {
             r.running = true;
             r.computed = hit;
             r.registered = hits.len();
-            r.blocks = hits;
+            r.blocks = hits.clone();
+            self.attached.insert(id, hits);
+            let r = self.reqs.get_mut(&id).unwrap();
             if preempted {
                 self.resumed.push(id);
             } else {
@@ -440,8 +454,9 @@ impl Naive {
         }
     }
 
-    /// Every request of the batch looked at, every token compared by its whole history.
-    fn shape(&self, batch: &[Entry]) -> StepShape {
+    /// Shape of the batch scheduled last: every request of it looked at, every token compared by its whole history.
+    pub fn shape(&self) -> StepShape {
+        let batch = self.in_flight.back().expect("just scheduled");
         let mut s = StepShape::default();
         let mut seen: BTreeSet<Vec<Token>> = BTreeSet::new();
         for e in batch {
@@ -477,6 +492,7 @@ impl Naive {
         let Some(batch) = self.in_flight.pop_front() else {
             return false;
         };
+        self.last_output = now;
         for e in batch.iter().filter(|e| e.sampled) {
             let Some(r) = self.reqs.get_mut(&e.id) else {
                 continue;
@@ -503,17 +519,12 @@ impl Naive {
                 || r.tokens.len() >= self.cfg.max_model_len as usize
                 || r.outputs() >= r.request.max_tokens
             {
-                self.ended.push(Ended {
-                    id: e.id,
-                    stop,
-                    scheduled: r.scheduled,
-                    first_token: r.first_token,
-                    finish: now,
-                    outputs: r.outputs(),
-                    cached: r.cached,
-                    preemptions: r.preemptions,
-                });
-                self.abort(e.id);
+                let reason = if stop {
+                    FinishReason::Stop
+                } else {
+                    FinishReason::Length
+                };
+                self.end(e.id, reason, now);
             }
         }
         true

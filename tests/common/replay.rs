@@ -1,7 +1,7 @@
-//! Replays a recorded scenario through the engine and finds the first difference.
+//! Replays a recorded scenario through a scheduler, the engine or its twin, and finds the first difference.
 use super::scenario::{OutcomeLine, PrefixLine, RequestLine, Scenario, StepLine};
-use capsim::engine::observe::FinishReason;
-use capsim::engine::{Engine, EngineConfig, SchedulingPolicy};
+use capsim::engine::observe::{FinishReason, RequestRecord};
+use capsim::engine::{Engine, EngineConfig, PrefixCounters, SchedulingPolicy};
 use capsim::units::SimTime;
 use capsim::workload::{Answer, Prompt, Request, RequestId, Segment, StreamId};
 use sha2::{Digest, Sha256};
@@ -111,9 +111,96 @@ pub fn request(r: &RequestLine, streams: &mut Streams) -> Request {
     }
 }
 
-struct Replay<'a> {
+/// What a replay asks of a scheduler.
+pub trait Scheduler {
+    fn submit(&mut self, request: Request) -> Result<(), String>;
+    fn abort(&mut self, id: RequestId);
+    fn has_work(&self) -> bool;
+    fn num_running(&self) -> u64;
+    fn num_waiting(&self) -> u64;
+    fn batches_in_flight(&self) -> usize;
+    fn free_queue(&self) -> Vec<u32>;
+    fn distinct_cached(&self) -> u64;
+    fn counters(&self) -> PrefixCounters;
+    fn schedule(&mut self, now: SimTime) -> bool;
+    /// (id, tokens, computed before) of the batch scheduled last.
+    fn batch(&self) -> Vec<(u64, u32, u32)>;
+    /// New, resumed and preempted by the last call of `schedule`.
+    fn moved(&self) -> [Vec<u64>; 3];
+    /// Blocks attached by it.
+    fn attached(&self) -> BTreeMap<u64, Vec<u32>>;
+    fn process_output(&mut self, now: SimTime) -> bool;
+    /// Records of what ended since the last call.
+    fn take_records(&mut self) -> Vec<RequestRecord>;
+}
+
+impl Scheduler for Engine {
+    fn submit(&mut self, request: Request) -> Result<(), String> {
+        Engine::submit(self, request).map_err(|e| e.to_string())
+    }
+    fn abort(&mut self, id: RequestId) {
+        Engine::abort(self, id)
+    }
+    fn has_work(&self) -> bool {
+        Engine::has_work(self)
+    }
+    fn num_running(&self) -> u64 {
+        Engine::num_running(self) as u64
+    }
+    fn num_waiting(&self) -> u64 {
+        Engine::num_waiting(self) as u64
+    }
+    fn batches_in_flight(&self) -> usize {
+        Engine::batches_in_flight(self)
+    }
+    fn free_queue(&self) -> Vec<u32> {
+        let queue = Engine::free_queue(self);
+        assert_eq!(queue.len() as u32, self.free_blocks());
+        queue
+    }
+    fn distinct_cached(&self) -> u64 {
+        self.distinct_cached_blocks() as u64
+    }
+    fn counters(&self) -> PrefixCounters {
+        self.prefix_counters()
+    }
+    fn schedule(&mut self, now: SimTime) -> bool {
+        Engine::schedule(self, now)
+    }
+    fn batch(&self) -> Vec<(u64, u32, u32)> {
+        let all = Engine::batch(self);
+        all.iter().map(|s| (s.id.0, s.tokens, s.computed)).collect()
+    }
+    fn moved(&self) -> [Vec<u64>; 3] {
+        let m = self.moves();
+        [&m.new, &m.resumed, &m.preempted].map(|v| v.iter().map(|r| r.0).collect())
+    }
+    fn attached(&self) -> BTreeMap<u64, Vec<u32>> {
+        let blocks = self.moves().blocks.iter();
+        blocks.map(|(id, b)| (id.0, b.clone())).collect()
+    }
+    fn process_output(&mut self, now: SimTime) -> bool {
+        Engine::process_output(self, now)
+    }
+    fn take_records(&mut self) -> Vec<RequestRecord> {
+        let records = self.records().to_vec();
+        self.clear_records();
+        records
+    }
+}
+
+fn reason(of: FinishReason) -> String {
+    match of {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::Abort => "abort",
+    }
+    .into()
+}
+
+struct Replay<'a, S> {
     scenario: &'a Scenario,
-    engine: Engine,
+    engine: S,
     streams: Streams,
     expected: VecDeque<&'a StepLine>,
     outcomes: Vec<OutcomeLine>,
@@ -124,20 +211,33 @@ struct Replay<'a> {
     last: Option<u64>,
 }
 
-/// Replays `scenario`.
+/// Replays `scenario` through the engine.
 ///
 /// # Errors
 /// The first difference.
 pub fn replay(scenario: &Scenario) -> Result<(), Difference> {
+    replay_with(scenario, |config| {
+        let mut engine = Engine::new(config).map_err(|e| e.to_string())?;
+        engine.record_blocks();
+        Ok(engine)
+    })
+}
+
+/// Replays `scenario` through the scheduler that `new` makes.
+///
+/// # Errors
+/// The first difference.
+pub fn replay_with<S: Scheduler>(
+    scenario: &Scenario,
+    new: impl FnOnce(EngineConfig) -> Result<S, String>,
+) -> Result<(), Difference> {
     let broken = |what: String| Difference {
         step: "none".into(),
         field: "engine".into(),
         expected: "a valid configuration".into(),
         got: what,
     };
-    let mut engine =
-        Engine::new(config(scenario).map_err(broken)?).map_err(|e| broken(e.to_string()))?;
-    engine.record_blocks();
+    let engine = config(scenario).and_then(new).map_err(broken)?;
     let mut r = Replay {
         engine,
         streams: Streams(BTreeMap::new()),
@@ -156,7 +256,7 @@ pub fn replay(scenario: &Scenario) -> Result<(), Difference> {
     r.result()
 }
 
-impl Replay<'_> {
+impl<S: Scheduler> Replay<'_, S> {
     fn run(&mut self) -> Result<(), Difference> {
         let clock = self.scenario.engine.clock;
         let requests = &self.scenario.requests;
@@ -179,7 +279,7 @@ impl Replay<'_> {
                 let r = arrivals.pop_front().expect("just seen");
                 let request = request(r, &mut self.streams);
                 if let Err(e) = self.engine.submit(request) {
-                    return same("submit", "request", &String::new(), &e.to_string());
+                    return same("submit", "request", &String::new(), &e);
                 }
             }
             while aborts.front().is_some_and(|(at, _)| *at <= t) {
@@ -240,38 +340,25 @@ impl Replay<'_> {
     fn step(&mut self, line: &mut StepLine, t: u64) -> bool {
         let is_async = self.scenario.engine.async_scheduling;
         let before = self.engine.batches_in_flight();
-        let ids = |v: &[RequestId]| v.iter().map(|r| r.0).collect::<Vec<_>>();
         let mut formed = false;
         if self.engine.num_running() + self.engine.num_waiting() > 0 || self.ended {
             formed = self.engine.schedule(SimTime(t));
             self.ended = false;
             if formed {
-                line.s = self
-                    .engine
-                    .batch()
-                    .iter()
-                    .map(|s| (s.id.0, s.tokens, s.computed))
-                    .collect();
+                line.s = self.engine.batch();
                 self.batches.push_back(t);
             }
-            let m = self.engine.moves();
-            line.new = ids(&m.new);
-            line.res = ids(&m.resumed);
-            line.pre = ids(&m.preempted);
+            [line.new, line.res, line.pre] = self.engine.moved();
             for id in &line.new {
                 self.outcomes[*id as usize].first_sched = Some(t);
             }
-            line.blocks = m
-                .blocks
-                .iter()
-                .filter(|(_, b)| !b.is_empty())
-                .map(|(id, b)| (id.0, b.clone()))
-                .collect();
+            line.blocks = self.engine.attached();
+            line.blocks.retain(|_, b| !b.is_empty());
             line.a = Some((
-                self.engine.num_running() as u64,
-                self.engine.num_waiting() as u64,
-                self.engine.free_blocks().into(),
-                self.engine.distinct_cached_blocks() as u64,
+                self.engine.num_running(),
+                self.engine.num_waiting(),
+                self.engine.free_queue().len() as u64,
+                self.engine.distinct_cached(),
             ));
         }
         let mut processed = false;
@@ -284,48 +371,31 @@ impl Replay<'_> {
             if is_async {
                 line.upd = Some(of);
             }
-            line.fin = self
-                .engine
-                .finished()
-                .iter()
-                .map(|f| {
-                    let reason = match f.reason {
-                        FinishReason::Stop => "stop",
-                        FinishReason::Length => "length",
-                        FinishReason::Abort => "abort",
-                    };
-                    (f.id.0, reason.to_string())
-                })
-                .collect();
-            self.take_records(t);
+            line.fin = self.take_records(t);
         }
         line.b = Some((
-            self.engine.num_running() as u64,
-            self.engine.num_waiting() as u64,
-            self.engine.free_blocks().into(),
+            self.engine.num_running(),
+            self.engine.num_waiting(),
+            self.engine.free_queue().len() as u64,
         ));
         formed || !line.pre.is_empty() || (is_async && processed)
     }
 
-    fn take_records(&mut self, t: u64) {
-        for r in self.engine.records() {
+    /// Notes what ended; (id, reason) in order.
+    fn take_records(&mut self, t: u64) -> Vec<(u64, String)> {
+        let mut ended = vec![];
+        for r in self.engine.take_records() {
             self.ended = true;
             let o = &mut self.outcomes[r.id.0 as usize];
             o.finish = Some(t);
-            o.reason = Some(
-                match r.reason {
-                    FinishReason::Stop => "stop",
-                    FinishReason::Length => "length",
-                    FinishReason::Abort => "abort",
-                }
-                .into(),
-            );
+            o.reason = Some(reason(r.reason));
             o.outputs = Some(r.output_tokens);
             o.preemptions = Some(r.preemptions);
             o.first_token = (r.output_tokens > 0).then_some(r.first_token.0);
             o.cached = o.first_sched.map(|_| r.cached_tokens);
+            ended.push((r.id.0, reason(r.reason)));
         }
-        self.engine.clear_records();
+        ended
     }
 
     fn compare(&mut self, got: &StepLine) -> Result<(), Difference> {
@@ -355,7 +425,7 @@ impl Replay<'_> {
             same(at, &format!("requests[{i}]"), w, g)?;
         }
         if let Some(w) = &want.prefix_cache {
-            let c = self.engine.prefix_counters();
+            let c = self.engine.counters();
             let got = PrefixLine {
                 requests: c.requests,
                 queries: c.queries,

@@ -2,7 +2,7 @@
 use capsim::cost::{CalibratedCost, CostOptions, LinearCost, Routing, StepCost, StepShape};
 use capsim::device::builtin;
 use capsim::engine::observe::{Observer, RequestRecord, StepRecord};
-use capsim::engine::{EngineConfig, SimSummary, simulate};
+use capsim::engine::{Engine, EngineConfig, SimSummary, simulate};
 use capsim::model::{self, Model, Precision};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{ListSource, PromptKind, Request, RequestId, Source, WorkloadSpec};
@@ -80,6 +80,41 @@ fn any_load() -> impl Strategy<Value = (EngineConfig, WorkloadSpec)> {
         )
 }
 
+/// No request is lost or doubled; the free queue and the block tables together hold every block but the null block, the
+/// queue none that is held. Only full blocks with an equal beginning may be held twice.
+fn conserved(
+    engine: &Engine,
+    config: &EngineConfig,
+    sent: &[Request],
+    ended: usize,
+) -> Result<(), TestCaseError> {
+    prop_assert_eq!(
+        engine.num_running() + engine.num_waiting() + ended,
+        sent.len()
+    );
+    // Per block: 0 nowhere, 1 in the queue, otherwise one more than the number of tables that hold it.
+    let mut place = vec![0u32; config.num_gpu_blocks as usize];
+    let queue = engine.free_queue();
+    prop_assert_eq!(engine.free_blocks() as usize, queue.len());
+    for id in &queue {
+        prop_assert_eq!(place[*id as usize], 0, "block {} twice in the queue", id);
+        place[*id as usize] = 1;
+    }
+    for table in sent.iter().filter_map(|r| engine.block_table(r.id)) {
+        for (i, id) in table.iter().enumerate() {
+            prop_assert!(!table[..i].contains(id), "block {id} twice in one table");
+            prop_assert!(place[*id as usize] != 1, "block {id} is free and held");
+            let first = place[*id as usize] == 0;
+            prop_assert!(first || config.enable_prefix_caching, "block {id} shared");
+            place[*id as usize] += if first { 2 } else { 1 };
+        }
+    }
+    prop_assert_eq!(place[0], 0, "the null block is handed out");
+    let lost = place[1..].iter().position(|p| *p == 0);
+    prop_assert_eq!(lost, None, "lost");
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -98,12 +133,17 @@ proptest! {
             prop_assert!(r.arrival <= r.scheduled && r.scheduled < r.first_token && r.first_token <= r.finish);
             prop_assert!(r.cached_tokens < r.prompt_tokens);
         }
-        // Time goes forward, steps do not overlap, and the engine never pauses while somebody is there.
+        // Time goes forward and steps do not overlap. The engine pauses only while nobody is there, and then until the
+        // next arrival; asynchronously a batch may wait for the one before it, but never overlaps it.
         for w in log.steps.windows(2) {
             let end = w[0].start + w[0].duration;
             prop_assert!(w[1].start >= end);
-            if w[0].waiting > 0 && !config.async_scheduling {
+            let somebody = log.requests.iter().any(|r| r.arrival <= end && r.finish > end);
+            if somebody && !config.async_scheduling {
                 prop_assert_eq!(w[1].start, end, "work conservation");
+            } else if !somebody {
+                let next = log.requests.iter().map(|r| r.arrival).filter(|a| *a > end).min();
+                prop_assert_eq!(Some(w[1].start), next, "begins with the next arrival");
             }
         }
         for step in &log.steps {
@@ -112,6 +152,33 @@ proptest! {
             prop_assert!(step.free_blocks < u64::from(config.num_gpu_blocks));
             prop_assert!(step.shape.distinct_tokens <= step.shape.tokens());
         }
+    }
+
+    #[test]
+    fn every_block_is_either_free_or_held_and_every_request_somewhere((config, load) in any_load()) {
+        let list = requests(&load);
+        let mut engine = Engine::new(config.clone()).unwrap();
+        engine.record_blocks();
+        let (mut sent, mut ended, mut now) = (0, 0, 0);
+        // One request more every third step.
+        while ended < list.len() {
+            if now % 3 == 0 && sent < list.len() {
+                engine.submit(list[sent].clone()).unwrap();
+                sent += 1;
+            }
+            now += 1;
+            prop_assert!(now < 1_000_000, "never ends");
+            let before = engine.batches_in_flight();
+            let formed = engine.schedule(SimTime(now));
+            conserved(&engine, &config, &list[..sent], ended)?;
+            if !(config.async_scheduling && formed && before == 0) {
+                engine.process_output(SimTime(now));
+                ended += engine.records().len();
+                engine.clear_records();
+                conserved(&engine, &config, &list[..sent], ended)?;
+            }
+        }
+        prop_assert_eq!(engine.free_blocks(), config.num_gpu_blocks - 1, "all blocks are back");
     }
 
     #[test]
@@ -366,11 +433,11 @@ proptest! {
 
 #[test]
 fn the_same_bytes_come_out_on_any_number_of_threads() {
-    let config = EngineConfig {
-        num_gpu_blocks: 400,
-        ..EngineConfig::default()
-    };
-    let work = |seed: u64| {
+    fn work(seed: u64) -> String {
+        let config = EngineConfig {
+            num_gpu_blocks: 400,
+            ..EngineConfig::default()
+        };
         let load = WorkloadSpec {
             seed,
             range_ratio: 0.5,
@@ -378,29 +445,25 @@ fn the_same_bytes_come_out_on_any_number_of_threads() {
         };
         let (s, log) = run(&config, &COST, requests(&load));
         format!("{s:?}{:?}", log.requests)
-    };
-    let alone: Vec<String> = (0..8).map(work).collect();
-    let threads: Vec<_> = (0..8)
-        .map(|seed| {
-            std::thread::spawn(move || {
-                (seed, {
-                    let config = EngineConfig {
-                        num_gpu_blocks: 400,
-                        ..EngineConfig::default()
-                    };
-                    let load = WorkloadSpec {
-                        seed,
-                        range_ratio: 0.5,
-                        ..WorkloadSpec::open_loop(300, 20.0, 200, 80)
-                    };
-                    let (s, log) = run(&config, &COST, requests(&load));
-                    format!("{s:?}{:?}", log.requests)
-                })
-            })
-        })
-        .collect();
-    for t in threads {
-        let (seed, text) = t.join().unwrap();
-        assert_eq!(alone[seed as usize], text);
     }
+    let on = |threads: u64| -> Vec<String> {
+        let mut all = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|t| {
+                    let share = (0..8).filter(move |seed| seed % threads == t);
+                    scope.spawn(move || share.map(|s| (s, work(s))).collect::<Vec<_>>())
+                })
+                .collect();
+            workers
+                .into_iter()
+                .flat_map(|w| w.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        all.sort();
+        all.into_iter().map(|(_, text)| text).collect()
+    };
+    let one = on(1);
+    assert_ne!(one[0], one[1], "the seeds do something");
+    assert_eq!(one, on(4));
+    assert_eq!(one, on(8));
 }

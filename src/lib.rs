@@ -12,6 +12,8 @@ pub mod cost;
 pub mod engine;
 pub mod metrics;
 pub mod predict;
+#[cfg(feature = "calibrate")]
+pub mod calibrate;
 #[cfg(feature = "validate")]
 pub mod validate;
 #[cfg(feature = "cli")]

@@ -1,0 +1,1 @@
+//! Finds libOpenCL at run time (work in progress).

@@ -1,0 +1,3 @@
+//! Measures what a device can do: microbenchmarks through OpenCL, WebGPU or natively on the CPU → device profile.
+pub mod backend;
+pub mod family;

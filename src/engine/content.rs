@@ -10,55 +10,77 @@ pub fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn add_run(h: u64, stream: u64, start: u32, len: u32) -> u64 {
-    // One mix in the chain from block to block, which has to be waited for; the run's own does not depend on it.
-    mix(h ^ mix(stream ^ mix(u64::from(start) << 32 | u64::from(len))))
+/// Any odd number with bits all over: consecutive lengths of a run get inputs far apart.
+const STEP: u64 = 0xd1b5_4a32_d192_ed03;
+
+/// Where a run of tokens of one stream begins, after content of hash `before`.
+fn begin_run(before: u64, stream: u64, start: u32) -> u64 {
+    mix(before ^ mix(stream ^ mix(start.into())))
 }
 
-/// Appends to `hashes` the chained hashes of full blocks number `hashes.len() .. upto` of prompt + answer. Two
-/// blocks get equal hashes if and only if (up to chance of 2⁻⁶⁴) all tokens up to their ends are equal:
-/// blocks are split into maximal runs, which equal token sequences share.
-pub fn extend_hashes(
-    hashes: &mut Vec<u64>,
-    upto: u32,
-    block_size: u32,
-    prompt: &Prompt,
-    answer: &Answer,
-) {
-    let first = hashes.len() as u32;
-    if first >= upto {
-        return;
+/// Content that ends after `len` tokens of a run.
+fn after_run(base: u64, len: u32) -> u64 {
+    mix(base.wrapping_add(u64::from(len).wrapping_mul(STEP)))
+}
+
+fn add_run(h: u64, stream: u64, start: u32, len: u32) -> u64 {
+    after_run(begin_run(h, stream, start), len)
+}
+
+/// Hashes of a request's full blocks, each of all tokens up to the block's end, as far as they were asked for.
+///
+/// A token sequence is a list of maximal runs of streams; its hash folds the complete runs and then the length of the last one.
+/// So equal sequences, and up to chance of 2⁻⁶⁴ only those, get equal hashes, and no block waits for the hash of the one before.
+#[derive(Clone, Debug, Default)]
+pub struct BlockHashes {
+    list: Vec<u64>,
+    /// The run in which the last hash was taken: its number among the prompt's segments (then the answer), the position where
+    /// it begins, where it ends, its hash. All zero at first.
+    run: u32,
+    begin: u32,
+    end: u32,
+    base: u64,
+}
+
+impl BlockHashes {
+    /// None yet; keeps the memory.
+    pub fn clear(&mut self) {
+        self.list.clear();
+        (self.run, self.begin, self.end, self.base) = (0, 0, 0, 0);
     }
-    let prompt_len = prompt.len();
-    let mut h = hashes.last().copied().unwrap_or(0x6361_7073_696d);
-    // Position in the segments where the first missing block begins.
-    let mut pos = first * block_size;
-    let segments = prompt.segments();
-    let mut at = 0;
-    let mut begin = 0;
-    while at < segments.len() && begin + segments[at].len <= pos {
-        begin += segments[at].len;
-        at += 1;
+
+    /// Those computed so far, by block.
+    pub fn list(&self) -> &[u64] {
+        &self.list
     }
-    for _ in first..upto {
-        let end = pos + block_size;
-        while pos < end {
-            if pos < prompt_len {
-                let s = segments[at];
-                let n = (begin + s.len).min(end) - pos;
-                h = add_run(h, s.stream.0, s.start + (pos - begin), n);
-                pos += n;
-                if pos == begin + s.len {
-                    begin += s.len;
-                    at += 1;
-                }
-            } else {
-                h = add_run(h, answer.stream.0, pos - prompt_len, end - pos);
-                pos = end;
+
+    /// Computes the hashes of all full blocks below number `upto` of prompt + answer.
+    pub fn extend(&mut self, upto: u32, block_size: u32, prompt: &Prompt, answer: &Answer) {
+        while (self.list.len() as u32) < upto {
+            let position = (self.list.len() as u32 + 1) * block_size;
+            while self.end < position {
+                self.next_run(prompt, answer);
             }
+            // Zero marks blocks that are not registered.
+            let hash = after_run(self.base, position - self.begin).max(1);
+            self.list.push(hash);
         }
-        // Zero marks blocks that are not registered.
-        hashes.push(h.max(1));
+    }
+
+    fn next_run(&mut self, prompt: &Prompt, answer: &Answer) {
+        let before = if self.end == 0 {
+            0x6361_7073_696d
+        } else {
+            self.run += 1;
+            after_run(self.base, self.end - self.begin)
+        };
+        self.begin = self.end;
+        let (stream, start, end) = match prompt.segments().get(self.run as usize) {
+            Some(s) => (s.stream.0, s.start, self.begin + s.len),
+            None => (answer.stream.0, 0, u32::MAX),
+        };
+        self.end = end;
+        self.base = begin_run(before, stream, start);
     }
 }
 
@@ -161,20 +183,21 @@ mod tests {
         }
     }
     fn hashes(p: &Prompt, a: &Answer, n: u32) -> Vec<u64> {
-        let mut h = vec![];
-        extend_hashes(&mut h, n, 4, p, a);
-        h
+        let mut h = BlockHashes::default();
+        h.extend(n, 4, p, a);
+        h.list().to_vec()
     }
 
     #[test]
     fn hashes_do_not_depend_on_when_they_are_computed_or_how_tokens_were_written_down() {
         let (p, a) = (prompt(&[(1, 0, 6), (2, 3, 7)]), answer(9));
         let whole = hashes(&p, &a, 6);
-        let mut bit_by_bit = vec![];
+        let mut bit_by_bit = BlockHashes::default();
         for k in 1..=6 {
-            extend_hashes(&mut bit_by_bit, k, 4, &p, &a);
+            bit_by_bit.extend(k, 4, &p, &a);
         }
-        assert_eq!(whole, bit_by_bit);
+        assert_eq!(whole, bit_by_bit.list());
+        assert!((1..6).all(|k| !whole[..k].contains(&whole[k])));
         // A follow-up prompt repeats the answer: same tokens, same hashes.
         let follow = prompt(&[(1, 0, 6), (2, 3, 7), (9, 0, 11), (5, 0, 9)]);
         assert_eq!(hashes(&follow, &answer(10), 6), whole);

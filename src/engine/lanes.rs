@@ -77,9 +77,14 @@ impl Lanes {
         self.phase_counts[phase % self.block_size as usize]
     }
 
-    /// Lanes of a phase, in order of admission.
-    pub fn in_phase(&self, phase: usize) -> &[(u64, Slot)] {
-        &self.phases[phase % self.block_size as usize]
+    /// Lanes of a phase, in order of admission; to be given back before anybody joins or leaves.
+    pub fn take_phase(&mut self, phase: usize) -> Vec<(u64, Slot)> {
+        std::mem::take(&mut self.phases[phase % self.block_size as usize])
+    }
+
+    /// Gives them back.
+    pub fn give_phase(&mut self, phase: usize, lanes: Vec<(u64, Slot)>) {
+        self.phases[phase % self.block_size as usize] = lanes;
     }
 
     /// The batch with which a lane's context reaches the window: offset + S ≥ window.

@@ -34,7 +34,7 @@ pub use sim::{SimError, SimSummary, simulate};
 use crate::cost::StepShape;
 use crate::units::SimTime;
 use crate::workload::{Request, RequestId};
-use content::extend_hashes;
+use content::BlockHashes;
 use kv::{BlockPool, KeyMap};
 use lanes::Lanes;
 use observe::FinishReason;
@@ -289,7 +289,7 @@ impl Engine {
             blocks: vec![],
             num_blocks: 0,
             registered: 0,
-            hashes: vec![],
+            hashes: BlockHashes::default(),
             content,
             scheduled: None,
             first_token: None,
@@ -543,8 +543,7 @@ impl Engine {
         if full <= s.registered {
             return;
         }
-        extend_hashes(
-            &mut s.hashes,
+        s.hashes.extend(
             full,
             self.config.block_size,
             &s.request.prompt,
@@ -552,7 +551,7 @@ impl Engine {
         );
         for k in s.registered..full {
             self.pool
-                .register(s.blocks[k as usize], s.hashes[k as usize]);
+                .register(s.blocks[k as usize], s.hashes.list()[k as usize]);
         }
         s.registered = full;
     }

@@ -1,5 +1,5 @@
 //! A request inside the engine.
-use super::content::BlockTable;
+use super::content::{BlockHashes, BlockTable};
 use crate::units::SimTime;
 use crate::workload::Request;
 
@@ -58,8 +58,8 @@ pub struct State {
     pub num_blocks: u32,
     /// How many of them are registered.
     pub registered: u32,
-    /// Chained hashes of full blocks, as far as they were needed.
-    pub hashes: Vec<u64>,
+    /// Of full blocks, as far as they were needed.
+    pub hashes: BlockHashes,
     /// Identity of prompt and answer.
     pub content: u64,
     // For the record.

@@ -1,5 +1,5 @@
 //! Composing a batch: running requests first, then waiting ones, under one token budget.
-use super::content::{Lockstep, common_prefix, extend_hashes};
+use super::content::{Lockstep, common_prefix};
 use super::request::{Lane, Slot, Status};
 use super::{Batch, Engine, Member};
 use crate::cost::StepShape;
@@ -157,43 +157,51 @@ impl Engine {
         // In order of the running list: lanes that need a block, lanes whose block becomes full, and the loose.
         // A synchronous lane's block is full one batch before the next one is needed, an asynchronous one's when
         // the next one is needed, for the last token was not known earlier.
-        enum Event {
-            Lane { new: u32 },
-            Loose { tokens: u32 },
-        }
-        let mut events: smallvec::SmallVec<[(u64, Slot, Event); 64]> = self
-            .lanes
-            .in_phase(phase)
-            .iter()
-            .map(|&(seq, slot)| (seq, slot, Event::Lane { new: 1 }))
-            .collect();
         let phases = self.config.block_size as usize;
         let full = (phase + 1) % phases;
-        if self.config.enable_prefix_caching && !self.config.async_scheduling && full != phase {
-            events.extend(
-                self.lanes
-                    .in_phase(full)
-                    .iter()
-                    .map(|&(seq, slot)| (seq, slot, Event::Lane { new: 0 })),
-            );
-        }
-        events.extend(
-            self.loose
-                .iter()
-                .zip(&wanted)
-                .filter(|(_, n)| **n > 0)
-                .map(|(&(seq, slot), &tokens)| (seq, slot, Event::Loose { tokens })),
-        );
-        events.sort_unstable_by_key(|(seq, ..)| *seq);
-        for (seq, slot, event) in events {
-            match event {
-                Event::Lane { new } => {
-                    let tokens = (self.computed(slot) + 1).min(self.num_tokens(slot));
-                    self.attach(slot, new, tokens);
-                }
-                Event::Loose { tokens } => self.take_tokens(seq, slot, tokens, batch),
+        let registers =
+            self.config.enable_prefix_caching && !self.config.async_scheduling && full != phase;
+        let needy = self.lanes.take_phase(phase);
+        let filled = if registers {
+            self.lanes.take_phase(full)
+        } else {
+            vec![]
+        };
+        // Three lists in order of admission, merged.
+        let seq_of = |list: &[(u64, Slot)], i: usize| list.get(i).map_or(u64::MAX, |(seq, _)| *seq);
+        let (mut i, mut j, mut k) = (0, 0, 0);
+        loop {
+            let seqs = [
+                seq_of(&needy, i),
+                seq_of(&filled, j),
+                seq_of(&self.loose, k),
+            ];
+            let next = seqs[0].min(seqs[1]).min(seqs[2]);
+            if next == u64::MAX {
+                break;
             }
+            if next == seqs[2] {
+                let (seq, slot) = self.loose[k];
+                if wanted[k] > 0 {
+                    self.take_tokens(seq, slot, wanted[k], batch);
+                }
+                k += 1;
+                continue;
+            }
+            let (slot, new) = if next == seqs[0] {
+                i += 1;
+                (needy[i - 1].1, 1)
+            } else {
+                j += 1;
+                (filled[j - 1].1, 0)
+            };
+            let tokens = (self.computed(slot) + 1).min(self.num_tokens(slot));
+            self.attach(slot, new, tokens);
         }
+        if registers {
+            self.lanes.give_phase(full, filled);
+        }
+        self.lanes.give_phase(phase, needy);
         true
     }
 
@@ -217,14 +225,9 @@ impl Engine {
             if self.config.enable_prefix_caching {
                 // At least the last token is computed anew.
                 let most = (num_tokens - 1) / bs;
-                extend_hashes(
-                    &mut s.hashes,
-                    most,
-                    bs,
-                    &s.request.prompt,
-                    &s.request.answer,
-                );
-                for hash in &s.hashes[..most as usize] {
+                s.hashes
+                    .extend(most, bs, &s.request.prompt, &s.request.answer);
+                for hash in &s.hashes.list()[..most as usize] {
                     match self.pool.lookup(*hash) {
                         Some(id) => hits.push(id),
                         None => break,

@@ -40,7 +40,7 @@ pub fn requests_in_flight(run: &RecordedRun) -> Option<f64> {
 /// s seconds, latencies are s, 2s, …, Ns, so that their mean is (N + 1)/2 · s and their maximum N · s.
 pub fn serialised(run: &RecordedRun) -> Option<Finding> {
     let n = f64::from(run.workload.num_prompts);
-    if run.workload.max_concurrency < run.workload.num_prompts || n < 3.0 {
+    if run.workload.clients() < run.workload.num_prompts || n < 3.0 {
         return None;
     }
     let mean = seconds(run, "mean_e2el_ms")?;
@@ -69,10 +69,10 @@ fn per_token_ms(run: &RecordedRun) -> Option<f64> {
 fn concurrency(run: &RecordedRun, out: &mut Vec<Finding>) {
     if let Some(f) = serialised(run) {
         out.push(f);
-    } else if run.workload.max_concurrency > 1
+    } else if run.workload.clients() > 1
         && let Some(l) = requests_in_flight(run)
     {
-        let asked = f64::from(run.workload.max_concurrency.min(run.workload.num_prompts));
+        let asked = f64::from(run.workload.clients());
         out.push(Finding {
             claim: if l > 0.85 * asked {
                 format!("all {asked:.0} clients were kept busy: requests really ran side by side or queued")
@@ -289,7 +289,11 @@ mod tests {
             engine_args: None,
             workload: RecordedWorkload {
                 num_prompts: n,
-                max_concurrency: concurrency,
+                max_concurrency: Some(concurrency),
+                request_rate: None,
+                seed: None,
+                shared_prefix_len: None,
+                send_skew_ms: None,
                 input_len: 10,
                 output_len: 10,
                 prompts: None,

@@ -50,10 +50,12 @@ pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothes
         }
     }
     let w = &run.workload;
-    let several = w.max_concurrency > 1 && w.num_prompts > 1;
+    let several = w.clients() > 1;
     let lockstep = several
         && moe
         && w.prompts == Some(PromptKind::Identical)
+        && w.send_skew_ms.is_none()
+        && w.request_rate.is_none()
         && w.temperature.unwrap_or(0.0) == 0.0;
     let mut all = vec![];
     for (words, serve) in settings {
@@ -75,7 +77,7 @@ pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothes
                     serve.max_num_seqs = Some(1);
                     parts.push("one request at a time".into());
                 } else if open_width {
-                    parts.push(format!("up to {} at a time", w.max_concurrency));
+                    parts.push(format!("up to {} at a time", w.clients()));
                 }
                 if lockstep && !serial {
                     parts.push(if together {
@@ -132,14 +134,18 @@ impl Basis {
                 // Unknown warm-up: one request, for a benchmark's first request is hardly ever its server's.
                 warmup: w.warmup.unwrap_or(1),
                 prompts: w.prompts.unwrap_or(PromptKind::Distinct),
+                shared_prefix_len: w.shared_prefix_len.unwrap_or(0),
                 greedy,
-                send_skew: if h.together { Span::ZERO } else { APART },
-                ..WorkloadSpec::closed_loop(
-                    w.num_prompts,
-                    w.max_concurrency,
-                    w.input_len,
-                    w.output_len,
-                )
+                request_rate: w.request_rate,
+                max_concurrency: w.max_concurrency,
+                vllm_bench: w.seed.is_some(),
+                seed: w.seed.unwrap_or(0).into(),
+                send_skew: match w.send_skew_ms {
+                    Some(ms) => Span::from_secs(ms / 1e3),
+                    None if h.together => Span::ZERO,
+                    None => APART,
+                },
+                ..WorkloadSpec::closed_loop(w.num_prompts, 1, w.input_len, w.output_len)
             },
         }
     }

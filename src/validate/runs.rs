@@ -131,8 +131,16 @@ pub struct RecordedRun {
 pub struct RecordedWorkload {
     /// Requests measured.
     pub num_prompts: u32,
-    /// Clients that wait for their answer before asking again.
-    pub max_concurrency: u32,
+    /// Clients that wait for their answer before asking again; or, with a rate, most requests that are open at a time. Absent: no
+    /// limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<u32>,
+    /// Requests per second that arrive whatever the server does (Poisson); absent: closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_rate: Option<f64>,
+    /// Seed of `vllm bench serve`, if it sent the requests: arrivals and lengths are then its very own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
     /// Prompt tokens per request.
     pub input_len: u32,
     /// Output tokens per request.
@@ -140,12 +148,27 @@ pub struct RecordedWorkload {
     /// `identical`, `distinct` or `shared-prefix`; absent: unknown, taken as distinct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<crate::workload::PromptKind>,
+    /// Tokens that all prompts begin with, for `shared-prefix`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_prefix_len: Option<u32>,
+    /// Time between the first sends of two clients that start together, in milliseconds; absent: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_skew_ms: Option<f64>,
     /// Sampling temperature; 0 is greedy; absent: unknown, taken as greedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
     /// Requests sent before, not measured; absent: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u32>,
+}
+
+impl RecordedWorkload {
+    /// Most requests that can be open at a time.
+    pub fn clients(&self) -> u32 {
+        self.max_concurrency
+            .unwrap_or(self.num_prompts)
+            .min(self.num_prompts)
+    }
 }
 
 /// What is wrong with a file of runs.
@@ -214,7 +237,11 @@ impl RunsFile {
             let w = &run.workload;
             for (name, v, max) in [
                 ("num_prompts", w.num_prompts, 10_000_000),
-                ("max_concurrency", w.max_concurrency, 1_000_000),
+                (
+                    "max_concurrency",
+                    w.max_concurrency.unwrap_or(1),
+                    1_000_000,
+                ),
                 ("input_len", w.input_len, 16_000_000),
                 ("output_len", w.output_len, 16_000_000),
             ] {
@@ -225,6 +252,21 @@ impl RunsFile {
                     ));
                 }
             }
+            if w.max_concurrency.is_none() && w.request_rate.is_none() {
+                return Err((
+                    at("workload.max_concurrency"),
+                    "is needed where no request_rate is given".into(),
+                ));
+            }
+            let range = |name: &str, v: Option<f64>, low: f64, high: f64| match v {
+                Some(v) if !(low..=high).contains(&v) => Err((
+                    at(&format!("workload.{name}")),
+                    format!("must lie between {low} and {high}, not {v}"),
+                )),
+                _ => Ok(()),
+            };
+            range("request_rate", w.request_rate, 1e-6, 1e6)?;
+            range("send_skew_ms", w.send_skew_ms, 0.0, 3.6e6)?;
             if run.measured.is_empty() {
                 return Err((at("measured"), "there is no metric".into()));
             }

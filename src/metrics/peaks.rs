@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_request_counts_in_every_second_that_it_touches() {
-        // One at a time, 0.6 s each: three touch the seconds 0 to 1 and 1 to 2 (0–0.6, 0.6–1.2, 1.2–1.8), two each.
+        // One at a time, 0.6 s each: three touch the second from 1 to 2 (0.6–1.2, 1.2–1.8, 1.8–2.4).
         let mut peaks = Peaks::new(1);
         let ms = |t| SimTime::ZERO + Span::from_millis(t);
         for k in 0..5u64 {
@@ -139,7 +139,7 @@ mod tests {
                 reason: FinishReason::Length,
             });
         }
-        assert_eq!(peaks.concurrent_requests(), 2);
+        assert_eq!(peaks.concurrent_requests(), 3);
         // Ends at 0.6, 1.2, 1.8, 2.4, 3.0 s: two in the second second.
         assert_eq!(peaks.tokens_per_second(), 14);
     }

@@ -68,14 +68,8 @@ impl<W: Write> Observer for Requests<W> {
         };
         let tpot = (r.output_tokens > 1)
             .then(|| 1e3 * r.finish.since(r.first_token).secs() / f64::from(r.output_tokens - 1));
-        let none = match self.rows {
-            Rows::JsonLines => "null",
-            Rows::Csv => "",
-        };
-        let (json, csv) = match self.rows {
-            Rows::JsonLines => ("\"", false),
-            Rows::Csv => ("", true),
-        };
+        let csv = self.rows == Rows::Csv;
+        let (quote, none) = if csv { ("", "") } else { ("\"", "null") };
         let values = [
             r.id.0.to_string(),
             secs(r.arrival.0).to_string(),
@@ -86,7 +80,7 @@ impl<W: Write> Observer for Requests<W> {
             r.output_tokens.to_string(),
             r.cached_tokens.to_string(),
             r.preemptions.to_string(),
-            format!("{json}{reason}{json}"),
+            format!("{quote}{reason}{quote}"),
             ms(r.first_token.since(r.arrival).0).to_string(),
             tpot.map_or(none.into(), |t| t.to_string()),
             ms(r.finish.since(r.arrival).0).to_string(),

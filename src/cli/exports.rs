@@ -120,7 +120,7 @@ impl Exports {
         })
     }
 
-    /// Completes them and gives them their names: all, or none if one could not be written.
+    /// Completes them, and when all are whole gives them their names.
     pub fn keep(self, row: &Row) -> anyhow::Result<()> {
         let full = "while writing what the simulation did";
         let mut whole = vec![];

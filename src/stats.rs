@@ -43,13 +43,17 @@ pub fn mad(values: &[f64]) -> f64 {
 }
 
 /// Counts of integers in logarithmic bins of linear sub-bins: every value is known to a relative error of at most 2⁻¹¹
-/// (0.05 %), the sum exactly. Our own, because the usual crate switches the whole dependency graph to the
+/// (0.05 %), the mean, the spread and the extremes exactly. Our own, because the usual crate switches the whole dependency graph to the
 /// platform's mathematics, and the simulator must not depend on that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
     counts: Vec<u64>,
     len: u64,
     sum: u128,
+    /// Σ value², modulo 2¹²⁸.
+    squares: u128,
+    min: u64,
+    max: u64,
 }
 
 /// Bits of a value that its bin keeps besides the leading one.
@@ -80,9 +84,21 @@ impl Histogram {
         if bin >= self.counts.len() {
             self.counts.resize(bin + 1, 0);
         }
+        if count > 0 {
+            self.min = if self.len == 0 {
+                value
+            } else {
+                self.min.min(value)
+            };
+            self.max = self.max.max(value);
+        }
         self.counts[bin] += count;
         self.len += count;
-        self.sum += u128::from(value) * u128::from(count);
+        let sum = u128::from(value) * u128::from(count);
+        self.sum += sum;
+        self.squares = self
+            .squares
+            .wrapping_add(sum.wrapping_mul(u128::from(value)));
     }
 
     /// How many values were counted.
@@ -97,14 +113,49 @@ impl Histogram {
     pub fn mean(&self) -> f64 {
         self.sum as f64 / self.len as f64
     }
+    /// The exact population standard deviation, whatever the order of counting; NaN if empty. Values may differ by up to
+    /// 2⁶⁴ / √count.
+    pub fn std_dev(&self) -> f64 {
+        if self.len == 0 {
+            return f64::NAN;
+        }
+        // With Σx = n·m + r: Σ(x − m)² = Σx² − m·(Σx + r), which is small enough even where Σx² is not (all modulo 2¹²⁸).
+        let n = u128::from(self.len);
+        let (m, r) = (self.sum / n, self.sum % n);
+        let about_m = self
+            .squares
+            .wrapping_sub(m.wrapping_mul(self.sum.wrapping_add(r)));
+        let shift = r as f64 / n as f64;
+        libm::sqrt((about_m as f64 / n as f64 - shift * shift).max(0.0))
+    }
+    /// The smallest value counted; NaN if empty.
+    pub fn min(&self) -> f64 {
+        if self.len == 0 {
+            f64::NAN
+        } else {
+            self.min as f64
+        }
+    }
+    /// The largest value counted; NaN if empty.
+    pub fn max(&self) -> f64 {
+        if self.len == 0 {
+            f64::NAN
+        } else {
+            self.max as f64
+        }
+    }
 
     /// The smallest value that at least the part `q` (0 to 1) of all values does not exceed; NaN if empty.
     pub fn quantile(&self, q: f64) -> f64 {
-        let target = libm::ceil(q * self.len as f64).max(1.0) as u64;
+        self.order_statistic(libm::ceil(q * self.len as f64).max(1.0) as u64 - 1)
+    }
+
+    /// The value with number `rank` (from 0) in sorted order; NaN if there is none.
+    pub fn order_statistic(&self, rank: u64) -> f64 {
         let mut seen = 0;
         for (bin, count) in self.counts.iter().enumerate() {
             seen += count;
-            if seen >= target {
+            if seen > rank {
                 return Self::value(bin);
             }
         }
@@ -119,8 +170,17 @@ impl Histogram {
         for (a, b) in self.counts.iter_mut().zip(&other.counts) {
             *a += b;
         }
+        if other.len > 0 {
+            self.min = if self.len == 0 {
+                other.min
+            } else {
+                self.min.min(other.min)
+            };
+            self.max = self.max.max(other.max);
+        }
         self.len += other.len;
         self.sum += other.sum;
+        self.squares = self.squares.wrapping_add(other.squares);
     }
 }
 
@@ -165,6 +225,8 @@ mod tests {
         assert_eq!(h.len(), 5000);
         let sum: u128 = values.iter().map(|v| u128::from(*v)).sum();
         assert_eq!(h.mean(), sum as f64 / 5000.0);
+        assert_eq!(h.min(), values[0] as f64);
+        assert_eq!(h.max(), values[4999] as f64);
         for q in [0.0, 0.01, 0.5, 0.9, 0.99, 1.0] {
             let exact = values[((q * 5000.0) as usize).clamp(1, 5000) - 1] as f64;
             assert!(
@@ -172,5 +234,20 @@ mod tests {
                 "{q}: {exact}"
             );
         }
+    }
+
+    #[test]
+    fn the_spread_of_a_histogram_is_exact_where_floats_would_cancel() {
+        // A year in nanoseconds, plus or minus 3.
+        let year = 31_557_600_000_000_000;
+        let mut h = Histogram::new();
+        h.record_n(year + 3, 500_000);
+        h.record_n(year - 3, 500_000);
+        assert_eq!(h.std_dev(), 3.0);
+        h.record_n(year + 1_000, 1);
+        let (n, d) = (1_000_001.0, 1_000.0);
+        let expected = libm::sqrt((9.0 * 1e6 + d * d) / n - (d / n) * (d / n));
+        assert!((h.std_dev() / expected - 1.0).abs() < 1e-12);
+        assert!(Histogram::new().std_dev().is_nan());
     }
 }

@@ -210,14 +210,15 @@ fn requests_and_trace_tell_the_same_story_as_the_summary() {
     let events = t["traceEvents"].as_array().unwrap();
     let decode: f64 = events
         .iter()
-        .filter(|e| e["name"] == "decode")
+        .filter(|e| e["name"] == "decode" && e["cat"] == "request")
         .map(|e| number(e, "/dur"))
         .sum();
     let expected: f64 = lines
         .iter()
         .map(|r| number(r, "/finish") - number(r, "/first_token"))
         .sum();
-    assert!((decode / 1e6 - expected).abs() < 1e-6);
+    // The trace rounds to whole microseconds at both ends.
+    assert!((decode / 1e6 - expected).abs() < 6.0 * 1e-6);
     refused(
         &[
             "predict",

@@ -1,7 +1,7 @@
 //! Files are read whole, with their name in every error, and written whole or not at all.
 use anyhow::Context;
-use std::io::Write;
-use std::path::Path;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 /// Largest file that is read: beyond it, it is no profile, model or list of runs.
 const MAX_BYTES: u64 = 256 << 20;
@@ -25,24 +25,70 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
 
 /// Writes a file whole: to a temporary neighbour, then renamed, so that nobody ever sees half of it.
 pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let dir = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(dir)
-        .with_context(|| format!("{}: cannot write there", path.display()))?;
+    let mut file = Pending::new(path)?;
     file.write_all(text.as_bytes())
-        .and_then(|()| file.as_file().sync_all())
         .with_context(|| format!("{}", path.display()))?;
-    // Temporary files are private; results are not.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file()
-            .set_permissions(std::fs::Permissions::from_mode(0o644))
-            .with_context(|| format!("{}", path.display()))?;
+    file.keep()
+}
+
+/// A file being written under another name; gone without a trace unless it is kept.
+pub struct Pending {
+    path: PathBuf,
+    file: BufWriter<tempfile::NamedTempFile>,
+}
+
+impl Pending {
+    /// Begins a file.
+    pub fn new(path: &Path) -> anyhow::Result<Self> {
+        let dir = match path.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        anyhow::ensure!(
+            !path.is_dir(),
+            "{}: is a folder, not a file",
+            path.display()
+        );
+        let file = tempfile::NamedTempFile::new_in(dir)
+            .with_context(|| format!("{}: cannot write there", path.display()))?;
+        Ok(Self {
+            path: path.into(),
+            file: BufWriter::with_capacity(1 << 16, file),
+        })
     }
-    file.persist(path)
-        .with_context(|| format!("{}", path.display()))?;
-    Ok(())
+
+    /// Its name when it is whole.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name.
+    pub fn keep(self) -> anyhow::Result<()> {
+        let Self { path, file } = self;
+        let name = || format!("{}", path.display());
+        let file = file
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+            .with_context(name)?;
+        file.as_file().sync_all().with_context(name)?;
+        // Temporary files are private; results are not.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            file.as_file()
+                .set_permissions(std::fs::Permissions::from_mode(0o644))
+                .with_context(name)?;
+        }
+        file.persist(&path).with_context(name)?;
+        Ok(())
+    }
+}
+
+impl Write for Pending {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }

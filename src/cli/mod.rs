@@ -1,5 +1,6 @@
 //! The command tree: flags → library calls → files. The only place that prints.
 mod explain;
+mod exports;
 mod files;
 mod load;
 mod models;

@@ -1,8 +1,9 @@
 //! `capsim predict`.
+use super::exports::{ExportArgs, Exports};
 use super::files;
 use super::sweep_args::SweepArgs;
-use crate::predict::{Caveat, predict};
-use crate::report::{Row, json, markdown, prediction, trace};
+use crate::predict::{Caveat, predict_observed};
+use crate::report::{Row, json, markdown, prediction};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,20 +21,23 @@ pub struct PredictArgs {
     /// Also write comma-separated values
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Also write every request of the simulation, one JSON object per line (a single prediction only)
-    #[arg(long, value_name = "FILE")]
-    save_requests: Option<PathBuf>,
-    /// Also write steps, requests and counters as a Chrome trace, for ui.perfetto.dev (a single prediction only)
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
+    #[command(flatten)]
+    exports: ExportArgs,
 }
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let grid = args.sweep.grid()?;
+    let mut exports = match &grid.points[..] {
+        [point] => Some(Exports::new(&args.exports, &point.scenario)?),
+        _ => {
+            args.exports.only_for_one()?;
+            None
+        }
+    };
     let progress = bar(grid.points.len());
     let mut done = vec![];
     for point in grid.points {
-        let mut p = predict(&point.scenario).map_err(|e| {
+        let mut p = predict_observed(&point.scenario, &mut exports).map_err(|e| {
             let what: Vec<String> = point
                 .varied
                 .iter()
@@ -63,20 +67,8 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.csv {
         files::write(path, &markdown::csv(&done))?;
     }
-    if args.save_requests.is_some() || args.trace.is_some() {
-        let [row] = &done[..] else {
-            anyhow::bail!(
-                "--save-requests and --trace describe one prediction: give one value per flag"
-            );
-        };
-        let run = &row.prediction.run;
-        if let Some(path) = &args.save_requests {
-            files::write(path, &trace::requests_jsonl(&run.records))?;
-        }
-        if let Some(path) = &args.trace {
-            let usable = row.prediction.usable_blocks().0;
-            files::write(path, &trace::chrome(&run.records, &run.steps, usable))?;
-        }
+    if let (Some(exports), [row]) = (exports, &done[..]) {
+        exports.keep(row)?;
     }
     if args.json {
         let points = done

@@ -442,6 +442,23 @@ impl Engine {
         all.into_iter().map(|(_, s)| s).collect()
     }
 
+    /// Who gets a token with the output of the batch scheduled last, in no particular order. Costs a walk over the running
+    /// list; only valid until its output is processed.
+    pub fn receivers(&self) -> Vec<RequestId> {
+        let Some(batch) = self.in_flight.back() else {
+            return vec![];
+        };
+        let named = batch.members.iter().filter(|m| m.sampled).map(|m| m.slot);
+        let lanes = self.running.iter().map(|&(_, slot)| slot).filter(|&slot| {
+            let lane = self.states[slot as usize].lane;
+            lane.is_some_and(|l| l.joined < batch.number)
+        });
+        named
+            .chain(lanes)
+            .map(|slot| self.states[slot as usize].request.id)
+            .collect()
+    }
+
     fn generation_matches(&self, m: &Member) -> bool {
         self.states[m.slot as usize].generation == m.generation
     }

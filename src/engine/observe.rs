@@ -1,4 +1,5 @@
 //! What the engine tells whoever watches. Watching changes nothing.
+use super::Moves;
 use crate::cost::StepShape;
 use crate::units::{SimTime, Span};
 use crate::workload::RequestId;
@@ -61,6 +62,19 @@ pub struct StepRecord {
 
 /// Watches a simulation. All methods default to doing nothing.
 pub trait Observer {
+    /// A request entered the waiting queue. Reported when the engine next looks: by the next
+    /// [`on_schedule`](Self::on_schedule) at or after `at`, perhaps after a step that ended later.
+    fn on_arrival(&mut self, _id: RequestId, _at: SimTime) {}
+    /// The scheduler decided at `at` who is admitted, resumed and preempted; perhaps nobody, and perhaps no batch
+    /// came of it. All arrivals up to `at` were reported.
+    fn on_schedule(&mut self, _at: SimTime, _moves: &Moves) {}
+    /// Whether [`on_batch`](Self::on_batch) is wanted: it costs a walk over the running list in every step.
+    fn wants_batches(&self) -> bool {
+        false
+    }
+    /// Who gets a token with the output of the batch just formed, unless it ends before. Batches are reported in
+    /// the order in which [`on_step`](Self::on_step) reports their ends; one may be formed before the last ended.
+    fn on_batch(&mut self, _receivers: &[RequestId]) {}
     /// A step ended.
     fn on_step(&mut self, _step: &StepRecord) {}
     /// `count` sequences received a token `gap` after their previous one (inter-token latencies, pooled).
@@ -71,3 +85,40 @@ pub trait Observer {
 
 /// Nobody watches.
 impl Observer for () {}
+
+/// Perhaps somebody watches.
+impl<O: Observer> Observer for Option<O> {
+    fn on_arrival(&mut self, id: RequestId, at: SimTime) {
+        if let Some(o) = self {
+            o.on_arrival(id, at)
+        }
+    }
+    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
+        if let Some(o) = self {
+            o.on_schedule(at, moves)
+        }
+    }
+    fn wants_batches(&self) -> bool {
+        self.as_ref().is_some_and(O::wants_batches)
+    }
+    fn on_batch(&mut self, receivers: &[RequestId]) {
+        if let Some(o) = self {
+            o.on_batch(receivers)
+        }
+    }
+    fn on_step(&mut self, step: &StepRecord) {
+        if let Some(o) = self {
+            o.on_step(step)
+        }
+    }
+    fn on_tokens(&mut self, gap: Span, count: u32) {
+        if let Some(o) = self {
+            o.on_tokens(gap, count)
+        }
+    }
+    fn on_request(&mut self, request: &RequestRecord) {
+        if let Some(o) = self {
+            o.on_request(request)
+        }
+    }
+}

@@ -122,7 +122,11 @@ pub fn simulate<C: StepCost, S: Source, O: Observer>(
         let before = flights.len();
         let formed = l.engine.schedule(now);
         l.summary.preemptions += l.engine.moves().preempted.len() as u64;
+        l.observer.on_schedule(now, l.engine.moves());
         if formed {
+            if l.observer.wants_batches() {
+                l.observer.on_batch(&l.engine.receivers());
+            }
             let shape = l.engine.shape();
             let start = now.max(device_free);
             let end = start + cost.step(&shape);
@@ -199,7 +203,7 @@ impl<S: Source, O: Observer> Loop<'_, S, O> {
             let Some(request) = self.source.pop() else {
                 break;
             };
-            let id = request.id;
+            let (id, at) = (request.id, request.arrival);
             let refused = request.prompt.len() == 0
                 || request.max_tokens == 0
                 || !self.acceptable(&request)
@@ -207,6 +211,8 @@ impl<S: Source, O: Observer> Loop<'_, S, O> {
             if refused {
                 self.summary.rejected += 1;
                 self.source.finished(id, now);
+            } else {
+                self.observer.on_arrival(id, at);
             }
         }
     }

@@ -1,5 +1,5 @@
 //! Watches a simulation and keeps what a summary needs.
-use super::{Dist, Summary};
+use super::{Sample, Summary};
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use crate::stats::Histogram;
 use crate::units::{SimTime, Span};
@@ -25,12 +25,22 @@ pub struct Occupancy {
     pub kv_max: f64,
 }
 
-/// Collects per-request records and pooled gaps. The first `warmup` requests are left out of everything.
+/// Collects latencies and pooled gaps, in bounded memory. The first `warmup` requests are left out of everything.
 pub struct Collector {
     warmup: u64,
     usable_blocks: u64,
     warm_left: u64,
-    records: Vec<RequestRecord>,
+    completed: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cached_tokens: u64,
+    preemptions: u64,
+    begin: Option<SimTime>,
+    end: Option<SimTime>,
+    ttft: Sample,
+    tpot: Sample,
+    e2el: Sample,
+    queue: Sample,
     gaps: Histogram,
     busy: Span,
     steps: u64,
@@ -50,7 +60,17 @@ impl Collector {
             warmup,
             usable_blocks: usable_blocks.max(1),
             warm_left: warmup,
-            records: Vec::new(),
+            completed: 0,
+            input_tokens: 0,
+            output_tokens: 0,
+            cached_tokens: 0,
+            preemptions: 0,
+            begin: None,
+            end: None,
+            ttft: Sample::default(),
+            tpot: Sample::default(),
+            e2el: Sample::default(),
+            queue: Sample::default(),
             gaps: Histogram::new(),
             busy: Span::ZERO,
             steps: 0,
@@ -61,11 +81,6 @@ impl Collector {
             kv_time: 0.0,
             kv_max: 0.0,
         }
-    }
-
-    /// The measured requests in order of completion.
-    pub fn records(&self) -> &[RequestRecord] {
-        &self.records
     }
 
     /// State of the engine during the measured part.
@@ -85,41 +100,48 @@ impl Collector {
 
     /// Figures of the measured part; latencies counted from arrival at the engine.
     pub fn summary(&self) -> Summary {
-        let all = self.records.iter();
-        let of = |f: &dyn Fn(&RequestRecord) -> Span| {
-            Dist::new(self.records.iter().map(|r| f(r).secs()).collect())
-        };
-        let begin = all.clone().map(|r| r.arrival).min();
-        let end = all.clone().map(|r| r.finish).max();
-        let duration = match (begin, end) {
+        let duration = match (self.begin, self.end) {
             (Some(b), Some(e)) => e.since(b).secs(),
             _ => 0.0,
         };
         let quantile = |q: f64| self.gaps.quantile(q) / 1e9;
         Summary {
             duration,
-            completed: self.records.len() as u64,
-            input_tokens: all.clone().map(|r| u64::from(r.prompt_tokens)).sum(),
-            output_tokens: all.clone().map(|r| u64::from(r.output_tokens)).sum(),
-            ttft: of(&|r| r.first_token.since(r.arrival)),
-            tpot: Dist::new(
-                all.clone()
-                    .filter(|r| r.output_tokens > 1)
-                    .map(|r| r.finish.since(r.first_token).secs() / f64::from(r.output_tokens - 1))
-                    .collect(),
-            ),
-            e2el: of(&|r| r.finish.since(r.arrival)),
-            queue: of(&|r| r.scheduled.since(r.arrival)),
+            completed: self.completed,
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            ttft: self.ttft.dist(),
+            tpot: self.tpot.dist(),
+            e2el: self.e2el.dist(),
+            queue: self.queue.dist(),
             itl_mean: self.gaps.mean() / 1e9,
+            itl_std: self.gaps.std_dev() / 1e9,
             itl_percentiles: [quantile(0.5), quantile(0.9), quantile(0.95), quantile(0.99)],
-            cached_tokens: all.clone().map(|r| u64::from(r.cached_tokens)).sum(),
-            preemptions: all.map(|r| u64::from(r.preemptions)).sum(),
+            cached_tokens: self.cached_tokens,
+            preemptions: self.preemptions,
         }
     }
 
     /// When the measured part ended.
     pub fn end(&self) -> Option<SimTime> {
-        self.records.iter().map(|r| r.finish).max()
+        self.end
+    }
+
+    fn measure(&mut self, r: &RequestRecord) {
+        self.completed += 1;
+        self.input_tokens += u64::from(r.prompt_tokens);
+        self.output_tokens += u64::from(r.output_tokens);
+        self.cached_tokens += u64::from(r.cached_tokens);
+        self.preemptions += u64::from(r.preemptions);
+        self.begin = Some(self.begin.map_or(r.arrival, |b| b.min(r.arrival)));
+        self.end = Some(self.end.map_or(r.finish, |e| e.max(r.finish)));
+        self.ttft.record(r.first_token.since(r.arrival), 1);
+        self.e2el.record(r.finish.since(r.arrival), 1);
+        self.queue.record(r.scheduled.since(r.arrival), 1);
+        if r.output_tokens > 1 {
+            self.tpot
+                .record(r.finish.since(r.first_token), r.output_tokens - 1);
+        }
     }
 }
 
@@ -151,7 +173,7 @@ impl Observer for Collector {
         if request.id.0 < self.warmup {
             self.warm_left = self.warm_left.saturating_sub(1);
         } else if request.reason != FinishReason::Abort {
-            self.records.push(*request);
+            self.measure(request);
         }
     }
 }

@@ -8,7 +8,11 @@
 //! - **ITL** pools all gaps between consecutive tokens of all requests;
 //! - percentiles interpolate linearly (`numpy.percentile`).
 mod collect;
+mod dist;
+mod peaks;
 mod summary;
 
 pub use collect::{Collector, Occupancy};
-pub use summary::{Dist, Percentiles, Summary};
+pub use dist::{Dist, EXACT_VALUES, Percentiles, Sample};
+pub use peaks::Peaks;
+pub use summary::Summary;

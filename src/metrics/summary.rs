@@ -1,61 +1,5 @@
 //! Figures of a whole run.
-use crate::stats;
-
-/// How percentiles are read off a sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Percentiles {
-    /// Linear interpolation, as NumPy and `vllm bench serve` do.
-    #[default]
-    Linear,
-    /// The median proper for p = 50, else the order statistic number ⌊p/100 · n⌋ (the last one at most), as
-    /// hand-written scripts do (`statistics.median(x)`, `sorted(x)[int(0.99 * len(x))]`).
-    LowerIndex,
-}
-
-/// A sample of one metric, sorted; in seconds.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Dist {
-    sorted: Vec<f64>,
-}
-
-impl Dist {
-    /// Takes any sample.
-    pub fn new(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self { sorted: values }
-    }
-    /// Number of values.
-    pub fn count(&self) -> usize {
-        self.sorted.len()
-    }
-    /// Arithmetic mean; NaN if empty.
-    pub fn mean(&self) -> f64 {
-        stats::mean(&self.sorted)
-    }
-    /// Population standard deviation; NaN if empty.
-    pub fn std(&self) -> f64 {
-        stats::std_dev(&self.sorted)
-    }
-    /// The `p`-th percentile; NaN if empty.
-    pub fn percentile(&self, p: f64, how: Percentiles) -> f64 {
-        match how {
-            Percentiles::LowerIndex if p != 50.0 => stats::percentile_lower_index(&self.sorted, p),
-            _ => stats::percentile(&self.sorted, p),
-        }
-    }
-    /// Smallest value; NaN if empty.
-    pub fn min(&self) -> f64 {
-        self.sorted.first().copied().unwrap_or(f64::NAN)
-    }
-    /// Largest value; NaN if empty.
-    pub fn max(&self) -> f64 {
-        self.sorted.last().copied().unwrap_or(f64::NAN)
-    }
-    /// The sorted sample, in seconds.
-    pub fn values(&self) -> &[f64] {
-        &self.sorted
-    }
-}
+use super::{Dist, Percentiles};
 
 /// What `vllm bench serve` reports, and what it does not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,6 +22,8 @@ pub struct Summary {
     pub queue: Dist,
     /// Mean of the pooled inter-token latencies, in seconds.
     pub itl_mean: f64,
+    /// Their population standard deviation, in seconds.
+    pub itl_std: f64,
     /// Percentiles 50, 90, 95, 99 of the pooled inter-token latencies, in seconds (relative error ≤ 0.1 %).
     pub itl_percentiles: [f64; 4],
     /// Prompt tokens found in the prefix cache at first admission.
@@ -121,6 +67,7 @@ impl Summary {
                     return Some(
                         1e3 * match stat {
                             "mean" => self.itl_mean,
+                            "std" => self.itl_std,
                             "median" | "p50" => self.itl_percentiles[0],
                             "p90" => self.itl_percentiles[1],
                             "p95" => self.itl_percentiles[2],

@@ -30,6 +30,13 @@ pub enum Caveat {
         /// Whether the simulated ones were.
         together: bool,
     },
+    /// The intervals of a long run come from a shorter one.
+    ShortGradients {
+        /// Requests simulated per coefficient.
+        prompts: u32,
+        /// Requests predicted.
+        of: u32,
+    },
     /// Requests that can never be served under these settings.
     Rejected(u64),
 }
@@ -69,6 +76,10 @@ impl std::fmt::Display for Caveat {
                 f,
                 "identical greedy prompts are simulated a step apart; admitted in the same step (--send-skew-ms 0) they \
                  would read the same experts and run faster"
+            ),
+            Caveat::ShortGradients { prompts, of } => write!(
+                f,
+                "interval widths come from the same load with {prompts} instead of {of} requests"
             ),
             Caveat::Rejected(n) => write!(
                 f,

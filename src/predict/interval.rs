@@ -65,6 +65,24 @@ const STEP: f64 = 0.03;
 pub(super) struct Propagation {
     pub intervals: std::collections::BTreeMap<&'static str, Interval>,
     pub sensitivities: Vec<Sensitivity>,
+    /// Requests simulated per coefficient, if fewer than predicted.
+    pub shortened_to: Option<u32>,
+}
+
+/// Most requests simulated per coefficient. Gradients of logarithms hardly depend on the length of a run once
+/// it is long; twenty full simulations of a million requests would.
+const GRADIENT_PROMPTS: u32 = 16_384;
+
+/// The same load with fewer requests, if it is a long one: at least eight for every client.
+fn shorter(scenario: &Scenario) -> Option<Scenario> {
+    let w = &scenario.workload;
+    let clients = w.max_concurrency.unwrap_or(0);
+    let prompts = GRADIENT_PROMPTS.max(clients.saturating_mul(8));
+    (prompts < w.num_prompts).then(|| {
+        let mut short = scenario.clone();
+        short.workload.num_prompts = prompts;
+        short
+    })
 }
 
 fn log_metrics(summary: &Summary) -> Vec<f64> {
@@ -141,11 +159,15 @@ pub(super) fn propagate(scenario: &Scenario, base: &Summary) -> Result<Propagati
             knobs.push((knob, last.rel_sd.max(0.01), curve.provenance.origin));
         }
     }
-    let at_base = log_metrics(base);
+    let short = shorter(scenario);
+    let at_base = match &short {
+        Some(s) => log_metrics(&simulate_once(s)?.summary),
+        None => log_metrics(base),
+    };
     let mut gradients: Vec<Vec<f64>> = Vec::new();
     let mut sensitivities = Vec::new();
     for (knob, rel_sd, origin) in &knobs {
-        let mut varied = scenario.clone();
+        let mut varied = short.as_ref().unwrap_or(scenario).clone();
         knob.apply(&mut varied, libm::exp(STEP));
         let summary = simulate_once(&varied)?.summary;
         let g: Vec<f64> = log_metrics(&summary)
@@ -211,5 +233,6 @@ pub(super) fn propagate(scenario: &Scenario, base: &Summary) -> Result<Propagati
     Ok(Propagation {
         intervals,
         sensitivities,
+        shortened_to: short.map(|s| s.workload.num_prompts),
     })
 }

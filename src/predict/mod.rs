@@ -12,6 +12,9 @@ mod settings;
 
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
-pub use prediction::{Binding, PredictError, Prediction, Scenario, predict, simulate_once};
+pub use prediction::{
+    Binding, PredictError, Prediction, Run, Scenario, predict, predict_observed, simulate_observed,
+    simulate_once,
+};
 pub use serve_args::{PastedLine, ServeArgs, ServeArgsError};
 pub use settings::{Settings, SettingsError};

@@ -4,11 +4,11 @@ use super::{Caveat, ServeArgs, Settings, SettingsError};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{SimError, SimSummary, simulate};
+use crate::engine::{Moves, SimError, SimSummary, simulate};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::model::Model;
-use crate::units::{Blocks, Span};
-use crate::workload::{PromptKind, WorkloadError, WorkloadSpec};
+use crate::units::{Blocks, SimTime, Span};
+use crate::workload::{PromptKind, RequestId, WorkloadError, WorkloadSpec};
 
 /// What to serve, on what, how, and under which load.
 #[derive(Clone, Debug)]
@@ -29,6 +29,16 @@ pub struct Scenario {
     pub routing: Routing,
     /// The load.
     pub workload: WorkloadSpec,
+}
+
+impl Scenario {
+    /// The settings as the engine resolves them.
+    ///
+    /// # Errors
+    /// Settings that contradict each other, or do not fit the device.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        Settings::resolve(&self.serve, &self.model, &self.device, &self.engine)
+    }
 }
 
 /// Why there is no answer.
@@ -100,12 +110,8 @@ pub struct Run {
     pub distinct_experts: Option<f64>,
     /// The engine's own account.
     pub engine: SimSummary,
-    /// Measured requests.
-    pub records: Vec<RequestRecord>,
     /// Largest number of tokens in a step.
     pub widest_step: u32,
-    /// All steps, warm-up included.
-    pub steps: Vec<StepRecord>,
 }
 
 /// An answer.
@@ -123,8 +129,9 @@ pub struct Prediction {
     pub caveats: Vec<Caveat>,
 }
 
-/// Adds the breakdown of every step to a collector.
-struct Watch<'a> {
+/// Adds the breakdown of every step to a collector, and lets another one watch.
+struct Watch<'a, O> {
+    other: &'a mut O,
     collector: Collector,
     cost: &'a CalibratedCost,
     warm_left: u64,
@@ -133,14 +140,25 @@ struct Watch<'a> {
     experts: f64,
     decode_steps: u64,
     widest: u32,
-    steps: Vec<StepRecord>,
 }
 
-impl Observer for Watch<'_> {
+impl<O: Observer> Observer for Watch<'_, O> {
+    fn on_arrival(&mut self, id: RequestId, at: SimTime) {
+        self.other.on_arrival(id, at)
+    }
+    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
+        self.other.on_schedule(at, moves)
+    }
+    fn wants_batches(&self) -> bool {
+        self.other.wants_batches()
+    }
+    fn on_batch(&mut self, receivers: &[RequestId]) {
+        self.other.on_batch(receivers)
+    }
     fn on_step(&mut self, step: &StepRecord) {
+        self.other.on_step(step);
         self.collector.on_step(step);
         self.widest = self.widest.max(step.shape.tokens());
-        self.steps.push(*step);
         if self.warm_left > 0 {
             return;
         }
@@ -153,9 +171,11 @@ impl Observer for Watch<'_> {
         }
     }
     fn on_tokens(&mut self, gap: Span, count: u32) {
+        self.other.on_tokens(gap, count);
         self.collector.on_tokens(gap, count)
     }
     fn on_request(&mut self, request: &RequestRecord) {
+        self.other.on_request(request);
         self.collector.on_request(request);
         if request.id.0 < self.warmup {
             self.warm_left = self.warm_left.saturating_sub(1);
@@ -168,12 +188,18 @@ impl Observer for Watch<'_> {
 /// # Errors
 /// Settings that contradict each other, a load that makes no sense, or nothing served at all.
 pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
-    let settings = Settings::resolve(
-        &scenario.serve,
-        &scenario.model,
-        &scenario.device,
-        &scenario.engine,
-    )?;
+    simulate_observed(scenario, &mut ())
+}
+
+/// As [`simulate_once`], while `other` watches everything, warm-up included.
+///
+/// # Errors
+/// As [`simulate_once`].
+pub fn simulate_observed(
+    scenario: &Scenario,
+    other: &mut impl Observer,
+) -> Result<Run, PredictError> {
+    let settings = scenario.settings()?;
     let cost = CalibratedCost::new(
         &scenario.model,
         &scenario.device,
@@ -195,6 +221,7 @@ pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
     let warmup = u64::from(workload.warmup);
     let usable = u64::from(settings.config.num_gpu_blocks - 1);
     let mut watch = Watch {
+        other,
         collector: Collector::new(warmup, usable),
         cost: &cost,
         warm_left: warmup,
@@ -203,7 +230,6 @@ pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
         experts: 0.0,
         decode_steps: 0,
         widest: 0,
-        steps: Vec::new(),
     };
     let engine = simulate(&settings.config, &cost, &mut source, &mut watch)?;
     let summary = watch.collector.summary();
@@ -221,9 +247,7 @@ pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
         distinct_experts: (watch.decode_steps > 0)
             .then(|| watch.experts / watch.decode_steps as f64),
         engine,
-        records: watch.collector.records().to_vec(),
         widest_step: watch.widest,
-        steps: watch.steps,
         summary,
     })
 }
@@ -233,10 +257,27 @@ pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
 /// # Errors
 /// As [`simulate_once`].
 pub fn predict(scenario: &Scenario) -> Result<Prediction, PredictError> {
-    let run = simulate_once(scenario)?;
+    predict_observed(scenario, &mut ())
+}
+
+/// As [`predict`], while `other` watches the simulation (not those that only serve the intervals).
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_observed(
+    scenario: &Scenario,
+    other: &mut impl Observer,
+) -> Result<Prediction, PredictError> {
+    let run = simulate_observed(scenario, other)?;
     let propagation = propagate(scenario, &run.summary)?;
     let binding = binding(&run);
-    let caveats = caveats(scenario, &run, &propagation.sensitivities);
+    let mut caveats = caveats(scenario, &run, &propagation.sensitivities);
+    if let Some(prompts) = propagation.shortened_to {
+        caveats.push(Caveat::ShortGradients {
+            prompts,
+            of: scenario.workload.num_prompts,
+        });
+    }
     Ok(Prediction {
         intervals: propagation.intervals,
         sensitivities: propagation.sensitivities,

@@ -2,10 +2,14 @@
 pub mod json;
 pub mod markdown;
 pub mod prediction;
+pub mod requests;
+pub mod stream;
 pub mod svg;
 pub mod table;
+pub mod timeline;
 pub mod trace;
 pub mod validation;
+pub mod vllm_result;
 
 use crate::predict::{Prediction, Scenario};
 

@@ -1,71 +1,202 @@
-//! A simulation for other tools: requests as JSON lines, steps and requests as a Chrome trace (which the Perfetto UI opens).
-use crate::engine::observe::{RequestRecord, StepRecord};
-use serde_json::{Value, json};
+//! A simulation as a Chrome trace (Trace Event Format, JSON object form), for ui.perfetto.dev and chrome://tracing.
+//!
+//! Process 1 is the engine: its steps on one track, and counters. Process 2 are the requests: as many tracks as were needed
+//! for no two requests on one to overlap, each request a row of phases. Times are whole microseconds, rounded down at both
+//! edges, so that neighbours meet in every reader: some compute ends in floating point, and drop what overlaps by a rounding.
+use super::stream::Stream;
+use crate::engine::Moves;
+use crate::engine::observe::{Observer, RequestRecord, StepRecord};
+use crate::units::SimTime;
+use crate::workload::RequestId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
-/// One JSON object per line and request; times in seconds since the simulation began.
-pub fn requests_jsonl(records: &[RequestRecord]) -> String {
-    let mut sorted: Vec<&RequestRecord> = records.iter().collect();
-    sorted.sort_by_key(|r| r.id);
-    sorted
-        .iter()
-        .map(|r| {
-            let line = json!({
-                "id": r.id.0,
-                "arrival": r.arrival.secs(),
-                "scheduled": r.scheduled.secs(),
-                "first_token": r.first_token.secs(),
-                "finish": r.finish.secs(),
-                "input_tokens": r.prompt_tokens,
-                "output_tokens": r.output_tokens,
-                "cached_tokens": r.cached_tokens,
-                "preemptions": r.preemptions,
-                "reason": r.reason,
-            });
-            format!("{line}\n")
-        })
-        .collect()
+/// Writes the trace while the simulation runs; keeps what live preempted requests need, and one number per track.
+pub struct Trace<W: Write> {
+    out: Stream<W>,
+    warmup: u64,
+    usable_blocks: u64,
+    preemptions: u64,
+    /// End of the step written last.
+    busy_until: SimTime,
+    /// (free from, track).
+    tracks: BTreeSet<(SimTime, u64)>,
+    /// Preempted at, resumed at; of requests that have not ended.
+    pauses: BTreeMap<RequestId, Vec<(SimTime, Option<SimTime>)>>,
 }
 
-/// Microseconds, the unit of the trace format.
-fn us(ns: u64) -> f64 {
-    ns as f64 / 1e3
+fn us(t: SimTime) -> u64 {
+    t.0 / 1000
 }
 
-/// Chrome trace events: the engine's steps as one track, queue, prefill and decode of every request as tracks of their own,
-/// and counters of running and waiting requests and of KV usage. `usable_blocks` is what the KV cache can give out.
-pub fn chrome(records: &[RequestRecord], steps: &[StepRecord], usable_blocks: u64) -> String {
-    let mut events: Vec<Value> = vec![
-        json!({"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "engine"}}),
-        json!({"ph": "M", "name": "process_name", "pid": 2, "args": {"name": "requests"}}),
-    ];
-    for s in steps {
-        events.push(json!({
-            "ph": "X", "name": if s.shape.prefill_seqs > 0 { "prefill step" } else { "decode step" },
-            "pid": 1, "tid": 1, "ts": us(s.start.0), "dur": us(s.duration.0),
-            "args": {"tokens": s.shape.tokens(), "sequences": s.shape.seqs(), "preempted": s.preempted},
-        }));
-        let used = 1.0 - s.free_blocks as f64 / usable_blocks.max(1) as f64;
-        for (name, value) in [
-            ("running", f64::from(s.running)),
-            ("waiting", f64::from(s.waiting)),
-            ("KV usage %", 100.0 * used),
-        ] {
-            events.push(json!({"ph": "C", "name": name, "pid": 1, "ts": us(s.start.0), "args": {"value": value}}));
+impl<W: Write> Trace<W> {
+    /// For an engine with `usable_blocks` KV blocks to give out; the first `warmup` requests are marked as such.
+    pub fn new(out: W, usable_blocks: u64, warmup: u64) -> Self {
+        let mut out = Stream::new(out);
+        out.write(format_args!(
+            "{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n"
+        ));
+        for (pid, name) in [(1, "engine"), (2, "requests")] {
+            out.write(format_args!(
+                "{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{pid},\"args\":{{\"name\":\"{name}\"}}}},\n\
+                 {{\"ph\":\"M\",\"name\":\"process_sort_index\",\"pid\":{pid},\"args\":{{\"sort_index\":{pid}}}}},\n"
+            ));
+        }
+        // The last event of the list, as it were: every later one begins with a comma.
+        out.write(format_args!(
+            "{{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":1,\"tid\":1,\"args\":{{\"name\":\"steps\"}}}}"
+        ));
+        Self {
+            out,
+            warmup,
+            usable_blocks: usable_blocks.max(1),
+            preemptions: 0,
+            busy_until: SimTime::ZERO,
+            tracks: BTreeSet::new(),
+            pauses: BTreeMap::new(),
         }
     }
-    for r in records {
-        for (name, from, to) in [
-            ("queue", r.arrival, r.scheduled),
-            ("prefill", r.scheduled, r.first_token),
-            ("decode", r.first_token, r.finish),
-        ] {
-            if to > from {
-                events.push(json!({
-                    "ph": "X", "name": name, "pid": 2, "tid": r.id.0, "ts": us(from.0), "dur": us(to.since(from).0),
-                    "args": {"input_tokens": r.prompt_tokens, "output_tokens": r.output_tokens},
-                }));
+
+    /// The writer back, everything written.
+    ///
+    /// # Errors
+    /// The first one that writing met.
+    pub fn finish(mut self) -> std::io::Result<W> {
+        self.idle();
+        self.out.write(format_args!("\n]}}\n"));
+        self.out.finish()
+    }
+
+    fn counter(&mut self, at: SimTime, name: &str, args: std::fmt::Arguments<'_>) {
+        self.out.write(format_args!(
+            ",\n{{\"ph\":\"C\",\"name\":\"{name}\",\"pid\":1,\"ts\":{},\"args\":{{{args}}}}}",
+            us(at)
+        ));
+    }
+
+    fn counters(&mut self, at: SimTime, running: u32, waiting: u32, kv: f64, tokens: (u32, u32)) {
+        self.counter(at, "running", format_args!("\"requests\":{running}"));
+        self.counter(at, "waiting", format_args!("\"requests\":{waiting}"));
+        self.counter(at, "KV usage", format_args!("\"percent\":{kv}"));
+        let (prefill, decode) = tokens;
+        self.counter(
+            at,
+            "tokens per step",
+            format_args!("\"prefill\":{prefill},\"decode\":{decode}"),
+        );
+    }
+
+    /// After the last step nothing runs.
+    fn idle(&mut self) {
+        if self.busy_until > SimTime::ZERO {
+            self.counters(self.busy_until, 0, 0, 0.0, (0, 0));
+        }
+    }
+
+    /// A track that is free from `from` on, taken until `to`.
+    fn track(&mut self, from: SimTime, to: SimTime) -> u64 {
+        // The one that became free last: requests come in order of their ends, for which this needs the fewest tracks.
+        let best = self.tracks.range(..=(from, u64::MAX)).next_back().copied();
+        let track = match best {
+            Some(entry) => {
+                self.tracks.remove(&entry);
+                entry.1
+            }
+            None => {
+                let track = self.tracks.len() as u64 + 1;
+                self.out.write(format_args!(
+                    ",\n{{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":2,\"tid\":{track},\"args\":{{\"name\":\"slot {track}\"}}}},\n\
+                     {{\"ph\":\"M\",\"name\":\"thread_sort_index\",\"pid\":2,\"tid\":{track},\"args\":{{\"sort_index\":{track}}}}}"
+                ));
+                track
+            }
+        };
+        self.tracks.insert((to, track));
+        track
+    }
+}
+
+impl<W: Write> Observer for Trace<W> {
+    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
+        for id in &moves.preempted {
+            self.pauses.entry(*id).or_default().push((at, None));
+        }
+        for id in &moves.resumed {
+            if let Some((_, until)) = self.pauses.get_mut(id).and_then(|p| p.last_mut()) {
+                *until = Some(at);
             }
         }
     }
-    json!({"displayTimeUnit": "ms", "traceEvents": events}).to_string()
+
+    fn on_step(&mut self, s: &StepRecord) {
+        if us(s.start) > us(self.busy_until) {
+            self.idle();
+        }
+        self.preemptions += u64::from(s.preempted);
+        let end = s.start + s.duration;
+        self.out.write(format_args!(
+            ",\n{{\"ph\":\"X\",\"name\":\"{}\",\"cat\":\"step\",\"pid\":1,\"tid\":1,\"ts\":{},\"dur\":{},\"args\":{{\"sequences\":{},\
+             \"prefill_tokens\":{},\"decode_tokens\":{},\"preempted\":{},\"preemptions\":{}}}}}",
+            if s.shape.prefill_seqs > 0 {
+                "prefill step"
+            } else {
+                "decode step"
+            },
+            us(s.start),
+            us(end) - us(s.start),
+            s.shape.seqs(),
+            s.shape.prefill_tokens,
+            s.shape.decode_seqs,
+            s.preempted,
+            self.preemptions,
+        ));
+        let used = self.usable_blocks.saturating_sub(s.free_blocks);
+        let kv = 100.0 * used as f64 / self.usable_blocks as f64;
+        let tokens = (s.shape.prefill_tokens, s.shape.decode_seqs);
+        self.counters(s.start, s.running, s.waiting, kv, tokens);
+        self.busy_until = end;
+    }
+
+    fn on_request(&mut self, r: &RequestRecord) {
+        let pauses = self.pauses.remove(&r.id).unwrap_or_default();
+        let tid = self.track(r.arrival, r.finish);
+        let cat = if r.id.0 < self.warmup {
+            "warm-up"
+        } else {
+            "request"
+        };
+        // A new phase may begin at any of these moments.
+        let mut edges = vec![r.arrival, r.scheduled, r.first_token, r.finish];
+        for (from, until) in &pauses {
+            edges.extend([*from, until.unwrap_or(r.finish)]);
+        }
+        edges.retain(|t| (r.arrival..=r.finish).contains(t));
+        // Latest first, so that of those in one microsecond the last is kept: what it begins is seen.
+        edges.sort_unstable_by(|a, b| b.cmp(a));
+        edges.dedup_by_key(|t| us(*t));
+        edges.reverse();
+        for w in edges.windows(2) {
+            let (from, to) = (w[0], w[1]);
+            let paused = pauses
+                .iter()
+                .any(|(p, until)| *p <= from && until.is_none_or(|u| from < u));
+            let name = match () {
+                () if paused => "preempted",
+                () if from < r.scheduled => "queued",
+                () if from < r.first_token => "prefill",
+                () => "decode",
+            };
+            self.out.write(format_args!(
+                ",\n{{\"ph\":\"X\",\"name\":\"{name}\",\"cat\":\"{cat}\",\"pid\":2,\"tid\":{tid},\"ts\":{},\"dur\":{},\
+                 \"args\":{{\"request\":{},\"input_tokens\":{},\"output_tokens\":{},\"cached_tokens\":{},\"preemptions\":{}}}}}",
+                us(from),
+                us(to) - us(from),
+                r.id.0,
+                r.prompt_tokens,
+                r.output_tokens,
+                r.cached_tokens,
+                r.preemptions,
+            ));
+        }
+    }
 }

@@ -29,6 +29,9 @@ pub struct ValidateArgs {
     /// Largest relative error of means and throughputs that counts as agreement, instead of the file's
     #[arg(long)]
     tolerance: Option<f64>,
+    /// One line per run instead of a table per run
+    #[arg(long)]
+    summary: bool,
     /// Machine-readable output
     #[arg(long)]
     json: bool,
@@ -49,11 +52,18 @@ pub fn open(
     let name = path.display().to_string();
     let file = RunsFile::parse(&files::read(path)?, &name)?;
     let field = |f: &str| format!("{name}: field `{f}`");
-    let config = load::config(&file.model).with_context(|| field("model"))?;
+    // Names of files are taken from the folder of the file of runs.
+    let near = |given: &str| -> String {
+        let beside = path.parent().map(|p| p.join(given)).filter(|p| p.exists());
+        beside.map_or(given.to_string(), |p| p.display().to_string())
+    };
+    let config = load::config(&near(&file.model)).with_context(|| field("model"))?;
     let model = load::model(&config, file.weights.as_deref(), None, None, None)
         .with_context(|| field("weights"))?;
-    let device = load::device(device.unwrap_or(&file.device)).with_context(|| field("device"))?;
-    let engine = load::engine(engine.unwrap_or(&file.engine)).with_context(|| field("engine"))?;
+    let device = load::device(&device.map_or_else(|| near(&file.device), String::from))
+        .with_context(|| field("device"))?;
+    let engine = load::engine(&engine.map_or_else(|| near(&file.engine), String::from))
+        .with_context(|| field("engine"))?;
     if let Some(path) = &file.moe_tiles
         && !engine.moe_paths.contains_key(path)
     {
@@ -138,6 +148,8 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
             "{}",
             serde_json::to_string_pretty(&validation::json(&file, fit.as_ref(), &runs))?
         );
+    } else if args.summary {
+        print!("{}", validation::summary(&runs));
     } else {
         print!("{text}");
     }

@@ -91,9 +91,22 @@ pub struct CalibratedCost {
     extrapolated_rows: Option<(f64, f64)>,
 }
 
+/// Time of an operator that streams and computes (see [`EngineProfile::roofline_power`]).
+fn roofline(power: Option<f64>, stream: f64, compute: f64) -> f64 {
+    match power {
+        None => stream.max(compute),
+        Some(1.0) => stream + compute,
+        Some(p) => {
+            let (low, high) = (stream.min(compute), stream.max(compute));
+            high * libm::pow(1.0 + libm::pow(low / high, p), 1.0 / p)
+        }
+    }
+}
+
 /// The grouped expert products.
 #[derive(Clone, Debug)]
 struct Experts {
+    roofline_power: Option<f64>,
     /// Distinct experts by number of distinct tokens.
     distinct: Vec<f64>,
     path: MoePath,
@@ -141,8 +154,13 @@ impl Experts {
             // The grouped kernel works on all experts' tiles at once, so that its parallelism, and with it
             // the rate, is that of all padded rows together.
             let rows = tiles * tile;
-            let compute = rows * g.ops_per_row / (self.gemm.at(rows).y * regime.compute.value);
-            total += g.layers * stream.max(compute);
+            let at_once = if self.path.one_by_one {
+                rows / touched
+            } else {
+                rows
+            };
+            let compute = rows * g.ops_per_row / (self.gemm.at(at_once).y * regime.compute.value);
+            total += g.layers * roofline(self.roofline_power, stream, compute);
         }
         total
     }
@@ -217,6 +235,7 @@ impl CalibratedCost {
             Some((num, top_k, groups)) => {
                 let p = popularity(&options.routing, num, top_k)?;
                 Some(Experts {
+                    roofline_power: engine.roofline_power,
                     distinct: experts::expected_distinct(&p, max_rows),
                     path: path.clone(),
                     groups,
@@ -264,7 +283,11 @@ impl CalibratedCost {
             let bytes = g.weight_bytes() + n * g.activation_bytes_per_row();
             let stream_time = bytes / (stream * engine.dense_stream.value);
             let rate = device.gemm_f16.at(n).y * engine.dense_compute.value;
-            stream_time.max(n * g.ops_per_row() / rate)
+            roofline(
+                engine.roofline_power,
+                stream_time,
+                n * g.ops_per_row() / rate,
+            )
         };
         let elementwise = |bytes: f64| {
             bytes / (device.elementwise.at(bytes.max(1.0)).y * engine.elementwise.value)

@@ -25,6 +25,11 @@ pub struct EngineProfile {
     pub dense_stream: Quantity,
     /// Arithmetic efficiency of dense matrix products with many rows (prefill).
     pub dense_compute: Quantity,
+    /// How streaming and arithmetic of one matrix product share time: (streaming^p + arithmetic^p)^(1/p). 1: one after the other, as
+    /// on a processor core; absent: they overlap entirely and the longer one counts, as on a device that switches
+    /// between thousands of threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roofline_power: Option<f64>,
     /// Ways in which the engine may run its mixture-of-experts kernels, by name (`--moe-tiles`).
     pub moe_paths: std::collections::BTreeMap<String, MoePath>,
     /// The path taken unless another is named.
@@ -71,6 +76,10 @@ pub struct FitRecord {
 pub struct MoePath {
     /// Regimes in order of increasing `max_tokens`; the last has none.
     pub regimes: Vec<MoeRegime>,
+    /// Whether experts are computed one after another, so that the arithmetic rate is that of one expert's rows; a grouped
+    /// kernel on a GPU works on all of them at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_by_one: bool,
 }
 
 /// The kernel configuration used for batches of up to `max_tokens` tokens.
@@ -145,6 +154,14 @@ impl EngineProfile {
 
     fn check(&self) -> Result<(), ProfileError> {
         let bad = |field: String, problem: String| ProfileError::Value { field, problem };
+        if let Some(p) = self.roofline_power
+            && !(1.0..=100.0).contains(&p)
+        {
+            return Err(bad(
+                "roofline_power".into(),
+                format!("must lie between 1 and 100, not {p}"),
+            ));
+        }
         for c in Self::coefficients(self) {
             // Efficiencies above 3 or host times above 10 s are slips of a unit.
             c.1.check(&c.0, if c.0.starts_with("host.") { 10.0 } else { 3.0 })?;

@@ -31,6 +31,8 @@ pub struct SimSummary {
     pub preemptions: u64,
     /// Output tokens.
     pub output_tokens: u64,
+    /// Tokens computed in all steps: prompts less what the prefix cache had, outputs, and recomputation.
+    pub computed_tokens: u64,
     /// Prefix-cache counters.
     pub prefix: PrefixCounters,
     /// Most requests in the running list.
@@ -220,6 +222,7 @@ impl<S: Source, O: Observer> Loop<'_, S, O> {
     fn output(&mut self, flight: &Flight) {
         self.engine.process_output(flight.end);
         self.summary.steps += 1;
+        self.summary.computed_tokens += u64::from(flight.shape.tokens());
         self.observer.on_step(&StepRecord {
             start: flight.start,
             duration: flight.end.since(flight.start),

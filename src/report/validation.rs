@@ -109,6 +109,26 @@ fn closing(runs: &[RunComparison]) -> String {
     if let Some((run, metric, e)) = t.worst {
         let _ = writeln!(o, "Largest error: {metric} of {run}, {:+.1} %.", 100.0 * e);
     }
+    let counted: Vec<bool> = runs
+        .iter()
+        .flat_map(|r| &r.preferred().counters)
+        .map(|(_, recorded, simulated)| recorded == simulated)
+        .collect();
+    if !counted.is_empty() {
+        let exact = counted.iter().filter(|c| **c).count();
+        let _ = writeln!(
+            o,
+            "{exact} of {} server counters are met exactly.",
+            counted.len()
+        );
+    }
+    if predicted >= MANY {
+        let mut t = with_header(&BY_METRIC);
+        for row in by_metric(runs) {
+            t.add_row(row);
+        }
+        let _ = writeln!(o, "\n{t}\n");
+    }
     o
 }
 
@@ -181,6 +201,100 @@ fn others(r: &RunComparison) -> Vec<String> {
         .collect()
 }
 
+/// The counters of a run beside the simulated ones.
+fn counters(c: &Candidate) -> Option<String> {
+    let words: Vec<String> = c
+        .counters
+        .iter()
+        .map(|(name, recorded, simulated)| {
+            if recorded == simulated {
+                format!("{name} {recorded}")
+            } else {
+                format!("{name} {recorded}, simulated {simulated} (OFF)")
+            }
+        })
+        .collect();
+    (!words.is_empty()).then(|| format!("counters: {}", words.join("; ")))
+}
+
+/// Errors of predicted runs by metric: how many, median |error|, mean error (bias), largest, coverage.
+fn by_metric(runs: &[RunComparison]) -> Vec<[String; 6]> {
+    let mut all = std::collections::BTreeMap::<&str, Vec<(f64, Option<bool>)>>::new();
+    for r in runs.iter().filter(|r| !r.fitted) {
+        for m in &r.preferred().metrics {
+            all.entry(&m.metric)
+                .or_default()
+                .push((m.error, m.inside()));
+        }
+    }
+    all.into_iter()
+        .map(|(metric, errors)| {
+            let mut sizes: Vec<f64> = errors.iter().map(|(e, _)| e.abs()).collect();
+            sizes.sort_by(f64::total_cmp);
+            let bias = errors.iter().map(|(e, _)| e).sum::<f64>() / errors.len() as f64;
+            let known: Vec<bool> = errors.iter().filter_map(|(_, i)| *i).collect();
+            [
+                metric.to_string(),
+                errors.len().to_string(),
+                format!("{:.1} %", 100.0 * crate::stats::percentile(&sizes, 50.0)),
+                format!("{:+.1} %", 100.0 * bias),
+                format!("{:.1} %", 100.0 * sizes[sizes.len() - 1]),
+                if known.is_empty() {
+                    "–".into()
+                } else {
+                    format!("{}/{}", known.iter().filter(|i| **i).count(), known.len())
+                },
+            ]
+        })
+        .collect()
+}
+
+const BY_METRIC: [&str; 6] = [
+    "metric",
+    "runs",
+    "median |error|",
+    "bias",
+    "largest",
+    "in interval",
+];
+
+/// Runs from which on a table by metric says more than the runs one by one.
+const MANY: usize = 6;
+
+/// A line per run: errors of the means that people look at.
+pub fn summary(runs: &[RunComparison]) -> String {
+    const SHOWN: [(&str, &str); 4] = [
+        ("output_token_throughput", "tok/s"),
+        ("mean_ttft_ms", "TTFT"),
+        ("mean_tpot_ms", "TPOT"),
+        ("mean_e2el_ms", "E2EL"),
+    ];
+    let mut header = vec!["run"];
+    header.extend(SHOWN.iter().map(|(_, short)| *short));
+    header.push("counters");
+    let mut t = with_header(&header);
+    for r in runs {
+        let best = r.preferred();
+        let mut row = vec![format!(
+            "{}{}",
+            r.id,
+            if r.fitted { " (fitted)" } else { "" }
+        )];
+        for (name, _) in SHOWN {
+            let m = best.metrics.iter().find(|m| m.metric == name);
+            row.push(m.map_or("–".into(), |m| format!("{:+.1} %", 100.0 * m.error)));
+        }
+        let off = best.counters.iter().filter(|(_, a, b)| a != b).count();
+        row.push(match (best.counters.len(), off) {
+            (0, _) => "–".into(),
+            (_, 0) => "exact".into(),
+            (n, off) => format!("{off} of {n} off"),
+        });
+        t.add_row(row);
+    }
+    format!("{t}\n\n{}", closing(runs))
+}
+
 /// For the terminal.
 pub fn text(file: &RunsFile, basis: &Basis, fit: Option<&Fit>, runs: &[RunComparison]) -> String {
     let mut o = String::new();
@@ -214,6 +328,9 @@ pub fn text(file: &RunsFile, basis: &Basis, fit: Option<&Fit>, runs: &[RunCompar
             }
             for l in t.to_string().lines() {
                 let _ = writeln!(o, "  {}", l.trim_end());
+            }
+            if let Some(line) = counters(best) {
+                let _ = writeln!(o, "  {}", wrap(&line, 76, "    "));
             }
             for line in others(r) {
                 let _ = writeln!(o, "  else {}", wrap(&line, 71, "       "));
@@ -279,6 +396,9 @@ pub fn markdown(
         for row in rows(best, !r.fitted) {
             let _ = writeln!(o, "| {} |", row.join(" | "));
         }
+        if let Some(line) = counters(best) {
+            let _ = writeln!(o, "\n{line}.");
+        }
         for line in others(r) {
             let _ = writeln!(o, "\nElse {line}.");
         }
@@ -295,6 +415,9 @@ pub fn json(file: &RunsFile, fit: Option<&Fit>, runs: &[RunComparison]) -> Value
             "hypothesis": c.hypothesis.words,
             "engine_args": c.hypothesis.serve,
             "misfit": c.misfit,
+            "counters": c.counters.iter().map(|(name, recorded, simulated)| json!({
+                "counter": name, "recorded": recorded, "simulated": simulated,
+            })).collect::<Vec<_>>(),
             "metrics": c.metrics.iter().map(|m| json!({
                 "metric": m.metric,
                 "measured": m.measured,

@@ -41,6 +41,8 @@ pub struct Candidate {
     pub hypothesis: Hypothesis,
     /// Every recorded metric.
     pub metrics: Vec<MetricComparison>,
+    /// Every recorded counter: name, recorded, simulated.
+    pub counters: Vec<(String, u64, u64)>,
     /// Root mean square of the log errors of the judged kinds of metric (means and throughputs).
     pub misfit: f64,
     /// The prediction itself.
@@ -148,9 +150,28 @@ pub fn candidates(
             }
             metrics.push(c);
         }
+        let engine = &prediction.run.engine;
+        let counters = run
+            .counters
+            .iter()
+            .map(|(name, recorded)| {
+                let simulated = match name.as_str() {
+                    "steps" => engine.steps,
+                    // vLLM counts every output token in the iteration that yields it, the last one, whose KV is never computed,
+                    // included.
+                    "iteration_tokens" => engine.computed_tokens + engine.completed,
+                    "prefix_queries" => engine.prefix.queries,
+                    "prefix_hits" => engine.prefix.hits,
+                    "preemptions" => engine.preemptions,
+                    other => unreachable!("`{other}`: checked when the file was read"),
+                };
+                (name.clone(), *recorded, simulated)
+            })
+            .collect();
         all.push(Candidate {
             hypothesis,
             metrics,
+            counters,
             misfit: libm::sqrt(sum / f64::from(count.max(1))),
             prediction,
         });

@@ -301,6 +301,7 @@ mod tests {
                 warmup: None,
             },
             measured: metrics.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+            counters: Default::default(),
             note: String::new(),
         }
     }

@@ -119,10 +119,24 @@ pub struct RecordedRun {
     pub workload: RecordedWorkload,
     /// What was measured, by metric name (`mean_e2el_ms`, `output_token_throughput`, …).
     pub measured: BTreeMap<String, f64>,
+    /// Counters of the server, which involve no time and have to be met exactly: see [`COUNTERS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
     /// Anything else.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
+
+/// Counters that a simulation reproduces, and vLLM's metric of each: engine steps with work
+/// (`iteration_tokens_total_count`), prompt tokens computed and output tokens yielded in them (`_sum`), prompt tokens looked up in and found in the prefix cache
+/// (`prefix_cache_queries_total`, `prefix_cache_hits_total`), `num_preemptions_total`.
+pub const COUNTERS: &[&str] = &[
+    "steps",
+    "iteration_tokens",
+    "prefix_queries",
+    "prefix_hits",
+    "preemptions",
+];
 
 /// The load of a recorded run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -237,11 +251,7 @@ impl RunsFile {
             let w = &run.workload;
             for (name, v, max) in [
                 ("num_prompts", w.num_prompts, 10_000_000),
-                (
-                    "max_concurrency",
-                    w.max_concurrency.unwrap_or(1),
-                    1_000_000,
-                ),
+                ("max_concurrency", w.max_concurrency.unwrap_or(1), 1_000_000),
                 ("input_len", w.input_len, 16_000_000),
                 ("output_len", w.output_len, 16_000_000),
             ] {
@@ -269,6 +279,16 @@ impl RunsFile {
             range("send_skew_ms", w.send_skew_ms, 0.0, 3.6e6)?;
             if run.measured.is_empty() {
                 return Err((at("measured"), "there is no metric".into()));
+            }
+            if let Some(name) = run
+                .counters
+                .keys()
+                .find(|k| !COUNTERS.contains(&k.as_str()))
+            {
+                return Err((
+                    at(&format!("counters.{name}")),
+                    format!("is no counter; there are: {}", COUNTERS.join(", ")),
+                ));
             }
             for (metric, v) in &run.measured {
                 let known = crate::metrics::Summary::default()

@@ -2,10 +2,12 @@
 mod explain;
 mod files;
 mod load;
+mod load_args;
 mod models;
 mod predict;
 mod schema;
 mod sweep_args;
+mod trace;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +31,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Models, devices and engines that ship with capsim
     Models,
+    /// Recorded request traces: figures, conversion
+    Trace(Box<trace::TraceArgs>),
     /// JSON Schema of a file format
     Schema(schema::SchemaArgs),
 }
@@ -43,6 +47,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Models => models::run(),
+        Command::Trace(args) => trace::run(&args),
         Command::Schema(args) => schema::run(&args),
     }
 }

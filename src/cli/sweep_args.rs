@@ -329,7 +329,9 @@ impl SweepArgs {
             let device = load::device(device_name.as_deref().unwrap_or("gfx1151"))?;
             for engine_name in &engine_names {
                 let engine = load::engine(engine_name.as_deref().unwrap_or("vllm-0.12-rocm"))?;
-                let both = table && config.moe.is_some() && !self.is_silent();
+                // Recorded prompts and conversations are what they are.
+                let told = load.trace.is_some() || load.users.as_ref().is_some_and(|u| u.turns > 1);
+                let both = table && config.moe.is_some() && !self.is_silent() && !told;
                 let tiles: Vec<Option<String>> =
                     if self.moe_tiles.is_empty() && table && config.moe.is_some() {
                         engine.moe_paths.keys().cloned().map(Some).collect()

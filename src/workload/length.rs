@@ -312,7 +312,8 @@ pub(super) enum Sampler {
     Uniform(u32, u32),
     Normal(Normal<f64>, f64, f64),
     Lognormal(LogNormal<f64>, f64, f64),
-    Mixture(Box<(f64, Pareto<f64>, LogNormal<f64>, f64, f64)>),
+    /// Weight of the tail, tail, body; bounds.
+    Mixture(Box<(f64, Pareto<f64>, LogNormal<f64>)>, f64, f64),
     /// Lengths and cumulative weights.
     Empirical(Vec<u32>, Vec<f64>),
 }
@@ -350,13 +351,15 @@ impl Sampler {
                 median,
                 sigma,
                 ..
-            } => Sampler::Mixture(Box::new((
-                *tail,
-                Pareto::new(*scale, *alpha).expect("checked before"),
-                lognormal(*median, *sigma),
+            } => Sampler::Mixture(
+                Box::new((
+                    *tail,
+                    Pareto::new(*scale, *alpha).expect("checked before"),
+                    lognormal(*median, *sigma),
+                )),
                 low,
                 high,
-            ))),
+            ),
             Length::Empirical { lengths, weights } => {
                 let mut sum = 0.0;
                 let cumulative = weights
@@ -379,8 +382,8 @@ impl Sampler {
             Sampler::Uniform(low, high) => rng.random_range(*low..=*high),
             Sampler::Normal(law, low, high) => within(*low, *high, || law.sample(rng)),
             Sampler::Lognormal(law, low, high) => within(*low, *high, || law.sample(rng)),
-            Sampler::Mixture(m) => {
-                let (tail, pareto, body, low, high) = &**m;
+            Sampler::Mixture(m, low, high) => {
+                let (tail, pareto, body) = &**m;
                 within(*low, *high, || {
                     if rng.random::<f64>() < *tail {
                         pareto.sample(rng)

@@ -133,7 +133,7 @@ pub(super) fn read(
             let text = field(i);
             let whole = text.parse::<u64>().ok().or_else(|| {
                 let v = text.parse::<f64>().ok()?;
-                (v >= 0.0 && v < 1e15 && v == libm::trunc(v)).then_some(v as u64)
+                ((0.0..1e15).contains(&v) && v == libm::trunc(v)).then_some(v as u64)
             });
             whole.ok_or_else(|| {
                 (

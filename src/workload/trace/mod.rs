@@ -11,6 +11,7 @@ mod spec;
 mod stats;
 #[cfg(feature = "traces")]
 mod table;
+#[cfg(feature = "traces")]
 mod timestamp;
 mod write;
 

@@ -411,3 +411,84 @@ fn broken_files_are_refused_by_file_and_field() {
         &["device.json", "schema", "capsim.device/1"],
     );
 }
+
+const TRACES: &str = "tests/data/traces";
+
+#[test]
+fn load_shapes_contradict_each_other_by_flag() {
+    let azure = format!("{TRACES}/azure.csv");
+    for (args, says) in [
+        (
+            vec!["--trace-file", &azure, "--request-rate", "3"],
+            vec!["--trace-file", "--request-rate"],
+        ),
+        (
+            vec!["--users", "3", "--max-concurrency", "4"],
+            vec!["--users", "--max-concurrency"],
+        ),
+        (vec!["--think-time", "3"], vec!["--users"]),
+        (vec!["--trace-spread"], vec!["--trace-file"]),
+        (
+            vec!["--arrival", "weibull:2"],
+            vec!["request_rate", "weibull"],
+        ),
+        (
+            vec!["--arrival", "mmpp:1,2,3"],
+            vec!["--arrival", "RATE,RATE,SECONDS,SECONDS"],
+        ),
+        (
+            vec![
+                "--arrival",
+                "poisson",
+                "--burstiness",
+                "2",
+                "--request-rate",
+                "1",
+            ],
+            vec!["--burstiness", "--arrival"],
+        ),
+        (
+            vec!["--input-dist", "normal:5"],
+            vec!["--input-dist", "normal:MEAN,SD"],
+        ),
+        (
+            vec!["--input-dist", "fixed:5", "--random-input-len", "4"],
+            vec!["--input-dist", "--random-input-len"],
+        ),
+        (vec!["--trace-file", "nowhere.csv"], vec!["nowhere.csv"]),
+        (
+            vec!["--trace-file", &azure, "--trace-format", "mooncake"],
+            vec!["azure.csv", "line 1"],
+        ),
+        (
+            vec!["--trace-file", &azure, "--trace-speedup", "0"],
+            vec!["trace.speedup"],
+        ),
+    ] {
+        refused(&[&["predict"], &args[..]].concat(), &says);
+    }
+}
+
+#[test]
+fn a_converted_trace_predicts_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("t.jsonl");
+    let out = out.to_str().unwrap();
+    let azure = format!("{TRACES}/azure.csv");
+    stdout(&["trace", "convert", &azure, "-o", out]);
+    let predict = |file: &str| json(&["predict", "--trace-file", file, "--json"]);
+    let (a, b) = (predict(&azure), predict(out));
+    assert_eq!(a["points"][0]["metrics"], b["points"][0]["metrics"]);
+    assert_eq!(a["points"][0]["completed"], 4);
+    let s = json(&["trace", "stats", out, "--json"]);
+    assert_eq!(s["requests"], 4);
+    refused(
+        &["trace", "stats", &azure, "--trace-rate", "2"],
+        &["--trace-rate", "ServeGen"],
+    );
+    // ServeGen folders are drawn from, by seed.
+    let folder = format!("{TRACES}/servegen");
+    let draw = |seed: &str| stdout(&["trace", "stats", &folder, "--seed", seed, "--json"]);
+    assert_eq!(draw("1"), draw("1"));
+    assert_ne!(draw("1"), draw("2"));
+}

@@ -3,10 +3,12 @@ mod explain;
 mod exports;
 mod files;
 mod load;
+mod load_args;
 mod models;
 mod predict;
 mod schema;
 mod sweep_args;
+mod trace;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +32,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Models, devices and engines that ship with capsim
     Models,
+    /// Recorded request traces: figures, conversion
+    Trace(Box<trace::TraceArgs>),
     /// JSON Schema of a file format
     Schema(schema::SchemaArgs),
 }
@@ -44,6 +48,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Models => models::run(),
+        Command::Trace(args) => trace::run(&args),
         Command::Schema(args) => schema::run(&args),
     }
 }

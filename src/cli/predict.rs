@@ -85,17 +85,12 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         let scenario = &done[0].scenario;
         let w = &scenario.workload;
         println!(
-            "{}\non {}\n{} requests of {} + {} tokens, {}\n",
+            "{}\non {}\n{} requests of {}, {}\n",
             scenario.model_name,
             scenario.device.name,
             w.num_prompts,
-            w.input_len,
-            w.output_len,
-            match (w.request_rate, w.max_concurrency) {
-                (Some(r), _) => format!("{r} per second"),
-                (None, Some(c)) => format!("{c} at a time"),
-                (None, None) => "all at once".into(),
-            }
+            w.sizes(),
+            w.pace()
         );
         print!("{}", prediction::rows(&done));
         print!(

@@ -1,5 +1,6 @@
 //! Flags that describe a scenario; several values for one flag make a what-if table.
 use super::load;
+use super::load_args::LoadArgs;
 use crate::cost::Routing;
 use crate::predict::{Scenario, ServeArgs};
 use crate::units::Span;
@@ -230,6 +231,9 @@ pub struct SweepArgs {
     )]
     seed: u64,
 
+    #[command(flatten)]
+    load: LoadArgs,
+
     /// A `vllm serve …` line, pasted as it is; its settings apply where no flag above says otherwise
     #[arg(last = true, value_name = "vllm serve …")]
     line: Vec<String>,
@@ -296,6 +300,7 @@ impl SweepArgs {
             && self.num_prompts.is_none()
             && self.prompts.is_empty()
             && self.moe_tiles.is_empty()
+            && self.load.is_silent()
     }
 
     /// Every combination of the values given.
@@ -308,6 +313,7 @@ impl SweepArgs {
             .or(base.model.clone())
             .unwrap_or_else(|| DEFAULT_MODEL.into());
         let config = load::config(&model_name)?;
+        let load = self.workload()?;
         let max_num_seqs = if self.is_silent() {
             vec![1, 2, 4, 8, 16, 32]
         } else {
@@ -323,7 +329,9 @@ impl SweepArgs {
             let device = load::device(device_name.as_deref().unwrap_or("gfx1151"))?;
             for engine_name in &engine_names {
                 let engine = load::engine(engine_name.as_deref().unwrap_or("vllm-0.12-rocm"))?;
-                let both = table && config.moe.is_some() && !self.is_silent();
+                // Recorded prompts and conversations are what they are.
+                let told = load.trace.is_some() || load.users.as_ref().is_some_and(|u| u.turns > 1);
+                let both = table && config.moe.is_some() && !self.is_silent() && !told;
                 let tiles: Vec<Option<String>> =
                     if self.moe_tiles.is_empty() && table && config.moe.is_some() {
                         engine.moe_paths.keys().cloned().map(Some).collect()
@@ -353,6 +361,7 @@ impl SweepArgs {
                                 device.clone(),
                                 engine.clone(),
                                 &base,
+                                &load,
                                 prompt.as_deref(),
                             )?;
                             let mut varied: Vec<(&'static str, String)> = vec![];
@@ -384,6 +393,31 @@ impl SweepArgs {
         })
     }
 
+    /// The load, but for what varies between points.
+    fn workload(&self) -> anyhow::Result<WorkloadSpec> {
+        if !(0.0..=3_600_000.0).contains(&self.send_skew_ms) {
+            bail!(
+                "--send-skew-ms {}: must lie between 0 and 3600000",
+                self.send_skew_ms
+            );
+        }
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            bail!("--temperature {}: must be at least 0", self.temperature);
+        }
+        let mut workload = WorkloadSpec::closed_loop(1, 1, 256, 256);
+        workload.max_concurrency = None;
+        workload.burstiness = self.burstiness;
+        workload.range_ratio = self.random_range_ratio;
+        workload.shared_prefix_len = self.shared_prefix_len;
+        workload.greedy = self.temperature == 0.0;
+        workload.warmup = self.num_warmups;
+        workload.send_skew = Span::from_secs(self.send_skew_ms / 1e3);
+        workload.seed = self.seed;
+        workload.vllm_bench = self.vllm_bench;
+        self.load.apply(&mut workload)?;
+        Ok(workload)
+    }
+
     #[allow(clippy::too_many_arguments)]
     fn scenario(
         &self,
@@ -392,6 +426,7 @@ impl SweepArgs {
         device: crate::device::DeviceProfile,
         engine: crate::device::EngineProfile,
         base: &ServeArgs,
+        load: &WorkloadSpec,
         prompts: Option<&str>,
     ) -> anyhow::Result<Scenario> {
         let mut serve = base.clone();
@@ -419,26 +454,8 @@ impl SweepArgs {
             .long_prefill_token_threshold
             .or(serve.long_prefill_token_threshold);
         serve.kv_cache_memory_bytes = self.kv_cache_memory_bytes.or(serve.kv_cache_memory_bytes);
-        if !(0.0..=3_600_000.0).contains(&self.send_skew_ms) {
-            bail!(
-                "--send-skew-ms {}: must lie between 0 and 3600000",
-                self.send_skew_ms
-            );
-        }
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            bail!("--temperature {}: must be at least 0", self.temperature);
-        }
-        let mut workload = WorkloadSpec::closed_loop(1, 1, 256, 256);
-        workload.max_concurrency = None;
-        workload.burstiness = self.burstiness;
-        workload.range_ratio = self.random_range_ratio;
+        let mut workload = load.clone();
         workload.prompts = prompts.map(kind).transpose()?.unwrap_or_default();
-        workload.shared_prefix_len = self.shared_prefix_len;
-        workload.greedy = self.temperature == 0.0;
-        workload.warmup = self.num_warmups;
-        workload.send_skew = Span::from_secs(self.send_skew_ms / 1e3);
-        workload.seed = self.seed;
-        workload.vllm_bench = self.vllm_bench;
         Ok(Scenario {
             model_name: name.into(),
             model,
@@ -527,7 +544,9 @@ impl SweepArgs {
             s.workload.request_rate = (v != f64::INFINITY).then_some(v)
         });
         let default_concurrency = [32];
-        let concurrency: &[u32] = if self.max_concurrency.is_empty() && self.request_rate.is_empty()
+        let concurrency: &[u32] = if self.max_concurrency.is_empty()
+            && self.request_rate.is_empty()
+            && !self.load.paced()
         {
             &default_concurrency
         } else {
@@ -536,12 +555,28 @@ impl SweepArgs {
         vary(&mut all, "max-concurrency", concurrency, |s, v| {
             s.workload.max_concurrency = Some(v)
         });
+        vary(&mut all, "users", &self.load.users, |s, v| {
+            if let Some(u) = &mut s.workload.users {
+                u.count = v
+            }
+        });
+        vary(
+            &mut all,
+            "trace-speedup",
+            &self.load.trace_speedup,
+            |s, v| {
+                if let Some(t) = &mut s.workload.trace {
+                    t.speedup = v
+                }
+            },
+        );
         for p in &mut all {
             // Enough requests for a steady state: four per client, or a thousand arrivals.
-            let default = match p.scenario.workload.max_concurrency {
+            let w = &p.scenario.workload;
+            let default = self.load.num_prompts(w).unwrap_or(match w.max_concurrency {
                 Some(c) => c.saturating_mul(4),
                 None => 1000,
-            };
+            });
             p.scenario.workload.num_prompts = self.num_prompts.unwrap_or(default);
         }
         points.extend(all);

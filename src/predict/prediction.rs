@@ -217,6 +217,11 @@ pub fn simulate_observed(
     if workload.turnaround.is_none() {
         workload.turnaround = Some(Span::from_secs(scenario.engine.host.turnaround.value));
     }
+    if let Some(users) = &mut workload.users {
+        users
+            .max_context
+            .get_or_insert(settings.config.max_model_len);
+    }
     let mut source = workload.source()?;
     let warmup = u64::from(workload.warmup);
     let usable = u64::from(settings.config.num_gpu_blocks - 1);

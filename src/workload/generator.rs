@@ -1,20 +1,21 @@
 //! Requests made as they are needed: a million of them take no more memory than those that are open.
-use super::{Request, RequestId, Source, WorkloadSpec, vllm_bench};
+use super::arrival::Clock;
+use super::length::Sampler;
+use super::{
+    Answer, Prompt, Request, RequestId, Segment, Source, StreamId, Trace, Users, WorkloadSpec,
+    vllm_bench,
+};
 use crate::rng::{Rng, Seed};
 use crate::units::{SimTime, Span};
-use rand::RngExt as _;
-use rand_distr::{Distribution, Gamma};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-
-/// Send times in seconds, and (input, output) tokens, of the measured requests.
-type Exact = (Vec<f64>, Vec<(u32, u32)>);
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 /// The source that a [`WorkloadSpec`] describes.
 ///
-/// First the warm-up requests, one by one; then either closed-loop clients, or arrivals at a rate, which the client
-/// holds back while `max_concurrency` requests are open (the wait is the client's: latencies count from
-/// the arrival at the engine, as `vllm bench serve` counts them).
+/// First the warm-up requests, one by one; then one of three: closed-loop clients; users who think; or sends at times that
+/// a [`Clock`] sets, which the client holds back while `max_concurrency` requests are open (the wait is the client's:
+/// latencies count from the arrival at the engine, as `vllm bench serve` counts them).
 #[derive(Clone, Debug)]
 pub struct Generator {
     spec: WorkloadSpec,
@@ -22,50 +23,88 @@ pub struct Generator {
     inputs: Rng,
     outputs: Rng,
     gaps: Rng,
-    gap: Option<Gamma<f64>>,
-    /// Send times and lengths of the measured requests, where they are those of `vllm bench serve`.
-    exact: Option<Exact>,
-    /// Arrivals that are decided, earliest first.
-    pending: BinaryHeap<Reverse<SimTime>>,
-    /// Sends that wait for a place at the client (rate and concurrency both given).
+    clock: Option<Clock>,
+    input: Sampler,
+    output: Sampler,
+    /// Lengths of the measured requests, where they are those of `vllm bench serve`.
+    exact: Option<Vec<(u32, u32)>>,
+    /// Where they are recorded: the trace and the first row replayed.
+    trace: Option<(Arc<Trace>, usize)>,
+    users: Option<Box<People>>,
+    /// Arrivals that are decided, earliest first, with the user's number (0 if nobody asks).
+    pending: BinaryHeap<Reverse<(SimTime, u32)>>,
+    /// Sends that wait for a place at the client (times and concurrency both given).
     held: VecDeque<SimTime>,
-    /// Time of the last send drawn, in seconds since `begin`.
-    clock: f64,
     begin: SimTime,
     /// Requests handed out, and measured requests whose arrival was decided or that are held.
     handed: u64,
     planned: u64,
+    /// Measured requests in all.
+    total: u64,
     open: u64,
+}
+
+/// Users and what each has said so far.
+#[derive(Clone, Debug)]
+struct People {
+    law: Users,
+    thoughts: Rng,
+    /// Per user; empty if conversations have one turn, so that nothing has to be kept.
+    talks: Vec<Talk>,
+    /// Whose a request is, while it is open.
+    asked: BTreeMap<u64, u32>,
+}
+
+/// A conversation.
+#[derive(Clone, Debug, Default)]
+struct Talk {
+    said: Vec<Segment>,
+    turn: u32,
 }
 
 impl Generator {
     pub(super) fn new(spec: WorkloadSpec) -> Self {
         let seed = Seed(spec.seed);
+        let sampler = |law: &Option<super::Length>, len| match law {
+            Some(law) => Sampler::new(law),
+            None => Sampler::around(len, spec.range_ratio),
+        };
+        let trace = spec.trace.as_ref().and_then(|t| {
+            let data = t.data.as_ref()?;
+            let (from, to) = t.rows(data);
+            Some((Arc::clone(data), from, (to - from) as u64))
+        });
+        let total = u64::from(spec.num_prompts);
         let mut g = Self {
             turnaround: spec.turnaround.unwrap_or(Span::ZERO),
             inputs: seed.stream("input lengths"),
             outputs: seed.stream("output lengths"),
             gaps: seed.stream("arrivals"),
-            gap: spec.request_rate.map(|rate| {
-                Gamma::new(spec.burstiness, 1.0 / (rate * spec.burstiness))
-                    .expect("both are positive: checked before")
-            }),
+            clock: Clock::new(&spec),
+            input: sampler(&spec.input_dist, spec.input_len),
+            output: sampler(&spec.output_dist, spec.output_len),
             exact: spec.vllm_bench.then(|| {
-                let n = spec.num_prompts;
-                (
-                    vllm_bench::arrivals(n, spec.request_rate, spec.burstiness, spec.seed as u32),
-                    vllm_bench::lengths(
-                        n,
-                        spec.input_len,
-                        spec.output_len,
-                        spec.range_ratio,
-                        spec.seed,
-                    ),
+                vllm_bench::lengths(
+                    spec.num_prompts,
+                    spec.input_len,
+                    spec.output_len,
+                    spec.range_ratio,
+                    spec.seed,
                 )
+            }),
+            total: trace.as_ref().map_or(total, |t| t.2.min(total)),
+            trace: trace.map(|(data, from, _)| (data, from)),
+            users: spec.users.clone().map(|law| {
+                let talkers = if law.turns > 1 { law.count } else { 0 };
+                Box::new(People {
+                    thoughts: seed.stream("think times"),
+                    talks: vec![Talk::default(); talkers as usize],
+                    asked: BTreeMap::new(),
+                    law,
+                })
             }),
             pending: BinaryHeap::new(),
             held: VecDeque::new(),
-            clock: 0.0,
             begin: SimTime::ZERO,
             handed: 0,
             planned: 0,
@@ -73,7 +112,7 @@ impl Generator {
             spec,
         };
         if g.spec.warmup > 0 {
-            g.pending.push(Reverse(SimTime::ZERO));
+            g.pending.push(Reverse((SimTime::ZERO, 0)));
         } else {
             g.start(SimTime::ZERO);
         }
@@ -83,32 +122,33 @@ impl Generator {
     /// The measured part begins.
     fn start(&mut self, now: SimTime) {
         self.begin = now;
-        if self.gap.is_some() {
+        if self.clock.is_some() {
             self.draw_arrival();
-        } else {
-            let total = u64::from(self.spec.num_prompts);
-            let clients = self
-                .spec
-                .max_concurrency
-                .map_or(total, u64::from)
-                .min(total);
-            for i in 0..clients {
-                self.pending.push(Reverse(now + self.spec.send_skew * i));
-            }
-            self.planned = clients;
+            return;
         }
+        let clients = match (&self.users, self.spec.max_concurrency) {
+            (Some(people), _) => people.law.count.into(),
+            (None, Some(n)) => n.into(),
+            (None, None) => self.total,
+        };
+        let clients = clients.min(self.total);
+        for i in 0..clients {
+            let mut at = now + self.spec.send_skew * i;
+            if let Some(people) = &mut self.users {
+                at += people.law.think.residual(&mut people.thoughts);
+            }
+            self.pending.push(Reverse((at, i as u32)));
+        }
+        self.planned = clients;
     }
 
     fn draw_arrival(&mut self) {
-        let Some(gap) = self.gap else { return };
-        if self.planned < u64::from(self.spec.num_prompts) {
-            self.clock = match &self.exact {
-                Some((times, _)) => times[self.planned as usize],
-                None => self.clock + gap.sample(&mut self.gaps),
-            };
-            let at = self.begin + Span::from_secs(self.clock);
+        let Some(clock) = &mut self.clock else { return };
+        if self.planned < self.total
+            && let Some(since) = clock.next(&mut self.gaps)
+        {
             self.planned += 1;
-            self.held.push_back(at);
+            self.held.push_back(self.begin + since);
             self.let_through(SimTime::ZERO);
         }
     }
@@ -120,51 +160,104 @@ impl Generator {
             let Some(at) = self.held.pop_front() else {
                 break;
             };
-            self.pending.push(Reverse(at.max(now)));
+            self.pending.push(Reverse((at.max(now), 0)));
         }
     }
 
-    fn length(range_ratio: f64, len: u32, rng: &mut Rng) -> u32 {
-        if range_ratio == 0.0 {
-            return len;
+    /// What request `id` says, and how long its answer may get. `measured`: its number without warm-up.
+    fn compose(&mut self, id: u64, measured: Option<u64>, user: u32) -> (Prompt, Answer, u32) {
+        if let (Some((trace, from)), Some(k)) = (&self.trace, measured) {
+            let k = from + k as usize;
+            let row = trace.rows()[k];
+            let (own, answer) = self.spec.content(id, row.input);
+            if trace.hash_ids(k).is_empty() {
+                return (own, answer, row.output);
+            }
+            let prompt = trace.prompt(k, StreamId(16 + 2 * id));
+            return (prompt, answer, row.output);
         }
-        let low = ((f64::from(len) * (1.0 - range_ratio)) as u32).max(1);
-        let high = (f64::from(len) * (1.0 + range_ratio)) as u32;
-        rng.random_range(low..=high.max(low))
+        let (input, output) = match (&self.exact, measured) {
+            (Some(lengths), Some(k)) => {
+                let (i, o) = lengths[k as usize];
+                (i.max(1), o)
+            }
+            _ => (
+                self.input.draw(&mut self.inputs),
+                self.output.draw(&mut self.outputs),
+            ),
+        };
+        let (prompt, answer) = self.spec.content(id, input);
+        match (&mut self.users, measured) {
+            (Some(people), Some(_)) if !people.talks.is_empty() => {
+                let prompt = people.continue_talk(id, user, prompt, answer.stream, output);
+                (prompt, answer, output)
+            }
+            _ => (prompt, answer, output),
+        }
+    }
+}
+
+impl People {
+    /// The prompt of a user's next turn: all that was said, and what is `new`.
+    fn continue_talk(
+        &mut self,
+        id: u64,
+        user: u32,
+        new: Prompt,
+        answer: StreamId,
+        output: u32,
+    ) -> Prompt {
+        self.asked.insert(id, user);
+        let talk = &mut self.talks[user as usize];
+        let said: u64 = talk.said.iter().map(|s| u64::from(s.len)).sum();
+        let longest = self.law.max_context.map_or(u64::from(u32::MAX), u64::from);
+        if talk.turn >= self.law.turns || said + u64::from(new.len()) + u64::from(output) > longest
+        {
+            *talk = Talk::default();
+        }
+        let prompt = if talk.turn == 0 {
+            new
+        } else {
+            // Later turns are the user's own words, even where conversations begin alike.
+            let own = Segment {
+                stream: StreamId(16 + 2 * id),
+                start: 0,
+                len: new.len(),
+            };
+            Prompt::new(talk.said.iter().copied().chain([own]))
+        };
+        talk.turn += 1;
+        talk.said.clear();
+        talk.said.extend_from_slice(prompt.segments());
+        talk.said.push(Segment {
+            stream: answer,
+            start: 0,
+            len: output,
+        });
+        prompt
     }
 }
 
 impl Source for Generator {
     fn peek(&mut self) -> Option<SimTime> {
-        self.pending.peek().map(|Reverse(t)| *t)
+        self.pending.peek().map(|Reverse((t, _))| *t)
     }
 
     fn pop(&mut self) -> Option<Request> {
-        let Reverse(arrival) = self.pending.pop()?;
+        let Reverse((arrival, user)) = self.pending.pop()?;
         let id = self.handed;
         self.handed += 1;
         self.open += 1;
-        let ratio = self.spec.range_ratio;
         let measured = id.checked_sub(self.spec.warmup.into());
-        let (input, output) = match (&self.exact, measured) {
-            (Some((_, lengths)), Some(k)) => {
-                let (i, o) = lengths[k as usize];
-                (i.max(1), o)
-            }
-            _ => (
-                Self::length(ratio, self.spec.input_len, &mut self.inputs),
-                Self::length(ratio, self.spec.output_len, &mut self.outputs),
-            ),
-        };
-        let (prompt, answer) = self.spec.content(id, input);
-        if id >= u64::from(self.spec.warmup) && self.held.is_empty() {
+        let (prompt, answer, max_tokens) = self.compose(id, measured, user);
+        if measured.is_some() && self.held.is_empty() {
             self.draw_arrival();
         }
         Some(Request {
             id: RequestId(id),
             arrival,
             prompt,
-            max_tokens: output,
+            max_tokens,
             answer,
             priority: 0,
         })
@@ -175,17 +268,26 @@ impl Source for Generator {
         let next = now + self.turnaround;
         let warmup = u64::from(self.spec.warmup);
         if id.0 + 1 < warmup {
-            self.pending.push(Reverse(next));
+            self.pending.push(Reverse((next, 0)));
         } else if id.0 + 1 == warmup {
             self.start(next);
-        } else if self.gap.is_some() {
+        } else if self.clock.is_some() {
             self.let_through(next);
             if self.held.is_empty() && self.pending.is_empty() {
                 self.draw_arrival();
             }
-        } else if self.planned < u64::from(self.spec.num_prompts) {
-            self.planned += 1;
-            self.pending.push(Reverse(next));
+        } else {
+            let (mut at, mut user) = (next, 0);
+            if let Some(people) = &mut self.users {
+                user = people.asked.remove(&id.0).unwrap_or(0);
+                if self.planned < self.total {
+                    at += people.law.think.draw(&mut people.thoughts);
+                }
+            }
+            if self.planned < self.total {
+                self.planned += 1;
+                self.pending.push(Reverse((at, user)));
+            }
         }
     }
 }

@@ -1,11 +1,19 @@
 //! Who asks what, when: requests and the sources that send them.
+pub mod arrival;
 mod generator;
+pub mod length;
 pub mod numpy;
 mod spec;
+pub mod trace;
+mod users;
 pub mod vllm_bench;
 
+pub use arrival::{Arrival, RampUp};
 pub use generator::Generator;
+pub use length::Length;
 pub use spec::{PromptKind, WorkloadError, WorkloadSpec};
+pub use trace::{Trace, TraceSpec};
+pub use users::{Think, Users};
 
 use crate::units::SimTime;
 use smallvec::SmallVec;

@@ -1,5 +1,5 @@
 //! A load in a few numbers, under `vllm bench serve`'s names.
-use super::{Answer, Generator, Prompt, Segment, StreamId};
+use super::{Answer, Arrival, Generator, Length, Prompt, Segment, StreamId, TraceSpec, Users};
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,21 @@ pub struct WorkloadSpec {
     pub vllm_bench: bool,
     /// Seed of all chance.
     pub seed: u64,
+    /// Law of the send times; absent: gamma-distributed gaps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<Arrival>,
+    /// Users who think between answer and next request, instead of a rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<Users>,
+    /// Law of the prompt lengths, instead of `input_len` and `range_ratio`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_dist: Option<Length>,
+    /// Law of the output lengths, instead of `output_len` and `range_ratio`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_dist: Option<Length>,
+    /// A recorded trace, which sets times and lengths; `num_prompts` then is the most that are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceSpec>,
 }
 
 /// A load that makes no sense.
@@ -90,6 +105,11 @@ impl WorkloadSpec {
             send_skew: Span::ZERO,
             vllm_bench: false,
             seed: 0,
+            arrival: None,
+            users: None,
+            input_dist: None,
+            output_dist: None,
+            trace: None,
         }
     }
 
@@ -163,6 +183,125 @@ impl WorkloadSpec {
         if self.send_skew > Span::from_millis(3_600_000) {
             return bad("send_skew", "must be at most an hour".into());
         }
+        self.check_shape()
+    }
+
+    /// Checks what the parts of a load say together.
+    fn check_shape(&self) -> Result<(), WorkloadError> {
+        let bad = |field, problem: String| Err(WorkloadError { field, problem });
+        for (field, law) in [
+            ("input_dist", &self.input_dist),
+            ("output_dist", &self.output_dist),
+        ] {
+            if let Some(law) = law {
+                law.check(field)?;
+                if self.range_ratio != 0.0 {
+                    return bad(
+                        field,
+                        "contradicts range_ratio: a law of lengths has its own spread".into(),
+                    );
+                }
+            }
+        }
+        let Some(arrival) = &self.arrival else {
+            return self.check_closed();
+        };
+        arrival.check()?;
+        if self.users.is_some() {
+            return bad(
+                "users",
+                format!(
+                    "contradict arrival {}: users send when they have their answer",
+                    arrival.name()
+                ),
+            );
+        }
+        match (arrival.needs_rate(), self.request_rate) {
+            (true, None) => {
+                return bad(
+                    "request_rate",
+                    format!("arrival {} needs one", arrival.name()),
+                );
+            }
+            (false, Some(_)) => {
+                return bad(
+                    "request_rate",
+                    format!("contradicts arrival {}, which has its own", arrival.name()),
+                );
+            }
+            _ => {}
+        }
+        if matches!(
+            arrival,
+            Arrival::Constant | Arrival::Weibull { .. } | Arrival::Mmpp { .. }
+        ) && self.burstiness != 1.0
+        {
+            return bad(
+                "burstiness",
+                format!("means nothing for arrival {}", arrival.name()),
+            );
+        }
+        if self.vllm_bench
+            && !matches!(
+                arrival,
+                Arrival::Gamma | Arrival::Constant | Arrival::RampUp { .. }
+            )
+        {
+            return bad(
+                "vllm_bench",
+                format!("vllm bench serve has no arrival {}", arrival.name()),
+            );
+        }
+        self.check_closed()
+    }
+
+    fn check_closed(&self) -> Result<(), WorkloadError> {
+        let bad = |field, problem: String| Err(WorkloadError { field, problem });
+        if self.vllm_bench && (self.input_dist.is_some() || self.output_dist.is_some()) {
+            return bad(
+                "vllm_bench",
+                "contradicts input_dist and output_dist: the random dataset has range_ratio".into(),
+            );
+        }
+        if let Some(users) = &self.users {
+            users.check()?;
+            for (other, there) in [
+                ("request_rate", self.request_rate.is_some()),
+                ("max_concurrency", self.max_concurrency.is_some()),
+                ("vllm_bench", self.vllm_bench),
+                ("trace", self.trace.is_some()),
+            ] {
+                if there {
+                    return bad(
+                        "users",
+                        format!("contradict {other}: they send when they have their answer"),
+                    );
+                }
+            }
+            if users.turns > 1 && self.prompts == PromptKind::Identical {
+                return bad(
+                    "prompts",
+                    "identical prompts contradict conversations of several turns".into(),
+                );
+            }
+        }
+        if let Some(trace) = &self.trace {
+            trace.check()?;
+            for (other, there) in [
+                ("request_rate", self.request_rate.is_some()),
+                ("arrival", self.arrival.is_some()),
+                ("vllm_bench", self.vllm_bench),
+                ("input_dist", self.input_dist.is_some()),
+                ("output_dist", self.output_dist.is_some()),
+            ] {
+                if there {
+                    return bad(
+                        "trace",
+                        format!("contradicts {other}: a trace has its own times and lengths"),
+                    );
+                }
+            }
+        }
         Ok(())
     }
 
@@ -175,16 +314,63 @@ impl WorkloadSpec {
         Ok(Generator::new(self.clone()))
     }
 
-    fn upper(&self, len: u32) -> u32 {
-        libm::ceil(f64::from(len) * (1.0 + self.range_ratio)) as u32
+    fn longest(&self, len: u32, law: &Option<Length>, row: fn(&super::trace::Row) -> u32) -> u32 {
+        if let Some(data) = self.trace.as_ref().and_then(|t| t.data.as_ref()) {
+            return data.rows().iter().map(row).max().unwrap_or(0);
+        }
+        match law {
+            Some(law) => law.longest(),
+            None => libm::ceil(f64::from(len) * (1.0 + self.range_ratio)) as u32,
+        }
     }
-    /// Prompt tokens of the longest possible request.
+    /// Prompt tokens of the longest possible request (of a conversation's first).
     pub fn longest_input(&self) -> u32 {
-        self.upper(self.input_len)
+        self.longest(self.input_len, &self.input_dist, |r| r.input)
     }
     /// Output tokens of the longest possible request.
     pub fn longest_output(&self) -> u32 {
-        self.upper(self.output_len)
+        self.longest(self.output_len, &self.output_dist, |r| r.output)
+    }
+
+    /// How requests come, in a few words.
+    pub fn pace(&self) -> String {
+        if let Some(t) = &self.trace {
+            return match t.speedup {
+                1.0 => format!("as recorded in {}", t.file),
+                s => format!("as recorded in {}, {s} times faster", t.file),
+            };
+        }
+        if let Some(u) = &self.users {
+            return format!("{} users, {} s of thought", u.count, u.think.mean());
+        }
+        let law = match &self.arrival {
+            None | Some(Arrival::Gamma) => String::new(),
+            Some(a) => format!(", arrival {}", a.name()),
+        };
+        let rate = self
+            .request_rate
+            .or_else(|| self.arrival.as_ref().and_then(Arrival::mean_rate));
+        match (rate, self.max_concurrency) {
+            (Some(r), _) => format!("{r} per second{law}"),
+            (None, Some(c)) => format!("{c} at a time"),
+            (None, None) => "all at once".into(),
+        }
+    }
+
+    /// How long requests are, in a few words.
+    pub fn sizes(&self) -> String {
+        if self.trace.is_some() {
+            return "recorded lengths".into();
+        }
+        let of = |len: u32, law: &Option<Length>| match law {
+            None => len.to_string(),
+            Some(l) => format!("{}–{}", l.shortest(), l.longest()),
+        };
+        format!(
+            "{} + {} tokens",
+            of(self.input_len, &self.input_dist),
+            of(self.output_len, &self.output_dist)
+        )
     }
 
     /// Prompt and answer of request number `id`.

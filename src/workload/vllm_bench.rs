@@ -2,6 +2,7 @@
 //!
 //! vLLM 0.12.0, `vllm/benchmarks/serve.py: get_request` and `datasets.py: RandomDataset`: gaps from the legacy generator, summed up
 //! and stretched so that the last arrival is at N / rate; input lengths, then output lengths, from `default_rng(seed)`.
+use super::arrival::RampUp;
 use super::numpy::{DefaultRng, LegacyRandom};
 
 /// Send times in seconds since the start, one per request; all zero without a rate. `burstiness` infinite: constant gaps.
@@ -28,6 +29,30 @@ pub fn arrivals(requests: u32, rate: Option<f64>, burstiness: f64, seed: u32) ->
         times.iter_mut().for_each(|t| *t *= stretch);
     }
     times
+}
+
+/// Send times under `--ramp-up-strategy`: every gap has the rate of its own request, and nothing is stretched.
+pub fn ramp_up(
+    requests: u32,
+    strategy: RampUp,
+    start: f64,
+    end: f64,
+    burstiness: f64,
+    seed: u32,
+) -> Vec<f64> {
+    let mut rng = LegacyRandom::new(seed);
+    let mut at = 0.0;
+    (0..requests)
+        .map(|i| {
+            let rate = strategy.rate(start, end, i, requests);
+            at += if burstiness.is_infinite() {
+                1.0 / rate
+            } else {
+                rng.gamma(burstiness, 1.0 / (rate * burstiness))
+            };
+            at
+        })
+        .collect()
 }
 
 /// (input, output) tokens per request. `input_len` is without special tokens that the tokenizer would add.

@@ -1,0 +1,156 @@
+//! Traces as comma-separated values. A format is a choice of columns and a unit of time:
+//!
+//! - Azure LLM inference 2023 (Azure/AzurePublicDataset; P. Patel et al., ISCA 2024): dates;
+//! - BurstGPT (HPMLL/BurstGPT; Y. Wang et al., arXiv 2401.17644): seconds; failed requests have 0 response tokens;
+//! - Vidur's processed traces (microsoft/vidur: data/processed_traces): seconds;
+//! - any other, by the names that the user gives.
+use super::{Format, Options, Problem, Raw, Reader, timestamp};
+
+struct Columns {
+    names: [String; 3],
+    unit: i128,
+}
+
+fn columns(format: Format, options: &Options) -> Result<Columns, Problem> {
+    let of = |names: [&str; 3]| Columns {
+        names: names.map(str::to_string),
+        unit: 1_000_000_000,
+    };
+    if let Some(text) = &options.columns {
+        return mapping(text).map_err(|p| (0, format!("columns `{text}`: {p}")));
+    }
+    Ok(match format {
+        Format::Azure => of(["TIMESTAMP", "ContextTokens", "GeneratedTokens"]),
+        Format::BurstGpt => of(["Timestamp", "Request tokens", "Response tokens"]),
+        Format::Vidur => of(["arrived_at", "num_prefill_tokens", "num_decode_tokens"]),
+        _ => {
+            return Err((
+                0,
+                "a CSV of one's own needs --trace-columns time=NAME,input=NAME,output=NAME".into(),
+            ));
+        }
+    })
+}
+
+/// `time=NAME,input=NAME,output=NAME[,unit=s|ms|us|ns]`.
+fn mapping(text: &str) -> Result<Columns, String> {
+    let mut names = [None, None, None];
+    let mut unit = 1_000_000_000;
+    for part in text.split(',') {
+        let (key, value) = part
+            .split_once('=')
+            .ok_or_else(|| format!("`{part}` is not key=value"))?;
+        let value = value.trim();
+        let slot = match key.trim() {
+            "time" => 0,
+            "input" => 1,
+            "output" => 2,
+            "unit" => {
+                unit = match value {
+                    "s" => 1_000_000_000,
+                    "ms" => 1_000_000,
+                    "us" => 1_000,
+                    "ns" => 1,
+                    other => return Err(format!("unit `{other}`: must be s, ms, us or ns")),
+                };
+                continue;
+            }
+            other => return Err(format!("`{other}`: must be time, input, output or unit")),
+        };
+        if value.is_empty() {
+            return Err(format!("`{part}` names no column"));
+        }
+        names[slot] = Some(value.to_string());
+    }
+    match names {
+        [Some(t), Some(i), Some(o)] => Ok(Columns {
+            names: [t, i, o],
+            unit,
+        }),
+        _ => Err("must name all of time, input and output".into()),
+    }
+}
+
+pub(super) fn read(
+    text: &str,
+    format: Format,
+    options: &Options,
+    out: &mut Reader,
+) -> Result<(), Problem> {
+    let columns = columns(format, options)?;
+    let mut csv = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let line_of = |e: &csv::Error| e.position().map_or(0, csv::Position::line);
+    let words = |e: &csv::Error| match e.kind() {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => {
+            format!("{len} columns where the header has {expected_len} (is the line cut off?)")
+        }
+        _ => e.to_string(),
+    };
+    let header = csv.headers().map_err(|e| (line_of(&e), words(&e)))?.clone();
+    let mut index = [0; 3];
+    for (slot, name) in index.iter_mut().zip(&columns.names) {
+        *slot = header
+            .iter()
+            .position(|h| h.eq_ignore_ascii_case(name))
+            .ok_or_else(|| {
+                let have: Vec<&str> = header.iter().take(20).collect();
+                (
+                    1,
+                    format!(
+                        "no column `{name}`; there are {}; --trace-columns maps others",
+                        have.join(", ")
+                    ),
+                )
+            })?;
+    }
+    let names = [0, 1, 2].map(|i| columns.names[i].as_str());
+    let mut record = csv::StringRecord::new();
+    loop {
+        let more = csv
+            .read_record(&mut record)
+            .map_err(|e| (line_of(&e), words(&e)))?;
+        if !more {
+            return Ok(());
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        let field = |i: usize| record.get(index[i]).unwrap_or_default();
+        let at = timestamp::nanoseconds(field(0), columns.unit).ok_or_else(|| {
+            (
+                line,
+                format!(
+                    "{} `{}` is neither a number nor a date like 2023-11-16 18:15:46.68",
+                    names[0],
+                    field(0)
+                ),
+            )
+        })?;
+        let tokens = |i: usize| -> Result<u64, Problem> {
+            // Some writers turn counts into floats: 374.0 is a count, 374.5 is none.
+            let text = field(i);
+            let whole = text.parse::<u64>().ok().or_else(|| {
+                let v = text.parse::<f64>().ok()?;
+                ((0.0..1e15).contains(&v) && v == libm::trunc(v)).then_some(v as u64)
+            });
+            whole.ok_or_else(|| {
+                (
+                    line,
+                    format!("{} `{text}` is not a number of tokens", names[i]),
+                )
+            })
+        };
+        out.push(
+            line,
+            Raw {
+                at,
+                input: tokens(1)?,
+                output: tokens(2)?,
+                hash_ids: &[],
+                names,
+            },
+        )?;
+    }
+}

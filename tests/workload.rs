@@ -731,6 +731,11 @@ fn contradictions_are_refused_by_field() {
         "think time",
     );
     refused(
+        users(u32::MAX, 1, Think::Fixed { secs: 1e6 }),
+        "think",
+        "thirty years",
+    );
+    refused(
         WorkloadSpec {
             range_ratio: 0.5,
             input_dist: Some(Length::Fixed { len: 3 }),

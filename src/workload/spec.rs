@@ -265,6 +265,13 @@ impl WorkloadSpec {
         }
         if let Some(users) = &self.users {
             users.check()?;
+            let turns = f64::from(self.num_prompts) / f64::from(users.count);
+            if turns * users.think.mean() > 1e9 {
+                return bad(
+                    "think",
+                    "so many requests with so much thought take more than thirty years".into(),
+                );
+            }
             for (other, there) in [
                 ("request_rate", self.request_rate.is_some()),
                 ("max_concurrency", self.max_concurrency.is_some()),

@@ -364,6 +364,56 @@ def wild(rng):
     return "every feature at once, everything scarce", load
 
 
+# Seeds of the family `rules`.
+RULES = 7
+
+
+def by_hand(config, *requests):
+    """Requests as (arrival step, prompt tokens, max_tokens, priority)."""
+    load = Load(random.Random(0), config)
+    for step, prompt, max_tokens, rank in requests:
+        load.add(segments((f"u{len(load.requests)}", 0, prompt)), max_tokens, priority=rank)
+        load.requests[-1].update(arrival_step=step, arrival_time=round(step + len(load.requests) / 10000, 4))
+    return load
+
+
+def rules(seed):
+    """One small load for each rule that a release changed, or that random loads hardly ever reach."""
+    tiny = dict(block_size=4, max_num_batched_tokens=64, max_num_seqs=8)
+    by_priority = dict(num_gpu_blocks=4, max_model_len=12, policy="priority", enable_prefix_caching=False, **tiny)
+    return [
+        # 0 is preempted while its last token is on its way: it stands before 1 in the list but not in the batch.
+        lambda: (
+            "priority: a victim that was passed over in this step stands before the current request",
+            by_hand(engine(async_scheduling=True, **by_priority), (0, 3, 2, 2), (1, 4, 3, 0), (1, 2, 4, 0)),
+        ),
+        lambda: (
+            "priority: a victim that is in the batch already",
+            by_hand(engine(**by_priority), (0, 2, 5, 2), (1, 4, 3, 0), (1, 2, 4, 0)),
+        ),
+        lambda: (
+            "priority: a request preempts itself with others behind it",
+            by_hand(engine(**by_priority), (0, 1, 4, 0), (1, 3, 3, 2), (2, 2, 4, 0)),
+        ),
+        lambda: (
+            "long_prefill_token_threshold and a lone request, then two",
+            by_hand(engine(long_prefill_token_threshold=8), (0, 50, 3, None), (20, 40, 3, None), (21, 30, 3, None)),
+        ),
+        lambda: (
+            "a prompt of which the next chunk fits, but not all of it",
+            by_hand(engine(num_gpu_blocks=9, max_model_len=32, **{**tiny, "max_num_batched_tokens": 8}), (0, 12, 8, None), (0, 24, 4, None)),
+        ),
+        lambda: (
+            "the head of the queue waits for blocks: lookups and admissions",
+            by_hand(engine(num_gpu_blocks=9, max_model_len=32, **tiny), (0, 20, 9, None), (0, 16, 4, None)),
+        ),
+        lambda: (
+            "released blocks, registered and not",
+            by_hand(engine(num_gpu_blocks=20, max_model_len=32, **tiny), (0, 10, 2, None), (0, 7, 3, None), (6, 18, 4, None)),
+        ),
+    ][seed]()
+
+
 FAMILIES = {
     "async": asynchronous,
     **{
@@ -371,7 +421,7 @@ FAMILIES = {
         for f in [
             async_preempt, async_priority_preempt, basic, budget_large, budget_small, chunked_off, chunked_off_preempt, clock,
             edge, identical, long_prefill_threshold, lru, many_seqs, max_model_len, mix, multi_turn, preempt, preempt_cache,
-            prefix_aligned, prefix_tree, prefix_unaligned, priority, priority_preempt, priority_preempt_cache, scale, stop_abort, wild,
+            prefix_aligned, prefix_tree, prefix_unaligned, priority, priority_preempt, priority_preempt_cache, rules, scale, stop_abort, wild,
         ]
     },
 }
@@ -379,6 +429,6 @@ FAMILIES = {
 
 def scenario(family, seed):
     """(description, engine, requests)"""
-    rng = random.Random(f"{family} {seed}")
-    description, load = FAMILIES[family](rng)
+    given = seed if family == "rules" else random.Random(f"{family} {seed}")
+    description, load = FAMILIES[family](given)
     return description, load.config, load.requests

@@ -7,7 +7,7 @@ mod scenario;
 use std::path::{Path, PathBuf};
 
 /// Scenarios in `vllm-scheduler-between`, all releases together.
-const SCENARIOS_BETWEEN: usize = 0;
+const SCENARIOS_BETWEEN: usize = 115;
 
 fn data(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,21 +1,30 @@
 //! Replays recorded decisions of vLLM's scheduler: `scheduler_parity DIR…`.
 //!
-//! Prints one line per scenario that differs and last `matched N of M`. Exit 0 only if all match, 1 if some differ,
+//! Takes every `.json` file in the folders and in folders below them. Prints one line per scenario that differs and last `matched N of M`. Exit 0 only if all match, 1 if some differ,
 //! 2 if a file cannot be read.
 #[path = "../tests/common/replay.rs"]
 mod replay;
 #[path = "../tests/common/scenario.rs"]
 mod scenario;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+fn collect(dir: &Path, all: &mut Vec<PathBuf>) -> Result<(), String> {
+    let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        if path.is_dir() {
+            collect(&path, all)?;
+        } else if path.extension().is_some_and(|e| e == "json") {
+            all.push(path);
+        }
+    }
+    Ok(())
+}
+
 fn files(dir: &str) -> Result<Vec<PathBuf>, String> {
-    let mut all: Vec<PathBuf> = std::fs::read_dir(dir)
-        .map_err(|e| format!("{dir}: {e}"))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|p| p.extension().is_some_and(|e| e == "json"))
-        .collect();
+    let mut all = vec![];
+    collect(Path::new(dir), &mut all)?;
     all.sort();
     if all.is_empty() {
         return Err(format!("{dir}: holds no .json file"));

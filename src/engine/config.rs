@@ -63,25 +63,33 @@ impl fmt::Display for EngineVersion {
     }
 }
 
-/// What releases do differently, one named rule each. The release in which a change was first seen is one of
-/// 0.13.0, 0.14.1, 0.15.1, 0.17.1, 0.19.1, 0.21.0, 0.24.0, 0.28.0, 0.33.0; it may have come between.
+/// What releases do differently, one named rule each, from the first release with it. Read off `v1/core` of each release from
+/// 0.12.0 to 0.33.0, and recorded on both sides of each change (`tests/data/vllm-scheduler-between`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// A waiting request is admitted only if blocks for all of its present tokens are free, not only for the next
-    /// chunk (`scheduler_reserve_full_isl`).
+    /// chunk (`scheduler_reserve_full_isl`, from 0.19.0).
     pub reserve_full_prompt: bool,
-    /// Released blocks that are not registered for prefix caching go to the front of the free queue.
+    /// Released blocks that are not registered for prefix caching go to the front of the free queue (from 0.24.0; 0.23.0 has
+    /// it for sliding windows only).
     pub unregistered_blocks_first: bool,
-    /// Prefix-cache counters count admissions, not attempts.
+    /// The same without prefix caching, where no block is registered. 0.27 alone appends them all ("for better GPU cache
+    /// locality", `BlockPool.free_blocks`, `v1/core/block_pool.py` of 0.27.0 and 0.27.1; 0.28.0 takes it back).
+    pub blocks_first_without_caching: bool,
+    /// Prefix-cache counters count admissions, not attempts (`Scheduler.schedule` calls `record_prefix_cache_stats` once the
+    /// blocks are allocated, from 0.27.0).
     pub count_lookups_at_admission: bool,
     /// Priority preemption moves the loop index back whenever the victim stood before it, not only when the victim
-    /// was already in the batch.
+    /// was already in the batch (`victim_index < req_index` in `Scheduler.schedule`, from 0.28.0).
     pub victim_before_moves_index: bool,
-    /// Tokens in flight of a preempted request are remembered as stale, and it is not resumed before they arrived.
+    /// Tokens in flight of a preempted request are remembered as stale, and it is not resumed before they arrived
+    /// (`Request.num_stale_output_tokens`, from 0.27.0). With two batches in flight this decides nothing: the older batch
+    /// is processed before the next `schedule`, and nobody is admitted in a step that preempts.
     pub stale_tokens_hold_back: bool,
-    /// `long_prefill_token_threshold` is ignored while there is only one request.
+    /// `long_prefill_token_threshold` is ignored while there is only one request, running or waiting, when the step begins
+    /// (`num_eligible_reqs` in `Scheduler.schedule`, from 0.31.0).
     pub lone_request_ignores_threshold: bool,
-    /// With the priority policy a request that preempts itself does not end the running loop.
+    /// With the priority policy a request that preempts itself does not end the running loop (from 0.33.0).
     pub self_preemption_goes_on: bool,
 }
 
@@ -91,11 +99,22 @@ impl Rules {
         Self {
             reserve_full_prompt: version.at_least(0, 19),
             unregistered_blocks_first: version.at_least(0, 24),
-            count_lookups_at_admission: version.at_least(0, 28),
+            blocks_first_without_caching: version.at_least(0, 24)
+                && (!version.at_least(0, 27) || version.at_least(0, 28)),
+            count_lookups_at_admission: version.at_least(0, 27),
             victim_before_moves_index: version.at_least(0, 28),
-            stale_tokens_hold_back: version.at_least(0, 28),
-            lone_request_ignores_threshold: version.at_least(0, 33),
+            stale_tokens_hold_back: version.at_least(0, 27),
+            lone_request_ignores_threshold: version.at_least(0, 31),
             self_preemption_goes_on: version.at_least(0, 33),
+        }
+    }
+
+    /// Whether released blocks that are not registered go to the front of the free queue.
+    pub fn unregistered_first(&self, enable_prefix_caching: bool) -> bool {
+        if enable_prefix_caching {
+            self.unregistered_blocks_first
+        } else {
+            self.blocks_first_without_caching
         }
     }
 }

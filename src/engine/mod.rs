@@ -182,7 +182,10 @@ impl Engine {
         // Without identities a pool of one block (the null block) stands in.
         let blocks = if count_only { 1 } else { config.num_gpu_blocks };
         Ok(Self {
-            pool: BlockPool::new(blocks, rules.unregistered_blocks_first),
+            pool: BlockPool::new(
+                blocks,
+                rules.unregistered_first(config.enable_prefix_caching),
+            ),
             free_count: config.num_gpu_blocks - 1,
             count_only,
             lanes: Lanes::new(config.block_size, count_only),
@@ -227,7 +230,8 @@ impl Engine {
             self.lanes = Lanes::new(self.config.block_size, false);
             self.pool = BlockPool::new(
                 self.config.num_gpu_blocks,
-                self.rules.unregistered_blocks_first,
+                self.rules
+                    .unregistered_first(self.config.enable_prefix_caching),
             );
         }
     }

@@ -50,7 +50,7 @@ pub struct State {
     pub num_tokens: u32,
     /// Outputs scheduled, not received (async only).
     pub placeholders: u32,
-    /// Outputs of a preempted request still in flight (0.28 on).
+    /// Outputs of a preempted request still in flight (0.27 on).
     pub stale: u32,
     pub lane: Option<Lane>,
     pub blocks: BlockTable,

@@ -182,11 +182,13 @@ impl Naive {
         let blocks = std::mem::take(&mut self.reqs.get_mut(&id).unwrap().blocks);
         self.reqs.get_mut(&id).unwrap().registered = 0;
         let (mut plain, mut kept) = (vec![], vec![]);
+        // 0.27 alone keeps them in order when nothing is ever registered.
+        let front = self.minor >= 24 && (self.minor != 27 || self.cfg.enable_prefix_caching);
         for b in blocks.into_iter().rev() {
             let r = self.refs.get_mut(&b).unwrap();
             *r -= 1;
             if *r == 0 {
-                if self.minor >= 24 && !self.content.contains_key(&b) {
+                if front && !self.content.contains_key(&b) {
                     plain.push(b)
                 } else {
                     kept.push(b)
@@ -262,7 +264,7 @@ impl Naive {
         self.attached.clear();
         let mut budget = c.max_num_batched_tokens as usize;
         let lone = self.running.len() + self.waiting.len() == 1;
-        let threshold = if self.minor >= 33 && lone {
+        let threshold = if self.minor >= 31 && lone {
             0
         } else {
             c.long_prefill_token_threshold as usize
@@ -327,7 +329,7 @@ impl Naive {
                 r.preempted_before = true;
                 r.running = false;
                 r.preemptions += 1;
-                if self.minor >= 28 {
+                if self.minor >= 27 {
                     r.stale += r.placeholders;
                     r.placeholders = 0;
                 }
@@ -408,7 +410,7 @@ impl Naive {
                     }
                 }
             };
-            if self.minor < 28 {
+            if self.minor < 27 {
                 count(&mut self.counters);
             }
             let mut n = len - hit;
@@ -426,7 +428,7 @@ impl Naive {
             if self.blocks_for(hit + n) - hits.len() + asleep > self.free.len() {
                 break;
             }
-            if self.minor >= 28 {
+            if self.minor >= 27 {
                 count(&mut self.counters);
             }
             self.waiting.remove(at);

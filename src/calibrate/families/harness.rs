@@ -51,8 +51,8 @@ pub(super) enum Expect {
 
 /// Relative L2 error allowed where sums are kept in f32.
 pub(super) const F32_TOLERANCE: f64 = 1e-5;
-/// Relative L2 error allowed where the result itself is rounded to 16 bits.
-pub(super) const F16_TOLERANCE: f64 = 2e-2;
+
+
 
 /// How numbers lie in memory. The discriminants are the value of the define `FORMAT` in the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,7 @@
 //! Measures what a device can do: microbenchmarks through OpenCL, WebGPU or natively on the CPU → device profile.
 pub mod backend;
+pub mod bounds;
 pub mod family;
+#[cfg(feature = "opencl")]
+pub mod opencl;
 pub mod sources;

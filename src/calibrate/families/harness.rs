@@ -52,8 +52,6 @@ pub(super) enum Expect {
 /// Relative L2 error allowed where sums are kept in f32.
 pub(super) const F32_TOLERANCE: f64 = 1e-5;
 
-
-
 /// How numbers lie in memory. The discriminants are the value of the define `FORMAT` in the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {

@@ -5,3 +5,5 @@ pub mod family;
 #[cfg(feature = "opencl")]
 pub mod opencl;
 pub mod sources;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;

@@ -89,6 +89,19 @@ fn every_variant_is_right_through_opencl() {
     }
 }
 
+#[cfg(feature = "wgpu")]
+#[test]
+fn every_variant_is_right_through_wgpu() {
+    let found = capsim::calibrate::wgpu::Wgpu::open(0).map(|d| Box::new(d) as Box<dyn Backend>);
+    if let Some(mut device) = device("wgpu", found) {
+        let effort = match device.info().software {
+            true => Effort::Standard,
+            false => Effort::Full,
+        };
+        check_all(device.as_mut(), effort);
+    }
+}
+
 /// A device that spoils things on the way.
 struct Saboteur {
     device: Cpu,

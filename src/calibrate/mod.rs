@@ -3,7 +3,12 @@ pub mod backend;
 pub mod bounds;
 pub mod cpu;
 pub mod families;
+pub mod child;
+pub mod discover;
+pub mod environment;
 pub mod family;
 #[cfg(feature = "opencl")]
 pub mod opencl;
 pub mod sources;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;

@@ -41,7 +41,10 @@ const TABLE: &[Entry] = table! {
     combine: cl wgsl;
     empty: cl wgsl;
     gemm_grouped: cl wgsl;
+    gemm_coop: wgsl;
+    gemm_ptx: cl;
     gemm_tiled: cl wgsl;
+    gemm_wmma: cl;
     kv_write: cl wgsl;
     rmsnorm: cl wgsl;
     rope: cl wgsl;

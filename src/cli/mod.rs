@@ -1,4 +1,5 @@
 //! The command tree: flags → library calls → files. The only place that prints.
+mod devices;
 mod explain;
 mod files;
 mod load;
@@ -29,6 +30,11 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Models, devices and engines that ship with capsim
     Models,
+    /// Devices of this machine that can be calibrated, and why others cannot
+    Devices(devices::DevicesArgs),
+    /// Opens one device in this process and tells about it (used by `devices` and `calibrate`)
+    #[command(hide = true)]
+    ProbeDevice(devices::ProbeArgs),
     /// JSON Schema of a file format
     Schema(schema::SchemaArgs),
 }
@@ -43,6 +49,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Models => models::run(),
+        Command::Devices(args) => devices::run(&args),
+        Command::ProbeDevice(args) => devices::probe(&args),
         Command::Schema(args) => schema::run(&args),
     }
 }

@@ -1,4 +1,5 @@
 //! The command tree: flags → library calls → files. The only place that prints.
+mod devices;
 mod explain;
 mod exports;
 mod files;
@@ -34,6 +35,11 @@ enum Command {
     Models,
     /// Recorded request traces: figures, conversion
     Trace(Box<trace::TraceArgs>),
+    /// Devices of this machine that can be calibrated, and why others cannot
+    Devices(devices::DevicesArgs),
+    /// Opens one device in this process and tells about it (used by `devices` and `calibrate`)
+    #[command(hide = true)]
+    ProbeDevice(devices::ProbeArgs),
     /// JSON Schema of a file format
     Schema(schema::SchemaArgs),
 }
@@ -49,6 +55,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         Command::Models => models::run(),
         Command::Trace(args) => trace::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::ProbeDevice(args) => devices::probe(&args),
         Command::Schema(args) => schema::run(&args),
     }
 }

@@ -1,4 +1,5 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
+pub mod devices;
 pub mod json;
 pub mod markdown;
 pub mod prediction;

@@ -53,42 +53,47 @@ fn call<T>(what: &str, f: impl FnOnce() -> core::Result<T>) -> Result<T, Backend
 /// Loaders and drivers set themselves up at the first call, and not all of them stand two threads doing that at once.
 static LISTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-/// All devices of all platforms, in the platforms' order. No library, or no driver: none.
-fn places() -> Result<Vec<Place>, BackendError> {
+/// All devices of all platforms, in the platforms' order, and what platforms without any say. No library, or no driver: none.
+fn places() -> Result<(Vec<Place>, Vec<String>), BackendError> {
     let _one = LISTING.lock().unwrap_or_else(|e| e.into_inner());
-    let mut all = vec![];
+    let (mut all, mut without) = (vec![], vec![]);
     for platform in call("clGetPlatformIDs", core::get_platform_ids)? {
-        let found = catch_unwind(AssertUnwindSafe(|| {
+        // One that fails must not hide the others.
+        match call("clGetDeviceIDs", || {
             core::get_device_ids(platform, Some(core::DeviceType::ALL), None)
-        }));
-        match found {
-            Ok(Ok(devices)) => {
-                all.extend(devices.into_iter().map(|device| Place { platform, device }))
-            }
-            // A platform without devices reports CL_DEVICE_NOT_FOUND; one that fails otherwise must not hide the others.
-            Ok(Err(_)) | Err(_) => {}
+        }) {
+            Ok(devices) => all.extend(devices.into_iter().map(|device| Place { platform, device })),
+            Err(e) => without.push(format!("{}: {e}", platform_name(platform))),
         }
     }
-    Ok(all)
+    Ok((all, without))
 }
 
-/// How many devices there are: the indices for [`OpenCl::open`] are below it.
+fn platform_name(platform: core::PlatformId) -> String {
+    call("clGetPlatformInfo", || {
+        core::get_platform_info(platform, core::PlatformInfo::Name)
+    })
+    .map_or_else(
+        |_| "OpenCL platform".into(),
+        |s| s.to_string().trim().to_string(),
+    )
+}
+
+/// How many devices there are: the indices for [`OpenCl::open`] are below it. And, if there is none, why.
 ///
 /// # Errors
 /// What the library says.
-pub fn count() -> Result<usize, BackendError> {
-    places().map(|p| p.len())
+pub fn count() -> Result<(usize, String), BackendError> {
+    let (all, without) = places()?;
+    Ok((all.len(), why_none(&without)))
 }
 
-/// Why there may be no device: the library was not found, or no driver is registered. `None` if there are platforms.
-pub fn why_none() -> Option<String> {
-    if let Err(why) = capsim_clload::loaded() {
-        return Some(format!("no OpenCL library: {why}"));
-    }
-    match core::get_platform_ids() {
-        Ok(p) if p.is_empty() => Some("the OpenCL library knows no driver".into()),
-        Ok(_) => None,
-        Err(e) => Some(e.to_string().trim().to_string()),
+/// Why there may be no device: no library, no driver, or drivers that find nothing.
+fn why_none(without: &[String]) -> String {
+    match capsim_clload::loaded() {
+        Err(why) => format!("no OpenCL library: {why}"),
+        Ok(()) if without.is_empty() => "the OpenCL library knows no driver".into(),
+        Ok(()) => without.join("; "),
     }
 }
 
@@ -173,11 +178,14 @@ impl OpenCl {
     /// # Errors
     /// No such device, or the driver refuses.
     pub fn open(index: usize) -> Result<OpenCl, BackendError> {
-        let all = places()?;
+        let (all, without) = places()?;
         let Some(&place) = all.get(index) else {
+            let why = match all.len() {
+                0 => why_none(&without),
+                n => format!("{n} found"),
+            };
             return Err(BackendError::Unavailable(format!(
-                "there is no OpenCL device {index}: {}",
-                why_none().unwrap_or_else(|| format!("{} found", all.len()))
+                "there is no OpenCL device {index}: {why}"
             )));
         };
         if ask!(place.device, Available) == Some(false) {
@@ -441,13 +449,6 @@ fn plain_log(text: &str) -> String {
 /// What the driver tells, apart from features that must be tried out.
 fn describe(place: Place) -> DeviceInfo {
     let d = place.device;
-    let platform = |what| {
-        call("clGetPlatformInfo", || {
-            core::get_platform_info(place.platform, what)
-        })
-        .map(|s| s.to_string().trim().to_string())
-        .unwrap_or_default()
-    };
     let trim = |s: Option<String>| {
         s.unwrap_or_default()
             .trim()
@@ -466,16 +467,13 @@ fn describe(place: Place) -> DeviceInfo {
     };
     let is_cpu = ask!(d, Type).is_some_and(|t| t.contains(core::DeviceType::CPU));
     let software = is_cpu || name.to_lowercase().contains("llvmpipe");
-    let platform_name = platform(core::PlatformInfo::Name);
+    let platform_name = platform_name(place.platform);
     let extensions = trim(ask!(d, Extensions));
     DeviceInfo {
         name,
         vendor: trim(ask!(d, Vendor)),
         driver: format!("{platform_name} {}", trim(ask!(d, DriverVersion))),
-        api_version: ask!(d, Version).map_or_else(
-            || platform(core::PlatformInfo::Version),
-            |v| format!("OpenCL {v}"),
-        ),
+        api_version: ask!(d, Version).map_or("OpenCL".into(), |v| format!("OpenCL {v}")),
         software,
         unified_memory: ask!(d, HostUnifiedMemory).unwrap_or(false),
         memory_bytes: ask!(d, GlobalMemSize).unwrap_or(0),

@@ -118,6 +118,12 @@ fn open(api: Api, index: usize) -> Result<DeviceInfo, BackendError> {
     Ok(info)
 }
 
+/// A device's PCI address, `0000:c5:00.0`, where its driver tells: to find its clocks in
+/// [`Environment::gpu`](super::environment::Environment::gpu).
+pub fn pci(info: &DeviceInfo) -> Option<&str> {
+    info.features.iter().find_map(|f| f.strip_prefix("pci-"))
+}
+
 /// Memory of a device whose API does not tell: amdgpu's by PCI address, or the host's where it is shared. 0 if unknown.
 fn memory(info: &DeviceInfo) -> u64 {
     let pci = info.features.iter().find_map(|f| f.strip_prefix("pci-"));

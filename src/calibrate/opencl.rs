@@ -24,6 +24,11 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// `CL_DEVICE_BOARD_NAME_AMD` (cl_amd_device_attribute_query): AMD's `CL_DEVICE_NAME` is only the architecture, `gfx1151`.
 const BOARD_NAME_AMD: u32 = 0x4038;
 
+/// `CL_DEVICE_TOPOLOGY_AMD`: 24 bytes, the last three of which are PCI bus, device and function.
+const TOPOLOGY_AMD: u32 = 0x4037;
+/// `CL_DEVICE_PCI_BUS_ID_NV`, `CL_DEVICE_PCI_SLOT_ID_NV` (device and function), `CL_DEVICE_PCI_DOMAIN_ID_NV`.
+const PCI_NV: [u32; 3] = [0x4008, 0x4009, 0x400A];
+
 /// One of OpenCL's devices, not opened.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -342,11 +347,14 @@ impl OpenCl {
                     self.deadline.as_secs_f32()
                 )));
             }
-            // Short against what is waited for, so that the host's clock stays usable; asleep, so that a software device
-            // has the processor to itself.
-            std::thread::sleep(
-                (waited / 32).clamp(Duration::from_micros(10), Duration::from_millis(1)),
-            );
+            // A GPU's short work is watched without sleep, so that the host's clock can measure what a launch costs it. A software
+            // device needs the processor for itself. Otherwise sleep shortly, against what was waited so far.
+            if !self.info.software && waited < Duration::from_micros(500) {
+                std::hint::spin_loop();
+                continue;
+            }
+            let pause = (waited / 32).clamp(Duration::from_micros(10), Duration::from_millis(1));
+            std::thread::sleep(pause);
         }
     }
 
@@ -372,8 +380,11 @@ impl OpenCl {
             self.make_part(slice)?;
         }
         let compiled = &mut self.kernels[launch.kernel.0];
+        // Taken out until all are set: after a failure nothing counts as set.
+        let buffers = std::mem::take(&mut compiled.buffers);
+        let numbers = std::mem::take(&mut compiled.numbers);
         for (i, slice) in launch.buffers.iter().enumerate() {
-            if compiled.buffers.get(i) == Some(slice) {
+            if buffers.get(i) == Some(slice) {
                 continue;
             }
             let buffer = self.buffers[slice.buffer.0].as_ref().expect("checked");
@@ -386,7 +397,7 @@ impl OpenCl {
             })?;
         }
         for (i, number) in launch.numbers.iter().enumerate() {
-            if compiled.numbers.get(i) == Some(number) {
+            if numbers.get(i) == Some(number) {
                 continue;
             }
             let at = (launch.buffers.len() + i) as u32;
@@ -394,8 +405,8 @@ impl OpenCl {
                 core::set_kernel_arg(&compiled.handle, at, ArgVal::scalar(number))
             })?;
         }
-        compiled.buffers.clone_from(&launch.buffers);
-        compiled.numbers.clone_from(&launch.numbers);
+        compiled.buffers = launch.buffers.clone();
+        compiled.numbers = launch.numbers.clone();
         Ok(())
     }
 
@@ -485,8 +496,34 @@ fn describe(place: Place) -> DeviceInfo {
         clock_mhz: ask!(d, MaxClockFrequency).unwrap_or(0),
         cache_bytes: ask!(d, GlobalMemCacheSize).unwrap_or(0),
         timestamp_ns: ask!(d, ProfilingTimerResolution).map(|ns| (ns as f64).max(1.0)),
-        features: extensions.split_whitespace().map(String::from).collect(),
+        features: extensions
+            .split_whitespace()
+            .map(String::from)
+            .chain(pci(d).map(|address| format!("pci-{address}")))
+            .collect(),
     }
+}
+
+/// PCI address as sysfs writes it, where the vendor tells.
+fn pci(device: core::DeviceId) -> Option<String> {
+    let raw = |what| {
+        call("clGetDeviceInfo", || {
+            core::get_device_info_raw(device, what)
+        })
+        .ok()
+    };
+    if let Some([.., bus, slot, function]) = raw(TOPOLOGY_AMD).filter(|t| t.len() == 24).as_deref()
+    {
+        return Some(format!("0000:{bus:02x}:{slot:02x}.{function:x}"));
+    }
+    let number = |what| Some(u32::from_ne_bytes(raw(what)?.try_into().ok()?));
+    let (bus, slot) = (number(PCI_NV[0])?, number(PCI_NV[1])?);
+    let domain = number(PCI_NV[2]).unwrap_or(0);
+    Some(format!(
+        "{domain:04x}:{bus:02x}:{:02x}.{:x}",
+        slot >> 3,
+        slot & 7
+    ))
 }
 
 impl Backend for OpenCl {

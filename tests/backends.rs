@@ -380,6 +380,46 @@ fn wrong_use_is_an_error(device: &mut dyn Backend) {
         .unwrap();
 }
 
+/// A device that does not finish in time is an error, then and from then on; giving it up does not wait for it.
+fn gives_up<B: Backend>(mut device: B, set_deadline: fn(&mut B, std::time::Duration)) {
+    let kernel = device.compile(&stream_read(0, 64)).unwrap();
+    let size = 16_u64 << 20;
+    let source = device.alloc(size).unwrap();
+    let sums = device.alloc(256).unwrap();
+    let both = [whole(source, size), whole(sums, 256)];
+    let one = launch(kernel, &both, &[(size / 16) as u32], 1);
+    set_deadline(&mut device, std::time::Duration::from_micros(100));
+    match device.run(&vec![one.clone(); 64]) {
+        Err(BackendError::Device(why)) => assert!(why.contains("no answer within"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let e = device.run(&[one]).unwrap_err().to_string();
+    assert!(e.contains("did not finish"), "{e}");
+    assert!(device.read(whole(sums, 256), &mut [0; 256]).is_err());
+    assert!(device.alloc(256).is_err() && device.compile(&empty()).is_err());
+    device.free(source);
+}
+
+#[cfg(feature = "opencl")]
+#[test]
+fn opencl_gives_up_a_device_that_hangs() {
+    use capsim::calibrate::opencl::OpenCl;
+    let Ok(device) = OpenCl::open(0) else {
+        return on(Api::Opencl, |_| {});
+    };
+    gives_up(device, OpenCl::set_deadline);
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn wgpu_gives_up_a_device_that_hangs() {
+    use capsim::calibrate::wgpu::Wgpu;
+    let Ok(device) = Wgpu::open(0) else {
+        return on(Api::Wgpu, |_| {});
+    };
+    gives_up(device, Wgpu::set_deadline);
+}
+
 /// One test per API and body.
 macro_rules! on_every_api {
     ($($body:ident)*) => {

@@ -21,11 +21,13 @@ const GRACE: Duration = Duration::from_secs(2);
 /// In one line: it could not start, did not end in time, was killed by a signal, or failed (with its last words).
 pub fn run(command: &mut Command, deadline: Duration) -> Result<String, String> {
     let mut child = command
-        .stdin(Stdio::null())
+        // An empty pipe rather than `/dev/null`, which a bare root lacks.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| format!("cannot start: {e}"))?;
+    drop(child.stdin.take());
     let out = drain(child.stdout.take());
     let err = drain(child.stderr.take());
     let Some(status) = wait(&mut child, deadline) else {

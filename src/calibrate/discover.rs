@@ -2,11 +2,13 @@
 //!
 //! Each device is opened in a child process of its own with a deadline: a driver that crashes or hangs costs one line. The child
 //! is this same program with the hidden command `probe-device`, which calls [`answer`] and prints JSON.
-use super::backend::{Api, Backend, BackendError, DeviceInfo};
+#[cfg(any(feature = "opencl", feature = "wgpu"))]
+use super::backend::Backend;
+use super::backend::{Api, BackendError, DeviceInfo};
 use super::child;
 use super::environment::{Reading, Root};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -86,20 +88,18 @@ fn not_built(api: Api) -> String {
 }
 
 fn count(api: Api) -> Result<(usize, Option<String>), String> {
-    let (devices, why): (Result<usize, BackendError>, Option<String>) = match api {
+    let (devices, why): (usize, String) = match api {
         #[cfg(feature = "opencl")]
-        Api::Opencl => (super::opencl::count(), super::opencl::why_none()),
+        Api::Opencl => super::opencl::count().map_err(|e| e.to_string())?,
         #[cfg(feature = "wgpu")]
         Api::Wgpu => (
-            super::wgpu::count(),
-            Some("no driver for Vulkan, Metal or DX12".into()),
+            super::wgpu::count().map_err(|e| e.to_string())?,
+            "no driver for Vulkan, Metal or DX12".into(),
         ),
-        Api::Cpu => (Ok(1), None),
+        Api::Cpu => (1, String::new()),
         _ => return Err(not_built(api)),
     };
-    let devices = devices.map_err(|e| e.to_string())?;
-    let why = (devices == 0).then(|| why.unwrap_or_else(|| "its drivers list no device".into()));
-    Ok((devices, why))
+    Ok((devices, (devices == 0).then_some(why)))
 }
 
 fn open(api: Api, index: usize) -> Result<DeviceInfo, BackendError> {
@@ -116,6 +116,12 @@ fn open(api: Api, index: usize) -> Result<DeviceInfo, BackendError> {
         info.memory_bytes = memory(&info);
     }
     Ok(info)
+}
+
+/// A device's PCI address, `0000:c5:00.0`, where its driver tells: to find its clocks in
+/// [`Environment::gpu`](super::environment::Environment::gpu).
+pub fn pci(info: &DeviceInfo) -> Option<&str> {
+    info.features.iter().find_map(|f| f.strip_prefix("pci-"))
 }
 
 /// Memory of a device whose API does not tell: amdgpu's by PCI address, or the host's where it is shared. 0 if unknown.
@@ -188,8 +194,18 @@ fn ask(
     serde_json::from_str(line).map_err(|_| "the driver failed: no answer".into())
 }
 
-/// All devices of these APIs, in order; an API without any device is one entry without index. `program` is this program
-/// (`std::env::current_exe()`).
+/// The file of this program, for [`discover`]. Where there is no `/proc`, the name that it was called by.
+///
+/// # Errors
+/// Neither is known.
+pub fn this_program() -> std::io::Result<PathBuf> {
+    std::env::current_exe().or_else(|e| {
+        let called = std::env::args_os().next().map(PathBuf::from);
+        called.filter(|p| p.components().count() > 1).ok_or(e)
+    })
+}
+
+/// All devices of these APIs, in order; an API without any device is one entry without index. `program` is [`this_program`].
 pub fn discover(program: &Path, apis: &[Api], deadline: Duration) -> Vec<Found> {
     let mut all = vec![];
     for &api in apis {

@@ -24,6 +24,11 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// `CL_DEVICE_BOARD_NAME_AMD` (cl_amd_device_attribute_query): AMD's `CL_DEVICE_NAME` is only the architecture, `gfx1151`.
 const BOARD_NAME_AMD: u32 = 0x4038;
 
+/// `CL_DEVICE_TOPOLOGY_AMD`: 24 bytes, the last three of which are PCI bus, device and function.
+const TOPOLOGY_AMD: u32 = 0x4037;
+/// `CL_DEVICE_PCI_BUS_ID_NV`, `CL_DEVICE_PCI_SLOT_ID_NV` (device and function), `CL_DEVICE_PCI_DOMAIN_ID_NV`.
+const PCI_NV: [u32; 3] = [0x4008, 0x4009, 0x400A];
+
 /// One of OpenCL's devices, not opened.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -53,42 +58,47 @@ fn call<T>(what: &str, f: impl FnOnce() -> core::Result<T>) -> Result<T, Backend
 /// Loaders and drivers set themselves up at the first call, and not all of them stand two threads doing that at once.
 static LISTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-/// All devices of all platforms, in the platforms' order. No library, or no driver: none.
-fn places() -> Result<Vec<Place>, BackendError> {
+/// All devices of all platforms, in the platforms' order, and what platforms without any say. No library, or no driver: none.
+fn places() -> Result<(Vec<Place>, Vec<String>), BackendError> {
     let _one = LISTING.lock().unwrap_or_else(|e| e.into_inner());
-    let mut all = vec![];
+    let (mut all, mut without) = (vec![], vec![]);
     for platform in call("clGetPlatformIDs", core::get_platform_ids)? {
-        let found = catch_unwind(AssertUnwindSafe(|| {
+        // One that fails must not hide the others.
+        match call("clGetDeviceIDs", || {
             core::get_device_ids(platform, Some(core::DeviceType::ALL), None)
-        }));
-        match found {
-            Ok(Ok(devices)) => {
-                all.extend(devices.into_iter().map(|device| Place { platform, device }))
-            }
-            // A platform without devices reports CL_DEVICE_NOT_FOUND; one that fails otherwise must not hide the others.
-            Ok(Err(_)) | Err(_) => {}
+        }) {
+            Ok(devices) => all.extend(devices.into_iter().map(|device| Place { platform, device })),
+            Err(e) => without.push(format!("{}: {e}", platform_name(platform))),
         }
     }
-    Ok(all)
+    Ok((all, without))
 }
 
-/// How many devices there are: the indices for [`OpenCl::open`] are below it.
+fn platform_name(platform: core::PlatformId) -> String {
+    call("clGetPlatformInfo", || {
+        core::get_platform_info(platform, core::PlatformInfo::Name)
+    })
+    .map_or_else(
+        |_| "OpenCL platform".into(),
+        |s| s.to_string().trim().to_string(),
+    )
+}
+
+/// How many devices there are: the indices for [`OpenCl::open`] are below it. And, if there is none, why.
 ///
 /// # Errors
 /// What the library says.
-pub fn count() -> Result<usize, BackendError> {
-    places().map(|p| p.len())
+pub fn count() -> Result<(usize, String), BackendError> {
+    let (all, without) = places()?;
+    Ok((all.len(), why_none(&without)))
 }
 
-/// Why there may be no device: the library was not found, or no driver is registered. `None` if there are platforms.
-pub fn why_none() -> Option<String> {
-    if let Err(why) = capsim_clload::loaded() {
-        return Some(format!("no OpenCL library: {why}"));
-    }
-    match core::get_platform_ids() {
-        Ok(p) if p.is_empty() => Some("the OpenCL library knows no driver".into()),
-        Ok(_) => None,
-        Err(e) => Some(e.to_string().trim().to_string()),
+/// Why there may be no device: no library, no driver, or drivers that find nothing.
+fn why_none(without: &[String]) -> String {
+    match capsim_clload::loaded() {
+        Err(why) => format!("no OpenCL library: {why}"),
+        Ok(()) if without.is_empty() => "the OpenCL library knows no driver".into(),
+        Ok(()) => without.join("; "),
     }
 }
 
@@ -173,11 +183,14 @@ impl OpenCl {
     /// # Errors
     /// No such device, or the driver refuses.
     pub fn open(index: usize) -> Result<OpenCl, BackendError> {
-        let all = places()?;
+        let (all, without) = places()?;
         let Some(&place) = all.get(index) else {
+            let why = match all.len() {
+                0 => why_none(&without),
+                n => format!("{n} found"),
+            };
             return Err(BackendError::Unavailable(format!(
-                "there is no OpenCL device {index}: {}",
-                why_none().unwrap_or_else(|| format!("{} found", all.len()))
+                "there is no OpenCL device {index}: {why}"
             )));
         };
         if ask!(place.device, Available) == Some(false) {
@@ -334,11 +347,14 @@ impl OpenCl {
                     self.deadline.as_secs_f32()
                 )));
             }
-            // Short against what is waited for, so that the host's clock stays usable; asleep, so that a software device
-            // has the processor to itself.
-            std::thread::sleep(
-                (waited / 32).clamp(Duration::from_micros(10), Duration::from_millis(1)),
-            );
+            // A GPU's short work is watched without sleep, so that the host's clock can measure what a launch costs it. A software
+            // device needs the processor for itself. Otherwise sleep shortly, against what was waited so far.
+            if !self.info.software && waited < Duration::from_micros(500) {
+                std::hint::spin_loop();
+                continue;
+            }
+            let pause = (waited / 32).clamp(Duration::from_micros(10), Duration::from_millis(1));
+            std::thread::sleep(pause);
         }
     }
 
@@ -364,8 +380,11 @@ impl OpenCl {
             self.make_part(slice)?;
         }
         let compiled = &mut self.kernels[launch.kernel.0];
+        // Taken out until all are set: after a failure nothing counts as set.
+        let buffers = std::mem::take(&mut compiled.buffers);
+        let numbers = std::mem::take(&mut compiled.numbers);
         for (i, slice) in launch.buffers.iter().enumerate() {
-            if compiled.buffers.get(i) == Some(slice) {
+            if buffers.get(i) == Some(slice) {
                 continue;
             }
             let buffer = self.buffers[slice.buffer.0].as_ref().expect("checked");
@@ -378,7 +397,7 @@ impl OpenCl {
             })?;
         }
         for (i, number) in launch.numbers.iter().enumerate() {
-            if compiled.numbers.get(i) == Some(number) {
+            if numbers.get(i) == Some(number) {
                 continue;
             }
             let at = (launch.buffers.len() + i) as u32;
@@ -386,8 +405,8 @@ impl OpenCl {
                 core::set_kernel_arg(&compiled.handle, at, ArgVal::scalar(number))
             })?;
         }
-        compiled.buffers.clone_from(&launch.buffers);
-        compiled.numbers.clone_from(&launch.numbers);
+        compiled.buffers = launch.buffers.clone();
+        compiled.numbers = launch.numbers.clone();
         Ok(())
     }
 
@@ -441,13 +460,6 @@ fn plain_log(text: &str) -> String {
 /// What the driver tells, apart from features that must be tried out.
 fn describe(place: Place) -> DeviceInfo {
     let d = place.device;
-    let platform = |what| {
-        call("clGetPlatformInfo", || {
-            core::get_platform_info(place.platform, what)
-        })
-        .map(|s| s.to_string().trim().to_string())
-        .unwrap_or_default()
-    };
     let trim = |s: Option<String>| {
         s.unwrap_or_default()
             .trim()
@@ -466,16 +478,13 @@ fn describe(place: Place) -> DeviceInfo {
     };
     let is_cpu = ask!(d, Type).is_some_and(|t| t.contains(core::DeviceType::CPU));
     let software = is_cpu || name.to_lowercase().contains("llvmpipe");
-    let platform_name = platform(core::PlatformInfo::Name);
+    let platform_name = platform_name(place.platform);
     let extensions = trim(ask!(d, Extensions));
     DeviceInfo {
         name,
         vendor: trim(ask!(d, Vendor)),
         driver: format!("{platform_name} {}", trim(ask!(d, DriverVersion))),
-        api_version: ask!(d, Version).map_or_else(
-            || platform(core::PlatformInfo::Version),
-            |v| format!("OpenCL {v}"),
-        ),
+        api_version: ask!(d, Version).map_or("OpenCL".into(), |v| format!("OpenCL {v}")),
         software,
         unified_memory: ask!(d, HostUnifiedMemory).unwrap_or(false),
         memory_bytes: ask!(d, GlobalMemSize).unwrap_or(0),
@@ -487,8 +496,34 @@ fn describe(place: Place) -> DeviceInfo {
         clock_mhz: ask!(d, MaxClockFrequency).unwrap_or(0),
         cache_bytes: ask!(d, GlobalMemCacheSize).unwrap_or(0),
         timestamp_ns: ask!(d, ProfilingTimerResolution).map(|ns| (ns as f64).max(1.0)),
-        features: extensions.split_whitespace().map(String::from).collect(),
+        features: extensions
+            .split_whitespace()
+            .map(String::from)
+            .chain(pci(d).map(|address| format!("pci-{address}")))
+            .collect(),
     }
+}
+
+/// PCI address as sysfs writes it, where the vendor tells.
+fn pci(device: core::DeviceId) -> Option<String> {
+    let raw = |what| {
+        call("clGetDeviceInfo", || {
+            core::get_device_info_raw(device, what)
+        })
+        .ok()
+    };
+    if let Some([.., bus, slot, function]) = raw(TOPOLOGY_AMD).filter(|t| t.len() == 24).as_deref()
+    {
+        return Some(format!("0000:{bus:02x}:{slot:02x}.{function:x}"));
+    }
+    let number = |what| Some(u32::from_ne_bytes(raw(what)?.try_into().ok()?));
+    let (bus, slot) = (number(PCI_NV[0])?, number(PCI_NV[1])?);
+    let domain = number(PCI_NV[2]).unwrap_or(0);
+    Some(format!(
+        "{domain:04x}:{bus:02x}:{:02x}.{:x}",
+        slot >> 3,
+        slot & 7
+    ))
 }
 
 impl Backend for OpenCl {

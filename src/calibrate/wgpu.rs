@@ -521,10 +521,9 @@ fn describe(adapter: &wgpu::Adapter, features: wgpu::Features, queue: &wgpu::Que
     if has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
         use wgpu::CooperativeScalarType::{F16, F32};
         for p in adapter.cooperative_matrix_properties() {
-            if (p.ab_type, p.cr_type) == (F16, F32) {
-                if (p.m_size, p.n_size, p.k_size) == (16, 16, 16) {
-                    names.push("coop-matrix-f16".into());
-                }
+            let size = (p.m_size, p.n_size, p.k_size);
+            if (p.ab_type, p.cr_type, size) == (F16, F32, (16, 16, 16)) {
+                names.push("coop-matrix-f16".into());
             }
             names.push(
                 format!(

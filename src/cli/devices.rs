@@ -52,7 +52,7 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
         .ok()
         .filter(|t| !t.is_zero())
         .with_context(|| format!("--timeout {}: a number of seconds above 0", args.timeout))?;
-    let program = std::env::current_exe().context("the path of this program")?;
+    let program = discover::this_program().context("the path of this program")?;
     let apis: Vec<Api> = if args.backend.is_empty() {
         discover::APIS.to_vec()
     } else {

@@ -1,3 +1,8 @@
 //! Measures what a device can do: microbenchmarks through OpenCL, WebGPU or natively on the CPU → device profile.
 pub mod backend;
+pub mod clock;
+pub mod datasheet;
 pub mod family;
+pub mod protocol;
+pub mod samples;
+pub mod synthetic;

@@ -3,6 +3,7 @@ pub mod backend;
 pub mod clock;
 pub mod datasheet;
 pub mod family;
+pub mod fit;
 pub mod protocol;
 pub mod samples;
 pub mod synthetic;

@@ -1,9 +1,11 @@
 //! Measures what a device can do: microbenchmarks through OpenCL, WebGPU or natively on the CPU → device profile.
 pub mod backend;
 pub mod clock;
+pub mod compare;
 pub mod datasheet;
 pub mod family;
 pub mod fit;
+pub mod meaning;
 pub mod protocol;
 pub mod samples;
 pub mod synthetic;

@@ -1,7 +1,9 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
+pub mod calibration;
 pub mod json;
 pub mod markdown;
 pub mod prediction;
+pub mod roofline;
 pub mod svg;
 pub mod table;
 pub mod trace;

@@ -220,7 +220,7 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
                     ..*p
                 })
                 .collect(),
-            provenance: source.assumed("not measured: a third of gemm_f16, as published for the Radeon 8060S"),
+            provenance: source.assumed("not measured: a third of gemm_f16, a guess"),
         }
     } else {
         families.push(judged("attention_prefill", &attention));

@@ -2,7 +2,9 @@
 pub mod backend;
 pub mod clock;
 pub mod compare;
+pub mod cpu;
 pub mod datasheet;
+pub mod families;
 pub mod family;
 pub mod fit;
 pub mod meaning;

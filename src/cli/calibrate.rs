@@ -1,6 +1,6 @@
 //! `capsim calibrate`.
 use super::files;
-use crate::calibrate::backend::{Api, Backend};
+use crate::calibrate::backend::Backend;
 use crate::calibrate::clock::{Clock, HostClock, SimulatedClock, now_utc};
 use crate::calibrate::compare::compare;
 use crate::calibrate::family::{Effort, Family};
@@ -8,7 +8,8 @@ use crate::calibrate::fit::{self, Fit};
 use crate::calibrate::protocol::{self, Event, SessionError};
 use crate::calibrate::samples::{Limits, SamplesFile};
 use crate::calibrate::synthetic::{self, Synthetic, Truth};
-use crate::calibrate::{datasheet, meaning};
+use crate::calibrate::cpu::Cpu;
+use crate::calibrate::{datasheet, families, meaning};
 use crate::report::{calibration, roofline};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -103,6 +104,14 @@ fn open(args: &CalibrateArgs) -> anyhow::Result<Opened> {
                 busy: None,
             })
         }
+        Some(Choice::Cpu) => Ok(Opened {
+            backend: Box::new(Cpu::open()?),
+            clock: Box::new(HostClock::start()),
+            families: families::all(),
+            environment: BTreeMap::new(),
+            free_memory: None,
+            busy: None,
+        }),
         _ => bail!("this build has no such backend"),
     }
 }
@@ -370,10 +379,16 @@ fn resumed(mut old: SamplesFile, new: &SamplesFile) -> anyhow::Result<SamplesFil
     Ok(old)
 }
 
-/// The command as typed, the program by its name alone.
+/// The command as typed, without what only says where things lie on this machine.
 fn command_line() -> String {
-    std::iter::once("capsim".to_string())
-        .chain(std::env::args().skip(1))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mut words = vec!["capsim".to_string()];
+    let mut skip = false;
+    for word in std::env::args().skip(1) {
+        let output = word == "-o" || word == "--output";
+        if !std::mem::take(&mut skip) && !output && !word.starts_with("--output=") {
+            words.push(word);
+        }
+        skip = output;
+    }
+    words.join(" ")
 }

@@ -1,0 +1,126 @@
+//! Every kernel variant gives the right answer on every device that is here, and a wrong answer is seen.
+#![cfg(feature = "calibrate")]
+use capsim::calibrate::backend::*;
+use capsim::calibrate::cpu::Cpu;
+use capsim::calibrate::families;
+use capsim::calibrate::family::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn scope(device: &DeviceInfo, effort: Effort) -> Scope<'_> {
+    Scope {
+        device,
+        effort,
+        ring_bytes: 4 << 20,
+        budget_bytes: 64 << 20,
+        seed: 7,
+    }
+}
+
+/// Every variant of every point once, by id.
+fn variants(family: &dyn Family, scope: &Scope) -> Vec<Variant> {
+    let mut seen = BTreeSet::new();
+    let mut all = vec![];
+    for point in family.points(scope) {
+        all.extend(family.variants(scope, &point));
+    }
+    all.retain(|v| seen.insert(v.id.clone()));
+    all
+}
+
+fn check_all(device: &mut dyn Backend, effort: Effort) {
+    let info = device.info().clone();
+    let scope = scope(&info, effort);
+    for family in families::all() {
+        let variants = variants(family.as_ref(), &scope);
+        assert!(!variants.is_empty(), "{}: no variants", family.name());
+        for variant in variants {
+            match family.check(device, &scope, &variant) {
+                Ok(()) => {}
+                Err(ProbeError::Backend(BackendError::Unsupported { .. }))
+                    if !variant.kernels.iter().all(|k| k.needs.is_empty()) => {}
+                Err(e) => panic!("{} {}: {e}", family.name(), variant.id),
+            }
+        }
+    }
+}
+
+fn cpu() -> Cpu {
+    Cpu::open().expect("a processor")
+}
+
+#[test]
+fn every_variant_is_right_on_the_cpu() {
+    check_all(&mut cpu(), Effort::Full);
+}
+
+/// A device that spoils things on the way.
+struct Saboteur {
+    device: Cpu,
+    spoil: Spoil,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Spoil {
+    /// Launches do nothing: outputs keep their poison.
+    Launches,
+    /// Every result read back has one number a little off.
+    Reads,
+}
+
+impl Backend for Saboteur {
+    fn api(&self) -> Api {
+        self.device.api()
+    }
+    fn info(&self) -> &DeviceInfo {
+        self.device.info()
+    }
+    fn compile(&mut self, kernel: &Kernel) -> Result<KernelId, BackendError> {
+        self.device.compile(kernel)
+    }
+    fn alloc(&mut self, bytes: u64) -> Result<BufferId, BackendError> {
+        self.device.alloc(bytes)
+    }
+    fn free(&mut self, buffer: BufferId) {
+        self.device.free(buffer)
+    }
+    fn write(&mut self, to: Slice, data: &[u8]) -> Result<Duration, BackendError> {
+        self.device.write(to, data)
+    }
+    fn read(&mut self, from: Slice, data: &mut [u8]) -> Result<Duration, BackendError> {
+        let time = self.device.read(from, data)?;
+        if self.spoil == Spoil::Reads {
+            data[3] ^= 0x40;
+        }
+        Ok(time)
+    }
+    fn run(&mut self, launches: &[Launch]) -> Result<Timing, BackendError> {
+        match self.spoil {
+            Spoil::Launches => self.device.run(&[]),
+            Spoil::Reads => self.device.run(launches),
+        }
+    }
+}
+
+#[test]
+fn a_wrong_answer_is_seen() {
+    for spoil in [Spoil::Launches, Spoil::Reads] {
+        let mut device = Saboteur {
+            device: cpu(),
+            spoil,
+        };
+        let info = device.info().clone();
+        let scope = scope(&info, Effort::Quick);
+        for family in families::all() {
+            for variant in variants(family.as_ref(), &scope) {
+                let result = family.check(&mut device, &scope, &variant);
+                assert!(
+                    matches!(result, Err(ProbeError::Wrong(_))),
+                    "{} {}: {spoil:?} passed",
+                    family.name(),
+                    variant.id
+                );
+            }
+        }
+    }
+}

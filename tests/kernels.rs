@@ -33,7 +33,11 @@ fn check_all(device: &mut dyn Backend, effort: Effort) {
     let scope = scope(&info, effort);
     for family in families::all() {
         let variants = variants(family.as_ref(), &scope);
-        assert!(!variants.is_empty(), "{}: no variants", family.name());
+        assert!(
+            !variants.is_empty() || effort == Effort::Quick,
+            "{}: no variants",
+            family.name()
+        );
         for variant in variants {
             match family.check(device, &scope, &variant) {
                 Ok(()) => {}

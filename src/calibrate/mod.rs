@@ -10,4 +10,5 @@ pub mod fit;
 pub mod meaning;
 pub mod protocol;
 pub mod samples;
+pub mod sources;
 pub mod synthetic;

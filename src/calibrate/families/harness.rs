@@ -6,7 +6,7 @@ use crate::calibrate::family::{Effort, Family, Point, Prepared, ProbeError, Scop
 use half::{bf16, f16};
 
 /// Slices begin at multiples of this: the largest alignment that any device asks of a binding.
-const ALIGN: u64 = 256;
+const ALIGN: u64 = 512;
 /// Bytes sent to the device at once while filling.
 const CHUNK_WORDS: usize = 1 << 20;
 

@@ -27,7 +27,10 @@ impl Op {
     }
 }
 
-pub(super) struct Stream;
+/// Reads of one working set alone (`stream_read`), or everything else (`stream`).
+pub(super) struct Stream {
+    pub read: bool,
+}
 
 fn sized(op: Op, bytes: u64, required: bool) -> Point {
     let axes = vec![("bytes", bytes as f64), ("op", f64::from(op as u8))];
@@ -36,7 +39,7 @@ fn sized(op: Op, bytes: u64, required: bool) -> Point {
 
 impl Bench for Stream {
     fn name(&self) -> &'static str {
-        "stream"
+        if self.read { "stream_read" } else { "stream" }
     }
 
     fn about(&self) -> &'static str {
@@ -50,15 +53,20 @@ impl Bench for Stream {
             0 => 1 << 20,
             c => (c / 4).next_power_of_two().clamp(256 << 10, 16 << 20),
         };
-        let mut points = vec![sized(Op::Read, dram, true), sized(Op::Read, cached, true)];
-        if !thorough(scope) {
+        if self.read {
+            let mut points = vec![sized(Op::Read, dram, true), sized(Op::Read, cached, true)];
+            let step = if scope.effort == Effort::Full { 1 } else { 2 };
+            for shift in (16..=31).step_by(step) {
+                let bytes = 1u64 << shift;
+                if thorough(scope) && bytes <= most && bytes != dram && bytes != cached {
+                    points.push(sized(Op::Read, bytes, false));
+                }
+            }
             return points;
         }
-        let step = if scope.effort == Effort::Full { 1 } else { 2 };
-        for shift in (16..=31).step_by(step) {
-            if 1u64 << shift <= most {
-                points.push(sized(Op::Read, 1 << shift, false));
-            }
+        let mut points = vec![];
+        if !thorough(scope) {
+            return points;
         }
         for mib in [1, 4, 16, 64] {
             points.push(sized(Op::Cold, mib << 20, false));
@@ -72,8 +80,6 @@ impl Bench for Stream {
         for bytes in [9 << 20, 9 << 18] {
             points.push(sized(Op::Gather, bytes, false));
         }
-        let mut seen = std::collections::BTreeSet::new();
-        points.retain(|p| seen.insert(p.id.clone()));
         points
     }
 

@@ -9,7 +9,7 @@ use crate::calibrate::protocol::{self, Event, SessionError};
 use crate::calibrate::samples::{Limits, SamplesFile};
 use crate::calibrate::synthetic::{self, Synthetic, Truth};
 use crate::calibrate::cpu::Cpu;
-use crate::calibrate::{datasheet, families, meaning};
+use crate::calibrate::{datasheet, families, meaning, sources};
 use crate::report::{calibration, roofline};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -109,11 +109,28 @@ fn open(args: &CalibrateArgs) -> anyhow::Result<Opened> {
             clock: Box::new(HostClock::start()),
             families: families::all(),
             environment: BTreeMap::new(),
-            free_memory: None,
-            busy: None,
+            free_memory: free_memory(),
+            busy: host_load(),
         }),
         _ => bail!("this build has no such backend"),
     }
+}
+
+/// Bytes of host memory that are free, as Linux tells.
+fn free_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Whether other programs keep this machine's processor busy, as Linux tells.
+fn host_load() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let load: f64 = text.split_whitespace().next()?.parse().ok()?;
+    let cores = std::thread::available_parallelism().ok()?.get();
+    (load > 0.5 * cores as f64)
+        .then(|| format!("the load is {load} on {cores} processors"))
 }
 
 /// A calibration's samples: the file, or the folder that holds it.
@@ -239,13 +256,15 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         );
     }
     if let Some(why) = &opened.busy {
+        // Nobody takes a software device's speed for more than it is: a warning is enough there.
         ensure!(
-            args.force,
+            args.force || opened.backend.info().software,
             "the device is busy: {why}. Another program's load would be measured as slowness; stop it, or use --force"
         );
         eprintln!("warning: the device is busy: {why}");
     }
     let info = opened.backend.info().clone();
+    let api = opened.backend.api();
     let started = now_utc();
     let ring_bytes = protocol::ring_bytes(&info, effort);
     let fresh = SamplesFile {
@@ -253,7 +272,7 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         capsim: env!("CARGO_PKG_VERSION").into(),
         command: command_line(),
         complete: false,
-        api: opened.backend.api(),
+        api,
         environment: std::mem::take(&mut opened.environment),
         effort,
         seed: args.seed,
@@ -263,7 +282,9 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         timer_tick_s: 0.0,
         submit_s: 0.0,
         limits: limits(args, &info.name)?,
-        kernels: BTreeMap::new(),
+        kernels: sources::names()
+            .filter_map(|n| Some((n.to_string(), sources::kernel_hash(n, &[], api)?)))
+            .collect(),
         sentinel: vec![],
         points: vec![],
         started,

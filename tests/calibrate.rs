@@ -154,7 +154,7 @@ fn the_same_body_on_the_processor() {
         &HostClock::start(),
         &families::all(),
         file,
-        Some(Duration::from_secs(8)),
+        Some(Duration::from_secs(20)),
     );
     accepted(&file);
 }

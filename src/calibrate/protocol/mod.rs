@@ -515,7 +515,15 @@ impl Session<'_, '_> {
                 .max_by(|a, b| size(&a.1).total_cmp(&size(&b.1)))
         };
         let cold = pick(|n| n == "stream_read");
-        let gemm = pick(|n| n.starts_with("gemm"));
+        // The product with the fewest rows: quick on anything.
+        let rows = |p: &Point| {
+            let m = p.axes.iter().find(|(name, _)| *name == "m");
+            m.map_or(f64::INFINITY, |(_, v)| *v)
+        };
+        let gemm = todo
+            .iter()
+            .filter(|(f, p)| p.required && self.families[*f].name().starts_with("gemm"))
+            .min_by(|a, b| rows(&a.1).total_cmp(&rows(&b.1)));
         let cheap = pick(|n| n == "launch");
         let ready = |s: &mut Self, of: Option<&(usize, Point)>| {
             let (f, point) = of?;
@@ -529,7 +537,13 @@ impl Session<'_, '_> {
         let modest = |s: &mut Self, p: Option<Prepared>| {
             let p = p?;
             let bytes: u64 = p.buffers.iter().filter_map(|b| s.device.bytes(*b)).sum();
-            if bytes > file.budget_bytes / 4 {
+            // Nor may reading it eat the time: a reading takes six passes or more.
+            let slow = s.left().is_some_and(|left| {
+                s.device.run(&p.pass).map_or(true, |t| {
+                    sampling::seconds(&t) > left.as_secs_f64() / 150.0
+                })
+            });
+            if bytes > file.budget_bytes / 4 || slow {
                 p.buffers.iter().for_each(|b| s.device.free(*b));
                 return None;
             }

@@ -1,5 +1,6 @@
 //! Every kernel variant gives the right answer on every device that is here, and a wrong answer is seen.
 #![cfg(feature = "calibrate")]
+#![allow(clippy::disallowed_methods, reason = "tests read the environment")]
 use capsim::calibrate::backend::*;
 use capsim::calibrate::cpu::Cpu;
 use capsim::calibrate::families;
@@ -31,6 +32,7 @@ fn variants(family: &dyn Family, scope: &Scope) -> Vec<Variant> {
 fn check_all(device: &mut dyn Backend, effort: Effort) {
     let info = device.info().clone();
     let scope = scope(&info, effort);
+    let mut wrong = vec![];
     for family in families::all() {
         let variants = variants(family.as_ref(), &scope);
         assert!(
@@ -39,14 +41,16 @@ fn check_all(device: &mut dyn Backend, effort: Effort) {
             family.name()
         );
         for variant in variants {
-            match family.check(device, &scope, &variant) {
+            let r = family.check(device, &scope, &variant);
+            match r {
                 Ok(()) => {}
                 Err(ProbeError::Backend(BackendError::Unsupported { .. }))
                     if !variant.kernels.iter().all(|k| k.needs.is_empty()) => {}
-                Err(e) => panic!("{} {}: {e}", family.name(), variant.id),
+                Err(e) => wrong.push(format!("{} {}: {e}", family.name(), variant.id)),
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn cpu() -> Cpu {
@@ -56,6 +60,33 @@ fn cpu() -> Cpu {
 #[test]
 fn every_variant_is_right_on_the_cpu() {
     check_all(&mut cpu(), Effort::Full);
+}
+
+/// The device of an API, or a printed reason why it is not tested here (an error where it is required).
+fn device(api: &str, found: Result<Box<dyn Backend>, BackendError>) -> Option<Box<dyn Backend>> {
+    let required = std::env::var("CAPSIM_REQUIRE_BACKENDS").unwrap_or_default();
+    match found {
+        Ok(device) => Some(device),
+        Err(e) if required.split(',').any(|r| r == api) => panic!("{api} is required: {e}"),
+        Err(e) => {
+            println!("SKIP {api}: {e}");
+            None
+        }
+    }
+}
+
+#[cfg(feature = "opencl")]
+#[test]
+fn every_variant_is_right_through_opencl() {
+    let found = capsim::calibrate::opencl::OpenCl::open(0).map(|d| Box::new(d) as Box<dyn Backend>);
+    if let Some(mut device) = device("opencl", found) {
+        // A driver takes half a second to compile a variant: the full choice is for a device that is worth it.
+        let effort = match device.info().software {
+            true => Effort::Standard,
+            false => Effort::Full,
+        };
+        check_all(device.as_mut(), effort);
+    }
 }
 
 /// A device that spoils things on the way.

@@ -96,7 +96,11 @@ pub struct KernelId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BufferId(pub usize);
 
-/// A part of a buffer, bound as one kernel argument. `offset` is a multiple of 256, all in bytes.
+/// What the offset of a [`Slice`] must be a multiple of, in bytes: the largest of `CL_DEVICE_MEM_BASE_ADDR_ALIGN` (NVIDIA: 4096
+/// bits; AMD: 2048; PoCL: 1024) and of Vulkan's and WebGPU's `minStorageBufferOffsetAlignment` (at most 256).
+pub const SLICE_ALIGN: u64 = 512;
+
+/// A part of a buffer, bound as one kernel argument. `offset` is a multiple of [`SLICE_ALIGN`], all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// The buffer.

@@ -6,7 +6,7 @@ use crate::calibrate::family::{Effort, Family, Point, Prepared, ProbeError, Scop
 use half::{bf16, f16};
 
 /// Slices begin at multiples of this: the largest alignment that any device asks of a binding.
-const ALIGN: u64 = 512;
+const ALIGN: u64 = crate::calibrate::backend::SLICE_ALIGN;
 /// Bytes sent to the device at once while filling.
 const CHUNK_WORDS: usize = 1 << 20;
 
@@ -51,8 +51,6 @@ pub(super) enum Expect {
 
 /// Relative L2 error allowed where sums are kept in f32.
 pub(super) const F32_TOLERANCE: f64 = 1e-5;
-/// Relative L2 error allowed where the result itself is rounded to 16 bits.
-pub(super) const F16_TOLERANCE: f64 = 2e-2;
 
 /// How numbers lie in memory. The discriminants are the value of the define `FORMAT` in the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

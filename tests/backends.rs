@@ -10,7 +10,7 @@ fn open(api: Api) -> Result<Box<dyn Backend>, String> {
     let result: Result<Box<dyn Backend>, BackendError> = match api {
         #[cfg(feature = "opencl")]
         Api::Opencl => capsim::calibrate::opencl::OpenCl::open(0).map(|d| Box::new(d) as _),
-        #[cfg(any())]
+        #[cfg(feature = "wgpu")]
         Api::Wgpu => capsim::calibrate::wgpu::Wgpu::open(0).map(|d| Box::new(d) as _),
         _ => return Err("not built in".into()),
     };

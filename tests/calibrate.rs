@@ -111,7 +111,11 @@ fn body(
     for p in file.points.iter().filter(|p| p.seconds().is_some()) {
         assert!(p.variant.is_some() && p.trials.iter().any(|t| t.seconds.is_some()));
         let few = p.flags.contains(&Flag::FewSamples);
-        assert!(few || p.samples_s.len() >= 11, "{}: too few samples", p.key());
+        assert!(
+            few || p.samples_s.len() >= 11,
+            "{}: too few samples",
+            p.key()
+        );
         assert_eq!(p.samples_s.len(), p.host_s.len());
     }
     file
@@ -125,9 +129,16 @@ fn accepted(file: &SamplesFile) {
     let svg = capsim::report::roofline::svg(file, &fit);
     assert!(svg.starts_with("<svg") && !svg.contains("NaN") && !svg.contains("inf\""));
     let text = capsim::report::calibration::text(file, &fit, Some(&m));
-    let wide: Vec<&str> = text.lines().filter(|l| l.trim_end().chars().count() > 80).collect();
+    let wide: Vec<&str> = text
+        .lines()
+        .filter(|l| l.trim_end().chars().count() > 80)
+        .collect();
     assert!(wide.is_empty(), "{wide:?}");
-    assert_eq!(fit, fit::fit(file, "test").unwrap(), "a fit is a function of its samples");
+    assert_eq!(
+        fit,
+        fit::fit(file, "test").unwrap(),
+        "a fit is a function of its samples"
+    );
 }
 
 #[test]
@@ -163,7 +174,9 @@ fn the_same_body_on_the_processor() {
 fn the_truth_lies_within_the_intervals() {
     let mut rng = 7u64;
     let mut random = move |low: f64, high: f64| {
-        rng = rng.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        rng = rng
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         low * libm::pow(high / low, (rng >> 11) as f64 / (1u64 << 53) as f64)
     };
     let (mut inside, mut all, mut widths) = (0, 0, vec![]);
@@ -176,7 +189,11 @@ fn the_truth_lies_within_the_intervals() {
             dram_rate: random(5e10, 5e11),
             flops: random(5e12, 1e14),
             half_intensity: random(10.0, 60.0),
-            knee: if i % 2 == 0 { Knee::Smooth(random(3.0, 9.0)) } else { Knee::Sharp },
+            knee: if i % 2 == 0 {
+                Knee::Smooth(random(3.0, 9.0))
+            } else {
+                Knee::Sharp
+            },
             noise: random(0.002, 0.02),
             outliers: if i % 3 == 0 { 0.03 } else { 0.0 },
             ..Truth::default()
@@ -204,11 +221,21 @@ fn the_truth_lies_within_the_intervals() {
         }
     }
     // 95 % of intervals should hold the truth; a binomial count of 80 below 85 % has a chance of about 1 in 2000.
-    assert!(inside * 100 >= all * 85, "{inside} of {all} intervals hold the truth");
-    assert!(curve_inside * 100 >= curve_all * 85, "{curve_inside} of {curve_all} points");
+    assert!(
+        inside * 100 >= all * 85,
+        "{inside} of {all} intervals hold the truth"
+    );
+    assert!(
+        curve_inside * 100 >= curve_all * 85,
+        "{curve_inside} of {curve_all} points"
+    );
     // And they are no blankets.
     widths.sort_by(f64::total_cmp);
-    assert!(widths[widths.len() / 2] < 0.03, "median width {}", widths[widths.len() / 2]);
+    assert!(
+        widths[widths.len() / 2] < 0.03,
+        "median width {}",
+        widths[widths.len() / 2]
+    );
 }
 
 #[test]
@@ -219,8 +246,18 @@ fn a_cliff_is_kept_and_named() {
     };
     let fit = fit::fit(&measured(truth, 3), "test").unwrap();
     assert!(!fit.falls.is_empty());
-    assert!(fit.falls.iter().any(|(_, f)| f.factor < 0.75), "{:?}", fit.falls);
-    assert!(fit.profile.gemm_f16.points.windows(2).any(|w| w[1].y < 0.8 * w[0].y));
+    assert!(
+        fit.falls.iter().any(|(_, f)| f.factor < 0.75),
+        "{:?}",
+        fit.falls
+    );
+    assert!(
+        fit.profile
+            .gemm_f16
+            .points
+            .windows(2)
+            .any(|w| w[1].y < 0.8 * w[0].y)
+    );
     let none = fit::fit(&measured(Truth::default(), 3), "test").unwrap();
     assert!(none.falls.is_empty(), "{:?}", none.falls);
 }
@@ -238,7 +275,9 @@ fn outliers_do_not_move_the_median_and_noise_is_flagged() {
     let off: Vec<f64> = clean
         .points
         .iter()
-        .map(|p| dirty.find(&p.family, &p.id).unwrap().seconds().unwrap() / p.seconds().unwrap() - 1.0)
+        .map(|p| {
+            dirty.find(&p.family, &p.id).unwrap().seconds().unwrap() / p.seconds().unwrap() - 1.0
+        })
         .collect();
     assert!(off.iter().all(|o| o.abs() < 0.03), "{off:?}");
     let noisy = measured(
@@ -248,11 +287,23 @@ fn outliers_do_not_move_the_median_and_noise_is_flagged() {
         },
         5,
     );
-    let flagged = |f: &SamplesFile| f.points.iter().filter(|p| p.flags.contains(&Flag::Noisy)).count();
+    let flagged = |f: &SamplesFile| {
+        f.points
+            .iter()
+            .filter(|p| p.flags.contains(&Flag::Noisy))
+            .count()
+    };
     assert!(flagged(&noisy) > noisy.points.len() * 3 / 4);
     assert_eq!(flagged(&clean), 0);
     // Noise is answered with more samples.
-    assert!(noisy.points.iter().filter(|p| p.samples_s.len() == 31).count() > noisy.points.len() / 2);
+    assert!(
+        noisy
+            .points
+            .iter()
+            .filter(|p| p.samples_s.len() == 31)
+            .count()
+            > noisy.points.len() / 2
+    );
     assert!(clean.points.iter().all(|p| p.samples_s.len() == 11));
 }
 
@@ -267,7 +318,12 @@ fn a_throttled_device_is_given_a_rest_and_marked_if_that_does_not_help() {
         ..Truth::default()
     };
     let hopeless = measured(throttled(1e9), 2);
-    assert!(hopeless.points.iter().any(|p| p.flags.contains(&Flag::Throttled)));
+    assert!(
+        hopeless
+            .points
+            .iter()
+            .any(|p| p.flags.contains(&Flag::Throttled))
+    );
     // A device that recovers within the pause is measured again: the block's figures are those of a rested device.
     let (rested, clock) = Session::of(
         Truth {
@@ -286,7 +342,11 @@ fn a_throttled_device_is_given_a_rest_and_marked_if_that_does_not_help() {
     for p in rested.points.iter().filter(|p| p.flags.is_empty()) {
         let want = calm.find(&p.family, &p.id).unwrap().seconds().unwrap();
         let got = p.seconds().unwrap();
-        assert!((got / want - 1.0).abs() < 0.05, "{}: {got:e} against {want:e}", p.key());
+        assert!(
+            (got / want - 1.0).abs() < 0.05,
+            "{}: {got:e} against {want:e}",
+            p.key()
+        );
     }
     assert!(calm.points.iter().all(|p| p.flags.is_empty()));
 }
@@ -302,7 +362,11 @@ fn a_wrong_answer_has_no_time() {
     );
     assert!(!file.points.is_empty());
     for p in &file.points {
-        assert!(matches!(&p.outcome, Outcome::Failed(w) if w.contains("wrong answer")), "{:?}", p.outcome);
+        assert!(
+            matches!(&p.outcome, Outcome::Failed(w) if w.contains("wrong answer")),
+            "{:?}",
+            p.outcome
+        );
         assert!(p.samples_s.is_empty() && p.stats.is_none());
     }
     let e = fit::fit(&file, "test").unwrap_err().to_string();
@@ -325,7 +389,9 @@ fn a_rate_above_physics_is_rejected_after_a_second_look_with_twice_the_ring() {
         .collect();
     assert!(!cold.is_empty());
     for p in cold {
-        assert!(matches!(&p.outcome, Outcome::Failed(w) if w.contains("above what the memory can deliver")));
+        assert!(
+            matches!(&p.outcome, Outcome::Failed(w) if w.contains("above what the memory can deliver"))
+        );
         assert!(p.flags.contains(&Flag::RingDoubled));
     }
     // Reads from the cache may be faster than memory.
@@ -341,11 +407,19 @@ fn every_sample_is_long_enough_and_whole_passes() {
         },
         1,
     );
-    assert!((file.timer_tick_s - 50e-6).abs() < 2e-6, "tick {}", file.timer_tick_s);
+    assert!(
+        (file.timer_tick_s - 50e-6).abs() < 2e-6,
+        "tick {}",
+        file.timer_tick_s
+    );
     for p in &file.points {
         let sample = p.seconds().unwrap() * f64::from(p.passes);
         let longest = p.launches * p.passes + p.launches > 20_000;
-        assert!(sample > 0.85 * 200.0 * 50e-6 || longest, "{}: {sample}", p.key());
+        assert!(
+            sample > 0.85 * 200.0 * 50e-6 || longest,
+            "{}: {sample}",
+            p.key()
+        );
     }
 }
 
@@ -358,7 +432,11 @@ fn clocks_that_disagree_are_flagged() {
         },
         1,
     );
-    let n = file.points.iter().filter(|p| p.flags.contains(&Flag::ClocksDisagree)).count();
+    let n = file
+        .points
+        .iter()
+        .filter(|p| p.flags.contains(&Flag::ClocksDisagree))
+        .count();
     assert!(n * 2 > file.points.len(), "{n} of {}", file.points.len());
     let host = measured(
         Truth {
@@ -367,7 +445,11 @@ fn clocks_that_disagree_are_flagged() {
         },
         1,
     );
-    assert!(host.points.iter().all(|p| p.flags.contains(&Flag::HostClock)));
+    assert!(
+        host.points
+            .iter()
+            .all(|p| p.flags.contains(&Flag::HostClock))
+    );
 }
 
 #[test]
@@ -383,12 +465,19 @@ fn the_memory_guard_holds() {
         .iter()
         .filter(|p| matches!(&p.outcome, Outcome::Failed(w) if w.contains("memory guard")))
         .collect();
-    assert!(refused.iter().any(|p| p.axis("bytes") == Some((512u64 << 20) as f64)));
+    assert!(
+        refused
+            .iter()
+            .any(|p| p.axis("bytes") == Some((512u64 << 20) as f64))
+    );
 
     let mut device = Synthetic::new(Truth::default(), 1, SimulatedClock::default(), None);
     let mut guarded = protocol::Guarded::new(&mut device, 1000);
     let a = guarded.alloc(600).unwrap();
-    assert!(matches!(guarded.alloc(600), Err(BackendError::Memory { .. })));
+    assert!(matches!(
+        guarded.alloc(600),
+        Err(BackendError::Memory { .. })
+    ));
     guarded.free(a);
     guarded.alloc(600).unwrap();
 }
@@ -411,10 +500,18 @@ fn when_time_runs_out_the_rest_is_dropped_with_the_reason_and_required_points_co
     assert!(file.complete);
     let dropped = |required: bool| {
         let of = file.points.iter().filter(|p| p.required == required);
-        of.clone().filter(|p| matches!(p.outcome, Outcome::Dropped(_))).count() as f64 / of.count() as f64
+        of.clone()
+            .filter(|p| matches!(p.outcome, Outcome::Dropped(_)))
+            .count() as f64
+            / of.count() as f64
     };
     assert!(dropped(false) > 0.0);
-    assert!(dropped(true) < dropped(false), "{} {}", dropped(true), dropped(false));
+    assert!(
+        dropped(true) < dropped(false),
+        "{} {}",
+        dropped(true),
+        dropped(false)
+    );
 }
 
 #[test]
@@ -423,17 +520,40 @@ fn an_interrupted_session_goes_on_where_it_ended() {
     let mut device = Synthetic::new(Truth::default(), 1, clock.clone(), None);
     let mut file = empty(&device, Effort::Standard, 1);
     let mut ends = 0;
-    let stopped = protocol::run(&mut device, &clock, &synthetic::families(), None, &mut file, &mut |e, _| {
-        ends += usize::from(*e == Event::End);
-        if ends == 7 { Err("pulled the plug".into()) } else { Ok(()) }
-    });
+    let stopped = protocol::run(
+        &mut device,
+        &clock,
+        &synthetic::families(),
+        None,
+        &mut file,
+        &mut |e, _| {
+            ends += usize::from(*e == Event::End);
+            if ends == 7 {
+                Err("pulled the plug".into())
+            } else {
+                Ok(())
+            }
+        },
+    );
     assert!(matches!(stopped, Err(SessionError::Stopped(_))));
     assert!(!file.complete && file.points.len() == 7);
     let before = file.points.clone();
     let mut file = SamplesFile::parse(&file.to_text(), "partial").unwrap();
-    protocol::run(&mut device, &clock, &synthetic::families(), None, &mut file, &mut |_, _| Ok(())).unwrap();
+    protocol::run(
+        &mut device,
+        &clock,
+        &synthetic::families(),
+        None,
+        &mut file,
+        &mut |_, _| Ok(()),
+    )
+    .unwrap();
     assert!(file.complete);
-    assert_eq!(file.points[..7], before[..], "what was measured is not measured again");
+    assert_eq!(
+        file.points[..7],
+        before[..],
+        "what was measured is not measured again"
+    );
     let whole = measured(Truth::default(), 1);
     assert!(whole.points.len() >= file.points.len());
     accepted(&file);
@@ -532,7 +652,8 @@ proptest! {
 fn a_samples_file_obeys_its_schema() {
     let schema = serde_json::to_value(schemars::schema_for!(SamplesFile)).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let mut v: serde_json::Value = serde_json::from_str(&measured(Truth::default(), 1).to_text()).unwrap();
+    let mut v: serde_json::Value =
+        serde_json::from_str(&measured(Truth::default(), 1).to_text()).unwrap();
     let errors: Vec<String> = validator.iter_errors(&v).map(|e| e.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}");
     v["points"][0]["launches"] = serde_json::json!("many");
@@ -551,7 +672,11 @@ fn capsim(args: &[&str]) -> std::process::Output {
 
 fn stdout(args: &[&str]) -> String {
     let out = capsim(args);
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     String::from_utf8(out.stdout).unwrap()
 }
 
@@ -559,14 +684,48 @@ fn stdout(args: &[&str]) -> String {
 fn calibrate_refit_compare_and_predict_as_a_user_does() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
-    let a = stdout(&["calibrate", "--backend", "synthetic", "--quick", "-o", &at("a")]);
+    let a = stdout(&[
+        "calibrate",
+        "--backend",
+        "synthetic",
+        "--quick",
+        "-o",
+        &at("a"),
+    ]);
     assert!(a.contains("made up") && a.contains("tokens/s"), "{a}");
     let profile = std::fs::read_to_string(dir.path().join("a/device.json")).unwrap();
-    stdout(&["calibrate", "--refit", &at("a/samples.json"), "-o", &at("b")]);
+    stdout(&[
+        "calibrate",
+        "--refit",
+        &at("a/samples.json"),
+        "-o",
+        &at("b"),
+    ]);
     let again = std::fs::read_to_string(dir.path().join("b/device.json")).unwrap();
-    assert_eq!(profile, again, "a refit of the same samples gives the same profile");
-    stdout(&["predict", "--device", &at("a"), "--num-prompts", "2", "--num-gpu-blocks-override", "2000", "--json"]);
-    stdout(&["calibrate", "--backend", "synthetic", "--quick", "--seed", "9", "-o", &at("c")]);
+    assert_eq!(
+        profile, again,
+        "a refit of the same samples gives the same profile"
+    );
+    stdout(&[
+        "predict",
+        "--device",
+        &at("a"),
+        "--num-prompts",
+        "2",
+        "--num-gpu-blocks-override",
+        "2000",
+        "--json",
+    ]);
+    stdout(&[
+        "calibrate",
+        "--backend",
+        "synthetic",
+        "--quick",
+        "--seed",
+        "9",
+        "-o",
+        &at("c"),
+    ]);
     let c = stdout(&["calibrate", "--compare", &at("a"), &at("c")]);
     assert!(c.contains("No difference seen"), "{c}");
     let refused = |args: &[&str], says: &str| {
@@ -575,10 +734,38 @@ fn calibrate_refit_compare_and_predict_as_a_user_does() {
         assert_eq!(out.status.code(), Some(2), "{err}");
         assert!(err.contains(says) && out.stdout.is_empty(), "{err}");
     };
-    refused(&["calibrate", "--backend", "synthetic", "--family", "steam"], "stream_read");
-    refused(&["calibrate", "--refit", &at("a/device.json")], "field `schema`");
-    refused(&["calibrate", "--backend", "synthetic", "--resume", "-o", &at("nowhere")], "--resume");
-    refused(&["calibrate", "--backend", "synthetic", "--resume", "--seed", "4", "-o", &at("a")], "the effort was");
+    refused(
+        &["calibrate", "--backend", "synthetic", "--family", "steam"],
+        "stream_read",
+    );
+    refused(
+        &["calibrate", "--refit", &at("a/device.json")],
+        "field `schema`",
+    );
+    refused(
+        &[
+            "calibrate",
+            "--backend",
+            "synthetic",
+            "--resume",
+            "-o",
+            &at("nowhere"),
+        ],
+        "--resume",
+    );
+    refused(
+        &[
+            "calibrate",
+            "--backend",
+            "synthetic",
+            "--resume",
+            "--seed",
+            "4",
+            "-o",
+            &at("a"),
+        ],
+        "the effort was",
+    );
     assert!(!dir.path().join("nowhere").exists());
 }
 

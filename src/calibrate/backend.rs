@@ -100,7 +100,7 @@ pub struct BufferId(pub usize);
 /// bits; AMD: 2048; PoCL: 1024) and of Vulkan's and WebGPU's `minStorageBufferOffsetAlignment` (at most 256).
 pub const SLICE_ALIGN: u64 = 512;
 
-/// A part of a buffer, bound as one kernel argument. `offset` is a multiple of [`SLICE_ALIGN`], all in bytes.
+/// A part of a buffer, bound as one kernel argument. `offset` is a multiple of [`SLICE_ALIGN`], `len` of 4, all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// The buffer.
@@ -116,7 +116,8 @@ pub struct Slice {
 pub struct Launch {
     /// What.
     pub kernel: KernelId,
-    /// On what.
+    /// On what. WebGPU refuses a launch that binds one buffer both as [`Access::Read`] and as [`Access::ReadWrite`], whatever the
+    /// offsets.
     pub buffers: Vec<Slice>,
     /// With which numbers.
     pub numbers: Vec<u32>,

@@ -24,6 +24,11 @@ pub fn slice(slice: Slice, size: Option<u64>) -> Result<(), BackendError> {
             buffer.0
         )));
     }
+    if !len.is_multiple_of(4) {
+        return Err(BackendError::Device(format!(
+            "a slice of {len} bytes is not a whole number of 32-bit words"
+        )));
+    }
     if !offset.is_multiple_of(SLICE_ALIGN) {
         return Err(BackendError::Device(format!(
             "offset {offset} of a slice of buffer {} is not a multiple of {SLICE_ALIGN}",

@@ -50,8 +50,12 @@ fn call<T>(what: &str, f: impl FnOnce() -> core::Result<T>) -> Result<T, Backend
     }
 }
 
+/// Loaders and drivers set themselves up at the first call, and not all of them stand two threads doing that at once.
+static LISTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// All devices of all platforms, in the platforms' order. No library, or no driver: none.
 fn places() -> Result<Vec<Place>, BackendError> {
+    let _one = LISTING.lock().unwrap_or_else(|e| e.into_inner());
     let mut all = vec![];
     for platform in call("clGetPlatformIDs", core::get_platform_ids)? {
         let found = catch_unwind(AssertUnwindSafe(|| {

@@ -288,7 +288,8 @@ impl SamplesFile {
         let de = &mut serde_json::Deserializer::from_str(text);
         let file: Self = serde_path_to_error::deserialize(de)
             .map_err(|e| error(e.path().to_string(), e.inner().to_string()))?;
-        file.check().map_err(|(field, problem)| error(field, problem))?;
+        file.check()
+            .map_err(|(field, problem)| error(field, problem))?;
         Ok(file)
     }
 
@@ -369,7 +370,9 @@ impl SamplesFile {
 
     /// The record of a point, if it was dealt with.
     pub fn find(&self, family: &str, id: &str) -> Option<&PointRecord> {
-        self.points.iter().find(|p| p.family == family && p.id == id)
+        self.points
+            .iter()
+            .find(|p| p.family == family && p.id == id)
     }
 
     /// Puts a record in the place of an earlier one of the same point, or at the end.

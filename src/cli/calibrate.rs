@@ -1,17 +1,19 @@
 //! `capsim calibrate`.
 use super::files;
-use crate::calibrate::backend::Backend;
+use crate::calibrate::backend::{Api, Backend};
 use crate::calibrate::clock::{Clock, HostClock, SimulatedClock, now_utc};
 use crate::calibrate::compare::compare;
+use crate::calibrate::cpu::Cpu;
+use crate::calibrate::discover::{self, Selector};
+use crate::calibrate::environment::Environment;
 use crate::calibrate::family::{Effort, Family};
 use crate::calibrate::fit::{self, Fit};
 use crate::calibrate::protocol::{self, Event, SessionError};
 use crate::calibrate::samples::{Limits, SamplesFile};
 use crate::calibrate::synthetic::{self, Synthetic, Truth};
-use crate::calibrate::cpu::Cpu;
 use crate::calibrate::{datasheet, families, meaning, sources};
 use crate::report::{calibration, roofline};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,7 @@ pub struct CalibrateArgs {
     /// How to reach the device (default: the best GPU, by OpenCL, else by wgpu, else the processor)
     #[arg(long, value_enum)]
     backend: Option<Choice>,
-    /// Which device: its number in `capsim devices`, or a part of its name
+    /// Which device: `opencl:0` as `capsim devices` lists it, or a part of its name
     #[arg(long)]
     device: Option<String>,
     /// At most 20 seconds: what a profile cannot do without
@@ -86,51 +88,109 @@ struct Opened {
     busy: Option<String>,
 }
 
+/// The device that was asked for, or the best there is. Each is first opened in a child process, so that a driver that
+/// crashes or hangs costs one line.
 fn open(args: &CalibrateArgs) -> anyhow::Result<Opened> {
-    match args.backend {
-        Some(Choice::Synthetic) => {
-            let clock = SimulatedClock::default();
-            Ok(Opened {
-                backend: Box::new(Synthetic::new(
-                    Truth::default(),
-                    args.seed,
-                    clock.clone(),
-                    None,
-                )),
-                clock: Box::new(clock),
-                families: synthetic::families(),
-                environment: BTreeMap::new(),
-                free_memory: None,
-                busy: None,
-            })
+    let apis = match args.backend {
+        Some(Choice::Synthetic) => return Ok(synthetic(args)),
+        Some(Choice::Opencl) => vec![Api::Opencl],
+        Some(Choice::Wgpu) => vec![Api::Wgpu],
+        Some(Choice::Cpu) => vec![Api::Cpu],
+        None => discover::APIS.to_vec(),
+    };
+    let selector: Option<Selector> = args
+        .device
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|e| anyhow!("--device: {e}"))?;
+    let program = std::env::current_exe().context("the path of this program")?;
+    let all = discover::discover(&program, &apis, discover::DEADLINE);
+    let found = discover::select(&all, selector.as_ref()).map_err(|e| {
+        match (args.backend, &args.device) {
+            (Some(_), None) => anyhow!("--backend {}: {e}", discover::name(apis[0])),
+            _ => anyhow!("--device: {e}"),
         }
-        Some(Choice::Cpu) => Ok(Opened {
-            backend: Box::new(Cpu::open()?),
-            clock: Box::new(HostClock::start()),
-            families: families::all(),
-            environment: BTreeMap::new(),
-            free_memory: free_memory(),
-            busy: host_load(),
-        }),
-        _ => bail!("this build has no such backend"),
+    })?;
+    if args.backend.is_none() && args.device.is_none() && found.api == Api::Cpu {
+        eprintln!(
+            "no GPU can be used here (`capsim devices` says why); measuring the processor, which says nothing about a GPU"
+        );
+    }
+    let index = found.index.unwrap_or(0);
+    let backend: Box<dyn Backend> = match found.api {
+        #[cfg(feature = "opencl")]
+        Api::Opencl => Box::new(crate::calibrate::opencl::OpenCl::open(index)?),
+        #[cfg(feature = "wgpu")]
+        Api::Wgpu => Box::new(crate::calibrate::wgpu::Wgpu::open(index)?),
+        Api::Cpu => Box::new(Cpu::open()?),
+        other => bail!(
+            "this capsim was built without the feature `{}` (device {index})",
+            discover::name(other)
+        ),
+    };
+    let machine = Environment::read();
+    let mut environment = BTreeMap::new();
+    flatten("", &serde_json::to_value(&machine)?, &mut environment);
+    let info = backend.info();
+    // A discrete GPU's free memory is its total; where host and device share it, what the host has free counts.
+    let shared = info.unified_memory || info.software;
+    let available = machine.host.memory_available.value().copied();
+    let disturbances = machine.disturbances();
+    Ok(Opened {
+        free_memory: available.filter(|_| shared),
+        clock: Box::new(HostClock::start()),
+        families: families::all(),
+        busy: (!disturbances.is_empty()).then(|| disturbances.join("; ")),
+        environment,
+        backend,
+    })
+}
+
+fn synthetic(args: &CalibrateArgs) -> Opened {
+    let clock = SimulatedClock::default();
+    let truth = Truth::default();
+    Opened {
+        backend: Box::new(Synthetic::new(truth, args.seed, clock.clone(), None)),
+        clock: Box::new(clock),
+        families: synthetic::families(),
+        environment: BTreeMap::new(),
+        free_memory: None,
+        busy: None,
     }
 }
 
-/// Bytes of host memory that are free, as Linux tells.
-fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
-/// Whether other programs keep this machine's processor busy, as Linux tells.
-fn host_load() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
-    let load: f64 = text.split_whitespace().next()?.parse().ok()?;
-    let cores = std::thread::available_parallelism().ok()?.get();
-    (load > 0.5 * cores as f64)
-        .then(|| format!("the load is {load} on {cores} processors"))
+/// A tree of readings as lines: `host.load: 0.3`; what is missing says why.
+fn flatten(path: &str, value: &serde_json::Value, out: &mut BTreeMap<String, String>) {
+    let under = |key: &str| match (path, key) {
+        ("", key) => key.to_string(),
+        (path, "value") => path.to_string(),
+        (path, "missing") => path.to_string(),
+        (path, key) => format!("{path}.{key}"),
+    };
+    match value {
+        serde_json::Value::Object(o) => {
+            for (k, v) in o {
+                match v.as_str() {
+                    Some(why) if k == "missing" => {
+                        out.insert(path.to_string(), format!("unknown: {why}"));
+                    }
+                    _ => flatten(&under(k), v, out),
+                }
+            }
+        }
+        serde_json::Value::Array(a) => {
+            for (i, v) in a.iter().enumerate() {
+                flatten(&under(&i.to_string()), v, out);
+            }
+        }
+        serde_json::Value::String(s) => {
+            out.insert(path.to_string(), s.clone());
+        }
+        other => {
+            out.insert(path.to_string(), other.to_string());
+        }
+    }
 }
 
 /// A calibration's samples: the file, or the folder that holds it.
@@ -202,7 +262,10 @@ fn show(
         );
     } else {
         print!("{}", calibration::text(file, fit, meaning));
-        println!("\nWritten to {0}\nNext: capsim predict --device {0}", dir.display());
+        println!(
+            "\nWritten to {0}\nNext: capsim predict --device {0}",
+            dir.display()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -366,9 +429,8 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
             )));
         }
     }
-    let (fit, meaning) = outputs(&dir, &file).with_context(|| {
-        format!("the samples are in {}", samples.display())
-    })?;
+    let (fit, meaning) = outputs(&dir, &file)
+        .with_context(|| format!("the samples are in {}", samples.display()))?;
     show(args, &dir, &file, &fit, meaning.as_ref())
 }
 
@@ -376,10 +438,22 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
 fn resumed(mut old: SamplesFile, new: &SamplesFile) -> anyhow::Result<SamplesFile> {
     for (what, was, is) in [
         ("device", old.device.name.clone(), new.device.name.clone()),
-        ("driver", old.device.driver.clone(), new.device.driver.clone()),
+        (
+            "driver",
+            old.device.driver.clone(),
+            new.device.driver.clone(),
+        ),
         ("release of capsim", old.capsim.clone(), new.capsim.clone()),
-        ("backend", format!("{:?}", old.api), format!("{:?}", new.api)),
-        ("effort", format!("{:?}", old.effort), format!("{:?}", new.effort)),
+        (
+            "backend",
+            format!("{:?}", old.api),
+            format!("{:?}", new.api),
+        ),
+        (
+            "effort",
+            format!("{:?}", old.effort),
+            format!("{:?}", new.effort),
+        ),
         ("seed", old.seed.to_string(), new.seed.to_string()),
     ] {
         ensure!(

@@ -1,5 +1,6 @@
 //! The command tree: flags → library calls → files. The only place that prints.
 mod calibrate;
+mod devices;
 mod explain;
 mod files;
 mod load;
@@ -32,6 +33,11 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Models, devices and engines that ship with capsim
     Models,
+    /// Devices of this machine that can be calibrated, and why others cannot
+    Devices(devices::DevicesArgs),
+    /// Opens one device in this process and tells about it (used by `devices` and `calibrate`)
+    #[command(hide = true)]
+    ProbeDevice(devices::ProbeArgs),
     /// JSON Schema of a file format
     Schema(schema::SchemaArgs),
 }
@@ -47,6 +53,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Models => models::run(),
+        Command::Devices(args) => devices::run(&args),
+        Command::ProbeDevice(args) => devices::probe(&args),
         Command::Schema(args) => schema::run(&args),
     }
 }

@@ -154,7 +154,10 @@ impl DeviceProfile {
                     return bad(at("seconds"), "must be positive");
                 }
                 if !amount(p.bytes) || !amount(p.flops) || !p.axes.values().all(|v| amount(*v)) {
-                    return bad(at("bytes"), "bytes, flops and axes must lie between 0 and 1e24");
+                    return bad(
+                        at("bytes"),
+                        "bytes, flops and axes must lie between 0 and 1e24",
+                    );
                 }
                 if !(0.0..=3.0).contains(&p.rel_sd) {
                     return bad(at("rel_sd"), "must lie between 0 and 3");

@@ -77,7 +77,10 @@ pub fn software_warning(file: &SamplesFile) -> Option<String> {
 fn rates(file: &SamplesFile, fit: &Fit) -> String {
     let p = &fit.profile;
     let limit = |value: f64, peak: Option<f64>| {
-        peak.map_or_else(|| "–".to_string(), |l| format!("{:.0} %", 100.0 * value / l))
+        peak.map_or_else(
+            || "–".to_string(),
+            |l| format!("{:.0} %", 100.0 * value / l),
+        )
     };
     let mut t = plain(["", "rate", "spread", "of peak"]);
     let row = |t: &mut comfy_table::Table, a: String, v: String, sd: f64, peak: String| {
@@ -273,7 +276,11 @@ pub fn text(file: &SamplesFile, fit: &Fit, meaning: Option<&Meaning>) -> String 
     }
     o += &rates(file, fit);
     if !file.limits.source.is_empty() {
-        let _ = writeln!(o, "{}", wrap(&format!("Peak: {}.", file.limits.source), 78, ""));
+        let _ = writeln!(
+            o,
+            "{}",
+            wrap(&format!("Peak: {}.", file.limits.source), 78, "")
+        );
     }
     o.push('\n');
     if let Some(m) = meaning {
@@ -329,10 +336,7 @@ pub fn readme(file: &SamplesFile, fit: &Fit, meaning: Option<&Meaning>) -> Strin
         ("device", file.device.name.clone()),
         ("driver", file.device.driver.clone()),
         ("API", file.device.api_version.clone()),
-        (
-            "timer tick",
-            format!("{}s", si(file.timer_tick_s)),
-        ),
+        ("timer tick", format!("{}s", si(file.timer_tick_s))),
         ("submission", format!("{}s", si(file.submit_s))),
         ("ring", size(file.ring_bytes as f64)),
         ("seed", file.seed.to_string()),

@@ -1,5 +1,6 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod calibration;
+pub mod devices;
 pub mod json;
 pub mod markdown;
 pub mod prediction;

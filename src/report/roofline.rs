@@ -44,7 +44,9 @@ impl Axes {
         LEFT + (libm::log10(v) - self.x.0) / (self.x.1 - self.x.0) * (WIDTH - LEFT - RIGHT)
     }
     fn py(&self, v: f64) -> f64 {
-        HEIGHT - BOTTOM - (libm::log10(v) - self.y.0) / (self.y.1 - self.y.0) * (HEIGHT - TOP - BOTTOM)
+        HEIGHT
+            - BOTTOM
+            - (libm::log10(v) - self.y.0) / (self.y.1 - self.y.0) * (HEIGHT - TOP - BOTTOM)
     }
 }
 
@@ -86,8 +88,10 @@ pub fn svg(file: &SamplesFile, fit: &Fit) -> String {
         })
         .collect();
     let ridge = peak / dram;
-    let min = |f: fn(&(f64, f64, usize, String)) -> f64, v: f64| points.iter().map(f).fold(v, f64::min);
-    let max = |f: fn(&(f64, f64, usize, String)) -> f64, v: f64| points.iter().map(f).fold(v, f64::max);
+    let min =
+        |f: fn(&(f64, f64, usize, String)) -> f64, v: f64| points.iter().map(f).fold(v, f64::min);
+    let max =
+        |f: fn(&(f64, f64, usize, String)) -> f64, v: f64| points.iter().map(f).fold(v, f64::max);
     let x = (
         libm::floor(libm::log10(min(|p| p.0, (ridge / 30.0).min(0.5)).max(1e-2))),
         libm::ceil(libm::log10(max(|p| p.0, ridge * 30.0))),

@@ -69,7 +69,9 @@ pub fn minimise(residuals: &dyn Fn(&[f64]) -> Vec<f64>, start: &[f64]) -> Option
     let freedom = (r.len() - n).max(1) as f64;
     let scale = (r.norm_squared() / freedom).max(1.0);
     let sd = match h.try_inverse() {
-        Some(c) => (0..n).map(|p| libm::sqrt((c[(p, p)] * scale).max(0.0))).collect(),
+        Some(c) => (0..n)
+            .map(|p| libm::sqrt((c[(p, p)] * scale).max(0.0)))
+            .collect(),
         // A parameter that nothing depends on is not known at all.
         None => vec![3.0; n],
     };

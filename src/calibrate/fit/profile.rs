@@ -210,7 +210,8 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
             .collect(),
     );
     let attention_prefill = if attention.is_empty() {
-        notes.push("prefill attention was not measured; taken as a third of the matrix rate".into());
+        notes
+            .push("prefill attention was not measured; taken as a third of the matrix rate".into());
         Curve {
             points: gemm_points
                 .iter()
@@ -239,7 +240,10 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
     let elementwise = if elements.is_empty() {
         notes.push("elementwise kernels were not measured; taken as streaming reads".into());
         Curve {
-            points: read_points.iter().map(|p| Point { rel_sd: 0.3, ..*p }).collect(),
+            points: read_points
+                .iter()
+                .map(|p| Point { rel_sd: 0.3, ..*p })
+                .collect(),
             provenance: source.assumed("not measured: as stream_read"),
         }
     } else {
@@ -410,8 +414,7 @@ fn cliffs(family: &str, points: &[&PointRecord], t0: (f64, f64)) -> Vec<Switch> 
         for p in points {
             let (Some(x), Some(s)) = (
                 p.axis(axis),
-                p.axis(axis)
-                    .and_then(|x| sample(p, x, p.work.flops, t0)),
+                p.axis(axis).and_then(|x| sample(p, x, p.work.flops, t0)),
             ) else {
                 continue;
             };

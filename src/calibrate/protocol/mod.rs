@@ -133,7 +133,10 @@ pub fn run(
     session.start(file, &todo)?;
     let mut block: Vec<usize> = vec![];
     for (done, (f, point)) in todo.iter().enumerate() {
-        if file.find(families[*f].name(), &point.id).is_none_or(unsettled) {
+        if file
+            .find(families[*f].name(), &point.id)
+            .is_none_or(unsettled)
+        {
             let event = Event::Begin {
                 key: format!("{}/{}", families[*f].name(), point.id),
                 done,
@@ -254,12 +257,8 @@ impl Session<'_, '_> {
     ) -> Result<Prepared, String> {
         let info = self.device.info().clone();
         let keep = self.device.live();
-        let prepared = self.families[f].prepare(
-            &mut self.device,
-            &scope(&info, file, ring),
-            point,
-            variant,
-        );
+        let prepared =
+            self.families[f].prepare(&mut self.device, &scope(&info, file, ring), point, variant);
         match prepared {
             Ok(p) if p.pass.is_empty() => {
                 self.device.sweep(&keep);
@@ -302,9 +301,8 @@ impl Session<'_, '_> {
                 let s = p.stats?.median;
                 let by_flops = prepared.work.flops / (p.work.flops / s);
                 let by_bytes = prepared.work.bytes / (p.work.bytes / s);
-                let t = if by_flops.is_finite() { by_flops } else { 0.0 }.max(
-                    if by_bytes.is_finite() { by_bytes } else { 0.0 },
-                );
+                let t = if by_flops.is_finite() { by_flops } else { 0.0 }
+                    .max(if by_bytes.is_finite() { by_bytes } else { 0.0 });
                 Some(t)
             })
             .reduce(f64::min)
@@ -320,7 +318,11 @@ impl Session<'_, '_> {
         let mut record = PointRecord {
             family: self.families[f].name().into(),
             id: point.id.clone(),
-            axes: point.axes.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+            axes: point
+                .axes
+                .iter()
+                .map(|(k, v)| (k.to_string(), *v))
+                .collect(),
             required: point.required,
             outcome: Outcome::Measured,
             variant: None,
@@ -364,9 +366,7 @@ impl Session<'_, '_> {
                         &file.limits,
                     ) {
                         None => Outcome::Measured,
-                        Some(why) => {
-                            Outcome::Failed(format!("{why}, with twice the ring as well"))
-                        }
+                        Some(why) => Outcome::Failed(format!("{why}, with twice the ring as well")),
                     }
                 }
                 _ => Outcome::Failed(first),
@@ -539,9 +539,9 @@ impl Session<'_, '_> {
             let bytes: u64 = p.buffers.iter().filter_map(|b| s.device.bytes(*b)).sum();
             // Nor may reading it eat the time: a reading takes six passes or more.
             let slow = s.left().is_some_and(|left| {
-                s.device.run(&p.pass).map_or(true, |t| {
-                    sampling::seconds(&t) > left.as_secs_f64() / 150.0
-                })
+                s.device
+                    .run(&p.pass)
+                    .map_or(true, |t| sampling::seconds(&t) > left.as_secs_f64() / 150.0)
             });
             if bytes > file.budget_bytes / 4 || slow {
                 p.buffers.iter().for_each(|b| s.device.free(*b));

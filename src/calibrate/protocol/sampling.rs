@@ -181,6 +181,10 @@ pub fn clock_facts(
     let submit = crate::stats::percentile(&over, 50.0);
     Ok(ClockFacts {
         tick_s: if tick_s.is_finite() { tick_s } else { 0.0 },
-        submit_s: if submit.is_finite() { submit.max(0.0) } else { 0.0 },
+        submit_s: if submit.is_finite() {
+            submit.max(0.0)
+        } else {
+            0.0
+        },
     })
 }

@@ -101,11 +101,7 @@ fn attention(_: &Scope) -> Vec<(Point, Work, usize)> {
             let t = f64::from(q);
             let bytes = t * 2.0 * 4.0 * 128.0 * 2.0;
             (
-                point(
-                    format!("q{q}"),
-                    &[("tokens", t), ("past", 0.0)],
-                    q == 512,
-                ),
+                point(format!("q{q}"), &[("tokens", t), ("past", 0.0)], q == 512),
                 Work {
                     bytes,
                     flops: 4.0 * 32.0 * 128.0 * t * t / 2.0,
@@ -122,7 +118,11 @@ fn elementwise(_: &Scope) -> Vec<(Point, Work, usize)> {
         .into_iter()
         .map(|s| {
             (
-                point(format!("add-{}KiB", s >> 10), &[("bytes", s as f64)], s == 1 << 20),
+                point(
+                    format!("add-{}KiB", s >> 10),
+                    &[("bytes", s as f64)],
+                    s == 1 << 20,
+                ),
                 Work {
                     bytes: s as f64,
                     flops: 0.0,
@@ -224,10 +224,23 @@ impl Family for Swept {
         point: &Point,
         variant: &Variant,
     ) -> Result<Prepared, ProbeError> {
-        let (_, nominal, launches) = (self.shape)(scope)
-            .into_iter()
-            .find(|(p, _, _)| p.id == point.id)
-            .expect("one of our points");
+        let find = |ring_bytes: u64| {
+            let scope = Scope {
+                ring_bytes,
+                ..scope.clone()
+            };
+            let all = (self.shape)(&scope);
+            all.into_iter().find(|(p, _, _)| p.id == point.id)
+        };
+        // With the ring doubled, a sweep that starts from the ring's size has other points: this one was of the ring before.
+        let (nominal, launches) = match (find(scope.ring_bytes), find(scope.ring_bytes / 2)) {
+            (Some((_, work, n)), _) => (work, n),
+            (None, Some((_, mut work, n))) => {
+                work.working_set *= 2.0;
+                (work, n)
+            }
+            _ => return Err(ProbeError::Wrong("no such point".into())),
+        };
         // The second variant does a quarter more than it has to, so that there is a best one.
         let mut work = nominal;
         if variant.options[0].1 == 1 {

@@ -201,7 +201,11 @@ impl Backend for Synthetic {
             _ => None,
         };
         let real = self.inner.is_none() && bytes <= REAL_BYTES;
-        let data = if real { vec![0; bytes as usize] } else { vec![] };
+        let data = if real {
+            vec![0; bytes as usize]
+        } else {
+            vec![]
+        };
         self.allocated += bytes;
         self.buffers.push(Some(Buffer { bytes, data, inner }));
         Ok(BufferId(self.buffers.len() - 1))

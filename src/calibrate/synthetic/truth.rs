@@ -93,9 +93,7 @@ impl Truth {
     pub fn stream_rate(&self, working_set: f64) -> f64 {
         let cached = match self.knee {
             Knee::Sharp => f64::from(u8::from(working_set <= self.cache_bytes)),
-            Knee::Smooth(n) => {
-                1.0 / (1.0 + libm::pow(working_set.max(1.0) / self.cache_bytes, n))
-            }
+            Knee::Smooth(n) => 1.0 / (1.0 + libm::pow(working_set.max(1.0) / self.cache_bytes, n)),
         };
         self.dram_rate + (self.cache_rate - self.dram_rate) * cached
     }

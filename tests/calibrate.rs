@@ -170,6 +170,50 @@ fn the_same_body_on_the_processor() {
     accepted(&file);
 }
 
+/// The same body on a GPU backend's first device; a machine without one skips it, aloud, unless it was told to have one.
+fn on_backend(name: &str, device: Result<Box<dyn Backend>, BackendError>) {
+    let mut device = match device {
+        Ok(d) => d,
+        Err(e) => {
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "CI says which devices must be there"
+            )]
+            let required = std::env::var("CAPSIM_REQUIRE_BACKENDS").unwrap_or_default();
+            assert!(!required.split(',').any(|r| r == name), "{name}: {e}");
+            eprintln!("SKIP {name}: {e}");
+            return;
+        }
+    };
+    let mut file = empty(device.as_ref(), Effort::Quick, 1);
+    file.ring_bytes = 1 << 20;
+    file.only = ["stream_read", "launch", "gemm_skinny"]
+        .map(String::from)
+        .to_vec();
+    let file = body(
+        device.as_mut(),
+        &HostClock::start(),
+        &families::all(),
+        file,
+        Some(Duration::from_secs(20)),
+    );
+    accepted(&file);
+}
+
+#[cfg(feature = "opencl")]
+#[test]
+fn the_same_body_through_opencl() {
+    let open = || capsim::calibrate::opencl::OpenCl::open(0);
+    on_backend("opencl", open().map(|d| Box::new(d) as Box<dyn Backend>));
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn the_same_body_through_wgpu() {
+    let open = || capsim::calibrate::wgpu::Wgpu::open(0);
+    on_backend("wgpu", open().map(|d| Box::new(d) as Box<dyn Backend>));
+}
+
 #[test]
 fn the_truth_lies_within_the_intervals() {
     let mut rng = 7u64;
@@ -328,7 +372,7 @@ fn a_throttled_device_is_given_a_rest_and_marked_if_that_does_not_help() {
     let (rested, clock) = Session::of(
         Truth {
             throttle: Some(Throttle {
-                after_s: 3.0,
+                after_s: 1.5,
                 factor: 0.7,
                 recovers_s: 1.0,
             }),
@@ -338,8 +382,20 @@ fn a_throttled_device_is_given_a_rest_and_marked_if_that_does_not_help() {
     )
     .run();
     let calm = measured(Truth::default(), 2);
-    assert!(clock.now() > Duration::ZERO);
-    for p in rested.points.iter().filter(|p| p.flags.is_empty()) {
+    assert!(clock.now() > Duration::from_secs(1), "it had a rest");
+    let good = || rested.points.iter().filter(|p| p.flags.is_empty());
+    assert!(
+        good().count() * 2 > rested.points.len(),
+        "{} of {}",
+        good().count(),
+        rested.points.len()
+    );
+    assert!(
+        rested.sentinel.iter().any(|r| r.stream > 1.2),
+        "it did slow down: {:?}",
+        rested.sentinel
+    );
+    for p in good() {
         let want = calm.find(&p.family, &p.id).unwrap().seconds().unwrap();
         let got = p.seconds().unwrap();
         assert!(

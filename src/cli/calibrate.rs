@@ -84,6 +84,8 @@ struct Opened {
     families: Vec<Box<dyn Family>>,
     environment: BTreeMap<String, String>,
     free_memory: Option<u64>,
+    /// The host's memory, where the device shares it.
+    host_memory: Option<u64>,
     /// Why measuring now would mislead.
     busy: Option<String>,
 }
@@ -139,6 +141,12 @@ fn open(args: &CalibrateArgs) -> anyhow::Result<Opened> {
     let disturbances = machine.disturbances();
     Ok(Opened {
         free_memory: available.filter(|_| shared),
+        host_memory: machine
+            .host
+            .memory_total
+            .value()
+            .copied()
+            .filter(|_| shared),
         clock: Box::new(HostClock::start()),
         families: families::all(),
         busy: (!disturbances.is_empty()).then(|| disturbances.join("; ")),
@@ -156,6 +164,7 @@ fn synthetic(args: &CalibrateArgs) -> Opened {
         families: synthetic::families(),
         environment: BTreeMap::new(),
         free_memory: None,
+        host_memory: None,
         busy: None,
     }
 }
@@ -326,7 +335,10 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         );
         eprintln!("warning: the device is busy: {why}");
     }
-    let info = opened.backend.info().clone();
+    let mut info = opened.backend.info().clone();
+    if info.memory_bytes == 0 {
+        info.memory_bytes = opened.host_memory.unwrap_or(0);
+    }
     let api = opened.backend.api();
     let started = now_utc();
     let ring_bytes = protocol::ring_bytes(&info, effort);

@@ -165,7 +165,7 @@ fn quality(fit: &Fit) -> String {
             match f.good() {
                 Some(true) => "good".into(),
                 Some(false) => "coarse".into(),
-                None => "too few points to tell".into(),
+                None => "–".into(),
             },
         ]);
     }

@@ -87,7 +87,10 @@ pub fn sample(
     // Warm-up: at least three launches of this kernel, and a better estimate than the first pass gave.
     let mut per_pass = estimate_s;
     let mut warm = prepared.pass.len();
-    while warm < WARM_LAUNCHES || (per_pass < target / 4.0 && warm < 4 * WARM_LAUNCHES) {
+    let enough = |warm: usize, s: f64| {
+        warm >= WARM_LAUNCHES && (s >= target / 4.0 || warm >= 4 * WARM_LAUNCHES)
+    };
+    while !enough(warm, per_pass) && clock.now() < deadline {
         per_pass = per_pass.min(seconds(&device.run(&prepared.pass)?).max(1e-9));
         warm += prepared.pass.len();
     }

@@ -135,8 +135,8 @@ fn accepted(file: &SamplesFile) {
         .collect();
     assert!(wide.is_empty(), "{wide:?}");
     assert_eq!(
-        fit,
-        fit::fit(file, "test").unwrap(),
+        fit.profile,
+        fit::fit(file, "test").unwrap().profile,
         "a fit is a function of its samples"
     );
 }
@@ -391,7 +391,10 @@ fn a_throttled_device_is_given_a_rest_and_marked_if_that_does_not_help() {
         rested.points.len()
     );
     assert!(
-        rested.sentinel.iter().any(|r| r.stream > 1.2),
+        rested
+            .sentinel
+            .iter()
+            .any(|r| r.stream > 1.2 || r.gemm > 1.2),
         "it did slow down: {:?}",
         rested.sentinel
     );

@@ -30,7 +30,7 @@ pub fn merged(mut samples: Vec<Sample>) -> Vec<Sample> {
     out
 }
 
-/// Makes rates rise (or stay) with x by pooling neighbours that violate it within two standard deviations; a fall
+/// Makes rates rise (or stay) with x by pooling neighbours that violate it within three standard deviations; a fall
 /// beyond that is kept as it was measured.
 pub fn rising(samples: &mut [Sample]) -> Vec<Fall> {
     let mut falls = vec![];
@@ -39,7 +39,7 @@ pub fn rising(samples: &mut [Sample]) -> Vec<Fall> {
         let breaks = i < samples.len() && {
             let (a, b) = (&samples[i - 1], &samples[i]);
             let sd = libm::hypot(a.weight(), b.weight());
-            libm::log(a.rate() / b.rate()) > (2.0 * sd).max(0.05)
+            libm::log(a.rate() / b.rate()) > (3.0 * sd).max(0.05)
         };
         if breaks {
             falls.push(Fall {

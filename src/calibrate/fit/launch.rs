@@ -15,7 +15,8 @@ pub fn slope(chain: &[&PointRecord]) -> Option<(f64, f64)> {
     let lengths: std::collections::BTreeSet<u64> = data.iter().map(|d| d.0 as u64).collect();
     if lengths.len() < 3 {
         // Two unknowns from one or two lengths: the longest chain's mean, with the fixed part as its uncertainty.
-        return Some((longest.1 / longest.0, (1.0 / longest.0).max(0.02)));
+        let rel_sd = libm::hypot((1.0 / longest.0).max(0.02), longest.2);
+        return Some((longest.1 / longest.0, rel_sd.min(1.0)));
     }
     let start = [
         libm::log(longest.1 / longest.0),

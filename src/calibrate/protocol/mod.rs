@@ -514,7 +514,13 @@ impl Session<'_, '_> {
                 .filter(|(f, p)| p.required && what(self.families[*f].name()))
                 .max_by(|a, b| size(&a.1).total_cmp(&size(&b.1)))
         };
-        let cold = pick(|n| n == "stream_read");
+        // The smallest read that comes from memory.
+        let cold = todo
+            .iter()
+            .filter(|(f, p)| {
+                self.families[*f].name() == "stream_read" && size(p) >= file.ring_bytes as f64
+            })
+            .min_by(|a, b| size(&a.1).total_cmp(&size(&b.1)));
         // The product with the fewest rows: quick on anything.
         let rows = |p: &Point| {
             let m = p.axes.iter().find(|(name, _)| *name == "m");

@@ -5,7 +5,11 @@
 use super::backend::{Backend, BackendError, BufferId, DeviceInfo, Kernel, Launch, Work};
 
 /// How much is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum Effort {
     /// At most 20 s: what a device profile cannot do without.
     Quick,

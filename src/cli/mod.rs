@@ -1,4 +1,5 @@
 //! The command tree: flags → library calls → files. The only place that prints.
+mod calibrate;
 mod devices;
 mod explain;
 mod exports;
@@ -25,6 +26,8 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// What this device can do, from microbenchmarks: a device profile
+    Calibrate(Box<calibrate::CalibrateArgs>),
     /// Throughput and latency for settings you have not tried
     Predict(Box<predict::PredictArgs>),
     /// Predictions held against recorded runs
@@ -50,6 +53,7 @@ enum Command {
 /// Input that cannot be used; the message says which and what to do.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -1,4 +1,5 @@
 //! `capsim schema`.
+use crate::calibrate::samples::SamplesFile;
 use crate::device::{DeviceProfile, EngineProfile};
 use crate::validate::runs::RunsFile;
 use clap::{Args, ValueEnum};
@@ -18,12 +19,15 @@ enum Format {
     Engine,
     /// Recorded runs (capsim.runs/1)
     Runs,
+    /// Microbenchmark samples (capsim.samples/1)
+    Samples,
 }
 
 pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
     let schema = match args.format {
         Format::Device => schemars::schema_for!(DeviceProfile),
         Format::Engine => schemars::schema_for!(EngineProfile),
+        Format::Samples => schemars::schema_for!(SamplesFile),
         Format::Runs => schemars::schema_for!(RunsFile),
     };
     println!("{}", serde_json::to_string_pretty(&schema)?);

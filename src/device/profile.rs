@@ -1,6 +1,7 @@
 //! The device profile: what the hardware can do.
 use super::{Curve, ProfileError, Provenance, Quantity, parse};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What a device can do, as measured by microbenchmarks (or published by those who measured it).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,8 +36,65 @@ pub struct DeviceProfile {
     /// Rate of matrix units at 8-bit operands relative to 16-bit (1 where they are no faster).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub int8_ratio: Option<Quantity>,
+    /// Further families as they were measured, by name (grouped experts, decode attention, copies, …): recorded for people
+    /// and for later models; today's cost model does not read them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measured: BTreeMap<String, Surface>,
+    /// Where kernels switch and the rate falls although it should rise. Recorded; the curves above contain their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<Switch>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
+}
+
+/// A family of measurements over several axes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Surface {
+    /// The points.
+    pub points: Vec<SurfacePoint>,
+    /// Where they come from.
+    pub provenance: Provenance,
+}
+
+/// One measurement: figures per launch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SurfacePoint {
+    /// Its name within the family.
+    pub id: String,
+    /// Its place: `m`, `n`, `k`, `tokens`, `distinct`, `context`, `batch`, `bytes`, …
+    pub axes: BTreeMap<String, f64>,
+    /// The kernel variant that was fastest.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kernel: String,
+    /// Seconds, launch included.
+    pub seconds: f64,
+    /// Bytes to and from memory.
+    pub bytes: f64,
+    /// Arithmetic operations.
+    pub flops: f64,
+    /// One standard deviation of `seconds`, relative.
+    pub rel_sd: f64,
+}
+
+/// A place where the rate falls: another kernel takes over, or the device's scheduling has a cliff.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// The family.
+    pub curve: String,
+    /// The axis along which it happens.
+    pub axis: String,
+    /// The last measured place before it.
+    pub before: f64,
+    /// The first measured place after it.
+    pub after: f64,
+    /// Rate after over rate before.
+    pub factor: f64,
 }
 
 /// Device memory.
@@ -81,6 +139,35 @@ impl DeviceProfile {
         self.launch.check("launch", 1.0)?;
         if let Some(q) = &self.int8_ratio {
             q.check("int8_ratio", 100.0)?;
+        }
+        let bad = |field: String, problem: &str| {
+            Err(ProfileError::Value {
+                field,
+                problem: problem.into(),
+            })
+        };
+        let amount = |v: f64| v.is_finite() && (0.0..1e24).contains(&v);
+        for (name, surface) in &self.measured {
+            for (i, p) in surface.points.iter().enumerate() {
+                let at = |f: &str| format!("measured.{name}.points[{i}].{f}");
+                if !(amount(p.seconds) && p.seconds > 0.0) {
+                    return bad(at("seconds"), "must be positive");
+                }
+                if !amount(p.bytes) || !amount(p.flops) || !p.axes.values().all(|v| amount(*v)) {
+                    return bad(
+                        at("bytes"),
+                        "bytes, flops and axes must lie between 0 and 1e24",
+                    );
+                }
+                if !(0.0..=3.0).contains(&p.rel_sd) {
+                    return bad(at("rel_sd"), "must lie between 0 and 3");
+                }
+            }
+        }
+        for (i, s) in self.switches.iter().enumerate() {
+            if ![s.before, s.after, s.factor].iter().all(|v| amount(*v)) {
+                return bad(format!("switches[{i}]"), "must hold positive numbers");
+            }
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
+pub mod calibration;
 pub mod devices;
 pub mod json;
 pub mod markdown;
 pub mod prediction;
 pub mod requests;
 pub mod stream;
+pub mod roofline;
 pub mod svg;
 pub mod table;
 pub mod timeline;

@@ -1,0 +1,501 @@
+//! `capsim calibrate`.
+use super::files;
+use crate::calibrate::backend::{Api, Backend};
+use crate::calibrate::clock::{Clock, HostClock, SimulatedClock, now_utc};
+use crate::calibrate::compare::compare;
+use crate::calibrate::cpu::Cpu;
+use crate::calibrate::discover::{self, Selector};
+use crate::calibrate::environment::Environment;
+use crate::calibrate::family::{Effort, Family};
+use crate::calibrate::fit::{self, Fit};
+use crate::calibrate::protocol::{self, Event, SessionError};
+use crate::calibrate::samples::{Limits, SamplesFile};
+use crate::calibrate::synthetic::{self, Synthetic, Truth};
+use crate::calibrate::{datasheet, families, meaning, sources};
+use crate::report::{calibration, roofline};
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::{Args, ValueEnum};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Choice {
+    /// OpenCL: the first choice for GPUs
+    Opencl,
+    /// Vulkan, Metal or DX12
+    Wgpu,
+    /// This machine's processor
+    Cpu,
+    /// A made-up device with known truth, for tests
+    Synthetic,
+}
+
+#[derive(Args, Debug)]
+pub struct CalibrateArgs {
+    /// How to reach the device (default: the best GPU, by OpenCL, else by wgpu, else the processor)
+    #[arg(long, value_enum)]
+    backend: Option<Choice>,
+    /// Which device: `opencl:0` as `capsim devices` lists it, or a part of its name
+    #[arg(long)]
+    device: Option<String>,
+    /// At most 20 seconds: what a profile cannot do without
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// As long as it takes, instead of at most two minutes
+    #[arg(long)]
+    full: bool,
+    /// Folder for samples.json, device.json, roofline.svg and README.md (default: calibration/DEVICE/DATE)
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Go on with an interrupted calibration in the folder
+    #[arg(long)]
+    resume: bool,
+    /// Make the profile again from stored samples, measuring nothing
+    #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["backend", "device", "quick", "full", "resume", "family", "compare"])]
+    refit: Option<PathBuf>,
+    /// Two calibrations (folders or samples files): what is faster or slower in the second
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["backend", "device", "quick", "full", "resume", "family"])]
+    compare: Option<Vec<PathBuf>>,
+    /// Only these families of microbenchmarks
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    family: Vec<String>,
+    /// Memory bandwidth of the device in GB/s, if you know it: rates above it are rejected
+    #[arg(long, value_name = "GB/S")]
+    peak_bandwidth: Option<f64>,
+    /// 16-bit matrix rate of the device in TFLOP/s, if you know it: rates above it are rejected
+    #[arg(long, value_name = "TFLOP/S")]
+    peak_tflops: Option<f64>,
+    /// Seed of all random contents
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Measure a busy device too
+    #[arg(long)]
+    force: bool,
+    /// Machine-readable output
+    #[arg(long)]
+    json: bool,
+}
+
+/// A device that is ready to be measured.
+struct Opened {
+    backend: Box<dyn Backend>,
+    clock: Box<dyn Clock>,
+    families: Vec<Box<dyn Family>>,
+    environment: BTreeMap<String, String>,
+    free_memory: Option<u64>,
+    /// The host's memory, where the device shares it.
+    host_memory: Option<u64>,
+    /// Why measuring now would mislead.
+    busy: Option<String>,
+}
+
+/// The device that was asked for, or the best there is. Each is first opened in a child process, so that a driver that
+/// crashes or hangs costs one line.
+fn open(args: &CalibrateArgs) -> anyhow::Result<Opened> {
+    let apis = match args.backend {
+        Some(Choice::Synthetic) => return Ok(synthetic(args)),
+        Some(Choice::Opencl) => vec![Api::Opencl],
+        Some(Choice::Wgpu) => vec![Api::Wgpu],
+        Some(Choice::Cpu) => vec![Api::Cpu],
+        None => discover::APIS.to_vec(),
+    };
+    let selector: Option<Selector> = args
+        .device
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|e| anyhow!("--device: {e}"))?;
+    let program = std::env::current_exe().context("the path of this program")?;
+    let all = discover::discover(&program, &apis, discover::DEADLINE);
+    let found = discover::select(&all, selector.as_ref()).map_err(|e| {
+        match (args.backend, &args.device) {
+            (Some(_), None) => anyhow!("--backend {}: {e}", discover::name(apis[0])),
+            _ => anyhow!("--device: {e}"),
+        }
+    })?;
+    if args.backend.is_none() && args.device.is_none() && found.api == Api::Cpu {
+        eprintln!(
+            "no GPU can be used here (`capsim devices` says why); measuring the processor, which says nothing about a GPU"
+        );
+    }
+    let index = found.index.unwrap_or(0);
+    let backend: Box<dyn Backend> = match found.api {
+        #[cfg(feature = "opencl")]
+        Api::Opencl => Box::new(crate::calibrate::opencl::OpenCl::open(index)?),
+        #[cfg(feature = "wgpu")]
+        Api::Wgpu => Box::new(crate::calibrate::wgpu::Wgpu::open(index)?),
+        Api::Cpu => Box::new(Cpu::open()?),
+        other => bail!(
+            "this capsim was built without the feature `{}` (device {index})",
+            discover::name(other)
+        ),
+    };
+    let machine = Environment::read();
+    let mut environment = BTreeMap::new();
+    flatten("", &serde_json::to_value(&machine)?, &mut environment);
+    let info = backend.info();
+    // A discrete GPU's free memory is its total; where host and device share it, what the host has free counts.
+    let shared = info.unified_memory || info.software;
+    let available = machine.host.memory_available.value().copied();
+    let disturbances = machine.disturbances();
+    Ok(Opened {
+        free_memory: available.filter(|_| shared),
+        host_memory: machine
+            .host
+            .memory_total
+            .value()
+            .copied()
+            .filter(|_| shared),
+        clock: Box::new(HostClock::start()),
+        families: families::all(),
+        busy: (!disturbances.is_empty()).then(|| disturbances.join("; ")),
+        environment,
+        backend,
+    })
+}
+
+fn synthetic(args: &CalibrateArgs) -> Opened {
+    let clock = SimulatedClock::default();
+    let truth = Truth::default();
+    Opened {
+        backend: Box::new(Synthetic::new(truth, args.seed, clock.clone(), None)),
+        clock: Box::new(clock),
+        families: synthetic::families(),
+        environment: BTreeMap::new(),
+        free_memory: None,
+        host_memory: None,
+        busy: None,
+    }
+}
+
+/// A tree of readings as lines: `host.load: 0.3`; what is missing says why.
+fn flatten(path: &str, value: &serde_json::Value, out: &mut BTreeMap<String, String>) {
+    let under = |key: &str| match (path, key) {
+        ("", key) => key.to_string(),
+        (path, "value") => path.to_string(),
+        (path, "missing") => path.to_string(),
+        (path, key) => format!("{path}.{key}"),
+    };
+    match value {
+        serde_json::Value::Object(o) => {
+            for (k, v) in o {
+                match v.as_str() {
+                    Some(why) if k == "missing" => {
+                        out.insert(path.to_string(), format!("unknown: {why}"));
+                    }
+                    _ => flatten(&under(k), v, out),
+                }
+            }
+        }
+        serde_json::Value::Array(a) => {
+            for (i, v) in a.iter().enumerate() {
+                flatten(&under(&i.to_string()), v, out);
+            }
+        }
+        serde_json::Value::String(s) => {
+            out.insert(path.to_string(), s.clone());
+        }
+        other => {
+            out.insert(path.to_string(), other.to_string());
+        }
+    }
+}
+
+/// A calibration's samples: the file, or the folder that holds it.
+fn load(path: &Path) -> anyhow::Result<SamplesFile> {
+    let path = if path.is_dir() {
+        path.join("samples.json")
+    } else {
+        path.to_path_buf()
+    };
+    Ok(SamplesFile::parse(
+        &files::read(&path)?,
+        &path.display().to_string(),
+    )?)
+}
+
+fn limits(args: &CalibrateArgs, device: &str) -> anyhow::Result<Limits> {
+    let mut limits = datasheet::limits(device);
+    for (flag, value, scale) in [
+        ("--peak-bandwidth", args.peak_bandwidth, 1e9),
+        ("--peak-tflops", args.peak_tflops, 1e12),
+    ] {
+        let Some(v) = value else { continue };
+        ensure!(
+            v.is_finite() && v > 0.0 && v < 1e7,
+            "{flag} {v}: must be a positive number"
+        );
+        let to = if scale == 1e9 {
+            &mut limits.bandwidth
+        } else {
+            &mut limits.flops
+        };
+        *to = Some(v * scale);
+        limits.source = if limits.source.is_empty() {
+            "given on the command line".into()
+        } else {
+            format!("{}; {flag} given on the command line", limits.source)
+        };
+    }
+    Ok(limits)
+}
+
+/// What is written besides the samples.
+fn outputs(dir: &Path, file: &SamplesFile) -> anyhow::Result<(Fit, Option<meaning::Meaning>)> {
+    let fit = fit::fit(file, "samples.json")?;
+    let meaning = meaning::of(&fit.profile).ok();
+    files::write(
+        &dir.join("device.json"),
+        &(serde_json::to_string_pretty(&fit.profile)? + "\n"),
+    )?;
+    files::write(&dir.join("roofline.svg"), &roofline::svg(file, &fit))?;
+    files::write(
+        &dir.join("README.md"),
+        &calibration::readme(file, &fit, meaning.as_ref()),
+    )?;
+    Ok((fit, meaning))
+}
+
+fn show(
+    args: &CalibrateArgs,
+    dir: &Path,
+    file: &SamplesFile,
+    fit: &Fit,
+    meaning: Option<&meaning::Meaning>,
+) -> anyhow::Result<ExitCode> {
+    if args.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&calibration::json(file, fit, meaning))?
+        );
+    } else {
+        print!("{}", calibration::text(file, fit, meaning));
+        println!(
+            "\nWritten to {0}\nNext: capsim predict --device {0}",
+            dir.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
+    if let Some(pair) = &args.compare {
+        let (a, b) = (load(&pair[0])?, load(&pair[1])?);
+        let all = compare(&a, &b);
+        let name = |p: &PathBuf, f: &SamplesFile| {
+            format!("{} ({}, {})", p.display(), f.device.name, f.started)
+        };
+        let (a, b) = (name(&pair[0], &a), name(&pair[1], &b));
+        if args.json {
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&calibration::comparison_json(&a, &b, &all))?
+            );
+        } else {
+            print!("{}", calibration::comparison(&a, &b, &all));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &args.refit {
+        let file = load(path)?;
+        let folder = if path.is_dir() {
+            path.clone()
+        } else {
+            path.parent().map(Path::to_path_buf).unwrap_or_default()
+        };
+        let dir = args.output.clone().unwrap_or(folder);
+        std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+        let (fit, meaning) = outputs(&dir, &file)?;
+        return show(args, &dir, &file, &fit, meaning.as_ref());
+    }
+    measure(args)
+}
+
+fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
+    let effort = match (args.quick, args.full) {
+        (true, _) => Effort::Quick,
+        (_, true) => Effort::Full,
+        _ => Effort::Standard,
+    };
+    let mut opened = open(args)?;
+    let known: Vec<&str> = opened.families.iter().map(|f| f.name()).collect();
+    for name in &args.family {
+        ensure!(
+            known.contains(&name.as_str()),
+            "--family `{name}`: there is no such family; there are: {}",
+            known.join(", ")
+        );
+    }
+    if let Some(why) = &opened.busy {
+        // Nobody takes a software device's speed for more than it is: a warning is enough there.
+        ensure!(
+            args.force || opened.backend.info().software,
+            "the device is busy: {why}. Another program's load would be measured as slowness; stop it, or use --force"
+        );
+        eprintln!("warning: the device is busy: {why}");
+    }
+    let mut info = opened.backend.info().clone();
+    if info.memory_bytes == 0 {
+        info.memory_bytes = opened.host_memory.unwrap_or(0);
+    }
+    let api = opened.backend.api();
+    let started = now_utc();
+    let ring_bytes = protocol::ring_bytes(&info, effort);
+    let fresh = SamplesFile {
+        schema: SamplesFile::SCHEMA.into(),
+        capsim: env!("CARGO_PKG_VERSION").into(),
+        command: command_line(),
+        complete: false,
+        api,
+        environment: std::mem::take(&mut opened.environment),
+        effort,
+        seed: args.seed,
+        only: args.family.clone(),
+        ring_bytes,
+        budget_bytes: protocol::memory_budget(&info, opened.free_memory),
+        timer_tick_s: 0.0,
+        submit_s: 0.0,
+        limits: limits(args, &info.name)?,
+        kernels: sources::names()
+            .filter_map(|n| Some((n.to_string(), sources::kernel_hash(n, &[], api)?)))
+            .collect(),
+        sentinel: vec![],
+        points: vec![],
+        started,
+        device: info,
+    };
+    let dir = match &args.output {
+        Some(dir) => dir.clone(),
+        None => Path::new("calibration")
+            .join(fit::slug(&fresh.device.name))
+            .join(&fresh.started[..10]),
+    };
+    let samples = dir.join("samples.json");
+    let mut file = if args.resume {
+        resumed(load(&dir).context("--resume")?, &fresh)?
+    } else {
+        ensure!(
+            args.output.is_some() || !samples.exists(),
+            "{}: there is a calibration of today already; use --resume to go on with it, or -o for another folder",
+            samples.display()
+        );
+        fresh
+    };
+    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+    if !args.json {
+        eprintln!("measuring {}", file.device.name);
+    }
+    let bar = indicatif::ProgressBar::new(1);
+    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(4));
+    bar.set_style(
+        indicatif::ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+            .expect("a valid template"),
+    );
+    // Rewriting the file after each point is cheap beside the point, but not beside a simulated one.
+    let rarely = matches!(args.backend, Some(Choice::Synthetic));
+    let mut unsaved = 0;
+    let result = protocol::run(
+        opened.backend.as_mut(),
+        opened.clock.as_ref(),
+        &opened.families,
+        protocol::time_budget(effort),
+        &mut file,
+        &mut |event, file| {
+            match event {
+                Event::Begin {
+                    key,
+                    done,
+                    total,
+                    left,
+                } => {
+                    bar.set_length(*total as u64);
+                    bar.set_position(*done as u64);
+                    bar.set_message(match left {
+                        Some(l) => format!("{key}, at most {} s left", l.as_secs()),
+                        None => key.clone(),
+                    });
+                }
+                Event::Pause => bar.set_message("the device slowed down; letting it rest"),
+                Event::End => {
+                    unsaved += 1;
+                    if !rarely || unsaved >= 8 || file.complete {
+                        unsaved = 0;
+                        files::write(&samples, &file.to_text()).map_err(|e| format!("{e:#}"))?;
+                    }
+                }
+            }
+            Ok(())
+        },
+    );
+    bar.finish_and_clear();
+    match result {
+        Ok(()) => {}
+        Err(SessionError::Stopped(why)) => bail!(why),
+        Err(e) => {
+            files::write(&samples, &file.to_text())?;
+            return Err(anyhow::Error::from(e).context(format!(
+                "measuring {} ended early; what was measured is in {}, go on with --resume",
+                file.device.name,
+                samples.display()
+            )));
+        }
+    }
+    let (fit, meaning) = outputs(&dir, &file)
+        .with_context(|| format!("the samples are in {}", samples.display()))?;
+    show(args, &dir, &file, &fit, meaning.as_ref())
+}
+
+/// An interrupted calibration, if it is one of this device under these conditions.
+fn resumed(mut old: SamplesFile, new: &SamplesFile) -> anyhow::Result<SamplesFile> {
+    for (what, was, is) in [
+        ("device", old.device.name.clone(), new.device.name.clone()),
+        (
+            "driver",
+            old.device.driver.clone(),
+            new.device.driver.clone(),
+        ),
+        ("release of capsim", old.capsim.clone(), new.capsim.clone()),
+        (
+            "backend",
+            format!("{:?}", old.api),
+            format!("{:?}", new.api),
+        ),
+        (
+            "effort",
+            format!("{:?}", old.effort),
+            format!("{:?}", new.effort),
+        ),
+        ("seed", old.seed.to_string(), new.seed.to_string()),
+    ] {
+        ensure!(
+            was == is,
+            "--resume: the {what} was {was} and is now {is}; samples of both do not belong together. Measure into another folder"
+        );
+    }
+    for (name, hash) in &new.kernels {
+        ensure!(
+            old.kernels.get(name).is_none_or(|h| h == hash),
+            "--resume: kernel `{name}` has changed since; measure into another folder"
+        );
+    }
+    old.complete = false;
+    old.only = new.only.clone();
+    old.limits = new.limits.clone();
+    old.budget_bytes = new.budget_bytes;
+    Ok(old)
+}
+
+/// The command as typed, without what only says where things lie on this machine.
+fn command_line() -> String {
+    let mut words = vec!["capsim".to_string()];
+    let mut skip = false;
+    for word in std::env::args().skip(1) {
+        let output = word == "-o" || word == "--output";
+        if !std::mem::take(&mut skip) && !output && !word.starts_with("--output=") {
+            words.push(word);
+        }
+        skip = output;
+    }
+    words.join(" ")
+}

@@ -5,21 +5,9 @@
 #![allow(clippy::disallowed_methods, reason = "reads one environment variable")]
 use capsim::calibrate::backend::*;
 
-/// A device of this API, or why there is none.
-fn open(api: Api) -> Result<Box<dyn Backend>, String> {
-    let result: Result<Box<dyn Backend>, BackendError> = match api {
-        #[cfg(feature = "opencl")]
-        Api::Opencl => capsim::calibrate::opencl::OpenCl::open(0).map(|d| Box::new(d) as _),
-        #[cfg(feature = "wgpu")]
-        Api::Wgpu => capsim::calibrate::wgpu::Wgpu::open(0).map(|d| Box::new(d) as _),
-        _ => return Err("not built in".into()),
-    };
-    result.map_err(|e| e.to_string())
-}
-
 /// Runs a body on the first device of an API, or skips.
 fn on(api: Api, body: impl FnOnce(&mut dyn Backend)) {
-    match open(api) {
+    match capsim::calibrate::discover::open(api, 0) {
         Ok(mut device) => body(device.as_mut()),
         Err(why) => {
             let name = format!("{api:?}").to_lowercase();

@@ -2,9 +2,7 @@
 //!
 //! Each device is opened in a child process of its own with a deadline: a driver that crashes or hangs costs one line. The child
 //! is this same program with the hidden command `probe-device`, which calls [`answer`] and prints JSON.
-#[cfg(any(feature = "opencl", feature = "wgpu"))]
-use super::backend::Backend;
-use super::backend::{Api, BackendError, DeviceInfo};
+use super::backend::{Api, Backend, BackendError, DeviceInfo};
 use super::child;
 use super::environment::{Reading, Root};
 use serde::{Deserialize, Serialize};
@@ -76,7 +74,7 @@ pub fn answer(api: Api, index: Option<usize>) -> Answer {
             Ok((devices, why)) => Answer::Count { devices, why },
             Err(why) => Answer::Unusable(why),
         },
-        Some(index) => match open(api, index) {
+        Some(index) => match describe(api, index) {
             Ok(info) => Answer::Device(Box::new(info)),
             Err(e) => Answer::Unusable(e.to_string()),
         },
@@ -102,15 +100,29 @@ fn count(api: Api) -> Result<(usize, Option<String>), String> {
     Ok((devices, (devices == 0).then_some(why)))
 }
 
-fn open(api: Api, index: usize) -> Result<DeviceInfo, BackendError> {
-    let mut info = match api {
+/// Opens a device in this process. One that has not been probed in a child process may crash or hang it.
+///
+/// # Errors
+/// Not built in, no such device, or the driver refuses.
+pub fn open(api: Api, index: usize) -> Result<Box<dyn Backend>, BackendError> {
+    match api {
         #[cfg(feature = "opencl")]
-        Api::Opencl => super::opencl::OpenCl::open(index)?.info().clone(),
+        Api::Opencl => Ok(Box::new(super::opencl::OpenCl::open(index)?)),
         #[cfg(feature = "wgpu")]
-        Api::Wgpu => super::wgpu::Wgpu::open(index)?.info().clone(),
+        Api::Wgpu => Ok(Box::new(super::wgpu::Wgpu::open(index)?)),
+        _ => Err(BackendError::Unavailable(format!(
+            "{}:{index}: {}",
+            name(api),
+            not_built(api)
+        ))),
+    }
+}
+
+fn describe(api: Api, index: usize) -> Result<DeviceInfo, BackendError> {
+    let mut info = match api {
         Api::Cpu if index == 0 => host_device(),
         Api::Cpu => return Err(BackendError::Unavailable("there is one CPU".into())),
-        _ => return Err(BackendError::Unavailable(not_built(api))),
+        _ => open(api, index)?.info().clone(),
     };
     if info.memory_bytes == 0 {
         info.memory_bytes = memory(&info);

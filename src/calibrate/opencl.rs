@@ -150,8 +150,8 @@ macro_rules! ask {
 /// A small program that compiles only where a feature is there; run by nobody.
 const F16: &str = "#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n\
     __kernel void probe(__global half *x) { half4 v = vload4(0, x); v = v * v + v; vstore4(v, 0, x); }";
-const WMMA_F16: &str = "typedef _Float16 v16h __attribute__((ext_vector_type(16)));\n\
-    __kernel void probe(__global v16h *x, __global float8 *y) \
+const WMMA_F16: &str = "#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n\
+    __kernel void probe(__global half16 *x, __global float8 *y) \
     { y[0] = __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(x[0], x[1], y[0]); }";
 const WMMA_BF16: &str = "__kernel void probe(__global short16 *x, __global float8 *y) \
     { y[0] = __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(x[0], x[1], y[0]); }";
@@ -165,14 +165,14 @@ const SUBGROUPS: &str = "#pragma OPENCL EXTENSION cl_khr_subgroups : enable\n\
 /// `dot4(a, b, c)`: c plus the products of the four signed bytes of a and b. Put before the source of a kernel that needs
 /// `int8-dot`.
 const DOT4_KHR: &str = "#pragma OPENCL EXTENSION cl_khr_integer_dot_product : enable\n\
-    inline int dot4(uint a, uint b, int c) { return dot_4x8packed_ss_int(a, b) + c; }\n";
+    static inline int dot4(uint a, uint b, int c) { return dot_4x8packed_ss_int(a, b) + c; }\n";
 /// As above, for AMD: gfx11 and later, then gfx906 to gfx10.
 const DOT4_AMD: [&str; 2] = [
-    "inline int dot4(uint a, uint b, int c) { return __builtin_amdgcn_sudot4(true, (int)a, true, (int)b, c, false); }\n",
-    "inline int dot4(uint a, uint b, int c) { return __builtin_amdgcn_sdot4((int)a, (int)b, c, false); }\n",
+    "static inline int dot4(uint a, uint b, int c) { return __builtin_amdgcn_sudot4(true, (int)a, true, (int)b, c, false); }\n",
+    "static inline int dot4(uint a, uint b, int c) { return __builtin_amdgcn_sdot4((int)a, (int)b, c, false); }\n",
 ];
 /// As above, for NVIDIA.
-const DOT4_PTX: &str = "inline int dot4(uint a, uint b, int c) \
+const DOT4_PTX: &str = "static inline int dot4(uint a, uint b, int c) \
     { int d; asm(\"dp4a.s32.s32 %0, %1, %2, %3;\" : \"=r\"(d) : \"r\"(a), \"r\"(b), \"r\"(c)); return d; }\n";
 const DOT4_PROBE: &str =
     "__kernel void probe(__global uint *x) { x[0] = (uint)dot4(x[1], x[2], (int)x[3]); }";

@@ -320,8 +320,8 @@ impl<'a> Arena<'a> {
                     }
                 }
                 let relative = (error / norm).sqrt();
-                // Negated: an infinite result makes the quotient NaN, which is wrong too.
-                if !(relative <= *tolerance) {
+                // An infinite result makes the quotient NaN, which is wrong too.
+                if relative.is_nan() || relative > *tolerance {
                     let i = worst.0;
                     return wrong(format!(
                         "relative L2 error {relative:.2e} > {tolerance:.0e}, worst at element {i}: {:e}, expected {:e}",

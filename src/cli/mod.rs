@@ -1,4 +1,6 @@
 //! The command tree: flags → library calls → files. The only place that prints.
+#[cfg(feature = "http")]
+mod bench;
 mod explain;
 mod files;
 mod load;
@@ -23,6 +25,9 @@ pub struct Cli {
 enum Command {
     /// Throughput and latency for settings you have not tried
     Predict(Box<predict::PredictArgs>),
+    /// Measure a running OpenAI-compatible server
+    #[cfg(feature = "http")]
+    Bench(Box<bench::BenchArgs>),
     /// Predictions held against recorded runs
     Validate(validate::ValidateArgs),
     /// What recorded runs reveal of settings that were not written down
@@ -40,6 +45,8 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Predict(args) => predict::run(&args),
+        #[cfg(feature = "http")]
+        Command::Bench(args) => bench::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Models => models::run(),

@@ -1,5 +1,5 @@
 //! Watches a simulation and keeps what a summary needs.
-use super::{Dist, Summary};
+use super::{Dist, Summary, Timing};
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use crate::stats::Histogram;
 use crate::units::{SimTime, Span};
@@ -85,35 +85,34 @@ impl Collector {
 
     /// Figures of the measured part; latencies counted from arrival at the engine.
     pub fn summary(&self) -> Summary {
-        let all = self.records.iter();
-        let of = |f: &dyn Fn(&RequestRecord) -> Span| {
-            Dist::new(self.records.iter().map(|r| f(r).secs()).collect())
-        };
-        let begin = all.clone().map(|r| r.arrival).min();
-        let end = all.clone().map(|r| r.finish).max();
-        let duration = match (begin, end) {
-            (Some(b), Some(e)) => e.since(b).secs(),
-            _ => 0.0,
-        };
+        let timings: Vec<Timing> = self
+            .records
+            .iter()
+            .map(|r| Timing {
+                start: r.arrival,
+                first_token: r.first_token,
+                end: r.finish,
+                input_tokens: r.prompt_tokens,
+                output_tokens: r.output_tokens,
+            })
+            .collect();
         let quantile = |q: f64| self.gaps.quantile(q) / 1e9;
         Summary {
-            duration,
-            completed: self.records.len() as u64,
-            input_tokens: all.clone().map(|r| u64::from(r.prompt_tokens)).sum(),
-            output_tokens: all.clone().map(|r| u64::from(r.output_tokens)).sum(),
-            ttft: of(&|r| r.first_token.since(r.arrival)),
-            tpot: Dist::new(
-                all.clone()
-                    .filter(|r| r.output_tokens > 1)
-                    .map(|r| r.finish.since(r.first_token).secs() / f64::from(r.output_tokens - 1))
+            queue: Dist::new(
+                self.records
+                    .iter()
+                    .map(|r| r.scheduled.since(r.arrival).secs())
                     .collect(),
             ),
-            e2el: of(&|r| r.finish.since(r.arrival)),
-            queue: of(&|r| r.scheduled.since(r.arrival)),
             itl_mean: self.gaps.mean() / 1e9,
             itl_percentiles: [quantile(0.5), quantile(0.9), quantile(0.95), quantile(0.99)],
-            cached_tokens: all.clone().map(|r| u64::from(r.cached_tokens)).sum(),
-            preemptions: all.map(|r| u64::from(r.preemptions)).sum(),
+            cached_tokens: self
+                .records
+                .iter()
+                .map(|r| u64::from(r.cached_tokens))
+                .sum(),
+            preemptions: self.records.iter().map(|r| u64::from(r.preemptions)).sum(),
+            ..Summary::of(&timings)
         }
     }
 

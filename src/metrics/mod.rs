@@ -9,6 +9,8 @@
 //! - percentiles interpolate linearly (`numpy.percentile`).
 mod collect;
 mod summary;
+mod timing;
 
 pub use collect::{Collector, Occupancy};
 pub use summary::{Dist, Percentiles, Summary};
+pub use timing::Timing;

@@ -1,4 +1,6 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
+#[cfg(feature = "http")]
+pub mod bench;
 pub mod json;
 pub mod markdown;
 pub mod prediction;

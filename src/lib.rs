@@ -12,6 +12,8 @@ pub mod cost;
 pub mod engine;
 pub mod metrics;
 pub mod predict;
+#[cfg(feature = "http")]
+pub mod openai;
 #[cfg(feature = "calibrate")]
 pub mod calibrate;
 #[cfg(feature = "validate")]

@@ -363,7 +363,7 @@ impl Client {
                         detail: format!("no whole answer within {} s", self.options.timeout.as_secs_f64()),
                     }))
                 }
-                _ = stop.wait_for(|s| *s) => Err(Failure {
+                () = stopped(&mut stop) => Err(Failure {
                     kind: FailureKind::Interrupted,
                     detail: "in flight when the run was interrupted".into(),
                 }),
@@ -387,7 +387,7 @@ impl Client {
             let pause = Duration::from_millis(100 << out.retries.min(6));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|s| *s) => {}
+                () = stopped(&mut stop) => {}
             }
         }
         if out.ok() && out.usage.is_none() {
@@ -507,6 +507,13 @@ impl Client {
             });
         }
         Ok(())
+    }
+}
+
+/// Until `stop` turns true; for ever, if nobody is left who could turn it.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|s| *s).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -1,5 +1,5 @@
 //! Sends a load in real time.
-use super::client::Client;
+use super::client::{Client, stopped};
 use super::clock::Clock;
 use super::outcome::{FailureKind, Outcome};
 use super::prompt::PromptMaker;
@@ -180,7 +180,7 @@ impl Drive<'_> {
                     progress.held = held.len() as u64;
                     report(&progress);
                 }
-                _ = stop.changed() => interrupted = true,
+                () = stopped(&mut stop) => interrupted = true,
             }
         }
         if interrupted {

@@ -15,7 +15,7 @@ pub mod result;
 pub mod scrape;
 
 pub use client::{Api, Client, ClientOptions, SetupError};
-pub use definition::MetricsAs;
+pub use definition::{Latencies, MetricsAs};
 pub use drive::{Drive, Progress};
 pub use measured::Measured;
 pub use outcome::{Counted, Failure, FailureKind, Outcome};

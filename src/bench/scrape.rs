@@ -1,5 +1,5 @@
 //! What the server tells of itself: `/v1/models`, `/version`, and `/metrics` before, during and after a run.
-use super::client::Client;
+use super::client::{Client, stopped};
 use super::clock::Clock;
 use crate::openai::{metrics, prometheus::Scrape};
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ pub async fn watch(
     loop {
         tokio::select! {
             _ = every.tick() => {}
-            _ = stop.wait_for(|s| *s) => return series,
+            () = stopped(&mut stop) => return series,
         }
         tokio::select! {
             found = look(&client) => {
@@ -163,7 +163,7 @@ pub async fn watch(
                     series.push(sample(clock.now().secs(), &now, &start));
                 }
             }
-            _ = stop.wait_for(|s| *s) => return series,
+            () = stopped(&mut stop) => return series,
         }
     }
 }

@@ -5,6 +5,8 @@ mod explain;
 mod files;
 mod load;
 mod models;
+#[cfg(feature = "http")]
+mod paired;
 mod predict;
 mod schema;
 mod sweep_args;
@@ -28,8 +30,8 @@ enum Command {
     /// Measure a running OpenAI-compatible server
     #[cfg(feature = "http")]
     Bench(Box<bench::BenchArgs>),
-    /// Predictions held against recorded runs
-    Validate(validate::ValidateArgs),
+    /// Predictions held against recorded runs, stored benchmarks or a running server
+    Validate(Box<validate::ValidateArgs>),
     /// What recorded runs reveal of settings that were not written down
     Explain(explain::ExplainArgs),
     /// Models, devices and engines that ship with capsim

@@ -12,6 +12,9 @@ mod settings;
 
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
-pub use prediction::{Binding, PredictError, Prediction, Scenario, predict, simulate_once};
+pub use prediction::{
+    Binding, PredictError, Prediction, Run, Scenario, predict, predict_replay, simulate_once,
+    simulate_replay,
+};
 pub use serve_args::{PastedLine, ServeArgs, ServeArgsError};
 pub use settings::{Settings, SettingsError};

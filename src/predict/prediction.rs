@@ -8,7 +8,7 @@ use crate::engine::{SimError, SimSummary, simulate};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::model::Model;
 use crate::units::{Blocks, Span};
-use crate::workload::{PromptKind, WorkloadError, WorkloadSpec};
+use crate::workload::{PromptKind, Replay, Source, WorkloadError, WorkloadSpec};
 
 /// What to serve, on what, how, and under which load.
 #[derive(Clone, Debug)]
@@ -168,6 +168,18 @@ impl Observer for Watch<'_> {
 /// # Errors
 /// Settings that contradict each other, a load that makes no sense, or nothing served at all.
 pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
+    simulate_load(scenario, None)
+}
+
+/// As [`simulate_once`], of recorded requests instead of the scenario's load.
+///
+/// # Errors
+/// As [`simulate_once`].
+pub fn simulate_replay(scenario: &Scenario, replay: &Replay) -> Result<Run, PredictError> {
+    simulate_load(scenario, Some(replay))
+}
+
+fn simulate_load(scenario: &Scenario, replay: Option<&Replay>) -> Result<Run, PredictError> {
     let settings = Settings::resolve(
         &scenario.serve,
         &scenario.model,
@@ -191,8 +203,12 @@ pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
     if workload.turnaround.is_none() {
         workload.turnaround = Some(Span::from_secs(scenario.engine.host.turnaround.value));
     }
-    let mut source = workload.source()?;
-    let warmup = u64::from(workload.warmup);
+    let turnaround = workload.turnaround.unwrap_or_default();
+    let mut source: Box<dyn Source> = match replay {
+        Some(r) => r.source(turnaround),
+        None => Box::new(workload.source()?),
+    };
+    let warmup = replay.map_or(u64::from(workload.warmup), |r| u64::from(r.warmup()));
     let usable = u64::from(settings.config.num_gpu_blocks - 1);
     let mut watch = Watch {
         collector: Collector::new(warmup, usable),
@@ -233,8 +249,20 @@ pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
 /// # Errors
 /// As [`simulate_once`].
 pub fn predict(scenario: &Scenario) -> Result<Prediction, PredictError> {
-    let run = simulate_once(scenario)?;
-    let propagation = propagate(scenario, &run.summary)?;
+    predict_load(scenario, None)
+}
+
+/// As [`predict`], of recorded requests instead of the scenario's load.
+///
+/// # Errors
+/// As [`simulate_once`].
+pub fn predict_replay(scenario: &Scenario, replay: &Replay) -> Result<Prediction, PredictError> {
+    predict_load(scenario, Some(replay))
+}
+
+fn predict_load(scenario: &Scenario, replay: Option<&Replay>) -> Result<Prediction, PredictError> {
+    let run = simulate_load(scenario, replay)?;
+    let propagation = propagate(scenario, &run.summary, &|s| simulate_load(s, replay))?;
     let binding = binding(&run);
     let caveats = caveats(scenario, &run, &propagation.sensitivities);
     Ok(Prediction {

@@ -3,6 +3,10 @@
 pub mod bench;
 pub mod json;
 pub mod markdown;
+#[cfg(feature = "http")]
+pub mod paired;
+#[cfg(feature = "http")]
+pub mod plot;
 pub mod prediction;
 pub mod svg;
 pub mod table;

@@ -1,10 +1,12 @@
 //! Who asks what, when: requests and the sources that send them.
 mod generator;
 pub mod numpy;
+mod replay;
 mod spec;
 pub mod vllm_bench;
 
 pub use generator::Generator;
+pub use replay::{Pace, Replay};
 pub use spec::{PromptKind, WorkloadError, WorkloadSpec};
 
 use crate::units::SimTime;

@@ -88,8 +88,13 @@ pub struct ClientArgs {
 }
 
 impl ClientArgs {
+    /// Whether a server was named.
+    pub fn named(&self) -> bool {
+        self.base_url.is_some()
+    }
+
     /// A check of everything that needs no server.
-    pub fn options(&self) -> anyhow::Result<ClientOptions> {
+    pub fn options(&self, model: Option<&str>) -> anyhow::Result<ClientOptions> {
         let api = match self.backend.as_deref() {
             Some("openai" | "vllm" | "openai-completions") => Api::Completions,
             Some("openai-chat") => Api::Chat,
@@ -161,7 +166,12 @@ impl ClientArgs {
                 .unwrap_or_else(|| format!("http://{}:{}", self.host, self.port)),
             api,
             endpoint: Some(endpoint),
-            model: self.served_model_name.clone().unwrap_or_default(),
+            model: self
+                .served_model_name
+                .as_deref()
+                .or(model)
+                .unwrap_or_default()
+                .into(),
             stream: !self.no_stream,
             temperature,
             ignore_eos: !self.no_ignore_eos,

@@ -33,6 +33,9 @@ enum Mode {
 
 #[derive(Args, Debug)]
 struct Run<L: Args> {
+    /// Model name in requests, unless --served-model-name (default: the server's first)
+    #[arg(long, help_heading = "Server")]
+    model: Option<String>,
     #[command(flatten)]
     load: L,
     #[command(flatten)]
@@ -45,34 +48,34 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     match &args.mode {
         Mode::Throughput(r) => {
             let spec = r.load.spec(r.client.greedy())?;
-            measure("throughput", &r.client, &r.output, &[spec])
+            measure("throughput", r, &[spec])
         }
         Mode::Latency(r) => {
             let spec = r.load.spec(r.client.greedy())?;
-            measure("latency", &r.client, &r.output, &[spec])
+            measure("latency", r, &[spec])
         }
         Mode::Serve(r) => {
             let spec = r.load.spec(r.client.greedy())?;
-            measure("serve", &r.client, &r.output, &[spec])
+            measure("serve", r, &[spec])
         }
         Mode::Sweep(r) => {
             let specs = r.load.specs(r.client.greedy())?;
-            measure("throughput", &r.client, &r.output, &specs)
+            measure("throughput", r, &specs)
         }
     }
 }
 
 /// Exit code of an interrupted run: 128 + SIGINT, as a shell says it.
-const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 fn measure(
     mode: &'static str,
-    client: &ClientArgs,
-    output: &OutputArgs,
+    run: &Run<impl Args>,
     specs: &[crate::workload::WorkloadSpec],
 ) -> anyhow::Result<ExitCode> {
+    let output = &run.output;
     let wanted = output.wanted()?;
-    let session = Session::open(client)?;
+    let session = Session::open(&run.client, run.model.as_deref())?;
     let mut all = vec![];
     for spec in specs {
         let m = session.run(spec, wanted.rule, wanted.goodput)?;

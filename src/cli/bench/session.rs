@@ -26,8 +26,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Flags that make no sense, or nobody there.
-    pub fn open(args: &'a ClientArgs) -> anyhow::Result<Self> {
-        let options = args.options()?;
+    pub fn open(args: &'a ClientArgs, model: Option<&str>) -> anyhow::Result<Self> {
+        let options = args.options(model)?;
         // Checked before anything is waited for.
         args.prompts(options.api, 0)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -14,7 +14,6 @@ use crate::workload::{
     Answer, Pace, Prompt, PromptKind, Replay, Request, RequestId, Segment, StreamId, WorkloadSpec,
     vllm_bench,
 };
-use std::collections::BTreeMap;
 
 /// What is supposed where a recording is silent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -276,22 +275,18 @@ const METRICS: &[&str] = &[
 ];
 
 /// The metrics of a recording: computed from its requests, else as stated.
-pub fn measured(r: &Recording) -> BTreeMap<String, f64> {
-    match r.summary() {
-        None => r
-            .reported
-            .iter()
-            .filter(|(k, _)| METRICS.contains(&k.as_str()))
-            .map(|(k, v)| (k.clone(), *v))
-            .collect(),
-        Some(s) => METRICS
-            .iter()
-            .filter_map(|m| {
-                let v = s.metric(m, Percentiles::Linear)?;
-                (v.is_finite() && v > 0.0).then(|| (m.to_string(), v))
-            })
-            .collect(),
-    }
+pub fn measured(r: &Recording) -> Vec<(String, f64)> {
+    let summary = r.summary();
+    METRICS
+        .iter()
+        .filter_map(|m| {
+            let v = match &summary {
+                Some(s) => s.metric(m, Percentiles::Linear)?,
+                None => *r.reported.get(*m)?,
+            };
+            (v.is_finite() && v > 0.0).then(|| (m.to_string(), v))
+        })
+        .collect()
 }
 
 /// The scenario of a recording: its own load is replayed, so that the scenario's is only for words.
@@ -567,7 +562,10 @@ fn blame(r: &Recording, p: &Prediction, components: &[Component]) -> String {
         named.join(", ")
     };
     let cause = match worst.name {
-        "queue" | "first token (queue and prefill)" => {
+        "first token (queue and prefill)" => {
+            "; without the server's /metrics queueing, prefill and the way to the client cannot be told apart".into()
+        }
+        "queue" => {
             let kv = get("preemptions").is_some_and(|c| (c.measured > 0.0) != (c.predicted > 0.0));
             let steps = get("decode")
                 .is_some_and(|d| d.measured > 0.0 && (d.predicted / d.measured - 1.0).abs() > 0.1);
@@ -632,7 +630,7 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
             temperature: r.temperature,
             warmup: Some(r.warmup()),
         },
-        measured: measured(r),
+        measured: measured(r).into_iter().collect(),
         note,
     }
 }

@@ -16,6 +16,8 @@ pub mod predict;
 pub mod openai;
 #[cfg(feature = "calibrate")]
 pub mod calibrate;
+#[cfg(feature = "http")]
+pub mod serve;
 #[cfg(feature = "validate")]
 pub mod validate;
 #[cfg(feature = "cli")]

@@ -18,6 +18,8 @@ pub mod openai;
 pub mod calibrate;
 #[cfg(feature = "http")]
 pub mod bench;
+#[cfg(feature = "http")]
+pub mod serve;
 #[cfg(feature = "validate")]
 pub mod validate;
 #[cfg(feature = "cli")]

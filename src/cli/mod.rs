@@ -9,6 +9,8 @@ mod models;
 mod paired;
 mod predict;
 mod schema;
+#[cfg(feature = "http")]
+mod serve;
 mod sweep_args;
 mod validate;
 
@@ -34,6 +36,9 @@ enum Command {
     Validate(Box<validate::ValidateArgs>),
     /// What recorded runs reveal of settings that were not written down
     Explain(explain::ExplainArgs),
+    /// Stand in for a server: the simulated engine behind an OpenAI API, in real time
+    #[cfg(feature = "http")]
+    Serve(Box<serve::ServeCommand>),
     /// Models, devices and engines that ship with capsim
     Models,
     /// JSON Schema of a file format
@@ -51,6 +56,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),
+        #[cfg(feature = "http")]
+        Command::Serve(args) => serve::run(*args),
         Command::Models => models::run(),
         Command::Schema(args) => schema::run(&args),
     }

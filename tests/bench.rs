@@ -794,3 +794,220 @@ fn bad_flags_and_no_server_exit_2_with_a_reason() {
         assert!(out.stdout.is_empty() && !err.contains("panicked"));
     }
 }
+
+/// `capsim serve` on a free port; stopped when dropped.
+struct Serving(std::process::Child, String);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const MODEL: &str = "tests/data/bench/tiny-moe-mid.config.json";
+
+fn serving(more: &[&str]) -> Serving {
+    use std::io::BufRead as _;
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_capsim"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "serve",
+            "--port",
+            "0",
+            "--model",
+            MODEL,
+            "--max-num-seqs",
+            "4",
+            "--max-model-len",
+            "2048",
+        ])
+        .args(more)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let url = out
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|l| Some(l.split_once("http://")?.1.trim().to_string()))
+        .expect("the server says where it listens");
+    Serving(child, format!("http://{url}"))
+}
+
+fn paired(args: &[&str]) -> serde_json::Value {
+    let mut all = vec![
+        "validate",
+        "--model",
+        MODEL,
+        "--max-num-seqs",
+        "4",
+        "--json",
+    ];
+    all.extend(args);
+    let out = capsim(&all);
+    assert_eq!(
+        out.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn component(v: &serde_json::Value, name: &str) -> (f64, f64) {
+    let all = v["recordings"][0]["components"].as_array().unwrap();
+    let c = all
+        .iter()
+        .find(|c| c["name"] == name)
+        .unwrap_or_else(|| panic!("{name} in {v}"));
+    (
+        c["measured"].as_f64().unwrap(),
+        c["predicted"].as_f64().unwrap(),
+    )
+}
+
+#[test]
+fn what_capsim_serves_is_what_capsim_predicts() {
+    let server = serving(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let (saved, runs, svg) = (at("live.json"), at("runs.json"), at("p.svg"));
+    let load = [
+        "--num-prompts",
+        "12",
+        "--max-concurrency",
+        "6",
+        "--input-len",
+        "96",
+        "--output-len",
+        "24",
+        "--num-warmups",
+        "1",
+    ];
+    let mut live = vec![
+        "--url",
+        &server.1,
+        "--save-bench",
+        &saved,
+        "--write-runs",
+        &runs,
+    ];
+    live.extend(load);
+    let v = paired(&live);
+    // Decode and prefill are the engine's own clock: they agree however late client and server are.
+    for part in ["decode", "prefill"] {
+        let (measured, predicted) = component(&v, part);
+        assert!(
+            (predicted / measured - 1.0).abs() < 0.25,
+            "{part}: {measured} {predicted}"
+        );
+    }
+    assert_eq!(component(&v, "preemptions"), (0.0, 0.0));
+    assert_eq!(component(&v, "prefix-cache hits"), (0.0, 0.0));
+    assert_eq!(v["recordings"][0]["requests"].as_array().unwrap().len(), 12);
+    let runs =
+        capsim::validate::runs::RunsFile::parse(&std::fs::read_to_string(&runs).unwrap(), "runs")
+            .unwrap();
+    assert_eq!(
+        (
+            runs.runs[0].workload.num_prompts,
+            runs.runs[0].workload.max_concurrency
+        ),
+        (12, 6)
+    );
+    // The stored file says the same as the live run.
+    let again = paired(&["--bench", &saved, "--svg", &svg]);
+    assert_eq!(
+        v["recordings"][0]["metrics"],
+        again["recordings"][0]["metrics"]
+    );
+    for kind in ["requests", "series"] {
+        let picture =
+            std::fs::read_to_string(dir.path().join(format!("p-live-{kind}.svg"))).unwrap();
+        assert!(
+            picture.starts_with("<svg")
+                && picture.ends_with("</svg>\n")
+                && !picture.contains("NaN")
+        );
+    }
+    // Shared prefixes: exact counts, no timing involved. One client: 96-token prompts, 64 shared, blocks of 16.
+    let shared = paired(&[
+        "--url",
+        &server.1,
+        "--num-prompts",
+        "5",
+        "--max-concurrency",
+        "1",
+        "--input-len",
+        "96",
+        "--output-len",
+        "4",
+        "--num-warmups",
+        "0",
+        "--prompts",
+        "shared-prefix",
+        "--shared-prefix-len",
+        "64",
+        "--seed",
+        "77",
+    ]);
+    assert_eq!(component(&shared, "prefix-cache hits"), (256.0, 256.0));
+    assert_eq!(component(&shared, "engine steps"), (20.0, 20.0));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_writes_what_was_measured_and_exits_130() {
+    let server = Server::start(&[Act::Stream(5, 5)], false);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_capsim"))
+        .args([
+            "bench",
+            "serve",
+            "--num-prompts",
+            "100000",
+            "--max-concurrency",
+            "2",
+            "--input-len",
+            "4",
+            "--output-len",
+            "4",
+        ])
+        .args([
+            "--base-url",
+            &server.url,
+            "--result-filename",
+            path.to_str().unwrap(),
+        ])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Until it is certainly under way.
+    while server.stub.tokens.load(Ordering::Relaxed) < 40 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&out.stdout).contains("PARTIAL"));
+    let v: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(v["capsim"]["partial"], true);
+    let count = |p: &str| v.pointer(p).unwrap().as_u64().unwrap();
+    assert!(count("/completed") >= 5);
+    assert_eq!(
+        count("/completed") + count("/failed") + count("/capsim/never_sent"),
+        100_000
+    );
+}

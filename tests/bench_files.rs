@@ -149,6 +149,19 @@ fn what_is_no_result_is_refused_by_name() {
     }
 }
 
+#[test]
+fn numbers_that_only_python_writes_are_taken_for_missing() {
+    let odd = text("vllm-0.32.json").replacen(
+        "\"std_ttft_ms\": ",
+        "\"p1_ttft_ms\": NaN, \"x\": [Infinity, -Infinity, \"a \\\" NaN\"], \"std_ttft_ms\": ",
+        1,
+    );
+    assert!(odd.contains("NaN"));
+    let mut r = parse(&odd, "vllm-0.32.json").unwrap();
+    r.reported.remove("p1_ttft_ms");
+    assert_eq!(r, open("vllm-0.32.json"));
+}
+
 fn basis() -> Basis {
     let config = model::config::parse(&text("tiny-moe-mid.config.json"), "config.json").unwrap();
     let precision = model::Precision::of(&config);

@@ -139,12 +139,17 @@ impl Drive<'_> {
         };
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(250));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut interrupted = *stop.borrow();
+        let mut interrupted = false;
         let mut looker = None;
         if self.scrape && warmup == 0 {
             looker = Looker::start(&self.client, self.clock).await;
         }
-        while !interrupted {
+        loop {
+            // Nothing is sent any more once the others were told to stop.
+            interrupted |= *stop.borrow();
+            if interrupted {
+                break;
+            }
             let now = self.clock.now();
             while source.peek().is_some_and(|t| t <= now) {
                 held.extend(source.pop());

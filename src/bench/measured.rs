@@ -224,6 +224,13 @@ impl Measured {
                 "{not_streamed} answers were not streamed: they have no TTFT, TPOT or ITL"
             ));
         }
+        let hits = self.watched.deltas.get("vllm:prefix_cache_hits_total");
+        if let Some(hits) = hits.filter(|_| self.distinct()) {
+            all.push(format!(
+                "{hits:.0} prompt tokens came from the prefix cache although all prompts are distinct: an earlier run with the \
+                 same --seed filled it"
+            ));
+        }
         let retried: u64 = self.measured().map(|o| u64::from(o.retries)).sum();
         if retried > 0 {
             all.push(format!(
@@ -247,6 +254,20 @@ impl Measured {
             ));
         }
         all
+    }
+
+    /// Whether no two prompts have anything in common.
+    fn distinct(&self) -> bool {
+        let mut streams: Vec<_> = self
+            .outcomes
+            .iter()
+            .filter_map(|o| o.prompt.as_ref())
+            .flat_map(|p| p.segments().iter().map(|s| s.stream))
+            .collect();
+        let all = streams.len();
+        streams.sort_unstable();
+        streams.dedup();
+        streams.len() == all
     }
 
     /// Prompt tokens of answered requests: meant, and counted.

@@ -144,6 +144,7 @@ const YEAR: f64 = 366.0 * 86_400.0;
 /// # Errors
 /// Names the field that is missing, of the wrong type or out of range.
 pub fn parse(text: &str, file: &str) -> Result<Recording, ReadError> {
+    let text = &without_nan(text);
     let fail = |(field, problem): (String, String)| ReadError {
         file: file.into(),
         field,
@@ -181,6 +182,32 @@ pub fn parse(text: &str, file: &str) -> Result<Recording, ReadError> {
     Ok(recording)
 }
 
+/// Python writes numbers that JSON has not, for a mean of nothing or a burstiness without end: they become `null`.
+fn without_nan(text: &str) -> std::borrow::Cow<'_, str> {
+    const ODD: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    if !ODD[1..].iter().any(|w| text.contains(w)) {
+        return text.into();
+    }
+    let (mut out, mut rest, mut quoted) = (String::with_capacity(text.len()), text, false);
+    while let Some(c) = rest.chars().next() {
+        if !quoted && let Some(word) = ODD.iter().find(|w| rest.starts_with(**w)) {
+            out.push_str("null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        let mut n = c.len_utf8();
+        match c {
+            '"' => quoted = !quoted,
+            // What is escaped ends no string.
+            '\\' if quoted => n += rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ => {}
+        }
+        out.push_str(&rest[..n]);
+        rest = &rest[n..];
+    }
+    out.into()
+}
+
 type Bad = (String, String);
 
 fn check(r: &Recording) -> Result<(), Bad> {
@@ -211,6 +238,20 @@ fn check(r: &Recording) -> Result<(), Bad> {
         return Err((
             "request_rate".into(),
             format!("must lie between 1e-6 and 1e6 per second, not {rate}"),
+        ));
+    }
+    if !(0.01..=1e4).contains(&r.burstiness) {
+        return Err((
+            "burstiness".into(),
+            format!("must lie between 0.01 and 10000, not {}", r.burstiness),
+        ));
+    }
+    if let Some(rate) = r.request_rate
+        && r.requests.len() as f64 / rate > YEAR
+    {
+        return Err((
+            "request_rate".into(),
+            "the run would last over a year".into(),
         ));
     }
     if !r.requests.is_empty() && !r.requests.iter().any(|q| q.measured && q.ok) {

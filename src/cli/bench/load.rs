@@ -79,8 +79,11 @@ pub struct ServeLoad {
     /// Lengths are uniform in len · (1 ± this)
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     random_range_ratio: f64,
-    /// Draw capsim's own arrivals and lengths, not the very ones of `vllm bench serve --dataset-name random`
+    /// Send the very requests of `vllm bench serve --dataset-name random` for the same flags and seed (the default)
     #[arg(long)]
+    vllm_bench: bool,
+    /// Draw capsim's own arrivals and lengths instead
+    #[arg(long, conflicts_with = "vllm_bench")]
     own_draws: bool,
     #[command(flatten)]
     pub common: CommonLoad,

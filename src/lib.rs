@@ -12,8 +12,14 @@ pub mod cost;
 pub mod engine;
 pub mod metrics;
 pub mod predict;
+#[cfg(feature = "http")]
+pub mod openai;
 #[cfg(feature = "calibrate")]
 pub mod calibrate;
+#[cfg(feature = "http")]
+pub mod bench;
+#[cfg(feature = "http")]
+pub mod serve;
 #[cfg(feature = "validate")]
 pub mod validate;
 #[cfg(feature = "cli")]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 const HEADING: &str = "Load shapes (docs/workloads.md)";
 
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct LoadArgs {
     /// Law of the send times: constant, poisson, gamma (with --burstiness), weibull:CV or weibull:shape=K,
     /// mmpp:RATE,RATE,SECONDS,SECONDS, rate-series:T:RATE,T:RATE… (linear between; add /repeat to begin anew)
@@ -60,7 +60,7 @@ pub struct LoadArgs {
 }
 
 /// How a trace is read and which part of it is taken.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct ReadArgs {
     /// mooncake, bailian, azure, burstgpt, vidur, csv, servegen (default: recognised by the first line)
     #[arg(long, help_heading = HEADING)]

@@ -1,14 +1,20 @@
 //! The command tree: flags → library calls → files. The only place that prints.
 mod calibrate;
 mod devices;
+#[cfg(feature = "http")]
+mod bench;
 mod explain;
 mod exports;
 mod files;
 mod load;
 mod load_args;
 mod models;
+#[cfg(feature = "http")]
+mod paired;
 mod predict;
 mod schema;
+#[cfg(feature = "http")]
+mod serve;
 mod sweep_args;
 mod trace;
 mod validate;
@@ -30,10 +36,16 @@ enum Command {
     Calibrate(Box<calibrate::CalibrateArgs>),
     /// Throughput and latency for settings you have not tried
     Predict(Box<predict::PredictArgs>),
-    /// Predictions held against recorded runs
-    Validate(validate::ValidateArgs),
+    /// Measure a running OpenAI-compatible server
+    #[cfg(feature = "http")]
+    Bench(Box<bench::BenchArgs>),
+    /// Predictions held against recorded runs, stored benchmarks or a running server
+    Validate(Box<validate::ValidateArgs>),
     /// What recorded runs reveal of settings that were not written down
     Explain(explain::ExplainArgs),
+    /// Stand in for a server: the simulated engine behind an OpenAI API, in real time
+    #[cfg(feature = "http")]
+    Serve(Box<serve::ServeCommand>),
     /// Models, devices and engines that ship with capsim
     Models,
     /// Recorded request traces: figures, conversion
@@ -55,8 +67,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Predict(args) => predict::run(&args),
+        #[cfg(feature = "http")]
+        Command::Bench(args) => bench::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Explain(args) => explain::run(&args),
+        #[cfg(feature = "http")]
+        Command::Serve(args) => serve::run(*args),
         Command::Models => models::run(),
         Command::Trace(args) => trace::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -23,7 +23,7 @@ pub struct Grid {
     pub unmodelled: Vec<String>,
 }
 
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What to serve")]
 pub struct SweepArgs {
     /// Model: a built-in name (see `capsim models`), or the path of a Hugging Face config.json
@@ -301,6 +301,27 @@ impl SweepArgs {
             && self.prompts.is_empty()
             && self.moe_tiles.is_empty()
             && self.load.is_silent()
+    }
+
+    /// The pasted `vllm serve` line.
+    pub fn line(&self) -> &[String] {
+        &self.line
+    }
+
+    /// The one scenario that was described, and flags that are not modelled.
+    pub fn one(&self) -> anyhow::Result<(Scenario, Vec<String>)> {
+        let mut said = self.clone();
+        // Where nothing is said, `predict` shows a table; here the defaults are meant.
+        said.num_prompts = said.num_prompts.or(Some(1));
+        let grid = said.grid()?;
+        let [point] = &grid.points[..] else {
+            let flags: Vec<&str> = grid.points[0].varied.iter().map(|(f, _)| *f).collect();
+            bail!(
+                "one server has one value per setting; several were given for: {}",
+                flags.join(", ")
+            );
+        };
+        Ok((point.scenario.clone(), grid.unmodelled))
     }
 
     /// Every combination of the values given.

@@ -13,34 +13,39 @@ use std::process::ExitCode;
 #[derive(Args, Debug)]
 pub struct ValidateArgs {
     /// Recorded runs (docs/formats.md)
-    runs: PathBuf,
+    #[cfg_attr(feature = "http", arg(required_unless_present_any = ["base_url", "bench"], conflicts_with_all = ["base_url", "bench"]))]
+    #[cfg_attr(not(feature = "http"), arg(required = true))]
+    runs: Option<PathBuf>,
     /// Runs that calibrate the engine profile; they are shown apart and never counted as predictions
     #[arg(long, value_delimiter = ',', value_name = "RUN_ID")]
-    fit: Vec<String>,
+    pub(super) fit: Vec<String>,
     /// Write the fitted engine profile there
     #[arg(long, value_name = "FILE")]
-    write_profile: Option<PathBuf>,
+    pub(super) write_profile: Option<PathBuf>,
     /// Engine profile instead of the one that the file names
     #[arg(long)]
-    engine: Option<String>,
+    pub(super) engine: Option<String>,
     /// Device profile instead of the one that the file names
     #[arg(long)]
-    device: Option<String>,
+    pub(super) device: Option<String>,
     /// Largest relative error of means and throughputs that counts as agreement, instead of the file's
     #[arg(long)]
-    tolerance: Option<f64>,
+    pub(super) tolerance: Option<f64>,
     /// One line per run instead of a table per run
     #[arg(long)]
     summary: bool,
     /// Machine-readable output
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Also write a Markdown report
     #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
-    /// Also draw predicted over measured
+    pub(super) markdown: Option<PathBuf>,
+    /// Also draw predicted over measured (with --url or --bench: FILE-NAME-requests.svg and FILE-NAME-series.svg)
     #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    pub(super) svg: Option<PathBuf>,
+    #[cfg(feature = "http")]
+    #[command(flatten)]
+    paired: super::paired::PairedArgs,
 }
 
 /// A file of runs with what it is predicted with.
@@ -107,24 +112,32 @@ pub fn fitted(
             name: format!("{stem}#{id}"),
             run,
             hypothesis: best[0].hypothesis.clone(),
+            replay: None,
         });
     }
     Ok(Some(fit(basis, &runs, file.client.percentiles.into())?))
 }
 
 pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    let (mut file, mut basis) = open(&args.runs, args.device.as_deref(), args.engine.as_deref())?;
-    if let Some(t) = args.tolerance {
-        if !(t.is_finite() && t > 0.0 && t < 10.0) {
-            bail!("--tolerance {t}: must be a relative error above 0 and below 10");
-        }
-        file.tolerance.mean = Some(t);
-        file.tolerance.throughput = Some(t);
+    if let Some(t) = args.tolerance
+        && !(t.is_finite() && t > 0.0 && t < 10.0)
+    {
+        bail!("--tolerance {t}: must be a relative error above 0 and below 10");
     }
     if args.write_profile.is_some() && args.fit.is_empty() {
         bail!("--write-profile: nothing was fitted; name a run with --fit");
     }
-    let fit = fitted(&args.runs, &file, &basis, &args.fit)?;
+    #[cfg(feature = "http")]
+    if args.paired.wanted() {
+        return super::paired::run(args, &args.paired);
+    }
+    let path = args.runs.as_deref().context("which runs?")?;
+    let (mut file, mut basis) = open(path, args.device.as_deref(), args.engine.as_deref())?;
+    if let Some(t) = args.tolerance {
+        file.tolerance.mean = Some(t);
+        file.tolerance.throughput = Some(t);
+    }
+    let fit = fitted(path, &file, &basis, &args.fit)?;
     if let Some(f) = &fit {
         basis.engine = f.profile.clone();
     }

@@ -102,6 +102,16 @@ impl BlockPool {
         self.cached.register(id, hash);
     }
 
+    /// Forgets all registered content if no block is in use; whether that was so.
+    pub fn forget(&mut self) -> bool {
+        let blocks = self.refs.len() as u32;
+        if self.free() + 1 != blocks {
+            return false;
+        }
+        self.cached = Cached::new(blocks);
+        true
+    }
+
     /// Releases a request's blocks, from the last to the first; those that nobody uses any more become free.
     pub fn release(&mut self, blocks: &[BlockId]) {
         for &id in blocks.iter().rev() {

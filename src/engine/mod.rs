@@ -146,6 +146,8 @@ pub struct Engine {
     counters: PrefixCounters,
     moves: Moves,
     record_blocks: bool,
+    record_tokens: bool,
+    tokens: Vec<RequestId>,
     track_distinct: bool,
     window: Option<u32>,
     last_output: SimTime,
@@ -206,6 +208,8 @@ impl Engine {
             counters: PrefixCounters::default(),
             moves: Moves::default(),
             record_blocks: false,
+            record_tokens: false,
+            tokens: vec![],
             track_distinct: false,
             window: None,
             last_output: SimTime::ZERO,
@@ -233,6 +237,20 @@ impl Engine {
                 self.rules
                     .unregistered_first(self.config.enable_prefix_caching),
             );
+        }
+    }
+
+    /// Lists who gets a token in [`tokens`](Self::tokens). Costs a walk over the running list per step.
+    pub fn record_tokens(&mut self) {
+        self.record_tokens = true;
+    }
+
+    /// Forgets all content kept for prefix caching, if no request holds a block; whether that was so.
+    pub fn reset_prefix_cache(&mut self) -> bool {
+        if self.count_only {
+            self.free_count == self.config.num_gpu_blocks - 1
+        } else {
+            self.pool.forget()
         }
     }
 
@@ -385,6 +403,11 @@ impl Engine {
     /// What ended in the last call of [`process_output`](Self::process_output), in order.
     pub fn finished(&self) -> &[Finished] {
         &self.finished
+    }
+    /// Who got a token in the last call of [`process_output`](Self::process_output), in batch order; empty unless
+    /// [`record_tokens`](Self::record_tokens) was called.
+    pub fn tokens(&self) -> &[RequestId] {
+        &self.tokens
     }
     /// Records of the requests that ended since the last [`clear_records`](Self::clear_records).
     pub fn records(&self) -> &[observe::RequestRecord] {

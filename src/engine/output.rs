@@ -1,7 +1,7 @@
 //! Delivering a batch's tokens.
 use super::observe::FinishReason;
 use super::request::{Slot, Status};
-use super::{Engine, Finished};
+use super::{Batch, Engine, Finished};
 use crate::units::SimTime;
 
 impl Engine {
@@ -15,6 +15,10 @@ impl Engine {
             return false;
         };
         self.processed = batch.number;
+        self.tokens.clear();
+        if self.record_tokens {
+            self.list_tokens(&batch);
+        }
         if batch.lanes > 0 {
             self.gaps.push((now.since(self.last_output), batch.lanes));
         }
@@ -43,6 +47,25 @@ impl Engine {
         batch.members.clear();
         self.spare.push(batch);
         true
+    }
+
+    fn list_tokens(&mut self, batch: &Batch) {
+        let mut all: Vec<(u64, Slot)> = batch
+            .members
+            .iter()
+            .filter(|m| m.sampled && self.generation_matches(m))
+            .map(|m| (m.seq, m.slot))
+            .collect();
+        all.extend(self.running.iter().filter(|&&(_, slot)| {
+            let lane = self.states[slot as usize].lane;
+            lane.is_some_and(|l| l.joined < batch.number)
+        }));
+        all.sort_unstable();
+        let states = &self.states;
+        self.tokens.extend(
+            all.iter()
+                .map(|&(_, slot)| states[slot as usize].request.id),
+        );
     }
 
     /// One token for a request that is listed by name.

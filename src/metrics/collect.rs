@@ -1,5 +1,5 @@
 //! Watches a simulation and keeps what a summary needs.
-use super::{Sample, Summary};
+use super::{Sample, Summary, Timing};
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use crate::stats::Histogram;
 use crate::units::{SimTime, Span};
@@ -135,12 +135,18 @@ impl Collector {
         self.preemptions += u64::from(r.preemptions);
         self.begin = Some(self.begin.map_or(r.arrival, |b| b.min(r.arrival)));
         self.end = Some(self.end.map_or(r.finish, |e| e.max(r.finish)));
-        self.ttft.record(r.first_token.since(r.arrival), 1);
-        self.e2el.record(r.finish.since(r.arrival), 1);
+        let t = Timing {
+            start: r.arrival,
+            first_token: r.first_token,
+            end: r.finish,
+            input_tokens: r.prompt_tokens,
+            output_tokens: r.output_tokens,
+        };
+        self.ttft.record(t.ttft(), 1);
+        self.e2el.record(t.e2el(), 1);
         self.queue.record(r.scheduled.since(r.arrival), 1);
-        if r.output_tokens > 1 {
-            self.tpot
-                .record(r.finish.since(r.first_token), r.output_tokens - 1);
+        if let Some((time, tokens)) = t.decode() {
+            self.tpot.record(time, tokens);
         }
     }
 }

@@ -11,8 +11,10 @@ mod collect;
 mod dist;
 mod peaks;
 mod summary;
+mod timing;
 
 pub use collect::{Collector, Occupancy};
 pub use dist::{Dist, EXACT_VALUES, Percentiles, Sample};
 pub use peaks::Peaks;
 pub use summary::Summary;
+pub use timing::Timing;

@@ -1,5 +1,5 @@
 //! Figures of a whole run.
-use super::{Dist, Percentiles};
+use super::{Dist, Percentiles, Timing};
 
 /// What `vllm bench serve` reports, and what it does not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +33,25 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Counts, duration and the latencies that follow from instants; gaps, queueing and the cache are left at zero.
+    pub fn of(timings: &[Timing]) -> Self {
+        let all = || timings.iter();
+        let duration = match (all().map(|t| t.start).min(), all().map(|t| t.end).max()) {
+            (Some(begin), Some(end)) => end.since(begin).secs(),
+            _ => 0.0,
+        };
+        Self {
+            duration,
+            completed: timings.len() as u64,
+            input_tokens: all().map(|t| u64::from(t.input_tokens)).sum(),
+            output_tokens: all().map(|t| u64::from(t.output_tokens)).sum(),
+            ttft: Dist::new(all().map(|t| t.ttft().secs()).collect()),
+            tpot: Dist::new(all().filter_map(Timing::tpot).collect()),
+            e2el: Dist::new(all().map(|t| t.e2el().secs()).collect()),
+            ..Self::default()
+        }
+    }
+
     /// Requests per second.
     pub fn request_throughput(&self) -> f64 {
         self.completed as f64 / self.duration

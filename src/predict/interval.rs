@@ -4,7 +4,7 @@
 //! coefficient, the variance of ln metric is gᵀ C g, C being the covariance of the coefficients' logarithms
 //! (diagonal from their stated spreads, or the fit's own matrix), plus the run-to-run spread and the model
 //! error in quadrature. The interval is metric · exp(±1.645 σ): 90 % if the spreads are honest.
-use super::prediction::{PredictError, Scenario, simulate_once};
+use super::prediction::{PredictError, Run, Scenario};
 use crate::metrics::{Percentiles, Summary};
 
 /// A 90 % interval.
@@ -132,7 +132,15 @@ impl Knob {
     }
 }
 
-pub(super) fn propagate(scenario: &Scenario, base: &Summary) -> Result<Propagation, PredictError> {
+/// One simulation of a scenario whose coefficients were varied.
+type Simulate<'a> = &'a dyn Fn(&Scenario) -> Result<Run, PredictError>;
+
+pub(super) fn propagate(
+    scenario: &Scenario,
+    base: &Summary,
+    simulate: Simulate<'_>,
+    may_shorten: bool,
+) -> Result<Propagation, PredictError> {
     let path = scenario
         .moe_path
         .clone()
@@ -159,9 +167,9 @@ pub(super) fn propagate(scenario: &Scenario, base: &Summary) -> Result<Propagati
             knobs.push((knob, last.rel_sd.max(0.01), curve.provenance.origin));
         }
     }
-    let short = shorter(scenario);
+    let short = if may_shorten { shorter(scenario) } else { None };
     let at_base = match &short {
-        Some(s) => log_metrics(&simulate_once(s)?.summary),
+        Some(s) => log_metrics(&simulate(s)?.summary),
         None => log_metrics(base),
     };
     let mut gradients: Vec<Vec<f64>> = Vec::new();
@@ -169,7 +177,7 @@ pub(super) fn propagate(scenario: &Scenario, base: &Summary) -> Result<Propagati
     for (knob, rel_sd, origin) in &knobs {
         let mut varied = short.as_ref().unwrap_or(scenario).clone();
         knob.apply(&mut varied, libm::exp(STEP));
-        let summary = simulate_once(&varied)?.summary;
+        let summary = simulate(&varied)?.summary;
         let g: Vec<f64> = log_metrics(&summary)
             .iter()
             .zip(&at_base)

@@ -13,8 +13,8 @@ mod settings;
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
 pub use prediction::{
-    Binding, PredictError, Prediction, Run, Scenario, predict, predict_observed, simulate_observed,
-    simulate_once,
+    Binding, PredictError, Prediction, Run, Scenario, predict, predict_observed, predict_replay,
+    simulate_observed, simulate_once, simulate_replay,
 };
 pub use serve_args::{PastedLine, ServeArgs, ServeArgsError};
 pub use settings::{Settings, SettingsError};

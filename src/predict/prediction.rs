@@ -1,5 +1,5 @@
 //! One scenario, one simulation, one answer.
-use super::interval::{Interval, Sensitivity, propagate};
+use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::{Caveat, ServeArgs, Settings, SettingsError};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
@@ -8,7 +8,7 @@ use crate::engine::{Moves, SimError, SimSummary, simulate};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::model::Model;
 use crate::units::{Blocks, SimTime, Span};
-use crate::workload::{PromptKind, RequestId, WorkloadError, WorkloadSpec};
+use crate::workload::{PromptKind, Replay, RequestId, Source, WorkloadError, WorkloadSpec};
 
 /// What to serve, on what, how, and under which load.
 #[derive(Clone, Debug)]
@@ -200,6 +200,45 @@ pub fn simulate_observed(
     other: &mut impl Observer,
 ) -> Result<Run, PredictError> {
     let settings = scenario.settings()?;
+    let mut workload = scenario.workload.clone();
+    if workload.turnaround.is_none() {
+        workload.turnaround = Some(Span::from_secs(scenario.engine.host.turnaround.value));
+    }
+    if let Some(users) = &mut workload.users {
+        users
+            .max_context
+            .get_or_insert(settings.config.max_model_len);
+    }
+    let mut source = workload.source()?;
+    run(scenario, settings, workload.warmup, &mut source, other)
+}
+
+/// As [`simulate_observed`], of recorded requests instead of the scenario's load.
+///
+/// # Errors
+/// As [`simulate_once`].
+pub fn simulate_replay(
+    scenario: &Scenario,
+    replay: &Replay,
+    other: &mut impl Observer,
+) -> Result<Run, PredictError> {
+    let settings = scenario.settings()?;
+    let turnaround = scenario
+        .workload
+        .turnaround
+        .unwrap_or_else(|| Span::from_secs(scenario.engine.host.turnaround.value));
+    let mut source = replay.source(turnaround);
+    run(scenario, settings, replay.warmup(), &mut source, other)
+}
+
+fn run(
+    scenario: &Scenario,
+    settings: Settings,
+    warmup: u32,
+    source: &mut impl Source,
+    other: &mut impl Observer,
+) -> Result<Run, PredictError> {
+    let warmup = u64::from(warmup);
     let cost = CalibratedCost::new(
         &scenario.model,
         &scenario.device,
@@ -213,17 +252,6 @@ pub fn simulate_observed(
             routing: scenario.routing.clone(),
         },
     )?;
-    let mut workload = scenario.workload.clone();
-    if workload.turnaround.is_none() {
-        workload.turnaround = Some(Span::from_secs(scenario.engine.host.turnaround.value));
-    }
-    if let Some(users) = &mut workload.users {
-        users
-            .max_context
-            .get_or_insert(settings.config.max_model_len);
-    }
-    let mut source = workload.source()?;
-    let warmup = u64::from(workload.warmup);
     let usable = u64::from(settings.config.num_gpu_blocks - 1);
     let mut watch = Watch {
         other,
@@ -236,12 +264,12 @@ pub fn simulate_observed(
         decode_steps: 0,
         widest: 0,
     };
-    let engine = simulate(&settings.config, &cost, &mut source, &mut watch)?;
+    let engine = simulate(&settings.config, &cost, source, &mut watch)?;
     let summary = watch.collector.summary();
     if summary.completed == 0 {
         return Err(PredictError::NothingServed {
-            input: workload.longest_input(),
-            output: workload.longest_output(),
+            input: scenario.workload.longest_input(),
+            output: scenario.workload.longest_output(),
             max_model_len: settings.config.max_model_len,
         });
     }
@@ -274,7 +302,26 @@ pub fn predict_observed(
     other: &mut impl Observer,
 ) -> Result<Prediction, PredictError> {
     let run = simulate_observed(scenario, other)?;
-    let propagation = propagate(scenario, &run.summary)?;
+    let propagation = propagate(scenario, &run.summary, &simulate_once, true)?;
+    Ok(concluded(scenario, run, propagation))
+}
+
+/// As [`predict_observed`], of recorded requests instead of the scenario's load.
+///
+/// # Errors
+/// As [`simulate_once`].
+pub fn predict_replay(
+    scenario: &Scenario,
+    replay: &Replay,
+    other: &mut impl Observer,
+) -> Result<Prediction, PredictError> {
+    let run = simulate_replay(scenario, replay, other)?;
+    let again = |s: &Scenario| simulate_replay(s, replay, &mut ());
+    let propagation = propagate(scenario, &run.summary, &again, false)?;
+    Ok(concluded(scenario, run, propagation))
+}
+
+fn concluded(scenario: &Scenario, run: Run, propagation: Propagation) -> Prediction {
     let binding = binding(&run);
     let mut caveats = caveats(scenario, &run, &propagation.sensitivities);
     if let Some(prompts) = propagation.shortened_to {
@@ -283,13 +330,13 @@ pub fn predict_observed(
             of: scenario.workload.num_prompts,
         });
     }
-    Ok(Prediction {
+    Prediction {
         intervals: propagation.intervals,
         sensitivities: propagation.sensitivities,
         binding,
         caveats,
         run,
-    })
+    }
 }
 
 fn binding(run: &Run) -> Binding {

@@ -1,8 +1,14 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod calibration;
 pub mod devices;
+#[cfg(feature = "http")]
+pub mod bench;
 pub mod json;
 pub mod markdown;
+#[cfg(feature = "http")]
+pub mod paired;
+#[cfg(feature = "http")]
+pub mod plot;
 pub mod prediction;
 pub mod requests;
 pub mod stream;

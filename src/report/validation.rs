@@ -132,7 +132,7 @@ fn closing(runs: &[RunComparison]) -> String {
     o
 }
 
-fn fit_lines(fit: &Fit) -> String {
+pub(super) fn fit_lines(fit: &Fit) -> String {
     let mut o = String::new();
     let names: Vec<&str> = fit
         .profile

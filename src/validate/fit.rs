@@ -14,7 +14,8 @@ use super::nnls;
 use super::runs::RecordedRun;
 use crate::device::{EngineProfile, FitRecord, Origin, Provenance};
 use crate::metrics::Percentiles;
-use crate::predict::{PredictError, simulate_once};
+use crate::predict::{PredictError, simulate_once, simulate_replay};
+use crate::workload::Replay;
 use nalgebra::{DMatrix, DVector};
 
 /// A run to be fitted, with what is supposed about it.
@@ -25,6 +26,8 @@ pub struct FitRun<'a> {
     pub run: &'a RecordedRun,
     /// Its settings.
     pub hypothesis: Hypothesis,
+    /// Its very requests, where they are known.
+    pub replay: Option<&'a Replay>,
 }
 
 /// One coefficient before and after.
@@ -157,11 +160,14 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
         };
         let mut per_run = vec![];
         for r in runs {
-            let run = simulate_once(&varied.scenario(r.run, &r.hypothesis)).map_err(|error| {
-                FitError::Predict {
-                    run: r.name.clone(),
-                    error,
-                }
+            let scenario = varied.scenario(r.run, &r.hypothesis);
+            let run = match r.replay {
+                Some(replay) => simulate_replay(&scenario, replay, &mut ()),
+                None => simulate_once(&scenario),
+            }
+            .map_err(|error| FitError::Predict {
+                run: r.name.clone(),
+                error,
             })?;
             per_run.push(run.summary);
         }

@@ -6,4 +6,6 @@ pub mod explain;
 pub mod fit;
 pub mod hypothesis;
 pub mod nnls;
+#[cfg(feature = "http")]
+pub mod paired;
 pub mod runs;

@@ -1,0 +1,229 @@
+//! Recorded benchmarks beside simulations of the very same requests.
+use super::table::{three, with_header, wrap};
+use super::validation::fit_lines;
+use crate::validate::compare::MetricComparison;
+use crate::validate::fit::Fit;
+use crate::validate::hypothesis::Basis;
+use crate::validate::paired::{Component, Paired};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+const COLUMNS: [&str; 5] = ["metric", "measured", "predicted", "error", "90 % interval"];
+const PARTS: [&str; 4] = ["where the time goes", "measured", "predicted", "difference"];
+
+fn row(m: &MetricComparison) -> [String; 5] {
+    [
+        m.metric.clone(),
+        three(m.measured),
+        three(m.predicted),
+        format!("{:+.1} %", 100.0 * m.error),
+        m.interval.map_or("–".into(), |i| {
+            format!(
+                "{} … {} {}",
+                three(i.low),
+                three(i.high),
+                if m.inside() == Some(true) {
+                    "inside"
+                } else {
+                    "OUTSIDE"
+                }
+            )
+        }),
+    ]
+}
+
+fn part(c: &Component) -> [String; 4] {
+    let (scale, unit) = match c.unit {
+        "s" => (1e3, "ms per request"),
+        u => (1.0, u),
+    };
+    [
+        format!("{} ({unit})", c.name).replace(" ()", ""),
+        three(scale * c.measured),
+        three(scale * c.predicted),
+        format!("{:+.3}", scale * (c.predicted - c.measured))
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .into(),
+    ]
+}
+
+fn settings(p: &Paired) -> String {
+    let c = &p.prediction.run.settings.config;
+    format!(
+        "vLLM {} rules, max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, {} KV blocks of {}, prefix caching {}, {}",
+        c.version,
+        c.max_num_seqs,
+        c.max_num_batched_tokens,
+        c.max_model_len,
+        c.num_gpu_blocks,
+        c.block_size,
+        if c.enable_prefix_caching { "on" } else { "off" },
+        if c.async_scheduling {
+            "async scheduling"
+        } else {
+            "synchronous scheduling"
+        }
+    )
+}
+
+/// Mean |error| of the means and throughputs that were predicted, and how many of all values lie in their interval.
+fn closing(all: &[Paired]) -> String {
+    let metrics = || all.iter().filter(|p| !p.fitted).flat_map(|p| &p.metrics);
+    let judged: Vec<f64> = metrics()
+        .filter(|m| m.metric.starts_with("mean_") || m.metric.ends_with("throughput"))
+        .map(|m| m.error.abs())
+        .collect();
+    if judged.is_empty() {
+        return "Nothing was predicted: every recording was fitted.\n".into();
+    }
+    let intervals = metrics().filter_map(MetricComparison::inside);
+    let (inside, of) = intervals.fold((0, 0), |(a, b), i| (a + usize::from(i), b + 1));
+    format!(
+        "Mean |error| of {} means and throughputs {:.1} %; {inside} of {of} measured values lie in their 90 % interval.\n",
+        judged.len(),
+        100.0 * judged.iter().sum::<f64>() / judged.len() as f64
+    )
+}
+
+fn title(p: &Paired) -> String {
+    format!(
+        "{}{}",
+        p.name,
+        if p.fitted {
+            "   (fitted, not a prediction)"
+        } else {
+            ""
+        }
+    )
+}
+
+/// For the terminal.
+pub fn text(basis: &Basis, fit: Option<&Fit>, all: &[Paired]) -> String {
+    let mut o = String::new();
+    if let Some(f) = fit {
+        o.push_str(&fit_lines(f));
+        o.push('\n');
+    }
+    for p in all {
+        let _ = writeln!(o, "{}\n  {}", title(p), wrap(&settings(p), 86, "  "));
+        let mut t = with_header(&COLUMNS);
+        for m in &p.metrics {
+            t.add_row(row(m));
+        }
+        let mut u = with_header(&PARTS);
+        for c in &p.components {
+            u.add_row(part(c));
+        }
+        let tables = if p.components.is_empty() {
+            vec![t]
+        } else {
+            vec![t, u]
+        };
+        for table in tables {
+            o.push('\n');
+            for l in table.to_string().lines() {
+                let _ = writeln!(o, "  {}", l.trim_end());
+            }
+        }
+        let _ = writeln!(o, "\n  Largest difference: {}", wrap(&p.blame, 66, "  "));
+        for n in &p.notes {
+            let _ = writeln!(o, "  Note: {}", wrap(n, 80, "  "));
+        }
+        o.push('\n');
+    }
+    o.push_str(&closing(all));
+    let _ = writeln!(
+        o,
+        "Model {}, device profile {} ({}), engine profile {} ({}).",
+        basis.model_name,
+        basis.device.id,
+        basis.device.provenance.origin.word(),
+        basis.engine.id,
+        basis.engine.provenance.origin.word()
+    );
+    o
+}
+
+/// As a document. `pictures` are file names per recording, relative to the document.
+pub fn markdown(
+    basis: &Basis,
+    fit: Option<&Fit>,
+    all: &[Paired],
+    pictures: &[Vec<String>],
+) -> String {
+    let mut o = format!(
+        "# Measured against predicted, request by request\n\nModel {}, device profile `{}`, engine profile `{}`. {}\n",
+        basis.model_name,
+        basis.device.id,
+        basis.engine.id,
+        closing(all)
+    );
+    if let Some(f) = fit {
+        let _ = writeln!(o, "```text\n{}```\n", fit_lines(f));
+    }
+    for (i, p) in all.iter().enumerate() {
+        let _ = writeln!(o, "## {}\n\n{}.\n", title(p), settings(p));
+        let mut table = |header: &[&str], rows: Vec<Vec<String>>| {
+            let _ = writeln!(
+                o,
+                "| {} |\n|{}",
+                header.join(" | "),
+                " --- |".repeat(header.len())
+            );
+            for r in rows {
+                let _ = writeln!(o, "| {} |", r.join(" | "));
+            }
+            o.push('\n');
+        };
+        table(
+            &COLUMNS,
+            p.metrics.iter().map(|m| row(m).to_vec()).collect(),
+        );
+        if !p.components.is_empty() {
+            table(
+                &PARTS,
+                p.components.iter().map(|c| part(c).to_vec()).collect(),
+            );
+        }
+        let _ = writeln!(o, "**Largest difference**: {}.\n", p.blame);
+        for n in &p.notes {
+            let _ = writeln!(o, "- {n}");
+        }
+        for picture in pictures.get(i).into_iter().flatten() {
+            let _ = writeln!(o, "\n![{}]({picture})", p.name);
+        }
+        o.push('\n');
+    }
+    o
+}
+
+/// For machines.
+pub fn json(fit: Option<&Fit>, all: &[Paired]) -> Value {
+    json!({
+        "schema": "capsim.paired/1",
+        "fitted_on": fit.and_then(|f| f.profile.fit.as_ref()).map(|f| f.runs.clone()),
+        "recordings": all.iter().map(|p| json!({
+            "name": p.name,
+            "fitted": p.fitted,
+            "metrics": p.metrics.iter().map(|m| json!({
+                "metric": m.metric,
+                "measured": m.measured,
+                "predicted": m.predicted,
+                "error": m.error,
+                "low": m.interval.map(|i| i.low),
+                "high": m.interval.map(|i| i.high),
+                "inside": m.inside(),
+                "agrees": m.agrees(),
+            })).collect::<Vec<_>>(),
+            "components": p.components.iter().map(|c| json!({
+                "name": c.name, "unit": c.unit, "measured": c.measured, "predicted": c.predicted,
+            })).collect::<Vec<_>>(),
+            "largest_difference": p.blame,
+            "requests": p.pairs.iter().map(|q| json!({
+                "ttft": q.ttft, "ttft_predicted": q.ttft_predicted, "e2el": q.e2el, "e2el_predicted": q.e2el_predicted,
+            })).collect::<Vec<_>>(),
+            "notes": p.notes,
+        })).collect::<Vec<_>>(),
+    })
+}

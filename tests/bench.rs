@@ -915,7 +915,7 @@ fn what_capsim_serves_is_what_capsim_predicts() {
             runs.runs[0].workload.num_prompts,
             runs.runs[0].workload.max_concurrency
         ),
-        (12, 6)
+        (12, Some(6))
     );
     // The stored file says the same as the live run.
     let again = paired(&["--bench", &saved, "--svg", &svg]);

@@ -231,11 +231,12 @@ impl Latencies {
 /// The instants that a rule takes for first and last token.
 pub fn timing(o: &Outcome, rule: MetricsAs) -> Option<Timing> {
     let mut t = o.timing()?;
-    if rule == MetricsAs::Vllm012 && o.streamed {
-        if let Some(first) = o.first_chunk.filter(|c| *c < t.first_token) {
-            t.first_token = first;
-            t.end = o.usage_at.map_or(t.end, |u| u.max(t.end));
-        }
+    if rule == MetricsAs::Vllm012
+        && o.streamed
+        && let Some(first) = o.first_chunk.filter(|c| *c < t.first_token)
+    {
+        t.first_token = first;
+        t.end = o.usage_at.map_or(t.end, |u| u.max(t.end));
     }
     Some(t)
 }

@@ -326,16 +326,6 @@ impl<C: StepCost> Pace<C> {
                 identities.remember(chain, pieces);
             }
         }
-        let mut gone = vec![];
-        for (id, event) in events {
-            // Full: the client reads too slowly. Closed: it is gone. Either way nobody waits for it.
-            if let Some(live) = self.live.get(&id)
-                && live.sink.try_send(event).is_err()
-                && !ended.contains_key(&id)
-            {
-                gone.push(id);
-            }
-        }
         {
             let mut m = lock(&self.shared.metrics);
             m.step(generated, prompts);
@@ -349,16 +339,36 @@ impl<C: StepCost> Pace<C> {
                 m.finished(r, self.live.get(id).map_or(0, |l| l.max_tokens));
             }
         }
+        let mut done = vec![];
         for id in ended.keys() {
             if let Some(live) = self.live.remove(id) {
                 self.leave_group(live.group, live.emitted);
+                done.push((*id, live));
             }
         }
-        for id in gone {
-            self.forget(id);
+        self.gauges();
+        // Last of all: whoever has a token may ask at once what was counted.
+        let mut gone = vec![];
+        for (id, event) in events {
+            let live = match done.binary_search_by_key(&id, |(i, _)| *i) {
+                Ok(at) => &done[at].1,
+                Err(_) => match self.live.get(&id) {
+                    Some(live) => live,
+                    None => continue,
+                },
+            };
+            // Full: the client reads too slowly. Closed: it is gone. Either way nobody waits for it.
+            if live.sink.try_send(event).is_err() {
+                gone.push(id);
+            }
+        }
+        if !gone.is_empty() {
+            for id in gone {
+                self.forget(id);
+            }
+            self.gauges();
         }
         self.core.clear();
-        self.gauges();
     }
 
     fn gauges(&self) {

@@ -270,9 +270,12 @@ fn find_pieces(tokenizer: &Hf) -> Vec<(u32, String)> {
         if word.is_empty() || !word.bytes().all(|b| b.is_ascii_alphanumeric()) {
             continue;
         }
-        let piece = format!(" {word}");
-        if encode(&piece.repeat(8)) == [id; 8] {
-            found.push((id, piece));
+        // With a space before it where that is one token, else as it stands (characters, bytes).
+        for piece in [format!(" {word}"), word.to_string()] {
+            if encode(&piece.repeat(8)) == [id; 8] {
+                found.push((id, piece));
+                break;
+            }
         }
     }
     // One after another in many orders; whoever does not come back leaves.
@@ -348,6 +351,24 @@ mod tests {
         );
         let t = Tokenizer::from_json(&json).unwrap();
         assert_eq!(t.num_pieces(), 50);
+        holds(&t);
+        // One of bytes: no token has a space before its letter.
+        let vocab: Vec<String> = ('!'..='~')
+            .filter(|c| !matches!(c, '"' | '\\'))
+            .chain(['Ġ', 'Ċ'])
+            .enumerate()
+            .map(|(i, c)| format!("\"{c}\":{i}"))
+            .collect();
+        let json = format!(
+            r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+            "pre_tokenizer":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}},
+            "post_processor":null,"decoder":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,
+            "use_regex":true}},"model":{{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,
+            "end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,"vocab":{{{}}},"merges":[]}}}}"#,
+            vocab.join(",")
+        );
+        let t = Tokenizer::from_json(&json).unwrap();
+        assert_eq!(t.num_pieces(), 62);
         holds(&t);
         assert!(Tokenizer::from_json("{}").is_err());
     }

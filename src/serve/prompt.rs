@@ -61,7 +61,7 @@ pub fn check_sampling(
         return Err(format!("n must be at least 1, got {}.", s.n).into());
     }
     if let Some(t) = s.temperature
-        && !(t >= 0.0)
+        && (t.is_nan() || t < 0.0)
     {
         return Err(format!("temperature must be non-negative, got {t:?}.").into());
     }

@@ -261,7 +261,8 @@ fn a_slower_host_is_seen_in_decode_and_a_fit_finds_it() {
         "{} after the fit, {before} before",
         error(&p)
     );
-    assert_eq!(fit.profile.fit.as_ref().unwrap().runs, [truth.name.clone()]);
+    let named = &fit.profile.fit.as_ref().unwrap().runs;
+    assert_eq!(*named, vec![truth.name.clone()]);
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub struct ClientOptions {
     pub retries: u32,
     /// Prefix of `x-request-id`.
     pub request_id_prefix: String,
+    /// Whether generated texts are kept; they are most of a long run's memory.
+    pub keep_text: bool,
 }
 
 impl Default for ClientOptions {
@@ -73,6 +75,7 @@ impl Default for ClientOptions {
             timeout: Duration::from_secs(3600),
             retries: 0,
             request_id_prefix: "capsim-".into(),
+            keep_text: true,
         }
     }
 }
@@ -396,6 +399,9 @@ impl Client {
                     .ok()
                     .map(|e| e.len() as u32)
             });
+        }
+        if !self.options.keep_text {
+            out.text = String::new();
         }
     }
 

@@ -104,7 +104,7 @@ impl PairedArgs {
     /// Runs the load against the server.
     fn measure(&self) -> anyhow::Result<(Recording, bool)> {
         let spec = self.load.spec(self.client.greedy())?;
-        let session = Session::open(&self.client, None)?;
+        let session = Session::open(&self.client, None, false)?;
         let m = session.run(&spec, MetricsAs::Vllm, None)?;
         let wanted = Default::default();
         let date = result::stamp(crate::bench::clock::unix_seconds());

@@ -91,12 +91,12 @@ impl Panel {
         );
     }
 
-    fn dots(&self, o: &mut String, points: &[(f64, f64)]) {
+    fn dots(&self, o: &mut String, points: &[(f64, f64)], colour: &str) {
         let step = points.len().div_ceil(MOST).max(1);
         for (x, y) in points.iter().step_by(step) {
             let _ = writeln!(
                 o,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\" fill=\"{PREDICTED}\" opacity=\"0.5\"/>",
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\" fill=\"{colour}\" opacity=\"0.5\"/>",
                 self.x(*x),
                 self.y(*y)
             );
@@ -129,7 +129,16 @@ impl Panel {
 
 fn top(values: impl Iterator<Item = f64>) -> f64 {
     let max = values.filter(|v| v.is_finite()).fold(0.0, f64::max);
-    if max > 0.0 { 1.05 * max } else { 1.0 }
+    if max <= 0.0 {
+        return 1.0;
+    }
+    // Four steps of 1, 2, 2.5 or 5 times a power of ten.
+    let unit = libm::pow(10.0, libm::floor(libm::log10(max / 4.0)));
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .find(|s| 4.0 * s * unit >= max)
+        .unwrap_or(10.0);
+    4.0 * step * unit
 }
 
 fn open(width: f64, height: f64, title: &str) -> String {
@@ -192,7 +201,7 @@ pub fn requests(p: &Paired) -> Option<String> {
             .copied()
             .zip(predicted.iter().copied())
             .collect();
-        panel.dots(&mut o, &pairs);
+        panel.dots(&mut o, &pairs, PREDICTED);
         let panel = at(1.0);
         panel.frame(
             &mut o,
@@ -210,7 +219,7 @@ pub fn requests(p: &Paired) -> Option<String> {
             .into_iter()
             .zip(sorted(predicted))
             .collect();
-        panel.dots(&mut o, &quantiles);
+        panel.dots(&mut o, &quantiles, PREDICTED);
     }
     o.push_str("</svg>\n");
     Some(o)
@@ -237,8 +246,8 @@ pub fn series(p: &Paired) -> Option<String> {
     );
     let _ = writeln!(
         o,
-        "<text x=\"764\" y=\"24\" text-anchor=\"end\"><tspan fill=\"{MEASURED}\">measured</tspan> <tspan \
-         fill=\"{PREDICTED}\">predicted</tspan></text>"
+        "<text x=\"764\" y=\"24\" text-anchor=\"end\"><tspan fill=\"{MEASURED}\">● measured</tspan> <tspan \
+         fill=\"{PREDICTED}\">— predicted</tspan></text>"
     );
     for (i, (title, value)) in curves.iter().enumerate() {
         let panel = Panel {
@@ -252,7 +261,8 @@ pub fn series(p: &Paired) -> Option<String> {
         panel.frame(&mut o, title, "seconds", "");
         let of = |all: &[Sample]| all.iter().map(|s| (s.t, value(s))).collect::<Vec<_>>();
         panel.steps(&mut o, &of(&p.predicted_series), PREDICTED);
-        panel.steps(&mut o, &of(&p.series), MEASURED);
+        // Looks half a second apart make no curve.
+        panel.dots(&mut o, &of(&p.series), MEASURED);
     }
     o.push_str("</svg>\n");
     Some(o)

@@ -272,7 +272,7 @@ struct Ask<'a> {
 impl App {
     fn fails_on_purpose(&self, id: u64) -> bool {
         self.faults.iter().any(|f| match f {
-            Fault::ErrorRate(p) => (mix(id ^ 0x66_6175_6c74) as f64) < p * 2f64.powi(64),
+            Fault::ErrorRate(p) => (mix(id ^ 0x0066_6175_6c74) as f64) < p * (u64::MAX as f64),
             _ => false,
         })
     }

@@ -114,6 +114,22 @@ fn content(i: usize, r: &Recorded, w: &Suppose) -> (Prompt, Answer) {
     )
 }
 
+/// The requests that are simulated, with their numbers, in the order in which they were sent: warm-up first. Clients that send
+/// at the same time overtake each other on their way to the socket.
+fn used(r: &Recording) -> Vec<(usize, &Recorded)> {
+    let mut all: Vec<_> = r
+        .requests
+        .iter()
+        .enumerate()
+        .filter(|(_, q)| q.ok && q.input > 0 && q.output > 0)
+        .collect();
+    all.sort_by(|(_, a), (_, b)| {
+        let at = |q: &Recorded| q.sent.unwrap_or(0.0);
+        a.measured.cmp(&b.measured).then(at(a).total_cmp(&at(b)))
+    });
+    all
+}
+
 /// The recorded requests, to be simulated. Failed ones are left out: the server may or may not have worked for them.
 ///
 /// # Errors
@@ -125,12 +141,7 @@ pub fn replay(r: &Recording, w: &Suppose) -> Result<Replay, ReplayError> {
     };
     let clients = w.max_concurrency.or(r.max_concurrency);
     let open_loop = r.request_rate.is_some() && w.max_concurrency.is_none();
-    let used: Vec<(usize, &Recorded)> = r
-        .requests
-        .iter()
-        .enumerate()
-        .filter(|(_, q)| q.ok && q.input > 0 && q.output > 0)
-        .collect();
+    let used = used(r);
     if used.is_empty() {
         return Err(bad("holds no answered request"));
     }
@@ -411,11 +422,13 @@ fn interval(p: &Prediction, name: &str) -> Option<Interval> {
 }
 
 fn pairs(r: &Recording, kept: &Kept) -> Vec<Pair> {
+    // A replay numbers its requests in this very order.
     let mut records: Vec<_> = kept.records.iter().collect();
     records.sort_by_key(|x| x.id);
-    let answered: Vec<&Recorded> = r
-        .answered()
-        .filter(|q| q.input > 0 && q.output > 0)
+    let answered: Vec<&Recorded> = used(r)
+        .into_iter()
+        .map(|(_, q)| q)
+        .filter(|q| q.measured)
         .collect();
     if records.len() != answered.len() {
         return vec![];

@@ -94,7 +94,7 @@ impl ClientArgs {
     }
 
     /// A check of everything that needs no server.
-    pub fn options(&self, model: Option<&str>) -> anyhow::Result<ClientOptions> {
+    pub fn options(&self, model: Option<&str>, keep_text: bool) -> anyhow::Result<ClientOptions> {
         let api = match self.backend.as_deref() {
             Some("openai" | "vllm" | "openai-completions") => Api::Completions,
             Some("openai-chat") => Api::Chat,
@@ -183,6 +183,7 @@ impl ClientArgs {
             timeout: Duration::from_secs_f64(self.request_timeout),
             retries: self.retries,
             request_id_prefix: self.request_id_prefix.clone(),
+            keep_text,
         })
     }
 

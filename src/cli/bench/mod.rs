@@ -75,7 +75,7 @@ fn measure(
 ) -> anyhow::Result<ExitCode> {
     let output = &run.output;
     let wanted = output.wanted()?;
-    let session = Session::open(&run.client, run.model.as_deref())?;
+    let session = Session::open(&run.client, run.model.as_deref(), output.save_detailed)?;
     let mut all = vec![];
     for spec in specs {
         let m = session.run(spec, wanted.rule, wanted.goodput)?;

@@ -22,12 +22,16 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Reaches the server.
+    /// Reaches the server. `keep_text`: whether generated texts are wanted.
     ///
     /// # Errors
     /// Flags that make no sense, or nobody there.
-    pub fn open(args: &'a ClientArgs, model: Option<&str>) -> anyhow::Result<Self> {
-        let options = args.options(model)?;
+    pub fn open(
+        args: &'a ClientArgs,
+        model: Option<&str>,
+        keep_text: bool,
+    ) -> anyhow::Result<Self> {
+        let options = args.options(model, keep_text)?;
         // Checked before anything is waited for.
         args.prompts(options.api, 0)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

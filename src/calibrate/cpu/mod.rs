@@ -47,8 +47,11 @@ impl Cpu {
             .build()
             .map_err(|e| BackendError::Unavailable(format!("no threads: {e}")))?;
         let arch = pulp::Arch::new();
+        // "V4(V4 { … every feature … })": the level says it all.
+        let level = format!("{arch:?}");
+        let level = level.split('(').next().unwrap_or_default();
         Ok(Self {
-            info: host::describe(threads, &format!("{arch:?}")),
+            info: host::describe(threads, level),
             pool,
             arch,
             kernels: vec![],

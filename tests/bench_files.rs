@@ -3,6 +3,7 @@
 #![cfg(feature = "http")]
 use capsim::bench::read::{Recorded, Recording, Tool, parse};
 use capsim::device::builtin;
+use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::metrics::Percentiles;
 use capsim::model;
 use capsim::predict::{ServeArgs, predict_replay, simulate_replay};
@@ -185,10 +186,23 @@ fn serve() -> ServeArgs {
     }
 }
 
+/// Keeps the records of measured requests, whose ids begin with the given one.
+struct Seen(u64, Vec<RequestRecord>);
+
+impl Observer for Seen {
+    fn on_request(&mut self, request: &RequestRecord) {
+        if request.id.0 >= self.0 {
+            self.1.push(*request);
+        }
+    }
+}
+
 /// What the simulation would have recorded, had it been a server: the same requests with simulated times.
 fn simulated(r: &Recording, basis: &Basis, w: &Suppose) -> Recording {
-    let run = simulate_replay(&scenario(basis, &serve(), r), &replay(r, w).unwrap()).unwrap();
-    let mut records = run.records.clone();
+    let replay = replay(r, w).unwrap();
+    let mut seen = Seen(replay.warmup().into(), vec![]);
+    let run = simulate_replay(&scenario(basis, &serve(), r), &replay, &mut seen).unwrap();
+    let mut records = seen.1;
     records.sort_by_key(|x| x.id);
     let mut out = r.clone();
     out.duration = Some(run.summary.duration);
@@ -304,7 +318,7 @@ fn recordings_become_entries_of_a_runs_file() {
     let run = recorded_run(&r, &serve(), &Suppose::default());
     assert_eq!(
         (run.workload.max_concurrency, run.workload.input_len),
-        (4, 128)
+        (Some(4), 128)
     );
     let file = serde_json::json!({
         "schema": "capsim.runs/1", "name": "n", "source": "s", "model": "m", "device": "d", "engine": "e",
@@ -348,7 +362,7 @@ fn survives(text: &str) {
                     .all(|q| q.prompt.len() < 2000 && q.max_tokens < 2000)
             {
                 // Settings may refuse it, with a reason.
-                let _ = predict_replay(&scenario(&basis(), &serve(), &r), &x);
+                let _ = predict_replay(&scenario(&basis(), &serve(), &r), &x, &mut ());
             }
         }
     }

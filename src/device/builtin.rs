@@ -8,10 +8,20 @@ const DEVICES: &[(&str, &str)] = &[(
 )];
 
 /// Built-in engine profiles: file name and text.
-const ENGINES: &[(&str, &str)] = &[(
-    "calibration/engines/vllm-0.12-rocm.json",
-    include_str!("../../calibration/engines/vllm-0.12-rocm.json"),
-)];
+const ENGINES: &[(&str, &str)] = &[
+    (
+        "calibration/engines/vllm-0.12-rocm.json",
+        include_str!("../../calibration/engines/vllm-0.12-rocm.json"),
+    ),
+    (
+        "calibration/engines/vllm-0.12-cpu.json",
+        include_str!("../../calibration/engines/vllm-0.12-cpu.json"),
+    ),
+    (
+        "calibration/engines/vllm-0.32-cpu.json",
+        include_str!("../../calibration/engines/vllm-0.32-cpu.json"),
+    ),
+];
 
 /// All built-in device profiles.
 pub fn devices() -> Vec<DeviceProfile> {

@@ -75,6 +75,12 @@ impl Popularity {
                 .map(|(v, _)| v)
                 .sum();
             let scale = if free > 0.0 { (k - taken) / free } else { 0.0 };
+            if !scale.is_finite() {
+                return Err(ExpertsError(
+                    "the counts are too far apart to share the rest of the top-k among them"
+                        .to_owned(),
+                ));
+            }
             let over: Vec<usize> = (0..counts.len())
                 .filter(|&e| !capped[e] && counts[e] * scale > 1.0)
                 .collect();
@@ -483,6 +489,11 @@ mod tests {
             (
                 Popularity::from_weights(&[f64::MAX, f64::MAX], 2, 1),
                 "add up",
+            ),
+            // What is left for the small ones cannot be scaled up to anything finite.
+            (
+                Popularity::from_counts(&[1e100, 1e-310, 1e-310], 3, 2),
+                "too far apart",
             ),
             (Popularity::zipf(8, 2, f64::NAN), "Zipf"),
             (Popularity::zipf(8, 9, 1.0), "top-9"),

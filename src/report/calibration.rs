@@ -178,7 +178,7 @@ fn outcome_counts(file: &SamplesFile) -> String {
         match p.outcome {
             Outcome::Measured => measured += 1,
             Outcome::Dropped(_) => dropped += 1,
-            Outcome::Failed(_) => failed += 1,
+            Outcome::Failed(_) | Outcome::Crashed(_) => failed += 1,
             Outcome::Unsupported(_) => unsupported += 1,
         }
     }
@@ -242,7 +242,7 @@ fn remarks(file: &SamplesFile, fit: &Fit) -> Vec<String> {
     all.extend(fit.notes.iter().cloned());
     let mut failures: Vec<(String, usize)> = vec![];
     for p in &file.points {
-        if let Outcome::Failed(why) = &p.outcome {
+        if let Outcome::Failed(why) | Outcome::Crashed(why) = &p.outcome {
             match failures.iter_mut().find(|(w, _)| w.ends_with(why.as_str())) {
                 Some((_, n)) => *n += 1,
                 None => failures.push((format!("{}: {why}", p.key()), 1)),

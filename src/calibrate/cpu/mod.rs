@@ -40,15 +40,30 @@ impl Cpu {
     /// # Errors
     /// No threads to be had.
     pub fn open() -> Result<Self, BackendError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_threads(None)
+    }
+
+    /// The processor with this many threads; its name says so. `None`: one per logical core.
+    ///
+    /// # Errors
+    /// No threads to be had.
+    pub fn with_threads(threads: Option<usize>) -> Result<Self, BackendError> {
+        let chosen = threads;
+        let threads =
+            chosen.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("capsim-cpu-{i}"))
             .build()
             .map_err(|e| BackendError::Unavailable(format!("no threads: {e}")))?;
         let arch = pulp::Arch::new();
+        let mut info = host::describe(threads, &format!("{arch:?}"));
+        if chosen.is_some() {
+            let s = if threads == 1 { "" } else { "s" };
+            info.name = format!("{threads} thread{s} of {}", info.name);
+        }
         Ok(Self {
-            info: host::describe(threads, &format!("{arch:?}")),
+            info,
             pool,
             arch,
             kernels: vec![],

@@ -70,9 +70,10 @@ impl Source<'_> {
             .filter(|p| is(p))
             .filter_map(|p| match &p.outcome {
                 Outcome::Measured => None,
-                Outcome::Unsupported(w) | Outcome::Failed(w) | Outcome::Dropped(w) => {
-                    Some(format!("{}: {w}", p.key()))
-                }
+                Outcome::Unsupported(w)
+                | Outcome::Failed(w)
+                | Outcome::Crashed(w)
+                | Outcome::Dropped(w) => Some(format!("{}: {w}", p.key())),
             })
             .take(3)
             .collect();

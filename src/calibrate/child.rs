@@ -110,10 +110,7 @@ pub fn watch(
     if status.success() {
         return Ok(());
     }
-    Err(ended(
-        status,
-        &err.recv_timeout(GRACE).unwrap_or_default(),
-    ))
+    Err(ended(status, &err.recv_timeout(GRACE).unwrap_or_default()))
 }
 
 /// How a child failed, with its last words.

@@ -21,7 +21,7 @@ pub enum News {
 }
 
 /// Runs workers until everything is measured or nothing works any more. `command` starts a worker, `load` reads the samples file
-/// if it is there, `save` writes it. The result is the last state; it may be incomplete with [`Ok`] never.
+/// if it is there, `save` writes it.
 ///
 /// # Errors
 /// With the last state: why it is not complete.

@@ -75,6 +75,9 @@ pub struct CalibrateArgs {
     /// Measure a busy device too
     #[arg(long)]
     force: bool,
+    /// Last-level cache of the device in MiB, where its driver does not tell: rings are four times as large
+    #[arg(long, value_name = "MIB")]
+    cache: Option<u64>,
     /// Threads of `--backend cpu` (default: one per logical core); 1 describes a single core
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -345,7 +348,11 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         );
         eprintln!("warning: the device is busy: {why}");
     }
-    let (info, api) = (target.info, target.api);
+    let (mut info, api) = (target.info, target.api);
+    if let Some(mib) = args.cache {
+        ensure!((1..=4096).contains(&mib), "--cache: from 1 to 4096 MiB");
+        info.cache_bytes = mib << 20;
+    }
     let started = now_utc();
     let ring_bytes = protocol::ring_bytes(&info, effort);
     let fresh = SamplesFile {

@@ -69,7 +69,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         .read_line(&mut line)
         .context("the job")?;
     let job: Job = serde_json::from_str(&line).context("the job, a line of JSON on stdin")?;
-    // Standard input ends when whoever waits for the results is gone: then nobody saves a half-hearted hour.
+    // Standard input ends when whoever waits for the results is gone: nothing is measured for nobody.
     std::thread::spawn(|| {
         let mut rest = [0; 64];
         while matches!(std::io::stdin().lock().read(&mut rest), Ok(n) if n > 0) {}
@@ -81,16 +81,17 @@ pub fn run() -> anyhow::Result<ExitCode> {
         let text = serde_json::to_string(message).expect("numbers and strings");
         let mut out = std::io::stdout().lock();
         // On a line of its own, whatever a driver has printed before it.
-        if writeln!(out, "\n{text}").and_then(|()| out.flush()).is_err() {
+        if writeln!(out, "\n{text}")
+            .and_then(|()| out.flush())
+            .is_err()
+        {
             std::process::exit(1);
         }
         drop(out);
         match message {
             Message::Begin { record, .. } => {
                 *point.borrow_mut() = record.key();
-                faults
-                    .iter()
-                    .for_each(|f| f.strike(&point.borrow(), None));
+                faults.iter().for_each(|f| f.strike(&point.borrow(), None));
             }
             Message::Try(variant) => faults
                 .iter()

@@ -155,9 +155,10 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
         }
         if 4.0 * p.knee.0 * (1.0 - p.knee.1) > file.ring_bytes as f64 {
             notes.push(format!(
-                "the cache seems to hold {:.0} MiB, so that rings of {} MiB may be partly cached; measure again with --full",
+                "the cache seems to hold {:.0} MiB, so that rings of {} MiB may be partly cached; measure again with --cache {:.0}",
                 p.knee.0 / f64::from(1 << 20),
-                file.ring_bytes >> 20
+                file.ring_bytes >> 20,
+                libm::ceil(p.knee.0 * (1.0 + p.knee.1) / f64::from(1 << 20))
             ));
         }
     }

@@ -1,5 +1,6 @@
 //! How points are measured (docs/calibration.md): warm-up, choice of variant, samples, sentinel, plausibility, budget.
 mod guard;
+pub mod order;
 pub mod plausible;
 pub mod sampling;
 pub mod sentinel;
@@ -166,6 +167,7 @@ pub fn run(
             session.tell(&Event::End, file)?;
         }
     }
+    order::mark(file);
     file.complete = true;
     session.tell(&Event::End, file)
 }

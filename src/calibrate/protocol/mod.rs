@@ -239,6 +239,14 @@ impl Session<'_, '_, '_> {
         }
     }
 
+    /// Whoever watches wants to know whom to blame for a crash. An observer that gives up is heard at the point's end.
+    fn trying(&mut self, file: &SamplesFile, f: usize, variant: &Variant) {
+        let key = (f, variant.id.clone());
+        if !matches!(self.checked.get(&key), Some(Err(_))) {
+            let _ = self.tell(&Event::Try(key.1), file);
+        }
+    }
+
     /// Variants that brought the driver down in an earlier process are not tried again, at any point.
     fn condemn(&mut self, file: &SamplesFile) {
         for record in &file.points {
@@ -418,8 +426,7 @@ impl Session<'_, '_, '_> {
                 seconds: None,
                 error: None,
             };
-            // Whoever watches wants to know whom to blame for a crash; an observer that gives up is heard at the point's end.
-            let _ = self.tell(&Event::Try(v.id.clone()), file);
+            self.trying(file, f, v);
             let result = self.check(file, f, v, ring).and_then(|()| {
                 let p = self.prepare(file, f, point, v, ring)?;
                 let foreseen = self.foreseen(file, f, &p);
@@ -566,7 +573,7 @@ impl Session<'_, '_, '_> {
                 .candidates(file, *f, point, file.ring_bytes)
                 .into_iter()
                 .find(|v| {
-                    let _ = s.tell(&Event::Try(v.id.clone()), file);
+                    s.trying(file, *f, v);
                     s.check(file, *f, v, file.ring_bytes).is_ok()
                 })?;
             s.prepare(file, *f, point, &v, file.ring_bytes).ok()

@@ -124,7 +124,11 @@ fn rates(file: &SamplesFile, fit: &Fit) -> String {
     {
         row(
             &mut t,
-            format!("matrix product, {} rows", point.x),
+            format!(
+                "matrix product, {} row{}",
+                point.x,
+                if point.x == 1.0 { "" } else { "s" }
+            ),
             format!("{}op/s", si(point.y)),
             point.rel_sd,
             limit(point.y, file.limits.flops),

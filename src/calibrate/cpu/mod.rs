@@ -20,6 +20,16 @@ use call::{Call, Function};
 use memory::Memory;
 use std::time::{Duration, Instant};
 
+/// The vector instructions in use, for people, from the debug form of [`pulp::Arch`], which lists each feature.
+fn vectors(arch: &str) -> &'static str {
+    match arch.split(['(', ' ']).next() {
+        Some("V4") => "AVX-512",
+        Some("V3") => "AVX2 and FMA",
+        Some("Neon") => "NEON",
+        _ => "baseline vectors",
+    }
+}
+
 struct Compiled {
     kernel: Kernel,
     function: Function,
@@ -57,7 +67,7 @@ impl Cpu {
             .build()
             .map_err(|e| BackendError::Unavailable(format!("no threads: {e}")))?;
         let arch = pulp::Arch::new();
-        let mut info = host::describe(threads, &format!("{arch:?}"));
+        let mut info = host::describe(threads, vectors(&format!("{arch:?}")));
         if chosen.is_some() {
             let s = if threads == 1 { "" } else { "s" };
             info.name = format!("{threads} thread{s} of {}", info.name);

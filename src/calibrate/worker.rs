@@ -86,11 +86,11 @@ impl Message {
     }
 }
 
+/// A device, the clock it lives by, and what is measured on it.
+type Opened = (Box<dyn Backend>, Box<dyn Clock>, Vec<Box<dyn Family>>);
+
 /// Opens the device of a job.
-fn open(
-    api: Api,
-    job: &Job,
-) -> Result<(Box<dyn Backend>, Box<dyn Clock>, Vec<Box<dyn Family>>), BackendError> {
+fn open(api: Api, job: &Job) -> Result<Opened, BackendError> {
     if api == Api::Synthetic {
         let clock = SimulatedClock::default();
         let device = Synthetic::new(Truth::default(), job.file.seed, clock.clone(), None);

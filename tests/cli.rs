@@ -492,3 +492,20 @@ fn a_converted_trace_predicts_the_same() {
     assert_eq!(draw("1"), draw("1"));
     assert_ne!(draw("1"), draw("2"));
 }
+
+#[test]
+fn a_reader_that_closes_early_is_no_error() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin("capsim"))
+        .args(["schema", "samples"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Closed before anything can be written in full: the pipe's reader is gone.
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(err.is_empty(), "{err}");
+    assert!(out.status.success(), "{:?}", out.status);
+}

@@ -178,6 +178,9 @@ pub enum BackendError {
         /// Why not.
         reason: String,
     },
+    /// The device does not answer any more, and nothing else will run on it in this process.
+    #[error("device error: {0}")]
+    Lost(String),
     /// Anything that goes wrong while running.
     #[error("device error: {0}")]
     Device(String),

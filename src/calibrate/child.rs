@@ -4,7 +4,7 @@
     clippy::disallowed_types,
     reason = "a deadline needs a clock"
 )]
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -42,12 +42,85 @@ pub fn run(command: &mut Command, deadline: Duration) -> Result<String, String> 
         return Ok(out);
     }
     let err = err.recv_timeout(GRACE).unwrap_or_default();
+    Err(ended(status, &err))
+}
+
+/// Runs a command that reports in lines on its standard output for as long as it works. `input` is its first line of standard
+/// input, which stays open: a child that finds it closed knows that nobody listens any more.
+///
+/// # Errors
+/// In a few words: it could not start, said nothing for `silence` (and was killed), was killed by a signal, or failed.
+pub fn watch(
+    command: &mut Command,
+    input: String,
+    silence: Duration,
+    mut line: impl FnMut(&str),
+) -> Result<(), String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("cannot start: {e}"))?;
+    // In threads of their own: a child that does not read must not stop us.
+    let (keep, kept) = mpsc::channel::<()>();
+    if let Some(mut pipe) = child.stdin.take() {
+        std::thread::spawn(move || {
+            let _ = pipe.write_all(input.as_bytes());
+            let _ = pipe.write_all(b"\n");
+            let _ = pipe.flush();
+            // Until the sender is gone.
+            let _ = kept.recv();
+        });
+    }
+    let (sender, lines) = mpsc::channel();
+    if let Some(pipe) = child.stdout.take() {
+        std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut bytes = vec![];
+            while matches!((&mut pipe).take(MAX_OUTPUT).read_until(b'\n', &mut bytes), Ok(n) if n > 0)
+            {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                bytes.clear();
+                if sender.send(text).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    let err = drain(child.stderr.take());
+    let hung = loop {
+        match lines.recv_timeout(silence) {
+            Ok(text) => line(text.trim_end()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break false,
+            Err(mpsc::RecvTimeoutError::Timeout) => break true,
+        }
+    };
+    let status = if hung {
+        None
+    } else {
+        wait(&mut child, silence)
+    };
+    let Some(status) = status else {
+        let _ = child.kill();
+        let _ = wait(&mut child, GRACE);
+        return Err(format!("no sign of life for {} s", silence.as_secs_f32()));
+    };
+    drop(keep);
+    if status.success() {
+        return Ok(());
+    }
+    Err(ended(status, &err.recv_timeout(GRACE).unwrap_or_default()))
+}
+
+/// How a child failed, with its last words.
+fn ended(status: std::process::ExitStatus, err: &str) -> String {
     let words = err.lines().rev().map(str::trim).find(|l| !l.is_empty());
-    Err(match (signal(status), words) {
+    match (signal(status), words) {
         (Some(signal), _) => format!("crashed (signal {signal})"),
         (None, Some(words)) => words.chars().take(300).collect(),
         (None, None) => format!("ended with {status}"),
-    })
+    }
 }
 
 #[cfg(unix)]
@@ -129,6 +202,32 @@ mod tests {
         assert_eq!(e, "no answer within 0.2 s");
         let e = run(&mut Command::new("/no/such/program"), GRACE).unwrap_err();
         assert!(e.starts_with("cannot start"), "{e}");
+    }
+
+    #[test]
+    fn a_watched_child_is_heard_line_by_line_and_not_for_longer_than_it_lives() {
+        let watch = |script: &str, seconds| {
+            let mut heard = vec![];
+            let result = watch(
+                Command::new("sh").args(["-c", script]),
+                "job".into(),
+                Duration::from_secs_f64(seconds),
+                |l| heard.push(l.to_string()),
+            );
+            (result, heard)
+        };
+        let (ok, heard) = watch("read a; echo got $a; echo; echo end", 60.0);
+        assert_eq!(ok, Ok(()));
+        assert_eq!(heard, ["got job", "", "end"]);
+        let (e, heard) = watch("echo one; kill -SEGV $$", 60.0);
+        assert_eq!(e.unwrap_err(), "crashed (signal SIGSEGV)");
+        assert_eq!(heard, ["one"]);
+        let (e, heard) = watch("echo one; exec sleep 600", 0.3);
+        assert_eq!(e.unwrap_err(), "no sign of life for 0.3 s");
+        assert_eq!(heard, ["one"]);
+        // Whoever reads standard input sees its end when we are done, not before.
+        let (ok, _) = watch("read a; echo x; exec >&-; exit 0", 60.0);
+        assert_eq!(ok, Ok(()));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub mod opencl;
 pub mod protocol;
 pub mod samples;
 pub mod sources;
+pub mod supervise;
 pub mod synthetic;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
+pub mod worker;

@@ -324,7 +324,7 @@ impl OpenCl {
 
     fn alive(&self) -> Result<(), BackendError> {
         if self.hung {
-            return Err(BackendError::Device(
+            return Err(BackendError::Lost(
                 "the device did not finish earlier work in time".into(),
             ));
         }
@@ -342,7 +342,7 @@ impl OpenCl {
             }
             if waited > self.deadline {
                 self.hung = true;
-                return Err(BackendError::Device(format!(
+                return Err(BackendError::Lost(format!(
                     "no answer within {} s",
                     self.deadline.as_secs_f32()
                 )));

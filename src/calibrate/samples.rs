@@ -1,6 +1,6 @@
 //! The samples file: everything that was measured, raw, with what is needed to judge and to fit it again.
 use super::backend::{Api, DeviceInfo, Work};
-use super::family::Effort;
+use super::family::{Effort, Point};
 use crate::stats::{mad, mean, percentile, std_dev};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -91,6 +91,8 @@ pub enum Outcome {
     Unsupported(String),
     /// It failed: a wrong answer, a compiler's refusal, a crash, a rate above physics.
     Failed(String),
+    /// The driver crashed or hung: how. The trials name the variant at fault, if one was running; it is not tried again.
+    Crashed(String),
     /// It was not tried: the reason.
     Dropped(String),
 }
@@ -226,6 +228,30 @@ impl Stats {
 }
 
 impl PointRecord {
+    /// A point that nothing is known of yet.
+    pub fn blank(family: &str, point: &Point) -> Self {
+        Self {
+            family: family.into(),
+            id: point.id.clone(),
+            axes: point
+                .axes
+                .iter()
+                .map(|(k, v)| (k.to_string(), *v))
+                .collect(),
+            required: point.required,
+            outcome: Outcome::Measured,
+            variant: None,
+            trials: vec![],
+            work: Work::default(),
+            launches: 0,
+            passes: 0,
+            samples_s: vec![],
+            host_s: vec![],
+            stats: None,
+            flags: vec![],
+        }
+    }
+
     /// Seconds per pass, if it was measured.
     pub fn seconds(&self) -> Option<f64> {
         match self.outcome {

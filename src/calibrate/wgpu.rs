@@ -291,7 +291,7 @@ impl Wgpu {
             Ok(_) => Ok(()),
             Err(wgpu::PollError::Timeout) => {
                 self.hung = true;
-                Err(BackendError::Device(format!(
+                Err(BackendError::Lost(format!(
                     "no answer within {} s",
                     deadline.as_secs_f32()
                 )))

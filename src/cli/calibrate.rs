@@ -1,23 +1,26 @@
 //! `capsim calibrate`.
 use super::files;
-use crate::calibrate::backend::{Api, Backend};
-use crate::calibrate::clock::{Clock, HostClock, SimulatedClock, now_utc};
+use crate::calibrate::backend::{Api, Backend, DeviceInfo};
+use crate::calibrate::clock::{SimulatedClock, now_utc};
 use crate::calibrate::compare::compare;
 use crate::calibrate::cpu::Cpu;
 use crate::calibrate::discover::{self, Selector};
 use crate::calibrate::environment::Environment;
 use crate::calibrate::family::{Effort, Family};
 use crate::calibrate::fit::{self, Fit};
-use crate::calibrate::protocol::{self, Event, SessionError};
+use crate::calibrate::protocol;
 use crate::calibrate::samples::{Limits, SamplesFile};
+use crate::calibrate::supervise::{self, News};
 use crate::calibrate::synthetic::{self, Synthetic, Truth};
+use crate::calibrate::worker::{Job, Message};
 use crate::calibrate::{datasheet, families, meaning, sources};
 use crate::report::{calibration, roofline};
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Choice {
@@ -72,27 +75,35 @@ pub struct CalibrateArgs {
     /// Measure a busy device too
     #[arg(long)]
     force: bool,
+    /// Last-level cache of the device in MiB, where its driver does not tell: rings are four times as large
+    #[arg(long, value_name = "MIB")]
+    cache: Option<u64>,
+    /// Threads of `--backend cpu` (default: one per logical core); 1 describes a single core
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Seconds without a sign of life after which the driver counts as hung; its point is recorded and the next one goes on
+    #[arg(long, default_value_t = supervise::SILENCE.as_secs_f64(), value_name = "SECONDS")]
+    timeout: f64,
     /// Machine-readable output
     #[arg(long)]
     json: bool,
 }
 
-/// A device that is ready to be measured.
-struct Opened {
-    backend: Box<dyn Backend>,
-    clock: Box<dyn Clock>,
+/// The device that is to be measured, and what is known before it is.
+struct Target {
+    api: Api,
+    index: usize,
+    info: DeviceInfo,
     families: Vec<Box<dyn Family>>,
     environment: BTreeMap<String, String>,
     free_memory: Option<u64>,
-    /// The host's memory, where the device shares it.
-    host_memory: Option<u64>,
     /// Why measuring now would mislead.
     busy: Option<String>,
 }
 
-/// The device that was asked for, or the best there is. Each is first opened in a child process, so that a driver that
-/// crashes or hangs costs one line.
-fn open(args: &CalibrateArgs) -> anyhow::Result<Opened> {
+/// The device that was asked for, or the best there is. It is opened in child processes only: a driver that crashes or hangs costs
+/// one line here, and one point later.
+fn target(args: &CalibrateArgs) -> anyhow::Result<Target> {
     let apis = match args.backend {
         Some(Choice::Synthetic) => return Ok(synthetic(args)),
         Some(Choice::Opencl) => vec![Api::Opencl],
@@ -106,7 +117,7 @@ fn open(args: &CalibrateArgs) -> anyhow::Result<Opened> {
         .map(str::parse)
         .transpose()
         .map_err(|e| anyhow!("--device: {e}"))?;
-    let program = std::env::current_exe().context("the path of this program")?;
+    let program = discover::this_program().context("the path of this program")?;
     let all = discover::discover(&program, &apis, discover::DEADLINE);
     let found = discover::select(&all, selector.as_ref()).map_err(|e| {
         match (args.backend, &args.device) {
@@ -114,57 +125,51 @@ fn open(args: &CalibrateArgs) -> anyhow::Result<Opened> {
             _ => anyhow!("--device: {e}"),
         }
     })?;
+    ensure!(
+        args.threads.is_none() || found.api == Api::Cpu,
+        "--threads is for --backend cpu; {} decides for itself",
+        discover::name(found.api)
+    );
     if args.backend.is_none() && args.device.is_none() && found.api == Api::Cpu {
         eprintln!(
             "no GPU can be used here (`capsim devices` says why); measuring the processor, which says nothing about a GPU"
         );
     }
-    let index = found.index.unwrap_or(0);
-    let backend: Box<dyn Backend> = match found.api {
-        #[cfg(feature = "opencl")]
-        Api::Opencl => Box::new(crate::calibrate::opencl::OpenCl::open(index)?),
-        #[cfg(feature = "wgpu")]
-        Api::Wgpu => Box::new(crate::calibrate::wgpu::Wgpu::open(index)?),
-        Api::Cpu => Box::new(Cpu::open()?),
-        other => bail!(
-            "this capsim was built without the feature `{}` (device {index})",
-            discover::name(other)
-        ),
+    let info = match (found.api, &found.info) {
+        (Api::Cpu, _) => Cpu::with_threads(args.threads)?.info().clone(),
+        (_, Some(info)) => info.clone(),
+        (_, None) => bail!("{}: the driver tells nothing about it", found.id()),
     };
     let machine = Environment::read();
     let mut environment = BTreeMap::new();
     flatten("", &serde_json::to_value(&machine)?, &mut environment);
-    let info = backend.info();
+    if let Some(n) = args.threads {
+        environment.insert("threads".into(), n.to_string());
+    }
     // A discrete GPU's free memory is its total; where host and device share it, what the host has free counts.
     let shared = info.unified_memory || info.software;
     let available = machine.host.memory_available.value().copied();
     let disturbances = machine.disturbances();
-    Ok(Opened {
+    Ok(Target {
+        api: found.api,
+        index: found.index.unwrap_or(0),
         free_memory: available.filter(|_| shared),
-        host_memory: machine
-            .host
-            .memory_total
-            .value()
-            .copied()
-            .filter(|_| shared),
-        clock: Box::new(HostClock::start()),
         families: families::all(),
         busy: (!disturbances.is_empty()).then(|| disturbances.join("; ")),
         environment,
-        backend,
+        info,
     })
 }
 
-fn synthetic(args: &CalibrateArgs) -> Opened {
-    let clock = SimulatedClock::default();
-    let truth = Truth::default();
-    Opened {
-        backend: Box::new(Synthetic::new(truth, args.seed, clock.clone(), None)),
-        clock: Box::new(clock),
+fn synthetic(args: &CalibrateArgs) -> Target {
+    let device = Synthetic::new(Truth::default(), args.seed, SimulatedClock::default(), None);
+    Target {
+        api: Api::Synthetic,
+        index: 0,
+        info: device.info().clone(),
         families: synthetic::families(),
         environment: BTreeMap::new(),
         free_memory: None,
-        host_memory: None,
         busy: None,
     }
 }
@@ -318,8 +323,16 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         (_, true) => Effort::Full,
         _ => Effort::Standard,
     };
-    let mut opened = open(args)?;
-    let known: Vec<&str> = opened.families.iter().map(|f| f.name()).collect();
+    ensure!(
+        args.threads.is_none_or(|n| (1..=4096).contains(&n)),
+        "--threads: from 1 to 4096"
+    );
+    let silence = Duration::try_from_secs_f64(args.timeout)
+        .ok()
+        .filter(|t| !t.is_zero())
+        .with_context(|| format!("--timeout {}: a number of seconds above 0", args.timeout))?;
+    let target = target(args)?;
+    let known: Vec<&str> = target.families.iter().map(|f| f.name()).collect();
     for name in &args.family {
         ensure!(
             known.contains(&name.as_str()),
@@ -327,19 +340,19 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
             known.join(", ")
         );
     }
-    if let Some(why) = &opened.busy {
+    if let Some(why) = &target.busy {
         // Nobody takes a software device's speed for more than it is: a warning is enough there.
         ensure!(
-            args.force || opened.backend.info().software,
+            args.force || target.info.software,
             "the device is busy: {why}. Another program's load would be measured as slowness; stop it, or use --force"
         );
         eprintln!("warning: the device is busy: {why}");
     }
-    let mut info = opened.backend.info().clone();
-    if info.memory_bytes == 0 {
-        info.memory_bytes = opened.host_memory.unwrap_or(0);
+    let (mut info, api) = (target.info, target.api);
+    if let Some(mib) = args.cache {
+        ensure!((1..=4096).contains(&mib), "--cache: from 1 to 4096 MiB");
+        info.cache_bytes = mib << 20;
     }
-    let api = opened.backend.api();
     let started = now_utc();
     let ring_bytes = protocol::ring_bytes(&info, effort);
     let fresh = SamplesFile {
@@ -348,12 +361,12 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         command: command_line(),
         complete: false,
         api,
-        environment: std::mem::take(&mut opened.environment),
+        environment: target.environment,
         effort,
         seed: args.seed,
         only: args.family.clone(),
         ring_bytes,
-        budget_bytes: protocol::memory_budget(&info, opened.free_memory),
+        budget_bytes: protocol::memory_budget(&info, target.free_memory),
         timer_tick_s: 0.0,
         submit_s: 0.0,
         limits: limits(args, &info.name)?,
@@ -372,7 +385,7 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
             .join(&fresh.started[..10]),
     };
     let samples = dir.join("samples.json");
-    let mut file = if args.resume {
+    let file = if args.resume {
         resumed(load(&dir).context("--resume")?, &fresh)?
     } else {
         ensure!(
@@ -392,54 +405,69 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         indicatif::ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
             .expect("a valid template"),
     );
-    // Rewriting the file after each point is cheap beside the point, but not beside a simulated one.
-    let rarely = matches!(args.backend, Some(Choice::Synthetic));
-    let mut unsaved = 0;
-    let result = protocol::run(
-        opened.backend.as_mut(),
-        opened.clock.as_ref(),
-        &opened.families,
-        protocol::time_budget(effort),
-        &mut file,
-        &mut |event, file| {
-            match event {
-                Event::Begin {
-                    key,
-                    done,
-                    total,
-                    left,
-                } => {
-                    bar.set_length(*total as u64);
-                    bar.set_position(*done as u64);
-                    bar.set_message(match left {
-                        Some(l) => format!("{key}, at most {} s left", l.as_secs()),
-                        None => key.clone(),
-                    });
-                }
-                Event::Pause => bar.set_message("the device slowed down; letting it rest"),
-                Event::End => {
-                    unsaved += 1;
-                    if !rarely || unsaved >= 8 || file.complete {
-                        unsaved = 0;
-                        files::write(&samples, &file.to_text()).map_err(|e| format!("{e:#}"))?;
-                    }
-                }
+    let program = discover::this_program().context("the path of this program")?;
+    let job = Job {
+        index: target.index,
+        threads: args.threads,
+        left_s: protocol::time_budget(effort).map(|b| b.as_secs_f64()),
+        samples: std::path::absolute(&samples).context("the path of the samples")?,
+        file,
+    };
+    let ended = supervise::run(
+        &mut || {
+            let mut worker = Command::new(&program);
+            worker.arg("measure-device");
+            worker
+        },
+        job,
+        silence,
+        &|| match samples.exists() {
+            true => load(&samples).map(Some).map_err(|e| format!("{e:#}")),
+            false => Ok(None),
+        },
+        &|file| files::write(&samples, &file.to_text()).map_err(|e| format!("{e:#}")),
+        &mut |news| match news {
+            News::Heard(Message::Begin {
+                record,
+                done,
+                total,
+                left_s,
+            }) => {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                bar.set_message(match left_s {
+                    Some(l) => format!("{}, at most {l:.0} s left", record.key()),
+                    None => record.key(),
+                });
             }
-            Ok(())
+            News::Heard(Message::Pause) => {
+                bar.set_message("the device slowed down; letting it rest");
+            }
+            News::Heard(_) => {}
+            News::Crash(words) => bar.suspend(|| eprintln!("the driver failed: {words}")),
         },
     );
     bar.finish_and_clear();
-    match result {
-        Ok(()) => {}
-        Err(SessionError::Stopped(why)) => bail!(why),
-        Err(e) => {
-            files::write(&samples, &file.to_text())?;
-            return Err(anyhow::Error::from(e).context(format!(
-                "measuring {} ended early; what was measured is in {}, go on with --resume",
-                file.device.name,
-                samples.display()
-            )));
-        }
+    let (file, stopped) = match ended {
+        Ok(file) => (file, None),
+        Err((file, why)) => (*file, Some(why)),
+    };
+    if let Some(why) = stopped {
+        let name = &file.device.name;
+        ensure!(
+            file.points.iter().any(|p| p.seconds().is_some()),
+            "{name} could not be measured: {why}"
+        );
+        files::write(&samples, &file.to_text())?;
+        // What there is may be enough for a profile.
+        let profile = match outputs(&dir, &file) {
+            Ok(_) => "and a profile made from it beside it".to_string(),
+            Err(e) => format!("which is not enough for a profile ({e:#})"),
+        };
+        bail!(
+            "measuring {name} ended early: {why}. What was measured is in {}, {profile}; go on with --resume",
+            samples.display()
+        );
     }
     let (fit, meaning) = outputs(&dir, &file)
         .with_context(|| format!("the samples are in {}", samples.display()))?;

@@ -8,6 +8,7 @@ mod exports;
 mod files;
 mod load;
 mod load_args;
+mod measure_device;
 mod models;
 #[cfg(feature = "http")]
 mod paired;
@@ -55,6 +56,9 @@ enum Command {
     /// Opens one device in this process and tells about it (used by `devices` and `calibrate`)
     #[command(hide = true)]
     ProbeDevice(devices::ProbeArgs),
+    /// Measures a device in this process (used by `calibrate`)
+    #[command(hide = true)]
+    MeasureDevice,
     /// JSON Schema of a file format
     Schema(schema::SchemaArgs),
 }
@@ -77,6 +81,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Trace(args) => trace::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::ProbeDevice(args) => devices::probe(&args),
+        Command::MeasureDevice => measure_device::run(),
         Command::Schema(args) => schema::run(&args),
     }
 }

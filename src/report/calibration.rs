@@ -124,7 +124,11 @@ fn rates(file: &SamplesFile, fit: &Fit) -> String {
     {
         row(
             &mut t,
-            format!("matrix product, {} rows", point.x),
+            format!(
+                "matrix product, {} row{}",
+                point.x,
+                if point.x == 1.0 { "" } else { "s" }
+            ),
             format!("{}op/s", si(point.y)),
             point.rel_sd,
             limit(point.y, file.limits.flops),
@@ -178,7 +182,7 @@ fn outcome_counts(file: &SamplesFile) -> String {
         match p.outcome {
             Outcome::Measured => measured += 1,
             Outcome::Dropped(_) => dropped += 1,
-            Outcome::Failed(_) => failed += 1,
+            Outcome::Failed(_) | Outcome::Crashed(_) => failed += 1,
             Outcome::Unsupported(_) => unsupported += 1,
         }
     }
@@ -242,7 +246,7 @@ fn remarks(file: &SamplesFile, fit: &Fit) -> Vec<String> {
     all.extend(fit.notes.iter().cloned());
     let mut failures: Vec<(String, usize)> = vec![];
     for p in &file.points {
-        if let Outcome::Failed(why) = &p.outcome {
+        if let Outcome::Failed(why) | Outcome::Crashed(why) = &p.outcome {
             match failures.iter_mut().find(|(w, _)| w.ends_with(why.as_str())) {
                 Some((_, n)) => *n += 1,
                 None => failures.push((format!("{}: {why}", p.key()), 1)),

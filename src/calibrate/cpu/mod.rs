@@ -20,6 +20,16 @@ use call::{Call, Function};
 use memory::Memory;
 use std::time::{Duration, Instant};
 
+/// The vector instructions in use, for people, from the debug form of [`pulp::Arch`], which lists each feature.
+fn vectors(arch: &str) -> &'static str {
+    match arch.split(['(', ' ']).next() {
+        Some("V4") => "AVX-512",
+        Some("V3") => "AVX2 and FMA",
+        Some("Neon") => "NEON",
+        _ => "baseline vectors",
+    }
+}
+
 struct Compiled {
     kernel: Kernel,
     function: Function,
@@ -40,18 +50,30 @@ impl Cpu {
     /// # Errors
     /// No threads to be had.
     pub fn open() -> Result<Self, BackendError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_threads(None)
+    }
+
+    /// The processor with this many threads; its name says so. `None`: one per logical core.
+    ///
+    /// # Errors
+    /// No threads to be had.
+    pub fn with_threads(threads: Option<usize>) -> Result<Self, BackendError> {
+        let chosen = threads;
+        let threads =
+            chosen.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("capsim-cpu-{i}"))
             .build()
             .map_err(|e| BackendError::Unavailable(format!("no threads: {e}")))?;
         let arch = pulp::Arch::new();
-        // "V4(V4 { … every feature … })": the level says it all.
-        let level = format!("{arch:?}");
-        let level = level.split('(').next().unwrap_or_default();
+        let mut info = host::describe(threads, vectors(&format!("{arch:?}")));
+        if chosen.is_some() {
+            let s = if threads == 1 { "" } else { "s" };
+            info.name = format!("{threads} thread{s} of {}", info.name);
+        }
         Ok(Self {
-            info: host::describe(threads, level),
+            info,
             pool,
             arch,
             kernels: vec![],

@@ -70,9 +70,10 @@ impl Source<'_> {
             .filter(|p| is(p))
             .filter_map(|p| match &p.outcome {
                 Outcome::Measured => None,
-                Outcome::Unsupported(w) | Outcome::Failed(w) | Outcome::Dropped(w) => {
-                    Some(format!("{}: {w}", p.key()))
-                }
+                Outcome::Unsupported(w)
+                | Outcome::Failed(w)
+                | Outcome::Crashed(w)
+                | Outcome::Dropped(w) => Some(format!("{}: {w}", p.key())),
             })
             .take(3)
             .collect();
@@ -154,9 +155,10 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
         }
         if 4.0 * p.knee.0 * (1.0 - p.knee.1) > file.ring_bytes as f64 {
             notes.push(format!(
-                "the cache seems to hold {:.0} MiB, so that rings of {} MiB may be partly cached; measure again with --full",
+                "the cache seems to hold {:.0} MiB, so that rings of {} MiB may be partly cached; measure again with --cache {:.0}",
                 p.knee.0 / f64::from(1 << 20),
-                file.ring_bytes >> 20
+                file.ring_bytes >> 20,
+                libm::ceil(p.knee.0 * (1.0 + p.knee.1) / f64::from(1 << 20))
             ));
         }
     }

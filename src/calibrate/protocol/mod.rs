@@ -1,5 +1,6 @@
 //! How points are measured (docs/calibration.md): warm-up, choice of variant, samples, sentinel, plausibility, budget.
 mod guard;
+pub mod order;
 pub mod plausible;
 pub mod sampling;
 pub mod sentinel;
@@ -57,8 +58,8 @@ pub fn memory_budget(device: &DeviceInfo, free: Option<u64>) -> u64 {
 pub enum Event {
     /// A point is about to be measured.
     Begin {
-        /// `family/id`.
-        key: String,
+        /// Its family, name and axes.
+        record: Box<PointRecord>,
         /// Points dealt with.
         done: usize,
         /// Points in all.
@@ -66,6 +67,10 @@ pub enum Event {
         /// Time that is left; `None`: unlimited.
         left: Option<Duration>,
     },
+    /// A variant of the point is about to be checked and tried.
+    Try(String),
+    /// The device is warm and the sentinel stands: the points begin.
+    Ready,
     /// A point was dealt with: time to save.
     End,
     /// The device slowed down; waiting for it to recover.
@@ -85,7 +90,8 @@ pub enum SessionError {
 
 type Observer<'a> = &'a mut dyn FnMut(&Event, &SamplesFile) -> Result<(), String>;
 
-struct Session<'a, 'b> {
+struct Session<'a, 'b, 'c> {
+    observe: Observer<'c>,
     device: Guarded<'b>,
     clock: &'a dyn Clock,
     families: &'a [Box<dyn Family>],
@@ -114,6 +120,7 @@ pub fn run(
     observe: Observer,
 ) -> Result<(), SessionError> {
     let mut session = Session {
+        observe,
         device: Guarded::new(device, file.budget_bytes),
         clock,
         families,
@@ -129,6 +136,7 @@ pub fn run(
         reruns: 0,
     };
     let todo = plan(families, &session.device.info().clone(), file);
+    session.condemn(file);
     let total = todo.len();
     session.start(file, &todo)?;
     let mut block: Vec<usize> = vec![];
@@ -138,29 +146,30 @@ pub fn run(
             .is_none_or(unsettled)
         {
             let event = Event::Begin {
-                key: format!("{}/{}", families[*f].name(), point.id),
+                record: Box::new(PointRecord::blank(families[*f].name(), point)),
                 done,
                 total,
                 left: session.left(),
             };
-            observe(&event, file).map_err(SessionError::Stopped)?;
+            session.tell(&event, file)?;
             let rest = &todo[done..];
             let same = rest.iter().filter(|(_, p)| p.required == point.required);
             let share = session.share(same.count());
             let record = session.measure(file, *f, point, share);
             file.put(record);
             block.push(done);
-            observe(&Event::End, file).map_err(SessionError::Stopped)?;
+            session.tell(&Event::End, file)?;
         }
         let last = done + 1 == total;
         if !block.is_empty() && (block.len() >= BLOCK || last) {
-            session.close_block(file, &todo, &block, observe)?;
+            session.close_block(file, &todo, &block)?;
             block.clear();
-            observe(&Event::End, file).map_err(SessionError::Stopped)?;
+            session.tell(&Event::End, file)?;
         }
     }
+    order::mark(file);
     file.complete = true;
-    observe(&Event::End, file).map_err(SessionError::Stopped)
+    session.tell(&Event::End, file)
 }
 
 /// Whether a point of an earlier session has to be measured again.
@@ -210,7 +219,11 @@ fn plan(
     todo
 }
 
-impl Session<'_, '_> {
+impl Session<'_, '_, '_> {
+    fn tell(&mut self, event: &Event, file: &SamplesFile) -> Result<(), SessionError> {
+        (self.observe)(event, file).map_err(SessionError::Stopped)
+    }
+
     fn left(&self) -> Option<Duration> {
         self.budget
             .map(|b| b.saturating_sub(self.clock.now() - self.begin))
@@ -223,6 +236,30 @@ impl Session<'_, '_> {
             Some(left) => (left * 3 / points.max(1) as u32)
                 .max(Duration::from_millis(400))
                 .min(left),
+        }
+    }
+
+    /// Whoever watches wants to know whom to blame for a crash. An observer that gives up is heard at the point's end.
+    fn trying(&mut self, file: &SamplesFile, f: usize, variant: &Variant) {
+        let key = (f, variant.id.clone());
+        if !matches!(self.checked.get(&key), Some(Err(_))) {
+            let _ = self.tell(&Event::Try(key.1), file);
+        }
+    }
+
+    /// Variants that brought the driver down in an earlier process are not tried again, at any point.
+    fn condemn(&mut self, file: &SamplesFile) {
+        for record in &file.points {
+            let Outcome::Crashed(why) = &record.outcome else {
+                continue;
+            };
+            let Some(f) = self.families.iter().position(|f| f.name() == record.family) else {
+                continue;
+            };
+            for trial in record.trials.iter().filter(|t| t.error.is_some()) {
+                self.checked
+                    .insert((f, trial.variant.clone()), Err(why.clone()));
+            }
         }
     }
 
@@ -315,26 +352,7 @@ impl Session<'_, '_> {
         point: &Point,
         share: Duration,
     ) -> PointRecord {
-        let mut record = PointRecord {
-            family: self.families[f].name().into(),
-            id: point.id.clone(),
-            axes: point
-                .axes
-                .iter()
-                .map(|(k, v)| (k.to_string(), *v))
-                .collect(),
-            required: point.required,
-            outcome: Outcome::Measured,
-            variant: None,
-            trials: vec![],
-            work: Default::default(),
-            launches: 0,
-            passes: 0,
-            samples_s: vec![],
-            host_s: vec![],
-            stats: None,
-            flags: vec![],
-        };
+        let mut record = PointRecord::blank(self.families[f].name(), point);
         if self.left().is_some_and(|l| l < Duration::from_millis(50)) {
             record.outcome = Outcome::Dropped("the time was used up".into());
             return record;
@@ -408,6 +426,7 @@ impl Session<'_, '_> {
                 seconds: None,
                 error: None,
             };
+            self.trying(file, f, v);
             let result = self.check(file, f, v, ring).and_then(|()| {
                 let p = self.prepare(file, f, point, v, ring)?;
                 let foreseen = self.foreseen(file, f, &p);
@@ -509,6 +528,16 @@ impl Session<'_, '_> {
         file: &mut SamplesFile,
         todo: &[(usize, Point)],
     ) -> Result<(), SessionError> {
+        // Neither a point nor a variant that brought the driver down before.
+        let sound: Vec<(usize, Point)> = todo
+            .iter()
+            .filter(|(f, p)| {
+                let record = file.find(self.families[*f].name(), &p.id);
+                !record.is_some_and(|r| matches!(r.outcome, Outcome::Crashed(_)))
+            })
+            .cloned()
+            .collect();
+        let todo = &sound[..];
         let pick = |what: fn(&str) -> bool| {
             todo.iter()
                 .filter(|(f, p)| p.required && what(self.families[*f].name()))
@@ -533,10 +562,20 @@ impl Session<'_, '_> {
         let cheap = pick(|n| n == "launch");
         let ready = |s: &mut Self, of: Option<&(usize, Point)>| {
             let (f, point) = of?;
+            let begin = Event::Begin {
+                record: Box::new(PointRecord::blank(s.families[*f].name(), point)),
+                done: 0,
+                total: todo.len(),
+                left: s.left(),
+            };
+            let _ = s.tell(&begin, file);
             let v = s
                 .candidates(file, *f, point, file.ring_bytes)
                 .into_iter()
-                .find(|v| s.check(file, *f, v, file.ring_bytes).is_ok())?;
+                .find(|v| {
+                    s.trying(file, *f, v);
+                    s.check(file, *f, v, file.ring_bytes).is_ok()
+                })?;
             s.prepare(file, *f, point, &v, file.ring_bytes).ok()
         };
         // The sentinel's buffers stay, so they must be a modest part of what may be held.
@@ -583,7 +622,7 @@ impl Session<'_, '_> {
         self.sentinel = Sentinel::new(&mut self.device, stream, gemm)?;
         let first = self.sentinel.read(&mut self.device, self.clock)?;
         file.sentinel.push(first);
-        Ok(())
+        self.tell(&Event::Ready, file)
     }
 
     /// Reads the sentinel; if the device slowed down, waits and measures the block again.
@@ -592,7 +631,6 @@ impl Session<'_, '_> {
         file: &mut SamplesFile,
         todo: &[(usize, Point)],
         block: &[usize],
-        observe: Observer,
     ) -> Result<(), SessionError> {
         let now = self.sentinel.read(&mut self.device, self.clock)?;
         file.sentinel.push(now);
@@ -622,7 +660,7 @@ impl Session<'_, '_> {
             return Ok(());
         }
         self.reruns += 1;
-        observe(&Event::Pause, file).map_err(SessionError::Stopped)?;
+        self.tell(&Event::Pause, file)?;
         let rested = self.sentinel.recover(&mut self.device, self.clock)?;
         file.sentinel.push(rested);
         if self.sentinel.slow(&rested) {
@@ -637,7 +675,7 @@ impl Session<'_, '_> {
             if matches!(record.outcome, Outcome::Measured) {
                 file.put(record);
             }
-            observe(&Event::End, file).map_err(SessionError::Stopped)?;
+            self.tell(&Event::End, file)?;
         }
         let after = self.sentinel.read(&mut self.device, self.clock)?;
         file.sentinel.push(after);

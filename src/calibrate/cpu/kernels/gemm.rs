@@ -1,6 +1,6 @@
 //! Matrix products.
 use super::super::call::Call;
-use super::numbers::{self, QUANT_GROUP, dot, dots};
+use super::numbers::{self, QUANT_GROUP, dots};
 use rayon::prelude::*;
 
 /// Weight rows that one task takes.
@@ -78,39 +78,62 @@ fn weights(format: usize, words: &[u32], scales: &[u32], row: usize, out: &mut [
     }
 }
 
-/// `C = A · Bᵀ` of 16-bit matrices, sums in f32: blocks of 4 × 4 products in registers.
+/// Columns of the product that are decoded and computed at a time.
+const PANEL: usize = 256;
+
+/// `C = A · Bᵀ` of 16-bit matrices, sums in f32: panels are widened and handed to `matrixmultiply`, which picks its kernel by what
+/// the processor has.
 pub(super) fn tiled(mut call: Call) {
     let (b, a) = (call.reads[0], call.reads[1]);
     let format = call.define("FORMAT");
     let (m, n, k) = (call.number(0), call.number(1), call.number(2));
     let width = k / 2;
-    let block = m
-        .div_ceil(rayon::current_num_threads())
-        .next_multiple_of(4)
-        .min(32);
+    let block = m.div_ceil(rayon::current_num_threads()).clamp(1, 128);
     call.rows(0, m * n, block * n, |i, out: &mut [f32]| {
         let rows = out.len() / n;
         let mut left = vec![0f32; rows * k];
         numbers::decode(format, &a[i * block * width..][..rows * width], &mut left);
-        let mut right = vec![0f32; 4 * k];
-        for col in (0..n).step_by(4) {
-            let cols = 4.min(n - col);
-            numbers::decode(format, &b[col * width..][..cols * width], &mut right);
-            let r: [&[f32]; 4] = std::array::from_fn(|j| &right[j * k..][..k]);
-            for row in (0..rows).step_by(4) {
-                if row + 4 <= rows && cols == 4 {
-                    let l: [&[f32]; 4] = std::array::from_fn(|j| &left[(row + j) * k..][..k]);
-                    for (j, d) in dots(l, r).iter().enumerate() {
-                        out[(row + j) * n + col..][..4].copy_from_slice(d);
-                    }
-                } else {
-                    for j in row..rows.min(row + 4) {
-                        for c in 0..cols {
-                            out[j * n + col + c] = dot(&left[j * k..][..k], r[c]);
-                        }
-                    }
-                }
-            }
+        let mut right = vec![0f32; PANEL.min(n) * k];
+        for col in (0..n).step_by(PANEL) {
+            let cols = PANEL.min(n - col);
+            let right = &mut right[..cols * k];
+            numbers::decode(format, &b[col * width..][..cols * width], right);
+            product(rows, cols, k, &left, right, &mut out[col..], n);
         }
     });
+}
+
+/// `out[r · stride + c] = Σ left[r · k + t] · right[c · k + t]`.
+#[allow(unsafe_code)]
+fn product(
+    rows: usize,
+    cols: usize,
+    k: usize,
+    left: &[f32],
+    right: &[f32],
+    out: &mut [f32],
+    stride: usize,
+) {
+    assert!(rows > 0 && left.len() >= rows * k && right.len() >= cols * k);
+    assert!(out.len() >= (rows - 1) * stride + cols && cols <= stride);
+    // SAFETY: the lengths were checked against the shapes and strides just above, and `out` overlaps neither input, for it is
+    // borrowed mutably.
+    unsafe {
+        matrixmultiply::sgemm(
+            rows,
+            k,
+            cols,
+            1.0,
+            left.as_ptr(),
+            k as isize,
+            1,
+            right.as_ptr(),
+            1,
+            k as isize,
+            0.0,
+            out.as_mut_ptr(),
+            stride as isize,
+            1,
+        );
+    }
 }

@@ -87,7 +87,9 @@ pub(super) fn dots<const A: usize, const B: usize>(
             for (b, sum) in b.iter().zip(sums) {
                 let b = &b[at..at + W];
                 for l in 0..W {
-                    sum[l] = a[l].mul_add(b[l], sum[l]);
+                    // Not fused: where this is not inlined into the dispatch, the baseline has no such instruction and would
+                    // call a function for every single product.
+                    sum[l] += a[l] * b[l];
                 }
             }
         }

@@ -3,6 +3,7 @@ mod attention;
 mod gemm;
 mod harness;
 mod launch;
+mod layer;
 mod matrix;
 mod shapes;
 mod small;
@@ -25,5 +26,6 @@ pub fn all() -> Vec<Box<dyn Family>> {
         Box::new(small::KvWrite),
         Box::new(small::Sampling),
         Box::new(stream::Stream { read: false }),
+        Box::new(layer::Layer),
     ]
 }

@@ -1,5 +1,7 @@
 //! The families of microbenchmarks: what a serving step is made of.
 mod attention;
+mod contention;
+mod copy;
 mod gemm;
 mod harness;
 mod launch;
@@ -27,5 +29,7 @@ pub fn all() -> Vec<Box<dyn Family>> {
         Box::new(small::Sampling),
         Box::new(stream::Stream { read: false }),
         Box::new(layer::Layer),
+        Box::new(copy::HostCopy),
+        Box::new(contention::Contention),
     ]
 }

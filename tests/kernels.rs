@@ -172,3 +172,82 @@ fn a_wrong_answer_is_seen() {
         }
     }
 }
+
+#[test]
+fn a_copy_or_a_layer_that_comes_back_spoiled_is_seen() {
+    let mut device = Saboteur {
+        device: cpu(),
+        spoil: Spoil::Reads,
+    };
+    let info = device.info().clone();
+    let scope = scope(&info, Effort::Standard);
+    for family in families::all() {
+        if ["copy", "layer"].contains(&family.name()) {
+            let variants = variants(family.as_ref(), &scope);
+            assert!(!variants.is_empty());
+            for variant in variants {
+                let result = family.check(&mut device, &scope, &variant);
+                assert!(matches!(result, Err(ProbeError::Wrong(_))), "{result:?}");
+            }
+        }
+    }
+}
+
+/// What a pass says that it does is what the definitions say.
+#[test]
+fn the_work_of_a_pass_is_counted() {
+    let mut device = cpu();
+    let info = device.info().clone();
+    let scope = scope(&info, Effort::Standard);
+    let mut seen = BTreeSet::new();
+    for family in families::all() {
+        let mut parts = Work::default();
+        let mut whole = Work::default();
+        for point in family.points(&scope) {
+            let axis = |name: &str| {
+                let found = point.axes.iter().find(|(n, _)| *n == name);
+                found.map_or(0.0, |(_, v)| *v)
+            };
+            // Bytes and FLOPs of a pass, where the point's axes alone tell them.
+            let expected = match (family.name(), axis("op")) {
+                ("copy", _) => Some((axis("bytes"), 0.0)),
+                ("contention" | "stream_read", _) => Some((axis("bytes"), 0.0)),
+                ("kv_write", _) => Some((axis("tokens") * (12.0 * axis("width") + 4.0), 0.0)),
+                ("sampling", _) => {
+                    let n = axis("batch") * axis("vocab");
+                    Some((4.0 * n, n))
+                }
+                ("router", _) => Some((axis("tokens") * 4.0 * 144.0, axis("tokens") * 1280.0)),
+                ("elementwise", 0.0) => Some((axis("bytes"), axis("bytes") / 12.0)),
+                ("layer", _) => None,
+                _ => continue,
+            };
+            let Some(variant) = family.variants(&scope, &point).into_iter().next() else {
+                continue;
+            };
+            let Ok(p) = family.prepare(&mut device, &scope, &point, &variant) else {
+                panic!("{} {}", family.name(), point.id)
+            };
+            p.once(&mut device).expect("runs");
+            match expected {
+                Some((bytes, flops)) => {
+                    // Pieces larger than a binding may lose a few bytes to alignment.
+                    assert!((p.work.bytes - bytes).abs() < 64.0, "{}", point.id);
+                    assert_eq!(p.work.flops, flops, "{} {}", family.name(), point.id);
+                }
+                None => {
+                    let sum = match axis("part") {
+                        0.0 => &mut whole,
+                        _ => &mut parts,
+                    };
+                    sum.bytes += p.work.bytes;
+                    sum.flops += p.work.flops;
+                }
+            }
+            seen.insert(family.name());
+            p.buffers.iter().for_each(|b| device.free(*b));
+        }
+        assert_eq!((parts.bytes, parts.flops), (whole.bytes, whole.flops));
+    }
+    assert!(seen.contains("layer") && seen.contains("copy"), "{seen:?}");
+}

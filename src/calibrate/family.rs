@@ -2,7 +2,9 @@
 //!
 //! A family knows its kernels, its shapes and the right answers; it knows nothing of statistics. The protocol knows how to sample
 //! and nothing of kernels.
-use super::backend::{Backend, BackendError, BufferId, DeviceInfo, Kernel, Launch, Work};
+use super::backend::{
+    Backend, BackendError, BufferId, DeviceInfo, Kernel, Launch, Slice, Timing, Work,
+};
 
 /// How much is measured.
 #[derive(
@@ -65,6 +67,48 @@ pub struct Prepared {
     pub work: Work,
     /// What to free afterwards.
     pub buffers: Vec<BufferId>,
+    /// A copy that is the pass, instead of launches.
+    pub transfer: Option<Transfer>,
+    /// What goes on beside it; ends when dropped.
+    pub companion: Option<Box<dyn std::any::Any>>,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From host to device.
+    ToDevice,
+    /// From device to host.
+    ToHost,
+}
+
+/// A copy between host and device.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Which way.
+    pub direction: Direction,
+    /// The device's side.
+    pub slice: Slice,
+    /// The host's side, as long as `slice`.
+    pub data: std::cell::RefCell<Vec<u8>>,
+}
+
+impl Prepared {
+    /// Runs the pass once. A copy is timed by the host's clock.
+    ///
+    /// # Errors
+    /// A device error.
+    pub fn once(&self, device: &mut dyn Backend) -> Result<Timing, BackendError> {
+        let Some(t) = &self.transfer else {
+            return device.run(&self.pass);
+        };
+        let mut data = t.data.borrow_mut();
+        let host = match t.direction {
+            Direction::ToDevice => device.write(t.slice, &data)?,
+            Direction::ToHost => device.read(t.slice, &mut data)?,
+        };
+        Ok(Timing { device: None, host })
+    }
 }
 
 /// Why a point has no time.

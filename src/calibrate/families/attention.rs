@@ -5,7 +5,7 @@ use crate::calibrate::backend::{Kernel, Launch, Slice, Work};
 use crate::calibrate::family::{Effort, Point, ProbeError, Scope, Variant};
 
 /// Words of a split's partial result: sums, largest score, sum of exponentials.
-const PARTIAL: usize = HEAD + 2;
+pub(super) const PARTIAL: usize = HEAD + 2;
 
 fn defines(shape: Shape, heads: usize, kv_heads: usize) -> Vec<(&'static str, u32)> {
     vec![
@@ -17,7 +17,7 @@ fn defines(shape: Shape, heads: usize, kv_heads: usize) -> Vec<(&'static str, u3
 }
 
 /// Softmax(q · K / √128) · V by the definition.
-fn reference(q: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>]) -> Vec<f64> {
+pub(super) fn reference(q: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>]) -> Vec<f64> {
     let dot = |k: &Vec<f64>| q.iter().zip(k).map(|(a, b)| a * b).sum::<f64>();
     let scores: Vec<f64> = keys.iter().map(|k| dot(k) / (HEAD as f64).sqrt()).collect();
     let max = scores.iter().fold(f64::NEG_INFINITY, |m, s| m.max(*s));
@@ -29,7 +29,7 @@ fn reference(q: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>]) -> Vec<f64> {
 }
 
 /// A head's vector in an array of 16-bit numbers.
-fn vector(words: &[u32], first: usize) -> Vec<f64> {
+pub(super) fn vector(words: &[u32], first: usize) -> Vec<f64> {
     (first..first + HEAD)
         .map(|i| Format::Bf16.decode(words, i))
         .collect()

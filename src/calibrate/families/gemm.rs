@@ -159,7 +159,7 @@ pub(super) fn weight_bytes(format: Format, numbers: usize) -> u64 {
 }
 
 /// Tiles of a dense product: ids 0 … m in order, all of one expert.
-fn dense_tiles(m: usize, tm: usize) -> Vec<u32> {
+pub(super) fn dense_tiles(m: usize, tm: usize) -> Vec<u32> {
     (0..m.div_ceil(tm))
         .flat_map(|t| {
             let id = move |i: usize| {
@@ -446,7 +446,7 @@ impl Bench for Prefill {
 
 /// How tokens choose experts.
 #[derive(Clone, Copy, PartialEq)]
-enum Routing {
+pub(super) enum Routing {
     /// All the same few.
     Same,
     /// Independent and uniform.
@@ -465,7 +465,7 @@ impl Routing {
     }
 
     /// The experts of each token, `topk` different ones each.
-    fn choose(self, tokens: usize, experts: usize, topk: usize, seed: u64) -> Vec<Vec<u32>> {
+    pub fn choose(self, tokens: usize, experts: usize, topk: usize, seed: u64) -> Vec<Vec<u32>> {
         (0..tokens)
             .map(|t| match self {
                 Self::Same => (0..topk as u32).collect(),

@@ -401,6 +401,8 @@ impl<T: Bench> Family for T {
                 work: total(&built.pass),
                 pass: built.pass,
                 buffers: std::mem::take(&mut arena.buffers),
+                transfer: None,
+                companion: None,
             }),
             Err(e) => {
                 arena.give_back();

@@ -1,8 +1,11 @@
 //! The families of microbenchmarks: what a serving step is made of.
 mod attention;
+mod contention;
+mod copy;
 mod gemm;
 mod harness;
 mod launch;
+mod layer;
 mod matrix;
 mod shapes;
 mod small;
@@ -25,5 +28,8 @@ pub fn all() -> Vec<Box<dyn Family>> {
         Box::new(small::KvWrite),
         Box::new(small::Sampling),
         Box::new(stream::Stream { read: false }),
+        Box::new(layer::Layer),
+        Box::new(copy::HostCopy),
+        Box::new(contention::Contention),
     ]
 }

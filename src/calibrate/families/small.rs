@@ -5,7 +5,7 @@ use crate::calibrate::backend::{Launch, Slice, Work};
 use crate::calibrate::family::{Effort, Point, ProbeError, Scope, Variant};
 
 /// How a device may run a kernel that has one row per item or per work-group.
-fn row_choices(scope: &Scope) -> Vec<(Shape, u32)> {
+pub(super) fn row_choices(scope: &Scope) -> Vec<(Shape, u32)> {
     let mut choices = match (native(scope.device), scope.device.software) {
         (true, _) => vec![(Shape::Items, 1)],
         (_, true) => vec![(Shape::Items, 1), (Shape::Lanes, 64)],
@@ -19,7 +19,7 @@ fn row_choices(scope: &Scope) -> Vec<(Shape, u32)> {
     choices
 }
 
-fn groups(shape: u32, group: u32, rows: usize) -> [u32; 3] {
+pub(super) fn groups(shape: u32, group: u32, rows: usize) -> [u32; 3] {
     match shape {
         0 => [rows as u32, 1, 1],
         _ => [(rows as u32).div_ceil(group), 1, 1],

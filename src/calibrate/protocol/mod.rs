@@ -297,7 +297,7 @@ impl Session<'_, '_, '_> {
         let prepared =
             self.families[f].prepare(&mut self.device, &scope(&info, file, ring), point, variant);
         match prepared {
-            Ok(p) if p.pass.is_empty() => {
+            Ok(p) if p.pass.is_empty() && p.transfer.is_none() => {
                 self.device.sweep(&keep);
                 Err("the family gave no launches".into())
             }
@@ -442,7 +442,7 @@ impl Session<'_, '_, '_> {
                 let mut s = sampling::estimate(&mut self.device, &p).map_err(|e| e.to_string())?;
                 if s < 0.05 * (deadline - began).as_secs_f64() {
                     for _ in 0..2 {
-                        let t = self.device.run(&p.pass).map_err(|e| e.to_string())?;
+                        let t = p.once(&mut self.device).map_err(|e| e.to_string())?;
                         s = s.min(sampling::seconds(&t).max(1e-9));
                     }
                 }
@@ -473,9 +473,9 @@ impl Session<'_, '_, '_> {
             });
         };
         self.rank(f, &record.trials);
-        let prepared = match held {
-            Some((j, p)) if j == i => p,
-            _ => {
+        let prepared = match held.filter(|(j, _)| *j == i) {
+            Some((_, p)) => p,
+            None => {
                 self.device.sweep(&keep);
                 self.prepare(file, f, point, &variants[i], ring)
                     .map_err(Outcome::Failed)?

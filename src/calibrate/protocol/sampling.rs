@@ -55,6 +55,9 @@ pub fn seconds(t: &Timing) -> f64 {
 /// # Errors
 /// A device error, or a launch too long.
 pub fn estimate(device: &mut dyn Backend, prepared: &Prepared) -> Result<f64, BackendError> {
+    if prepared.transfer.is_some() {
+        return Ok(seconds(&prepared.once(device)?).max(1e-9));
+    }
     let first = seconds(&device.run(&prepared.pass[..1])?);
     if first > LAUNCH_CAP_S && !device.info().software {
         return Err(BackendError::Device(format!(
@@ -82,17 +85,18 @@ pub fn sample(
     deadline: Duration,
 ) -> Result<Samples, BackendError> {
     let target = MIN_SAMPLE_S.max(MIN_TICKS * facts.tick_s);
-    let most = (MAX_LAUNCHES / prepared.pass.len()).max(1);
+    let per = prepared.pass.len().max(1);
+    let most = (MAX_LAUNCHES / per).max(1);
     let count = |s: f64| (libm::ceil(target / s.max(1e-9)) as usize).clamp(1, most);
     // Warm-up: at least three launches of this kernel, and a better estimate than the first pass gave.
     let mut per_pass = estimate_s;
-    let mut warm = prepared.pass.len();
+    let mut warm = per;
     let enough = |warm: usize, s: f64| {
         warm >= WARM_LAUNCHES && (s >= target / 4.0 || warm >= 4 * WARM_LAUNCHES)
     };
     while !enough(warm, per_pass) && clock.now() < deadline {
-        per_pass = per_pass.min(seconds(&device.run(&prepared.pass)?).max(1e-9));
-        warm += prepared.pass.len();
+        per_pass = per_pass.min(seconds(&prepared.once(device)?).max(1e-9));
+        warm += per;
     }
     let mut passes = count(per_pass);
     let repeated = |passes: usize| -> Vec<Launch> {
@@ -114,7 +118,16 @@ pub fn sample(
         if samples_s.len() >= 3 && clock.now() >= deadline {
             break;
         }
-        let t = device.run(&launches)?;
+        let t = match prepared.transfer {
+            None => device.run(&launches)?,
+            Some(_) => {
+                let mut host = Duration::ZERO;
+                for _ in 0..passes {
+                    host += prepared.once(device)?.host;
+                }
+                Timing { device: None, host }
+            }
+        };
         has_device &= t.device.is_some();
         let s = seconds(&t);
         // The estimate included start-up costs: a sample that turns out too short is no sample.

@@ -277,6 +277,8 @@ impl Family for Swept {
                 working_set: work.working_set,
             },
             buffers: vec![ring, out],
+            transfer: None,
+            companion: None,
         })
     }
 }

@@ -251,3 +251,25 @@ fn the_work_of_a_pass_is_counted() {
     }
     assert!(seen.contains("layer") && seen.contains("copy"), "{seen:?}");
 }
+
+#[test]
+fn threads_that_read_beside_the_device_end_with_the_point() {
+    let mut device = cpu();
+    let info = device.info().clone();
+    let scope = Scope {
+        budget_bytes: 256 << 20,
+        ..scope(&info, Effort::Full)
+    };
+    let all = families::all();
+    let family = all.iter().find(|f| f.name() == "contention");
+    let family = family.expect("it is there");
+    let points = family.points(&scope);
+    let point = points.iter().find(|p| p.id == "cpu1").expect("one thread");
+    let variant = family.variants(&scope, point).remove(0);
+    let prepared = family.prepare(&mut device, &scope, point, &variant);
+    let prepared = prepared.expect("memory");
+    assert!(prepared.companion.is_some());
+    prepared.once(&mut device).expect("runs");
+    // Waits for the threads: a test that hangs here has failed.
+    drop(prepared);
+}

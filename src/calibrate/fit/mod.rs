@@ -3,6 +3,7 @@ mod curve;
 mod gemm;
 mod kind;
 mod launch;
+mod layer;
 mod least_squares;
 mod profile;
 mod stream;

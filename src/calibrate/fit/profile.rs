@@ -102,6 +102,7 @@ fn at(points: &[Point], x: f64) -> Reading {
 pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
     let source = Source { file, name };
     let (mut notes, mut families, mut parameters, mut falls) = (vec![], vec![], vec![], vec![]);
+    notes.extend(super::layer::notes(file));
 
     let t0 = launch::slope(&of(file, Kind::Chain));
     let launch = match t0 {

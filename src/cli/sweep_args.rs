@@ -304,11 +304,13 @@ impl SweepArgs {
     }
 
     /// The pasted `vllm serve` line.
+    #[cfg(feature = "http")]
     pub fn line(&self) -> &[String] {
         &self.line
     }
 
     /// The one scenario that was described, and flags that are not modelled.
+    #[cfg(feature = "http")]
     pub fn one(&self) -> anyhow::Result<(Scenario, Vec<String>)> {
         let mut said = self.clone();
         // Where nothing is said, `predict` shows a table; here the defaults are meant.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// The source that a [`WorkloadSpec`] describes.
 ///
 /// First the warm-up requests, one by one; then one of three: closed-loop clients; users who think; or sends at times that
-/// a [`Clock`] sets, which the client holds back while `max_concurrency` requests are open (the wait is the client's:
+/// a clock sets, which the client holds back while `max_concurrency` requests are open (the wait is the client's:
 /// latencies count from the arrival at the engine, as `vllm bench serve` counts them).
 #[derive(Clone, Debug)]
 pub struct Generator {

@@ -378,7 +378,7 @@ fn gives_up<B: Backend>(mut device: B, set_deadline: fn(&mut B, std::time::Durat
     let one = launch(kernel, &both, &[(size / 16) as u32], 1);
     set_deadline(&mut device, std::time::Duration::from_micros(100));
     match device.run(&vec![one.clone(); 64]) {
-        Err(BackendError::Device(why)) => assert!(why.contains("no answer within"), "{why}"),
+        Err(BackendError::Lost(why)) => assert!(why.contains("no answer within"), "{why}"),
         other => panic!("{other:?}"),
     }
     let e = device.run(&[one]).unwrap_err().to_string();

@@ -1005,6 +1005,38 @@ fn one_core_is_a_device_of_its_own() {
 }
 
 #[test]
+fn what_only_more_than_a_quick_run_measures_is_kept_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display().to_string();
+    // A pass of `copy` has no launches, one of `contention` has threads beside it.
+    let out = capsim(&[
+        "calibrate",
+        "--backend",
+        "cpu",
+        "--family",
+        "copy,contention,stream_read,gemm_prefill",
+        "-o",
+        &at,
+    ]);
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{errors}");
+    let file = samples(dir.path());
+    assert!(file.complete, "{errors}");
+    for family in ["copy", "contention"] {
+        let measured = file
+            .points
+            .iter()
+            .filter(|p| p.family == family && p.stats.is_some());
+        assert!(measured.count() > 1, "{family}");
+    }
+    assert!(
+        file.points
+            .iter()
+            .any(|p| p.family == "copy" && p.launches == 0)
+    );
+}
+
+#[test]
 fn more_work_in_less_time_is_flagged() {
     let mut file = measured(Truth::default(), 1);
     assert!(

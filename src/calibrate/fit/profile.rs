@@ -389,9 +389,10 @@ fn surfaces(
                     id: p.id.clone(),
                     axes: p.axes.clone(),
                     kernel: p.variant.clone().unwrap_or_default(),
-                    seconds: s.median / f64::from(p.launches),
-                    bytes: p.work.bytes / f64::from(p.launches),
-                    flops: p.work.flops / f64::from(p.launches),
+                    // A copy between host and device is a pass without launches.
+                    seconds: s.median / f64::from(p.launches.max(1)),
+                    bytes: p.work.bytes / f64::from(p.launches.max(1)),
+                    flops: p.work.flops / f64::from(p.launches.max(1)),
                     rel_sd: libm::hypot(s.rel_sd(), s.rel_error()).clamp(0.0, 3.0),
                 }
             })

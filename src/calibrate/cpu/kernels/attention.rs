@@ -33,7 +33,8 @@ impl Online {
         let p = (score - self.max).exp();
         self.sum += p;
         for (a, v) in self.acc.iter_mut().zip(value) {
-            *a = p.mul_add(*v, *a);
+            // Not fused, as in `numbers::dots`.
+            *a += p * *v;
         }
     }
 }

@@ -440,6 +440,45 @@ async fn what_cannot_be_served_is_refused_as_vllm_refuses_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_too_large_is_refused_however_it_is_sent() {
+    let c = Client::with(
+        Options {
+            max_body: 1 << 20,
+            ..Options::default()
+        },
+        config(),
+        quick(),
+    )
+    .await;
+    // The sender is still writing when the server knows enough: it must get the answer, never a broken pipe.
+    for size in [(1 << 20) + 1, 2 << 20, 7 << 20] {
+        for _ in 0..4 {
+            let (status, text) = c.post_raw("/v1/completions", vec![b' '; size]).await;
+            assert_eq!(status, 413, "{size} bytes, announced: {text}");
+            let parts = futures_util::stream::iter(
+                (0..size.div_ceil(1 << 16)).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1 << 16])),
+            );
+            let (status, text) = c
+                .post_raw("/v1/completions", reqwest::Body::wrap_stream(parts))
+                .await;
+            assert_eq!(status, 413, "{size} bytes, in chunks: {text}");
+        }
+    }
+    // One that never ends is cut off.
+    let forever =
+        futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 16]));
+    let sent = c
+        .http
+        .post(c.url("/v1/completions"))
+        .header("content-type", "application/json")
+        .body(reqwest::Body::wrap_stream(forever))
+        .send();
+    let ended = tokio::time::timeout(Duration::from_secs(120), sent).await;
+    assert!(ended.is_ok(), "an endless body is still being read");
+    assert_eq!(c.get("/health").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_small_endpoints_answer() {
     let c = Client::with(
         Options {

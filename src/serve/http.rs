@@ -10,13 +10,15 @@ use super::stream::{Frame, Sse};
 use super::text::Tokenizer;
 use crate::openai::{self as wire, ErrorBody, Sampling, StreamOptions};
 use crate::workload::{Prompt, Request as EngineRequest, RequestId};
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::BytesMut;
+use futures_util::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +28,11 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How long a client may take to send its body.
 const BODY: Duration = Duration::from_secs(60);
+/// How much of a body that nobody wants is read and thrown away before the refusal, in multiples of the limit. A client that is
+/// still sending when its connection closes sees a broken pipe instead of the answer; one that never ends is cut off.
+const DISCARD: u64 = 8;
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// Tokens that wait for a reader before it is taken to be stuck and its request is aborted, per choice.
 const BEHIND: usize = 1024;
 /// Most choices of one request.
@@ -117,7 +124,10 @@ fn detail(status: StatusCode, words: &str) -> Response {
 /// Before any endpoint: who may ask, and faults. After it: who answers.
 async fn gate(State(app): Shared, request: Request, next: Next) -> Response {
     let mut response = match refuse(&app, &request) {
-        Some(response) => response,
+        Some(response) => {
+            discard(request.into_body(), app.max_body as u64).await;
+            response
+        }
         None => next.run(request).await,
     };
     response.headers_mut().insert(
@@ -185,6 +195,7 @@ fn allowed(keys: &[String], headers: &HeaderMap) -> bool {
 
 /// Reads a JSON body.
 async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Fail> {
+    let limit = app.max_body as u64;
     let kind = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -192,6 +203,7 @@ async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Fai
         .unwrap_or("");
     let kind = kind.split(';').next().unwrap_or("").trim();
     if !kind.eq_ignore_ascii_case("application/json") {
+        discard(request.into_body(), limit).await;
         return Err(Fail::form(
             "Unsupported Media Type: Only 'application/json' is allowed",
         ));
@@ -208,33 +220,52 @@ async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Fai
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse::<u64>().ok());
-    if announced.is_some_and(|n| n > app.max_body as u64) {
+    let bytes = if announced.is_some_and(|n| n > limit) {
+        discard(request.into_body(), limit).await;
         return Err(too_large());
-    }
-    let read = tokio::time::timeout(
-        BODY,
-        axum::body::to_bytes(request.into_body(), app.max_body),
-    );
-    let bytes: Bytes = match read.await {
-        Err(_) => {
+    } else {
+        let mut stream = request.into_body().into_data_stream();
+        let mut bytes = BytesMut::new();
+        let read = async {
+            while let Some(part) = stream.next().await {
+                let part = part.map_err(|_| Fail::form("the body ended early"))?;
+                if bytes.len() as u64 + part.len() as u64 > limit {
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(&part);
+            }
+            Ok(())
+        };
+        let Ok(outcome) = tokio::time::timeout(BODY, read).await else {
             return Err(Fail::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "Request Timeout",
                 "the body did not arrive in time",
             ));
+        };
+        if let Err(e) = outcome {
+            discard(Body::from_stream(stream), limit).await;
+            return Err(e);
         }
-        Ok(Err(e)) => {
-            let limit = std::error::Error::source(&e)
-                .is_some_and(|s| s.to_string().contains("length limit"));
-            return Err(if limit {
-                too_large()
-            } else {
-                Fail::form("the body ended early")
-            });
-        }
-        Ok(Ok(bytes)) => bytes,
+        bytes.freeze()
     };
     wire::parse(&bytes).map_err(|e| Fail::form(e.to_string()))
+}
+
+/// Reads what is left of a body that nobody wants, within bounds, so that its sender gets to read the refusal.
+async fn discard(body: Body, limit: u64) {
+    let mut stream = body.into_data_stream();
+    let mut seen = 0;
+    let read = async {
+        while let Some(Ok(part)) = stream.next().await {
+            seen += part.len() as u64;
+            if seen > DISCARD * limit {
+                break;
+            }
+        }
+    };
+    // Whoever sends for longer is cut off.
+    let _ = tokio::time::timeout(DISCARD_TIME, read).await;
 }
 
 fn check_model(app: &App, model: Option<&str>) -> Result<(), Fail> {

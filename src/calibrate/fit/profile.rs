@@ -1,4 +1,5 @@
 //! The device profile's curves and quantities from measured points.
+use super::super::protocol::ring_bytes;
 use super::super::samples::{Outcome, PointRecord, SamplesFile};
 use super::gemm::Product;
 use super::{Fit, FitError, Kind, Parameter, Sample, curve, judged, kind_of, of, sample};
@@ -153,6 +154,14 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
                 rel_sd,
                 unit,
             });
+        }
+        let usual = ring_bytes(&file.device, file.effort);
+        if file.ring_bytes > usual {
+            notes.push(format!(
+                "half of a ring of {} MiB was read from a cache that the driver does not tell of: rings have {} MiB",
+                usual >> 20,
+                file.ring_bytes >> 20
+            ));
         }
         if 4.0 * p.knee.0 * (1.0 - p.knee.1) > file.ring_bytes as f64 {
             notes.push(format!(

@@ -2,6 +2,7 @@
 mod guard;
 pub mod order;
 pub mod plausible;
+mod ring;
 pub mod sampling;
 pub mod sentinel;
 
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 /// Points between two readings of the sentinel.
 const BLOCK: usize = 20;
+/// With more than this left, a point gets a sixth of it at most.
+const PLENTY: Duration = Duration::from_secs(30);
 /// Warm-up of the session.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -135,8 +138,9 @@ pub fn run(
         sentinel: Sentinel::default(),
         reruns: 0,
     };
-    let todo = plan(families, &session.device.info().clone(), file);
     session.condemn(file);
+    session.settle_ring(file);
+    let todo = plan(families, &session.device.info().clone(), file);
     let total = todo.len();
     session.start(file, &todo)?;
     let mut block: Vec<usize> = vec![];
@@ -233,9 +237,13 @@ impl Session<'_, '_, '_> {
     fn share(&self, points: usize) -> Duration {
         match self.left() {
             None => Duration::from_secs(120),
-            Some(left) => (left * 3 / points.max(1) as u32)
-                .max(Duration::from_millis(400))
-                .min(left),
+            Some(left) => {
+                // While there is plenty, no slow point takes it from all others.
+                let most = if left > PLENTY { left / 6 } else { left };
+                (left * 3 / points.max(1) as u32)
+                    .max(Duration::from_millis(400))
+                    .min(most)
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! The query heads that share a key head go together, and keys come in blocks: scores of a block, softmax over the blocks one by
 //! one (Milakov, Gimelshein 2018; Dao 2022), weighted values.
 use super::super::call::Call;
-use super::numbers::BF16;
+use super::numbers::{self, BF16};
 use super::tile::{self, LINE, Matrix, QUAD};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -122,6 +122,8 @@ impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
                 }
             }
         }
+        // Words of all heads of a token.
+        let all = rows / shared * WORDS;
         let mut online = Online::new(rows);
         let mut scores = vec![0f32; rows * KEYS];
         for first in self.tokens.clone().step_by(KEYS) {
@@ -131,6 +133,10 @@ impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
                 *at = (self.at)(first + i.min(count - 1));
             }
             for quad in (0..count).step_by(QUAD) {
+                // Ahead: the values of these tokens, and the keys of the next block's.
+                for i in quad..quad + QUAD {
+                    numbers::prefetch(&self.values[at[i]..][..all]);
+                }
                 for (head, g) in &groups {
                     let key = |i: usize| &self.keys[at[quad + i] + head * WORDS..][..WORDS];
                     tile::dots_of_words::<S, BF16>(
@@ -149,6 +155,9 @@ impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
                 online.weigh(simd, r, scores, count);
             }
             for few in (0..count).step_by(FEW) {
+                for t in first + KEYS + few..self.tokens.end.min(first + KEYS + few + FEW) {
+                    numbers::prefetch(&self.keys[(self.at)(t)..][..all]);
+                }
                 for (head, g) in &groups {
                     tile::outer_words::<S, BF16>(
                         simd,

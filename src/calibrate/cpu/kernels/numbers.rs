@@ -71,3 +71,19 @@ pub(super) fn dots<const A: usize, const B: usize>(
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     dots([a], [b])[0][0]
 }
+
+/// Asks for words that will be read soon.
+#[inline(always)]
+pub(super) fn prefetch(words: &[u32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in words.chunks(W) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint; it neither reads nor faults, whatever the address.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = words;
+}

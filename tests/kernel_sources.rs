@@ -127,7 +127,7 @@ fn clang() -> Option<&'static str> {
             text.contains("amdgcn") && text.contains("nvptx64")
         })
     };
-    let found = names.into_iter().find(|n| works(&n));
+    let found = names.into_iter().find(works);
     if found.is_none() {
         println!("SKIP: no clang for amdgcn and nvptx64");
     }

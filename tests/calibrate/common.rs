@@ -30,6 +30,8 @@ pub fn empty(device: &dyn Backend, effort: Effort, seed: u64) -> SamplesFile {
         limits: Limits::default(),
         kernels: BTreeMap::new(),
         sentinel: vec![],
+        soak_s: 0.0,
+        soak: vec![],
         points: vec![],
         device: info,
     }
@@ -41,6 +43,7 @@ pub struct Session {
     pub effort: Effort,
     pub budget: Option<Duration>,
     pub limits: Limits,
+    pub soak_s: f64,
 }
 
 impl Session {
@@ -51,6 +54,7 @@ impl Session {
             effort: Effort::Full,
             budget: None,
             limits: Limits::default(),
+            soak_s: 0.0,
         }
     }
     pub fn run(&self) -> (SamplesFile, SimulatedClock) {
@@ -58,6 +62,7 @@ impl Session {
         let mut device = Synthetic::new(self.truth.clone(), self.seed, clock.clone(), None);
         let mut file = empty(&device, self.effort, self.seed);
         file.limits = self.limits.clone();
+        file.soak_s = self.soak_s;
         protocol::run(
             &mut device,
             &clock,

@@ -1,5 +1,5 @@
 //! Drivers that crash or hang.
-use super::common::{measured, samples};
+use super::common::samples;
 use assert_cmd::Command;
 use capsim::calibrate::samples::Outcome;
 use std::time::Duration;

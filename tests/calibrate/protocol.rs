@@ -1,7 +1,7 @@
 //! How points are measured, on the synthetic device with a simulated clock.
 use super::common::{Session, accepted, empty, measured};
 use capsim::calibrate::backend::{Backend, BackendError};
-use capsim::calibrate::clock::{Clock, HostClock, SimulatedClock};
+use capsim::calibrate::clock::{Clock, SimulatedClock};
 use capsim::calibrate::family::Effort;
 use capsim::calibrate::fit;
 use capsim::calibrate::protocol::{self, Event, SessionError};
@@ -372,4 +372,41 @@ fn a_cache_that_the_driver_does_not_tell_of_makes_the_ring_grow() {
     };
     assert_eq!(measured(told, 1).ring_bytes, 600_000_000);
     assert_eq!(measured(Truth::default(), 1).ring_bytes, 256 << 20);
+}
+
+#[test]
+fn a_soak_tells_what_a_device_sustains() {
+    let soaked = |throttle| {
+        let truth = Truth {
+            throttle,
+            ..Truth::default()
+        };
+        let session = Session {
+            soak_s: 60.0,
+            ..Session::of(truth, 1)
+        };
+        let (file, clock) = session.run();
+        assert!(clock.now() > Duration::from_secs(60));
+        assert!(file.complete && (20..=121).contains(&file.soak.len()));
+        fit::fit(&file, "test").unwrap()
+    };
+    // Slower after 20 s without a second of rest.
+    let fit = soaked(Some(Throttle {
+        after_s: 20.0,
+        factor: 0.7,
+        recovers_s: 1.0,
+    }));
+    let sustained = |fit: &fit::Fit, what: &str| {
+        let found = fit.parameters.iter().find(|p| p.name.starts_with(what));
+        let p = found.unwrap_or_else(|| panic!("{what}"));
+        assert!(p.name.ends_with("sustained / first") && p.rel_sd < 0.05);
+        p.value
+    };
+    for what in ["memory read, ", "matrix rate, sus"] {
+        assert!((sustained(&fit, what) - 0.7).abs() < 0.03);
+    }
+    assert!(fit.notes.iter().any(|n| n.contains("without a rest")));
+    let calm = soaked(None);
+    assert!((sustained(&calm, "memory read, ") - 1.0).abs() < 0.02);
+    assert!(measured(Truth::default(), 1).soak.is_empty());
 }

@@ -21,6 +21,8 @@ use std::time::Duration;
 const BLOCK: usize = 20;
 /// With more than this left, a point gets a sixth of it at most.
 const PLENTY: Duration = Duration::from_secs(30);
+/// Readings that are kept of a soak.
+const SOAK_READINGS: u32 = 120;
 /// Warm-up of the session.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -172,6 +174,7 @@ pub fn run(
         }
     }
     order::mark(file);
+    session.soak(file)?;
     file.complete = true;
     session.tell(&Event::End, file)
 }
@@ -691,6 +694,32 @@ impl Session<'_, '_, '_> {
             mark(file, Flag::Throttled);
         }
         Ok(())
+    }
+}
+
+impl Session<'_, '_, '_> {
+    /// Keeps the device busy for as long as the file asks, on top of the time for the points, and writes down how fast it is
+    /// meanwhile: an integrated GPU shares its power limit, and what it reaches for seconds it may not hold for minutes.
+    fn soak(&mut self, file: &mut SamplesFile) -> Result<(), SessionError> {
+        if file.soak_s <= 0.0 || !file.soak.is_empty() || self.sentinel.buffers().is_empty() {
+            return Ok(());
+        }
+        let begin = self.clock.now();
+        let end = begin + Duration::from_secs_f64(file.soak_s);
+        let step = (end - begin) / SOAK_READINGS;
+        let mut next = begin;
+        loop {
+            let now = self.sentinel.read(&mut self.device, self.clock)?;
+            let time = self.clock.now();
+            if time >= next || time >= end {
+                file.soak.push(now);
+                next = time + step;
+                self.tell(&Event::End, file)?;
+            }
+            if time >= end {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -134,8 +134,8 @@ impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
             }
             for quad in (0..count).step_by(QUAD) {
                 // Ahead: the values of these tokens, and the keys of the next block's.
-                for i in quad..quad + QUAD {
-                    numbers::prefetch(&self.values[at[i]..][..all]);
+                for at in &at[quad..quad + QUAD] {
+                    numbers::prefetch(&self.values[*at..][..all]);
                 }
                 for (head, g) in &groups {
                     let key = |i: usize| &self.keys[at[quad + i] + head * WORDS..][..WORDS];

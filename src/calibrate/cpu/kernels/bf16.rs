@@ -61,7 +61,12 @@ mod x86 {
         let right = right.as_chunks::<LINE>().0.chunks_exact(B);
         let mut sums = [[_mm512_setzero_ps(); QUAD]; B];
         for ((((l0, l1), l2), l3), r) in l0.iter().zip(l1).zip(l2).zip(l3).zip(right) {
-            let l: [__m512bh; QUAD] = [*l0, *l1, *l2, *l3].map(|l| bytemuck::cast(l));
+            let l: [__m512bh; QUAD] = [
+                bytemuck::cast(*l0),
+                bytemuck::cast(*l1),
+                bytemuck::cast(*l2),
+                bytemuck::cast(*l3),
+            ];
             for (r, sums) in r.iter().zip(&mut sums) {
                 let r: __m512bh = bytemuck::cast(*r);
                 for (l, sum) in l.iter().zip(sums) {

@@ -47,8 +47,18 @@ pub struct SamplesFile {
     pub kernels: BTreeMap<String, String>,
     /// Readings of the sentinel, relative to the first: 1.03 is 3 % slower.
     pub sentinel: Vec<SentinelReading>,
+    /// Seconds for which the device was to be kept busy after the points; 0: not at all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub soak_s: f64,
+    /// Readings of the sentinel meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub soak: Vec<SentinelReading>,
     /// The points, in the order in which they were measured.
     pub points: Vec<PointRecord>,
+}
+
+fn is_zero(v: &f64) -> bool {
+    *v == 0.0
 }
 
 /// What physics allows.

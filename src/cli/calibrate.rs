@@ -84,6 +84,9 @@ pub struct CalibrateArgs {
     /// Seconds without a sign of life after which the driver counts as hung; its point is recorded and the next one goes on
     #[arg(long, default_value_t = supervise::SILENCE.as_secs_f64(), value_name = "SECONDS")]
     timeout: f64,
+    /// Afterwards keep the device busy for so many seconds: how its rates fall from the first seconds to what it can sustain
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=7200), conflicts_with_all = ["refit", "compare"])]
+    soak: Option<u32>,
     /// Machine-readable output
     #[arg(long)]
     json: bool,
@@ -374,6 +377,8 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
             .filter_map(|n| Some((n.to_string(), sources::kernel_hash(n, &[], api)?)))
             .collect(),
         sentinel: vec![],
+        soak_s: args.soak.unwrap_or(0) as f64,
+        soak: vec![],
         points: vec![],
         started,
         device: info,
@@ -507,6 +512,11 @@ fn resumed(mut old: SamplesFile, new: &SamplesFile) -> anyhow::Result<SamplesFil
             "--resume: kernel `{name}` has changed since; measure into another folder"
         );
     }
+    if old.soak_s != new.soak_s || !old.complete {
+        // Half a soak says nothing.
+        old.soak.clear();
+    }
+    old.soak_s = new.soak_s;
     old.complete = false;
     old.only = new.only.clone();
     old.limits = new.limits.clone();

@@ -1,5 +1,6 @@
 //! The device profile's curves and quantities from measured points.
-use super::super::samples::{Outcome, PointRecord, SamplesFile};
+use super::super::protocol::ring_bytes;
+use super::super::samples::{Outcome, PointRecord, SamplesFile, SentinelReading};
 use super::gemm::Product;
 use super::{Fit, FitError, Kind, Parameter, Sample, curve, judged, kind_of, of, sample};
 use super::{gemm, launch, stream};
@@ -87,6 +88,36 @@ impl Source<'_> {
     }
 }
 
+/// Rates at the end of a soak relative to the session's first.
+struct Soaked {
+    stream: f64,
+    gemm: f64,
+    rel_sd: f64,
+}
+
+impl Soaked {
+    /// Medians of the last quarter of the readings, which are times relative to the first.
+    fn of(file: &SamplesFile) -> Option<Self> {
+        let last = &file.soak[file.soak.len() * 3 / 4..];
+        if last.is_empty() {
+            return None;
+        }
+        let times = |pick: fn(&SentinelReading) -> f64| -> Vec<f64> {
+            let mut all: Vec<f64> = last.iter().map(pick).collect();
+            all.sort_by(f64::total_cmp);
+            all
+        };
+        let (stream, gemm) = (times(|r| r.stream), times(|r| r.gemm));
+        let median = |v: &[f64]| crate::stats::percentile(v, 50.0).max(1e-9);
+        let spread = |v: &[f64]| 1.4826 * crate::stats::mad(v) / median(v);
+        Some(Self {
+            stream: 1.0 / median(&stream),
+            gemm: 1.0 / median(&gemm),
+            rel_sd: spread(&stream).max(spread(&gemm)),
+        })
+    }
+}
+
 fn at(points: &[Point], x: f64) -> Reading {
     Curve {
         points: points.to_vec(),
@@ -153,6 +184,14 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
                 rel_sd,
                 unit,
             });
+        }
+        let usual = ring_bytes(&file.device, file.effort);
+        if file.ring_bytes > usual {
+            notes.push(format!(
+                "half of a ring of {} MiB was read from a cache that the driver does not tell of: rings have {} MiB",
+                usual >> 20,
+                file.ring_bytes >> 20
+            ));
         }
         if 4.0 * p.knee.0 * (1.0 - p.knee.1) > file.ring_bytes as f64 {
             notes.push(format!(
@@ -256,6 +295,26 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
             provenance: source.measured("geometric mean of the elementwise kernels at each size"),
         }
     };
+
+    if let Some(s) = Soaked::of(file) {
+        notes.push(format!(
+            "after {:.0} s without a rest, memory reads run at {:.0} % and matrix products at {:.0} % of their first rate",
+            file.soak_s,
+            100.0 * s.stream,
+            100.0 * s.gemm
+        ));
+        for (name, value) in [
+            ("memory read, sustained / first", s.stream),
+            ("matrix rate, sustained / first", s.gemm),
+        ] {
+            parameters.push(Parameter {
+                name,
+                value,
+                rel_sd: s.rel_sd,
+                unit: "×",
+            });
+        }
+    }
 
     let (measured, switches) = surfaces(file, &source, t0);
     falls.extend(switches.iter().map(|s| {

@@ -2,6 +2,7 @@
 mod guard;
 pub mod order;
 pub mod plausible;
+mod ring;
 pub mod sampling;
 pub mod sentinel;
 
@@ -18,6 +19,10 @@ use std::time::Duration;
 
 /// Points between two readings of the sentinel.
 const BLOCK: usize = 20;
+/// With more than this left, a point gets a sixth of it at most.
+const PLENTY: Duration = Duration::from_secs(30);
+/// Readings that are kept of a soak.
+const SOAK_READINGS: u32 = 120;
 /// Warm-up of the session.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -135,8 +140,9 @@ pub fn run(
         sentinel: Sentinel::default(),
         reruns: 0,
     };
-    let todo = plan(families, &session.device.info().clone(), file);
     session.condemn(file);
+    session.settle_ring(file);
+    let todo = plan(families, &session.device.info().clone(), file);
     let total = todo.len();
     session.start(file, &todo)?;
     let mut block: Vec<usize> = vec![];
@@ -168,6 +174,7 @@ pub fn run(
         }
     }
     order::mark(file);
+    session.soak(file)?;
     file.complete = true;
     session.tell(&Event::End, file)
 }
@@ -233,9 +240,13 @@ impl Session<'_, '_, '_> {
     fn share(&self, points: usize) -> Duration {
         match self.left() {
             None => Duration::from_secs(120),
-            Some(left) => (left * 3 / points.max(1) as u32)
-                .max(Duration::from_millis(400))
-                .min(left),
+            Some(left) => {
+                // While there is plenty, no slow point takes it from all others.
+                let most = if left > PLENTY { left / 6 } else { left };
+                (left * 3 / points.max(1) as u32)
+                    .max(Duration::from_millis(400))
+                    .min(most)
+            }
         }
     }
 
@@ -683,6 +694,32 @@ impl Session<'_, '_, '_> {
             mark(file, Flag::Throttled);
         }
         Ok(())
+    }
+}
+
+impl Session<'_, '_, '_> {
+    /// Keeps the device busy for as long as the file asks, on top of the time for the points, and writes down how fast it is
+    /// meanwhile: an integrated GPU shares its power limit, and what it reaches for seconds it may not hold for minutes.
+    fn soak(&mut self, file: &mut SamplesFile) -> Result<(), SessionError> {
+        if file.soak_s <= 0.0 || !file.soak.is_empty() || self.sentinel.buffers().is_empty() {
+            return Ok(());
+        }
+        let begin = self.clock.now();
+        let end = begin + Duration::from_secs_f64(file.soak_s);
+        let step = (end - begin) / SOAK_READINGS;
+        let mut next = begin;
+        loop {
+            let now = self.sentinel.read(&mut self.device, self.clock)?;
+            let time = self.clock.now();
+            if time >= next || time >= end {
+                file.soak.push(now);
+                next = time + step;
+                self.tell(&Event::End, file)?;
+            }
+            if time >= end {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Synthetic {
             max_group: 1024,
             compute_units: 40,
             clock_mhz: 2900,
-            cache_bytes: truth.cache_bytes as u64,
+            cache_bytes: truth.told_cache_bytes.unwrap_or(truth.cache_bytes as u64),
             timestamp_ns: (truth.tick_s > 0.0).then_some(truth.tick_s * 1e9),
             features,
         };

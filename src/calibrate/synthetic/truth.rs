@@ -30,6 +30,8 @@ pub struct Truth {
     pub submit_s: f64,
     /// Last-level cache.
     pub cache_bytes: f64,
+    /// What the driver tells of it; `None`: the truth.
+    pub told_cache_bytes: Option<u64>,
     /// Bytes per second from the cache.
     pub cache_rate: f64,
     /// Bytes per second from memory.
@@ -69,6 +71,7 @@ impl Default for Truth {
             launch_s: 4e-6,
             submit_s: 20e-6,
             cache_bytes: (32 << 20) as f64,
+            told_cache_bytes: None,
             cache_rate: 900e9,
             dram_rate: 210e9,
             knee: Knee::Smooth(6.0),

@@ -16,6 +16,7 @@ mod predict;
 mod schema;
 #[cfg(feature = "http")]
 mod serve;
+mod sweep;
 mod sweep_args;
 mod trace;
 mod validate;
@@ -49,6 +50,8 @@ enum Command {
     Serve(Box<serve::ServeCommand>),
     /// Models, devices and engines that ship with capsim
     Models,
+    /// Many predictions from a plan, on all cores or many machines
+    Sweep(Box<sweep::SweepCommand>),
     /// Recorded request traces: figures, conversion
     Trace(Box<trace::TraceArgs>),
     /// Devices of this machine that can be calibrated, and why others cannot
@@ -78,6 +81,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "http")]
         Command::Serve(args) => serve::run(*args),
         Command::Models => models::run(),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::ProbeDevice(args) => devices::probe(&args),

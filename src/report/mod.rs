@@ -3,6 +3,8 @@ pub mod calibration;
 pub mod devices;
 #[cfg(feature = "http")]
 pub mod bench;
+#[cfg(feature = "cli")]
+pub mod flat;
 pub mod json;
 pub mod markdown;
 #[cfg(feature = "http")]

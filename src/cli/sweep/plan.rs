@@ -425,6 +425,9 @@ mod tests {
         for _ in 0..cases {
             let mut bytes = whole.as_bytes().to_vec();
             for _ in 0..rng.random_range(1..6) {
+                if bytes.is_empty() {
+                    break;
+                }
                 let at = rng.random_range(0..bytes.len());
                 match rng.random_range(0..4) {
                     0 => bytes[at] = rng.next_u32() as u8,

@@ -13,6 +13,7 @@ mod models;
 #[cfg(feature = "http")]
 mod paired;
 mod predict;
+mod report;
 mod schema;
 #[cfg(feature = "http")]
 mod serve;
@@ -52,6 +53,8 @@ enum Command {
     Models,
     /// Many predictions from a plan, on all cores or many machines
     Sweep(Box<sweep::SweepCommand>),
+    /// One HTML page from any results
+    Report(report::ReportArgs),
     /// Recorded request traces: figures, conversion
     Trace(Box<trace::TraceArgs>),
     /// Devices of this machine that can be calibrated, and why others cannot
@@ -82,6 +85,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(*args),
         Command::Models => models::run(),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::ProbeDevice(args) => devices::probe(&args),

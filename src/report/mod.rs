@@ -1,5 +1,6 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod calibration;
+pub mod chart;
 pub mod devices;
 #[cfg(feature = "http")]
 pub mod bench;
@@ -11,6 +12,7 @@ pub mod markdown;
 pub mod paired;
 #[cfg(feature = "http")]
 pub mod plot;
+pub mod page;
 pub mod prediction;
 pub mod requests;
 pub mod stream;

@@ -13,9 +13,11 @@ mod models;
 #[cfg(feature = "http")]
 mod paired;
 mod predict;
+mod report;
 mod schema;
 #[cfg(feature = "http")]
 mod serve;
+mod sweep;
 mod sweep_args;
 mod trace;
 mod validate;
@@ -49,6 +51,10 @@ enum Command {
     Serve(Box<serve::ServeCommand>),
     /// Models, devices and engines that ship with capsim
     Models,
+    /// Many predictions from a plan, on all cores or many machines
+    Sweep(Box<sweep::SweepCommand>),
+    /// One HTML page from any results
+    Report(report::ReportArgs),
     /// Recorded request traces: figures, conversion
     Trace(Box<trace::TraceArgs>),
     /// Devices of this machine that can be calibrated, and why others cannot
@@ -78,6 +84,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "http")]
         Command::Serve(args) => serve::run(*args),
         Command::Models => models::run(),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::ProbeDevice(args) => devices::probe(&args),

@@ -326,6 +326,24 @@ impl SweepArgs {
         Ok((point.scenario.clone(), grid.unmodelled))
     }
 
+    /// The one scenario that was described, with the load's own number of requests, and flags that are not modelled.
+    pub fn single(&self) -> anyhow::Result<(Scenario, Vec<String>)> {
+        let mut said = self.clone();
+        if said.is_silent() {
+            // Where nothing is said, `predict` shows a table; here the defaults are meant.
+            said.max_concurrency = vec![32];
+        }
+        let mut grid = said.grid()?;
+        match (grid.points.pop(), grid.points.first()) {
+            (Some(point), None) => Ok((point.scenario, grid.unmodelled)),
+            (_, first) => {
+                let flags: Vec<&str> =
+                    first.map_or(vec![], |p| p.varied.iter().map(|(f, _)| *f).collect());
+                bail!("several values were given for: {}", flags.join(", "))
+            }
+        }
+    }
+
     /// Every combination of the values given.
     pub fn grid(&self) -> anyhow::Result<Grid> {
         let pasted = ServeArgs::from_words(&self.line).context("in the pasted line")?;

@@ -1,14 +1,18 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod calibration;
+pub mod chart;
 pub mod devices;
 #[cfg(feature = "http")]
 pub mod bench;
+#[cfg(feature = "cli")]
+pub mod flat;
 pub mod json;
 pub mod markdown;
 #[cfg(feature = "http")]
 pub mod paired;
 #[cfg(feature = "http")]
 pub mod plot;
+pub mod page;
 pub mod prediction;
 pub mod requests;
 pub mod stream;

@@ -1,0 +1,114 @@
+//! `capsim report`.
+use super::files;
+use crate::report::page::{self, Section};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Results of capsim: what `predict --json` or `validate --json` printed, a sweep's folder, a device profile, or a file of
+    /// --save-timeline or --save-requests; several become one page
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// The page
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+    /// Heading
+    #[arg(long, default_value = "capsim report")]
+    title: String,
+}
+
+/// What a file holds.
+enum Input {
+    Section(Section),
+    /// Requests of one file; all such files share a section.
+    Requests(Vec<page::Latencies>),
+}
+
+/// A row of comma-separated values or a JSON line, by the file's first letter.
+fn rows<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> anyhow::Result<Vec<T>> {
+    if text.starts_with('{') {
+        return text
+            .lines()
+            .enumerate()
+            .filter(|(_, l)| !l.trim().is_empty())
+            .map(|(i, l)| {
+                serde_json::from_str(l).map_err(|e| anyhow::anyhow!("{name}:{}: {e}", i + 1))
+            })
+            .collect();
+    }
+    csv::Reader::from_reader(text.as_bytes())
+        .deserialize()
+        .map(|r| r.with_context(|| name.to_string()))
+        .collect()
+}
+
+fn input(path: &Path) -> anyhow::Result<Input> {
+    let name = path.display().to_string();
+    if path.is_dir() {
+        let device = path.join("device.json");
+        if device.exists() {
+            return input(&device);
+        }
+        let table = path.join("results.jsonl");
+        ensure!(
+            table.exists(),
+            "{name}: neither a sweep's results (results.jsonl) nor a device profile (device.json) is in this folder"
+        );
+        let plan: Value =
+            serde_json::from_str(&files::read(&path.join("plan.json")).unwrap_or_default())
+                .unwrap_or_default();
+        let rows: Vec<Value> = rows(&files::read(&table)?, &table.display().to_string())?;
+        ensure!(!rows.is_empty(), "{name}: the sweep has no points");
+        let title = plan["name"].as_str().unwrap_or("");
+        return Ok(Input::Section(
+            page::sweep_section(title, &rows).context(name)?,
+        ));
+    }
+    let text = files::read(path)?;
+    let first = text.lines().next().unwrap_or("");
+    if first.starts_with("time,") || first.starts_with("{\"time\"") {
+        return Ok(Input::Section(page::timeline(&name, &rows(&text, &name)?)));
+    }
+    if first.contains("ttft_ms") && first.contains("e2el_ms") {
+        return Ok(Input::Requests(rows(&text, &name)?));
+    }
+    if first.starts_with("{\"flags\"") || first.contains("capsim.sweep-point/1") {
+        let rows: Vec<Value> = rows(&text, &name)?;
+        return Ok(Input::Section(
+            page::sweep_section("", &rows).context(name)?,
+        ));
+    }
+    let value: Value = serde_json::from_str(&text)
+        .map_err(|e| anyhow::anyhow!("{name}:{}:{}: {e}", e.line(), e.column()))?;
+    Ok(Input::Section(page::section(&value).context(name)?))
+}
+
+pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let mut sections = vec![];
+    let mut requests = vec![];
+    for path in &args.inputs {
+        match input(path)? {
+            Input::Section(s) => sections.push(s),
+            Input::Requests(r) => requests.push((
+                path.file_stem()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+                r,
+            )),
+        }
+    }
+    if requests.len() > 6 {
+        bail!("more than six files of requests cannot be told apart in one picture");
+    }
+    if !requests.is_empty() {
+        sections.push(page::requests(&requests));
+    }
+    files::write(&args.output, &page::page(&args.title, &sections))?;
+    println!("{}", args.output.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -3,7 +3,10 @@
 //! This floor knows nothing of queues: it prices one engine step at a time.
 mod breakdown;
 mod calibrated;
+mod exchange;
+mod load;
 mod routing;
+mod tables;
 
 pub use breakdown::{Breakdown, Part};
 pub use calibrated::{CalibratedCost, CostError, CostOptions};

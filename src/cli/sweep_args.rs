@@ -146,6 +146,9 @@ pub struct SweepArgs {
         help_heading = "Engine settings (vLLM's names and defaults)"
     )]
     data_parallel_size: Vec<u32>,
+    /// A router of one's own (round robin) in front of the engines instead of vLLM's balancer
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    data_parallel_external_lb: bool,
     /// Whole experts per device instead of slices of all
     #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
     enable_expert_parallel: bool,
@@ -496,6 +499,9 @@ impl SweepArgs {
         serve.long_prefill_token_threshold = self
             .long_prefill_token_threshold
             .or(serve.long_prefill_token_threshold);
+        serve.data_parallel_external_lb = serve
+            .data_parallel_external_lb
+            .or(self.data_parallel_external_lb.then_some(true));
         serve.enable_expert_parallel = serve
             .enable_expert_parallel
             .or(self.enable_expert_parallel.then_some(true));

@@ -98,6 +98,8 @@ pub struct CalibratedCost {
     extrapolated_rows: Option<(f64, f64)>,
     tables: Tables,
     exchanges: Exchanges,
+    /// Data-parallel engines that share experts.
+    engines: u32,
 }
 
 /// Time of an operator that streams and computes (see [`EngineProfile::roofline_power`]).
@@ -286,6 +288,11 @@ impl CalibratedCost {
             extrapolated_rows: None,
             tables,
             exchanges: Exchanges::new(model, device),
+            engines: if model.experts().is_some() {
+                model.parallel().data
+            } else {
+                1
+            },
             options,
         };
         cost.tabulate(model, device, engine, max_rows);
@@ -385,6 +392,16 @@ impl CalibratedCost {
         }
     }
 
+    /// What meets at the experts if all data-parallel engines have a batch like this one: tokens and different ones among
+    /// them; and the rows that are exchanged.
+    fn alike(&self, shape: &StepShape) -> ((u32, u32), u32) {
+        let n = self.engines;
+        (
+            (shape.tokens() * n, shape.distinct_tokens * n),
+            self.padded(shape) * n,
+        )
+    }
+
     /// Decode and prefill attention.
     fn attention(&self, shape: &StepShape) -> (f64, f64) {
         if let Some((decode, prefill)) = self.tables.attention(shape) {
@@ -409,8 +426,8 @@ impl CalibratedCost {
     }
 
     /// Device seconds by part. `all` is the number of tokens, and of different ones, that meet at the experts: those of all
-    /// data-parallel engines.
-    fn device_parts(&self, shape: &StepShape, all: (u32, u32)) -> [(Part, f64); 9] {
+    /// data-parallel engines; `gathered` the rows that they exchange, padding included.
+    fn device_parts(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> [(Part, f64); 9] {
         let padded = self.padded(shape);
         let row = self.rows[(padded as usize).min(self.rows.len() - 1)];
         let (tokens, distinct) = all;
@@ -420,7 +437,7 @@ impl CalibratedCost {
             self.experts_seconds(tokens, distinct)
         };
         let (decode, prefill) = self.attention(shape);
-        let comm = self.exchanges.seconds(padded, tokens, shape.sampled);
+        let comm = self.exchanges.seconds(padded, gathered, shape.sampled);
         [
             (Part::Comm, comm),
             (Part::Dense, row.dense),
@@ -457,7 +474,8 @@ impl CalibratedCost {
     /// What the step's time is made of; sums to [`StepCost::step`] (to the rounding of a nanosecond).
     pub fn breakdown(&self, shape: &StepShape) -> Breakdown {
         let mut b = Breakdown::default();
-        for (part, seconds) in self.device_parts(shape, own(shape)) {
+        let (all, gathered) = self.alike(shape);
+        for (part, seconds) in self.device_parts(shape, all, gathered) {
             b.add(part, seconds);
         }
         let device = b.total();
@@ -475,7 +493,8 @@ impl CalibratedCost {
     pub fn outside(&self, shape: &StepShape) -> bool {
         let rows = self.padded(shape);
         let experts = self.experts.as_ref().is_some_and(|e| {
-            let (touched, busiest) = e.busiest(shape.tokens(), shape.distinct_tokens);
+            let ((tokens, distinct), _) = self.alike(shape);
+            let (touched, busiest) = e.busiest(tokens, distinct);
             self.tables
                 .experts(busiest, touched)
                 .is_some_and(|s| s.extrapolated)
@@ -496,9 +515,27 @@ impl CalibratedCost {
 
 impl StepCost for CalibratedCost {
     fn step(&self, shape: &StepShape) -> Span {
-        let parts = self.device_parts(shape, own(shape));
+        let (all, gathered) = self.alike(shape);
+        let parts = self.device_parts(shape, all, gathered);
         let device: f64 = parts.iter().map(|(_, s)| s).sum();
         Span::from_secs(self.whole(shape, device))
+    }
+    /// Engines that share experts wait for each other in every layer: each is priced with everybody's tokens at the
+    /// experts, and the slowest counts. With graphs all are padded to the widest (`coordinate_batch_across_dp`).
+    fn lockstep(&self, shapes: &[StepShape]) -> Span {
+        let widest = shapes.iter().map(|s| self.padded(s)).max().unwrap_or(0);
+        let all = shapes
+            .iter()
+            .fold((0, 0), |(t, d), s| (t + s.tokens(), d + s.distinct_tokens));
+        shapes
+            .iter()
+            .map(|s| {
+                let parts = self.device_parts(s, all, widest * self.engines);
+                let device: f64 = parts.iter().map(|(_, s)| s).sum();
+                Span::from_secs(self.whole(s, device))
+            })
+            .max()
+            .unwrap_or(Span::ZERO)
     }
     fn attention_window(&self) -> Option<u32> {
         self.window
@@ -506,11 +543,6 @@ impl StepCost for CalibratedCost {
     fn wants_distinct_tokens(&self) -> bool {
         self.experts.is_some()
     }
-}
-
-/// Tokens of a batch of its own, and different ones among them.
-fn own(shape: &StepShape) -> (u32, u32) {
-    (shape.tokens(), shape.distinct_tokens)
 }
 
 /// Graph sizes that vLLM 0.12 captures (`config/vllm.py: _set_cudagraph_sizes`): 1, 2, 4, then every 8 below

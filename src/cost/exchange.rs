@@ -24,6 +24,7 @@ fn assumed() -> Link {
     Link {
         latency: quantity(20e-6, 0.5, "no link in the device profile"),
         rate: quantity(20e9, 0.5, "no link in the device profile"),
+        groups: vec![],
     }
 }
 

@@ -93,8 +93,7 @@ impl Tables {
             }
             match found {
                 Some(times) => {
-                    t.within
-                        .extend(covered_by(model, &times.covers).filter(|n| *n != name));
+                    t.within.extend(covered_by(model, &times.covers[1..]));
                     t.covered.push(name);
                     t.rows.push((*op, times.clone()));
                 }

@@ -15,6 +15,22 @@ const DEVICES: &[(&str, &str)] = &[
         "calibration/rtx-pro-6000/llmservingsim-5daddb21/device.json",
         include_str!("../../calibration/rtx-pro-6000/llmservingsim-5daddb21/device.json"),
     ),
+    (
+        "calibration/h100-sxm/aiconfigurator-0.12.0/device.json",
+        include_str!("../../calibration/h100-sxm/aiconfigurator-0.12.0/device.json"),
+    ),
+    (
+        "calibration/h200-sxm/aiconfigurator-0.12.0/device.json",
+        include_str!("../../calibration/h200-sxm/aiconfigurator-0.12.0/device.json"),
+    ),
+    (
+        "calibration/a100-sxm/aiconfigurator-0.12.0/device.json",
+        include_str!("../../calibration/a100-sxm/aiconfigurator-0.12.0/device.json"),
+    ),
+    (
+        "calibration/l40s/aiconfigurator-0.12.0/device.json",
+        include_str!("../../calibration/l40s/aiconfigurator-0.12.0/device.json"),
+    ),
 ];
 
 /// Built-in engine profiles: file name and text.

@@ -56,7 +56,7 @@ pub enum RowShape {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RowTimes {
-    /// Names of the operators that it covers (`capsim explain` lists them); the first one's shape is meant.
+    /// Names of the operators that one launch of it covers; the first one's shape is meant.
     pub covers: Vec<String>,
     /// Its shape.
     pub shape: RowShape,
@@ -128,6 +128,9 @@ pub struct AttentionTimes {
     /// One prefill chunk alone: over its tokens and the KV tokens before it; from 256 tokens on it is the time per token
     /// that is linear between lines along the chunk.
     pub prefill: Grid,
+    /// Seconds that every token of prefill chunks takes at least, however short their contexts: queries in, results out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub least_per_token: f64,
     /// What decoding sequences add to a batch with a prefill chunk, by the chunk's tokens: another kernel runs then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mixed: Vec<Mixed>,
@@ -263,6 +266,10 @@ impl Grid {
     }
 }
 
+fn is_zero(v: &f64) -> bool {
+    *v == 0.0
+}
+
 fn time(v: f64) -> bool {
     (0.0..1e3).contains(&v)
 }
@@ -343,7 +350,7 @@ impl AttentionTimes {
             }
         };
         // Never faster than the shortest chunk.
-        let floor = g.seconds[0][0] * 0.5;
+        let floor = (g.seconds[0][0] * 0.5).max(self.least_per_token * chunk);
         Seconds {
             value: value.max(floor).max(LEAST),
             extrapolated: (outside && chunk > g.x[0]) || (far && before > 0.0),
@@ -375,11 +382,11 @@ impl ExpertTimes {
 }
 
 impl KernelTimes {
-    /// The kernel that covers the operator `name` of that shape.
+    /// The kernel of an operator of that shape: any matrix product of the same sizes runs it; a pass has its name too.
     pub fn row(&self, name: &str, shape: RowShape) -> Option<&RowTimes> {
-        self.rows
-            .iter()
-            .find(|r| r.shape == shape && r.covers.iter().any(|c| c == name))
+        self.rows.iter().find(|r| {
+            r.shape == shape && (matches!(shape, RowShape::Matrix { .. }) || r.covers[0] == name)
+        })
     }
 
     /// Scales every time by `factor`.
@@ -412,6 +419,9 @@ impl KernelTimes {
             return bad("rel_sd".into(), "must lie between 0 and 3");
         }
         for (i, r) in self.rows.iter().enumerate() {
+            if r.covers.is_empty() {
+                return bad(format!("rows[{i}].covers"), "needs at least one operator");
+            }
             let at = format!("rows[{i}].pieces");
             if r.pieces.is_empty() || r.pieces[0].to == 0 {
                 return bad(at, "needs at least one piece that reaches one row");
@@ -438,6 +448,12 @@ impl KernelTimes {
                 return bad(
                     format!("attention[{i}].prefill.x"),
                     "a chunk has at least one token",
+                );
+            }
+            if !time(a.least_per_token) {
+                return bad(
+                    format!("attention[{i}].least_per_token"),
+                    "must lie between 0 and 1000",
                 );
             }
             for (j, m) in a.mixed.iter().enumerate() {

@@ -17,7 +17,7 @@ pub use kernels::{
     AttentionTimes, ExpertPoint, ExpertTimes, Grid, KernelTimes, Mixed, Piece, Residual, RowShape,
     RowTimes, Seconds,
 };
-pub use link::Link;
+pub use link::{Link, LinkGroup};
 pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};
 

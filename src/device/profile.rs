@@ -180,8 +180,7 @@ impl DeviceProfile {
             k.check(&format!("kernels[{i}]"))?;
         }
         if let Some(link) = &self.link {
-            link.latency.check("link.latency", 1.0)?;
-            link.rate.check("link.rate", 1e15)?;
+            link.check()?;
         }
         Ok(())
     }

@@ -270,6 +270,7 @@ fn attention(t: &Tables, dims: &AttentionDims) -> Option<AttentionTimes> {
         kv_element_bytes: dims.kv_element_bytes,
         decode: decode_grid,
         prefill: prefill_grid,
+        least_per_token: 0.0,
         mixed: vec![],
         residual: vec![],
     };
@@ -356,8 +357,8 @@ pub fn kernel_times(
             origin: Origin::Fitted,
             source: source.into(),
             note: "straight pieces over rows, bilinear grids over KV, lines over distinct experts, by least squares of the \
-                   relative error; `residual` says how near; the measured times are not in this file. One run differs from \
-                   the next by about 3 % (clock and temperature; three repetitions each)"
+                   relative error; `residual` says how near; the measured times are not in this file. Clock and \
+                   temperature move all of them together by about 3 % from run to run"
                 .into(),
         },
     };

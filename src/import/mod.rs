@@ -2,10 +2,15 @@
 //!
 //! Readers take text or bytes and give kernel times or rates with their source; what they cannot read they refuse by
 //! file and line. See docs/import.md.
+pub mod aiconfigurator;
+pub mod compact;
 pub mod fit;
 pub mod gpus;
+pub mod llamacpp;
 pub mod llmservingsim;
+mod parquet;
 mod profile;
+pub mod vidur;
 
 pub use profile::{Source, add_kernels, device_of};
 

@@ -3,6 +3,7 @@ use super::gpus::Gpu;
 use crate::device::{
     Curve, DeviceProfile, KernelTimes, Link, Memory, Origin, Point, Provenance, Quantity, RowShape,
 };
+use crate::model::WeightFormat;
 
 /// Where measurements come from, for people who want to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,14 +77,20 @@ fn curve(points: Vec<(f64, f64)>, source: &str, note: &str) -> Curve {
 /// Rows at which the rates of matrix products are read off.
 const ROWS: [u32; 5] = [256, 512, 1024, 1536, 2048];
 
-/// A device profile from kernel times of 16-bit weights.
+/// A device profile from kernel times; curves come from the first format's.
 ///
 /// The curves stand in for shapes that the tables lack: streaming is the best of all matrices at one row, arithmetic the
 /// best of all at many rows, attention that of the longest chunks; nothing is faster than the data sheet allows.
 pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Option<DeviceProfile> {
     let words = source.words();
+    let format = kernels
+        .first()
+        .and_then(|k| k.format.parse::<WeightFormat>().ok())
+        .unwrap_or(WeightFormat::Bf16);
+    let bytes = |n: f64, k: f64| format.matrix_bytes(n as u64, k as u64).as_f64();
     let matrices: Vec<(f64, f64, &crate::device::RowTimes)> = kernels
         .iter()
+        .take(1)
         .flat_map(|k| &k.rows)
         .filter_map(|r| match r.shape {
             RowShape::Matrix {
@@ -93,19 +100,18 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
             RowShape::Pass { .. } => None,
         })
         .collect();
+    // What fits a cache streams from there when a measurement is repeated: large matrices count, where there are any.
+    let large = matrices.iter().any(|(n, k, _)| bytes(*n, *k) > 150e6);
     let stream = matrices
         .iter()
-        // What fits a cache streams from there when a measurement is repeated.
-        .filter(|(n, k, _)| 2.0 * n * k > 150e6)
-        .chain(matrices.iter())
-        .map(|(n, k, r)| 2.0 * n * k / r.at(1).value)
-        .take(matrices.len().max(1))
-        .filter(|v| *v < gpu.bandwidth)
+        .filter(|(n, k, _)| !large || bytes(*n, *k) > 150e6)
+        .map(|(n, k, r)| bytes(*n, *k) / r.at(1).value)
+        .map(|v| v.min(gpu.bandwidth))
         .fold(0.0, f64::max);
     if stream == 0.0 {
         return None;
     }
-    let gemm: Vec<(f64, f64)> = ROWS
+    let mut gemm: Vec<(f64, f64)> = ROWS
         .iter()
         .filter_map(|&rows| {
             let best = matrices
@@ -116,6 +122,16 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
             (best > 0.0).then_some((f64::from(rows), best))
         })
         .collect();
+    if gemm.is_empty() {
+        let most = |r: &crate::device::RowTimes| r.pieces[r.pieces.len() - 1].to;
+        let rows = matrices.iter().map(|m| most(m.2)).max()?;
+        let best = matrices
+            .iter()
+            .filter(|(_, _, r)| !r.at(rows).extrapolated)
+            .map(|(n, k, r)| 2.0 * n * k * f64::from(rows) / r.at(rows).value)
+            .fold(0.0, f64::max);
+        gemm.push((f64::from(rows), best));
+    }
     let prefill: Vec<(f64, f64)> = [256.0, 512.0, 1024.0, 2048.0]
         .iter()
         .filter_map(|&c| {
@@ -144,6 +160,52 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
             Some((bytes, (bytes / r.at(rows).value).min(4.0 * gpu.bandwidth)))
         })
         .collect();
+    let mut d = bare(gpu, source);
+    d.stream_read = curve(
+        vec![(1e9, stream)],
+        &words,
+        "the best matrix at one row; for shapes without times of their own",
+    );
+    d.gemm_f16 = curve(
+        gemm,
+        &words,
+        "the best matrix at so many rows; for shapes without times of their own",
+    );
+    d.attention_prefill = if prefill.is_empty() {
+        let peak = d.gemm_f16.peak();
+        let mut c = curve(
+            vec![(512.0, 0.5 * peak)],
+            &words,
+            "half of the matrix rate: no attention was measured",
+        );
+        c.provenance.origin = Origin::Assumed;
+        c
+    } else {
+        curve(
+            prefill,
+            &words,
+            "the best head count at a chunk of that length; for shapes without times of their own",
+        )
+    };
+    d.elementwise = if passes.is_empty() {
+        let mut c = curve(vec![(1e6, 0.8 * stream)], &words, "no pass was measured");
+        c.provenance.origin = Origin::Assumed;
+        c
+    } else {
+        curve(
+            passes,
+            &words,
+            "residual and RMSNorm; small passes are all launch",
+        )
+    };
+    d.kernels = kernels;
+    Some(d)
+}
+
+/// A profile of the GPU's name, memory and link, with curves still to be filled in.
+pub(super) fn bare(gpu: &Gpu, source: &Source) -> DeviceProfile {
+    let words = source.words();
+    let empty = || curve(vec![(1.0, 1.0)], &words, "");
     let quantity = |value, rel_sd, origin, source: &str, note: &str| Quantity {
         value,
         rel_sd,
@@ -153,7 +215,7 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
             note: note.into(),
         },
     };
-    Some(DeviceProfile {
+    DeviceProfile {
         schema: DeviceProfile::SCHEMA.into(),
         id: gpu.id.into(),
         name: gpu.name.into(),
@@ -168,26 +230,10 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
             ),
             unified: false,
         },
-        stream_read: curve(
-            vec![(1e9, stream)],
-            &words,
-            "the best matrix at one row; for shapes without times of their own",
-        ),
-        gemm_f16: curve(
-            gemm,
-            &words,
-            "the best matrix at so many rows; for shapes without times of their own",
-        ),
-        attention_prefill: curve(
-            prefill,
-            &words,
-            "the best head count at a chunk of that length; for shapes without times of their own",
-        ),
-        elementwise: curve(
-            passes,
-            &words,
-            "residual and RMSNorm; small passes are all launch",
-        ),
+        stream_read: empty(),
+        gemm_f16: empty(),
+        attention_prefill: empty(),
+        elementwise: empty(),
         launch: quantity(
             0.7e-6,
             0.5,
@@ -198,7 +244,7 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
         int8_ratio: None,
         measured: Default::default(),
         switches: vec![],
-        kernels,
+        kernels: vec![],
         link: Some(Link {
             latency: quantity(
                 gpu.latency,
@@ -214,11 +260,12 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
                 gpu.link_source,
                 "",
             ),
+            groups: vec![],
         }),
         provenance: Provenance {
             origin: Origin::Fitted,
-            source: words,
+            source: words.clone(),
             note: "curves and kernel times fitted to published measurements; memory and link published".into(),
         },
-    })
+    }
 }

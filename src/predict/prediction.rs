@@ -4,7 +4,7 @@ use super::{Caveat, ServeArgs, Settings, SettingsError};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{Moves, SimError, SimSummary, simulate};
+use crate::engine::{Moves, SimError, SimSummary, simulate_group};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::model::Model;
 use crate::units::{Blocks, SimTime, Span};
@@ -277,7 +277,7 @@ fn run(
         widest: 0,
         outside: 0.0,
     };
-    let engine = simulate(&settings.config, &cost, source, &mut watch)?;
+    let engine = simulate_group(&settings.config, settings.group, &cost, source, &mut watch)?;
     let summary = watch.collector.summary();
     if summary.completed == 0 {
         return Err(PredictError::NothingServed {

@@ -65,6 +65,9 @@ pub struct ServeArgs {
     /// Engines with requests of their own that share the experts of a mixture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_parallel_size: Option<u32>,
+    /// A router of one's own in front of the engines (taken to go round in turn) instead of vLLM's balancer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_parallel_external_lb: Option<bool>,
     /// Whole experts per device instead of slices of all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_expert_parallel: Option<bool>,
@@ -262,6 +265,7 @@ impl PastedLine {
             "--no-enable-chunked-prefill" => a.enable_chunked_prefill = Some(false),
             "--enforce-eager" => a.enforce_eager = Some(true),
             "--no-enforce-eager" => a.enforce_eager = Some(false),
+            "--data-parallel-external-lb" => a.data_parallel_external_lb = Some(true),
             "--enable-expert-parallel" | "-ep" => a.enable_expert_parallel = Some(true),
             "--no-enable-expert-parallel" => a.enable_expert_parallel = Some(false),
             "--async-scheduling" => a.async_scheduling = Some(true),

@@ -2,7 +2,7 @@
 use super::ServeArgs;
 use super::memory::{self, MemoryError, MemoryInputs, MemoryPlan};
 use crate::device::{DeviceProfile, EngineProfile};
-use crate::engine::{EngineConfig, EngineVersion, SchedulingPolicy};
+use crate::engine::{EngineConfig, EngineVersion, Group, Router, SchedulingPolicy};
 use crate::model::{Model, Parallel};
 use crate::units::Bytes;
 
@@ -17,6 +17,8 @@ pub struct Settings {
     pub enforce_eager: bool,
     /// Devices that serve together.
     pub parallel: Parallel,
+    /// Engines behind one router.
+    pub group: Group,
     /// `--gpu-memory-utilization`.
     pub gpu_memory_utilization: f64,
 }
@@ -201,6 +203,15 @@ impl Settings {
             memory,
             enforce_eager: args.enforce_eager.unwrap_or(false),
             parallel,
+            group: Group {
+                engines: parallel.data,
+                lockstep: model.experts().is_some(),
+                router: if args.data_parallel_external_lb == Some(true) {
+                    Router::RoundRobin
+                } else {
+                    Router::LeastLoaded
+                },
+            },
             gpu_memory_utilization: utilization,
         })
     }

@@ -18,6 +18,8 @@ pub mod openai;
 pub mod calibrate;
 #[cfg(feature = "http")]
 pub mod bench;
+#[cfg(feature = "import")]
+pub mod import;
 #[cfg(feature = "http")]
 pub mod serve;
 #[cfg(feature = "validate")]

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["metrics"],
     &["predict"],
     &["openai"],
-    &["calibrate", "bench", "serve"],
+    &["calibrate", "bench", "import", "serve"],
     &["validate"],
     &["report"],
     &["cli"],

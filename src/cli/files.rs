@@ -92,3 +92,10 @@ impl Write for Pending {
         self.file.flush()
     }
 }
+
+/// A file of the shared data that may not be copied into the project: under the folder that `CAPSIM_SHARED` names,
+/// default `../shared`.
+pub fn shared(rest: &str) -> std::path::PathBuf {
+    let base = std::env::var_os("CAPSIM_SHARED").unwrap_or_else(|| "../shared".into());
+    Path::new(&base).join(rest)
+}

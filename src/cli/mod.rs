@@ -6,6 +6,7 @@ mod bench;
 mod explain;
 mod exports;
 mod files;
+mod import;
 mod load;
 mod load_args;
 mod measure_device;
@@ -44,6 +45,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Predictions held against recorded runs, stored benchmarks or a running server
     Validate(Box<validate::ValidateArgs>),
+    /// Device profiles from other people's measurements
+    Import(import::ImportArgs),
     /// What recorded runs reveal of settings that were not written down
     Explain(explain::ExplainArgs),
     /// Stand in for a server: the simulated engine behind an OpenAI API, in real time
@@ -80,6 +83,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "http")]
         Command::Bench(args) => bench::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "http")]
         Command::Serve(args) => serve::run(*args),

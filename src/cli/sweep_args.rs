@@ -132,6 +132,26 @@ pub struct SweepArgs {
         help_heading = "Engine settings (vLLM's names and defaults)"
     )]
     num_gpu_blocks_override: Vec<u32>,
+    /// Devices that share every layer
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    tensor_parallel_size: Vec<u32>,
+    /// Engines with requests of their own that share the experts
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Engine settings (vLLM's names and defaults)"
+    )]
+    data_parallel_size: Vec<u32>,
+    /// A router of one's own (round robin) in front of the engines instead of vLLM's balancer
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    data_parallel_external_lb: bool,
+    /// Whole experts per device instead of slices of all
+    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    enable_expert_parallel: bool,
     /// Bytes for the KV cache, whatever the utilisation says
     #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
     kv_cache_memory_bytes: Option<u64>,
@@ -369,7 +389,10 @@ impl SweepArgs {
         for device_name in &device_names {
             let device = load::device(device_name.as_deref().unwrap_or("gfx1151"))?;
             for engine_name in &engine_names {
-                let engine = load::engine(engine_name.as_deref().unwrap_or("vllm-0.12-rocm"))?;
+                let engine = match engine_name {
+                    Some(name) => load::engine(name)?,
+                    None => crate::device::builtin::engine_for(&device),
+                };
                 // Recorded prompts and conversations are what they are.
                 let told = load.trace.is_some() || load.users.as_ref().is_some_and(|u| u.turns > 1);
                 let both = table && config.moe.is_some() && !self.is_silent() && !told;
@@ -494,6 +517,12 @@ impl SweepArgs {
         serve.long_prefill_token_threshold = self
             .long_prefill_token_threshold
             .or(serve.long_prefill_token_threshold);
+        serve.data_parallel_external_lb = serve
+            .data_parallel_external_lb
+            .or(self.data_parallel_external_lb.then_some(true));
+        serve.enable_expert_parallel = serve
+            .enable_expert_parallel
+            .or(self.enable_expert_parallel.then_some(true));
         serve.kv_cache_memory_bytes = self.kv_cache_memory_bytes.or(serve.kv_cache_memory_bytes);
         let mut workload = load.clone();
         workload.prompts = prompts.map(kind).transpose()?.unwrap_or_default();
@@ -574,6 +603,18 @@ impl SweepArgs {
             "num-gpu-blocks-override",
             &self.num_gpu_blocks_override,
             |s, v| s.serve.num_gpu_blocks_override = Some(v),
+        );
+        vary(
+            &mut all,
+            "tensor-parallel-size",
+            &self.tensor_parallel_size,
+            |s, v| s.serve.tensor_parallel_size = Some(v),
+        );
+        vary(
+            &mut all,
+            "data-parallel-size",
+            &self.data_parallel_size,
+            |s, v| s.serve.data_parallel_size = Some(v),
         );
         vary(&mut all, "input-len", &self.random_input_len, |s, v| {
             s.workload.input_len = v

@@ -55,7 +55,8 @@ pub fn open(
     engine: Option<&str>,
 ) -> anyhow::Result<(RunsFile, Basis)> {
     let name = path.display().to_string();
-    let file = RunsFile::parse(&files::read(path)?, &name)?;
+    let mut file = RunsFile::parse(&files::read(path)?, &name)?;
+    requests(path, &mut file)?;
     let field = |f: &str| format!("{name}: field `{f}`");
     // Names of files are taken from the folder of the file of runs.
     let near = |given: &str| -> String {
@@ -85,6 +86,33 @@ pub fn open(
         moe_path: file.moe_tiles.clone(),
     };
     Ok((file, basis))
+}
+
+/// Reads the recorded requests of runs that name a file of them.
+fn requests(path: &Path, file: &mut RunsFile) -> anyhow::Result<()> {
+    for run in &mut file.runs {
+        let Some(trace) = &mut run.workload.trace else {
+            continue;
+        };
+        let at = match trace.file.strip_prefix("shared:") {
+            Some(rest) => files::shared(rest),
+            None => path
+                .parent()
+                .map_or_else(|| PathBuf::from(&trace.file), |p| p.join(&trace.file)),
+        };
+        let text = files::read(&at).with_context(|| {
+            format!(
+                "run `{}`: its requests are not in this repository; CAPSIM_SHARED names the folder that holds them",
+                run.id
+            )
+        })?;
+        trace.data = Some(std::sync::Arc::new(crate::workload::trace::Trace::parse(
+            &text,
+            &at.display().to_string(),
+            &trace.options,
+        )?));
+    }
+    Ok(())
 }
 
 /// Fits the engine profile to the named runs, each under the hypothesis that suits it best beforehand.

@@ -11,8 +11,15 @@
 //! - decode attention streams the KV cache; prefill attention computes on (query, key) pairs;
 //! - every kernel adds the device's launch time.
 //!
+//! Where the device profile holds the times of the engine's own kernels at the model's shapes
+//! ([`crate::device::KernelTimes`]), those count instead, without efficiencies. Devices that share the model exchange data
+//! over the device's link.
+//!
 //! Host time adds to device time, or overlaps with it under async scheduling; launching without graphs runs
 //! ahead of the device, so that the slower of the two counts.
+use super::exchange::Exchanges;
+use super::load::Load;
+use super::tables::Tables;
 use super::{Breakdown, Part, Routing, StepCost, StepShape};
 use crate::device::{DeviceProfile, EngineProfile, MoePath, MoeRegime};
 use crate::model::{Model, OpKind, Rows, experts};
@@ -89,6 +96,10 @@ pub struct CalibratedCost {
     options: CostOptions,
     captured: Vec<u32>,
     extrapolated_rows: Option<(f64, f64)>,
+    tables: Tables,
+    exchanges: Exchanges,
+    /// Data-parallel engines that share experts.
+    engines: u32,
 }
 
 /// Time of an operator that streams and computes (see [`EngineProfile::roofline_power`]).
@@ -114,6 +125,8 @@ struct Experts {
     stream: f64,
     gemm: crate::device::Curve,
     num: f64,
+    top_k: f64,
+    load: Load,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,22 +147,28 @@ impl Experts {
             .expect("the last regime has no limit")
     }
 
+    /// Distinct experts and rows (in tokens' worth of `top_k` each) on the most loaded device.
+    fn busiest(&self, tokens: u32, distinct: u32) -> (f64, f64) {
+        let touched = self.distinct[(distinct as usize).min(self.distinct.len() - 1)];
+        let slots = self.load.slots(f64::from(tokens) * self.top_k);
+        (self.load.experts(touched), slots / self.top_k)
+    }
+
     /// Seconds for a batch of `tokens` new tokens, `distinct` of them different computations.
     fn seconds(&self, tokens: u32, distinct: u32) -> f64 {
         if tokens == 0 {
             return 0.0;
         }
         let regime = self.regime(tokens);
-        let touched = self.distinct[(distinct as usize).min(self.distinct.len() - 1)];
+        let (touched, tokens) = self.busiest(tokens, distinct);
         let mut total = 0.0;
         for g in &self.groups {
-            let slots = f64::from(tokens) * g.top_k;
+            let slots = tokens * g.top_k;
             // Each expert's rows are padded to whole tiles. Few rows per expert make one tile each; with many,
             // (τ − 1)/2 rows are wasted on average (rows modulo τ taken as uniform).
             let tile = f64::from(regime.tile_rows);
             let tiles = touched.max((slots + touched * (tile - 1.0) / 2.0) / tile);
-            let stream = (touched * g.bytes_per_expert
-                + f64::from(tokens) * g.activation_bytes_per_token)
+            let stream = (touched * g.bytes_per_expert + tokens * g.activation_bytes_per_token)
                 / (self.stream * regime.stream.value);
             // The grouped kernel works on all experts' tiles at once, so that its parallelism, and with it
             // the rate, is that of all padded rows together.
@@ -193,6 +212,7 @@ impl CalibratedCost {
                     .join(", "),
             })?;
         let max_rows = options.max_num_batched_tokens.max(1);
+        let tables = Tables::new(model, device);
         let mut experts_part = None;
         let mut kernels = 0.0;
         let (mut kv_full, mut kv_windowed) = (0.0, 0.0);
@@ -223,25 +243,27 @@ impl CalibratedCost {
                         ops_per_row: e.ops_per_row(),
                         top_k: f64::from(e.top_k),
                     };
-                    let part = experts_part
-                        .get_or_insert_with(|| (e.num_experts, e.top_k, Vec::<ExpertGroup>::new()));
-                    part.2.push(group);
+                    let part = experts_part.get_or_insert_with(|| (*e, Vec::<ExpertGroup>::new()));
+                    part.1.push(group);
                 }
                 _ => {}
             }
         }
         let experts = match experts_part {
             None => None,
-            Some((num, top_k, groups)) => {
-                let p = popularity(&options.routing, num, top_k)?;
+            Some((e, groups)) => {
+                let p = popularity(&options.routing, e.of, e.top_k)?;
+                let rows = max_rows.saturating_mul(e.engines);
                 Some(Experts {
                     roofline_power: engine.roofline_power,
-                    distinct: experts::expected_distinct(&p, max_rows),
+                    distinct: experts::expected_distinct(&p, rows),
+                    load: Load::new(e.of, model.parallel().expert_ranks()),
+                    top_k: f64::from(e.top_k),
                     path: path.clone(),
                     groups,
                     stream,
                     gemm: device.gemm_f16.clone(),
-                    num: f64::from(num),
+                    num: f64::from(e.of),
                 })
             }
         };
@@ -264,6 +286,13 @@ impl CalibratedCost {
             kernels,
             captured: captured_sizes(options.max_num_seqs, options.max_num_batched_tokens),
             extrapolated_rows: None,
+            tables,
+            exchanges: Exchanges::new(model, device),
+            engines: if model.experts().is_some() {
+                model.parallel().data
+            } else {
+                1
+            },
             options,
         };
         cost.tabulate(model, device, engine, max_rows);
@@ -297,19 +326,24 @@ impl CalibratedCost {
             if rows > 0 {
                 for op in model.ops().iter().filter(|op| op.rows == Rows::Tokens) {
                     let layers = f64::from(op.layers);
+                    let table = self.tables.row(op, rows);
                     match &op.kind {
-                        OpKind::Gemm(g) => cost.dense += layers * gemm(g, rows),
-                        OpKind::Router(g) => cost.router += layers * gemm(g, rows),
+                        OpKind::Gemm(g) => {
+                            cost.dense += layers * table.unwrap_or_else(|| gemm(g, rows))
+                        }
+                        OpKind::Router(g) => {
+                            cost.router += layers * table.unwrap_or_else(|| gemm(g, rows))
+                        }
                         OpKind::Elementwise(e) => {
-                            cost.elementwise +=
-                                layers * elementwise(f64::from(rows) * e.bytes_per_token)
+                            cost.elementwise += layers
+                                * table.unwrap_or_else(|| {
+                                    elementwise(f64::from(rows) * e.bytes_per_token)
+                                })
                         }
                         _ => {}
                     }
                 }
-                if let Some(e) = &self.experts {
-                    cost.experts = e.seconds(rows, rows);
-                }
+                cost.experts = self.experts_seconds(rows, rows);
             }
             self.rows.push(cost);
         }
@@ -320,13 +354,13 @@ impl CalibratedCost {
                 for op in model.ops().iter().filter(|op| op.rows == Rows::Sampled) {
                     let layers = f64::from(op.layers);
                     seconds += layers
-                        * match &op.kind {
+                        * self.tables.row(op, rows).unwrap_or_else(|| match &op.kind {
                             OpKind::Gemm(g) | OpKind::Router(g) => gemm(g, rows),
                             OpKind::Elementwise(e) => {
                                 elementwise(f64::from(rows) * e.bytes_per_token)
                             }
                             _ => 0.0,
-                        };
+                        });
                 }
             }
             self.sampled.push(seconds);
@@ -344,18 +378,35 @@ impl CalibratedCost {
         self.captured[self.captured.partition_point(|&c| c < n)]
     }
 
-    /// Device seconds by part, and whether graphs replay the step.
-    fn device_parts(&self, shape: &StepShape) -> [(Part, f64); 8] {
-        let tokens = shape.tokens();
-        let padded = self.padded(shape) as usize;
-        let row = self.rows[padded.min(self.rows.len() - 1)];
-        let experts = match &self.experts {
+    /// Seconds of the experts for a batch of `tokens`, `distinct` of them different computations.
+    fn experts_seconds(&self, tokens: u32, distinct: u32) -> f64 {
+        match &self.experts {
             None => 0.0,
-            Some(_) if shape.distinct_tokens >= tokens => {
-                self.rows[(tokens as usize).min(self.rows.len() - 1)].experts
+            Some(_) if tokens == 0 => 0.0,
+            Some(e) => {
+                let (touched, busiest) = e.busiest(tokens, distinct);
+                self.tables
+                    .experts(busiest, touched)
+                    .map_or_else(|| e.seconds(tokens, distinct), |s| s.value)
             }
-            Some(e) => e.seconds(tokens, shape.distinct_tokens),
-        };
+        }
+    }
+
+    /// What meets at the experts if all data-parallel engines have a batch like this one: tokens and different ones among
+    /// them; and the rows that are exchanged.
+    fn alike(&self, shape: &StepShape) -> ((u32, u32), u32) {
+        let n = self.engines;
+        (
+            (shape.tokens() * n, shape.distinct_tokens * n),
+            self.padded(shape) * n,
+        )
+    }
+
+    /// Decode and prefill attention.
+    fn attention(&self, shape: &StepShape) -> (f64, f64) {
+        if let Some((decode, prefill)) = self.tables.attention(shape) {
+            return (decode.value, prefill.value);
+        }
         let decode = self.kv_full * shape.decode_context as f64
             + self.kv_windowed * shape.decode_context_windowed as f64;
         let prefill = if shape.prefill_seqs == 0 {
@@ -371,7 +422,24 @@ impl CalibratedCost {
                 / rate
                 + (self.kv_full + self.kv_windowed) * shape.prefill_context as f64
         };
+        (decode, prefill)
+    }
+
+    /// Device seconds by part. `all` is the number of tokens, and of different ones, that meet at the experts: those of all
+    /// data-parallel engines; `gathered` the rows that they exchange, padding included.
+    fn device_parts(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> [(Part, f64); 9] {
+        let padded = self.padded(shape);
+        let row = self.rows[(padded as usize).min(self.rows.len() - 1)];
+        let (tokens, distinct) = all;
+        let experts = if distinct >= tokens && (tokens as usize) < self.rows.len() {
+            self.rows[tokens as usize].experts
+        } else {
+            self.experts_seconds(tokens, distinct)
+        };
+        let (decode, prefill) = self.attention(shape);
+        let comm = self.exchanges.seconds(padded, gathered, shape.sampled);
         [
+            (Part::Comm, comm),
             (Part::Dense, row.dense),
             (Part::Experts, experts),
             (Part::Router, row.router),
@@ -406,7 +474,8 @@ impl CalibratedCost {
     /// What the step's time is made of; sums to [`StepCost::step`] (to the rounding of a nanosecond).
     pub fn breakdown(&self, shape: &StepShape) -> Breakdown {
         let mut b = Breakdown::default();
-        for (part, seconds) in self.device_parts(shape) {
+        let (all, gathered) = self.alike(shape);
+        for (part, seconds) in self.device_parts(shape, all, gathered) {
             b.add(part, seconds);
         }
         let device = b.total();
@@ -420,6 +489,24 @@ impl CalibratedCost {
         Some(e.distinct[(distinct_tokens as usize).min(e.distinct.len() - 1)].min(e.num))
     }
 
+    /// Whether a step's price rests on kernel times outside the measured range.
+    pub fn outside(&self, shape: &StepShape) -> bool {
+        let rows = self.padded(shape);
+        let experts = self.experts.as_ref().is_some_and(|e| {
+            let ((tokens, distinct), _) = self.alike(shape);
+            let (touched, busiest) = e.busiest(tokens, distinct);
+            self.tables
+                .experts(busiest, touched)
+                .is_some_and(|s| s.extrapolated)
+        });
+        experts || self.tables.outside(shape, rows)
+    }
+
+    /// Which operators are priced by kernel times of their own, and which by curves.
+    pub fn covered(&self) -> (&[&'static str], &[&'static str]) {
+        self.tables.names()
+    }
+
     /// Range of rows over which the device's matrix rate was measured; beyond it the price is extrapolated.
     pub fn measured_rows(&self) -> Option<(f64, f64)> {
         self.extrapolated_rows
@@ -428,8 +515,27 @@ impl CalibratedCost {
 
 impl StepCost for CalibratedCost {
     fn step(&self, shape: &StepShape) -> Span {
-        let device: f64 = self.device_parts(shape).iter().map(|(_, s)| s).sum();
+        let (all, gathered) = self.alike(shape);
+        let parts = self.device_parts(shape, all, gathered);
+        let device: f64 = parts.iter().map(|(_, s)| s).sum();
         Span::from_secs(self.whole(shape, device))
+    }
+    /// Engines that share experts wait for each other in every layer: each is priced with everybody's tokens at the
+    /// experts, and the slowest counts. With graphs all are padded to the widest (`coordinate_batch_across_dp`).
+    fn lockstep(&self, shapes: &[StepShape]) -> Span {
+        let widest = shapes.iter().map(|s| self.padded(s)).max().unwrap_or(0);
+        let all = shapes
+            .iter()
+            .fold((0, 0), |(t, d), s| (t + s.tokens(), d + s.distinct_tokens));
+        shapes
+            .iter()
+            .map(|s| {
+                let parts = self.device_parts(s, all, widest * self.engines);
+                let device: f64 = parts.iter().map(|(_, s)| s).sum();
+                Span::from_secs(self.whole(s, device))
+            })
+            .max()
+            .unwrap_or(Span::ZERO)
     }
     fn attention_window(&self) -> Option<u32> {
         self.window

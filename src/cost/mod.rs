@@ -3,7 +3,10 @@
 //! This floor knows nothing of queues: it prices one engine step at a time.
 mod breakdown;
 mod calibrated;
+mod exchange;
+mod load;
 mod routing;
+mod tables;
 
 pub use breakdown::{Breakdown, Part};
 pub use calibrated::{CalibratedCost, CostError, CostOptions};
@@ -58,6 +61,16 @@ impl StepShape {
 pub trait StepCost {
     /// How long the step takes, host and device together, overlap included.
     fn step(&self, shape: &StepShape) -> Span;
+
+    /// How long a step takes in which several engines, each with its own batch, run in lock-step: at least as long as the
+    /// slowest of them.
+    fn lockstep(&self, shapes: &[StepShape]) -> Span {
+        shapes
+            .iter()
+            .map(|s| self.step(s))
+            .max()
+            .unwrap_or(Span::ZERO)
+    }
 
     /// The sliding attention window, in tokens, if some layers have one: the engine then keeps
     /// [`StepShape::decode_context_windowed`].

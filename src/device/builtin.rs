@@ -2,16 +2,46 @@
 use super::{DeviceProfile, EngineProfile, ProfileError};
 
 /// Built-in device profiles: file name and text.
-const DEVICES: &[(&str, &str)] = &[(
-    "calibration/gfx1151/published-2026-11-24/device.json",
-    include_str!("../../calibration/gfx1151/published-2026-11-24/device.json"),
-)];
+const DEVICES: &[(&str, &str)] = &[
+    (
+        "calibration/gfx1151/published-2026-11-24/device.json",
+        include_str!("../../calibration/gfx1151/published-2026-11-24/device.json"),
+    ),
+    (
+        "calibration/rtx-4090/llmservingsim-5daddb21/device.json",
+        include_str!("../../calibration/rtx-4090/llmservingsim-5daddb21/device.json"),
+    ),
+    (
+        "calibration/rtx-pro-6000/llmservingsim-5daddb21/device.json",
+        include_str!("../../calibration/rtx-pro-6000/llmservingsim-5daddb21/device.json"),
+    ),
+    (
+        "calibration/h100-sxm/aiconfigurator-0.12.0/device.json",
+        include_str!("../../calibration/h100-sxm/aiconfigurator-0.12.0/device.json"),
+    ),
+    (
+        "calibration/h200-sxm/aiconfigurator-0.12.0/device.json",
+        include_str!("../../calibration/h200-sxm/aiconfigurator-0.12.0/device.json"),
+    ),
+    (
+        "calibration/a100-sxm/aiconfigurator-0.12.0/device.json",
+        include_str!("../../calibration/a100-sxm/aiconfigurator-0.12.0/device.json"),
+    ),
+    (
+        "calibration/l40s/aiconfigurator-0.12.0/device.json",
+        include_str!("../../calibration/l40s/aiconfigurator-0.12.0/device.json"),
+    ),
+];
 
 /// Built-in engine profiles: file name and text.
 const ENGINES: &[(&str, &str)] = &[
     (
         "calibration/engines/vllm-0.12-rocm.json",
         include_str!("../../calibration/engines/vllm-0.12-rocm.json"),
+    ),
+    (
+        "calibration/engines/vllm-0.19-cuda.json",
+        include_str!("../../calibration/engines/vllm-0.19-cuda.json"),
     ),
     (
         "calibration/engines/vllm-0.12-cpu.json",
@@ -70,6 +100,13 @@ pub fn device(name: &str) -> Result<DeviceProfile, ProfileError> {
             all.iter().map(|d| d.id.clone()).collect(),
         )),
     }
+}
+
+/// The built-in engine profile for a device: the first whose efficiencies refer to it, else the first of all.
+pub fn engine_for(device: &DeviceProfile) -> EngineProfile {
+    let mut all = engines();
+    let i = all.iter().position(|e| e.devices.contains(&device.id));
+    all.swap_remove(i.unwrap_or(0))
 }
 
 /// The built-in engine profile of that id, whatever its case.

@@ -129,6 +129,13 @@ pub struct MemoryOverhead {
     pub non_torch_bytes: Quantity,
     /// Peak activations of the profiling run relative to capsim's count of them.
     pub activation_factor: Quantity,
+    /// What the engine sets aside for captured graphs, in bytes: vLLM on CUDA since 0.20
+    /// (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`; before, they came out of what the utilisation leaves).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph_bytes: Option<Quantity>,
+    /// Buffers of the communication library on each of several devices, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collective_bytes: Option<Quantity>,
 }
 
 impl EngineProfile {
@@ -172,6 +179,14 @@ impl EngineProfile {
         self.memory
             .activation_factor
             .check("memory.activation_factor", 100.0)?;
+        for (name, q) in [
+            ("memory.graph_bytes", &self.memory.graph_bytes),
+            ("memory.collective_bytes", &self.memory.collective_bytes),
+        ] {
+            if let Some(q) = q {
+                q.check(name, 1e13)?;
+            }
+        }
         if let Some(fit) = &self.fit {
             let n = fit.coefficients.len();
             let square = fit.covariance.len() == n && fit.covariance.iter().all(|r| r.len() == n);

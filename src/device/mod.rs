@@ -6,11 +6,18 @@
 pub mod builtin;
 mod curve;
 mod engine_profile;
+mod kernels;
+mod link;
 mod profile;
 mod provenance;
 
 pub use curve::{Curve, Point, Reading};
 pub use engine_profile::{EngineProfile, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime};
+pub use kernels::{
+    AttentionTimes, ExpertPoint, ExpertTimes, Grid, KernelTimes, Mixed, Piece, Residual, RowShape,
+    RowTimes, Seconds,
+};
+pub use link::{Link, LinkGroup};
 pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};
 

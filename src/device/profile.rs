@@ -1,5 +1,5 @@
 //! The device profile: what the hardware can do.
-use super::{Curve, ProfileError, Provenance, Quantity, parse};
+use super::{Curve, KernelTimes, Link, ProfileError, Provenance, Quantity, parse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +43,13 @@ pub struct DeviceProfile {
     /// Where kernels switch and the rate falls although it should rise. Recorded; the curves above contain their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<Switch>,
+    /// Times of an engine's own kernels, by shape: where a model's shapes are among them they count instead of curves and
+    /// efficiencies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<KernelTimes>,
+    /// How devices of this kind in one node reach each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
 }
@@ -168,6 +175,12 @@ impl DeviceProfile {
             if ![s.before, s.after, s.factor].iter().all(|v| amount(*v)) {
                 return bad(format!("switches[{i}]"), "must hold positive numbers");
             }
+        }
+        for (i, k) in self.kernels.iter().enumerate() {
+            k.check(&format!("kernels[{i}]"))?;
+        }
+        if let Some(link) = &self.link {
+            link.check()?;
         }
         Ok(())
     }

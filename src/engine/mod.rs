@@ -17,6 +17,7 @@ mod cached;
 mod config;
 mod content;
 mod free_queue;
+mod group;
 mod kv;
 mod lanes;
 mod output;
@@ -28,6 +29,7 @@ mod waiting;
 pub mod observe;
 
 pub use config::{ConfigError, EngineConfig, EngineVersion, Rules, SchedulingPolicy, VersionError};
+pub use group::{Group, Router, simulate_group};
 pub use kv::BlockId;
 pub use sim::{SimError, SimSummary, simulate};
 

@@ -75,7 +75,7 @@ struct Flight {
 
 /// Steps without a single output token after which the engine is taken to go round in circles: requests that preempt each
 /// other before any completes its prefill. A prompt of full length in chunks of one token takes `max_model_len`.
-fn patience(config: &EngineConfig) -> u64 {
+pub(super) fn patience(config: &EngineConfig) -> u64 {
     1_000 + 8 * u64::from(config.max_model_len)
 }
 
@@ -84,7 +84,6 @@ struct Loop<'a, S, O> {
     source: &'a mut S,
     observer: &'a mut O,
     summary: SimSummary,
-    usable_blocks: u64,
 }
 
 /// Simulates until the source has nothing more and everything is answered.
@@ -100,7 +99,6 @@ pub fn simulate<C: StepCost, S: Source, O: Observer>(
     let mut engine = Engine::new(config.clone())?;
     engine.track(cost.wants_distinct_tokens(), cost.attention_window());
     let mut l = Loop {
-        usable_blocks: u64::from(config.num_gpu_blocks - 1),
         engine,
         source,
         observer,
@@ -175,6 +173,20 @@ pub fn simulate<C: StepCost, S: Source, O: Observer>(
     Ok(l.summary)
 }
 
+/// Whether the server takes the request: vLLM's OpenAI front end refuses prompt + max_tokens beyond
+/// `max_model_len`; and a request that the whole KV cache cannot hold would preempt itself for ever.
+pub(super) fn acceptable(config: &EngineConfig, r: &Request) -> bool {
+    let asked = u64::from(r.prompt.len()) + u64::from(r.max_tokens);
+    let outputs = match r.answer.stop_at {
+        Some(k) => u64::from(k).saturating_add(1).min(r.max_tokens.into()),
+        None => r.max_tokens.into(),
+    };
+    // The last output token's KV is never computed.
+    let held = u64::from(r.prompt.len()) + outputs - 1;
+    asked <= config.max_model_len.into()
+        && held.div_ceil(config.block_size.into()) <= u64::from(config.num_gpu_blocks - 1)
+}
+
 impl<S: Source, O: Observer> Loop<'_, S, O> {
     fn stuck(&self, at: SimTime) -> SimError {
         SimError::Stuck {
@@ -185,19 +197,8 @@ impl<S: Source, O: Observer> Loop<'_, S, O> {
         }
     }
 
-    /// Whether the server takes the request: vLLM's OpenAI front end refuses prompt + max_tokens beyond
-    /// `max_model_len`; and a request that the whole KV cache cannot hold would preempt itself for ever.
     fn acceptable(&self, r: &Request) -> bool {
-        let config = self.engine.config();
-        let asked = u64::from(r.prompt.len()) + u64::from(r.max_tokens);
-        let outputs = match r.answer.stop_at {
-            Some(k) => u64::from(k).saturating_add(1).min(r.max_tokens.into()),
-            None => r.max_tokens.into(),
-        };
-        // The last output token's KV is never computed.
-        let held = u64::from(r.prompt.len()) + outputs - 1;
-        asked <= config.max_model_len.into()
-            && held.div_ceil(config.block_size.into()) <= self.usable_blocks
+        acceptable(self.engine.config(), r)
     }
 
     fn arrivals(&mut self, now: SimTime) {

@@ -26,20 +26,32 @@
 use super::architecture::Architecture;
 use super::config::{ModelConfig, MoeConfig};
 use super::format::WeightFormat;
-use super::op::{AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows};
+use super::op::{
+    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows,
+};
+use super::parallel::Parallel;
 use super::precision::Precision;
 use crate::units::Bytes;
 
 /// All operators of a step in execution order, equal ones of several layers merged at their first place.
-pub(super) fn expand(config: &ModelConfig, precision: &Precision) -> Vec<Op> {
+///
+/// `part` holds the sizes of one device's part of `whole`.
+pub(super) fn expand(
+    whole: &ModelConfig,
+    part: &ModelConfig,
+    precision: &Precision,
+    parallel: Parallel,
+) -> Vec<Op> {
     let mut x = Expander {
-        c: config,
+        c: part,
+        whole,
+        parallel,
         p: precision,
         ops: Vec::new(),
         act: precision.dtype.bytes(),
     };
     x.embedding();
-    for layer in 0..config.num_hidden_layers {
+    for layer in 0..part.num_hidden_layers {
         x.attention(layer);
         x.mlp(layer);
     }
@@ -56,6 +68,8 @@ fn pass(weights: u64, bytes_per_row: u64) -> OpKind {
 
 struct Expander<'a> {
     c: &'a ModelConfig,
+    whole: &'a ModelConfig,
+    parallel: Parallel,
     p: &'a Precision,
     ops: Vec<Op>,
     /// Bytes of an activation.
@@ -85,6 +99,46 @@ impl Expander<'_> {
             kernels,
             kind: pass(weights, elements * self.act),
         });
+    }
+
+    /// An exchange of `bytes` per row among `ranks` devices; nothing if there is only one.
+    fn exchange(
+        &mut self,
+        name: &'static str,
+        exchange: Exchange,
+        rows: Rows,
+        ranks: u32,
+        bytes: u64,
+        gathered: bool,
+    ) {
+        if ranks > 1 {
+            self.push(Op {
+                name,
+                class: KernelClass::Comm,
+                layers: 1,
+                rows,
+                kernels: 1,
+                kind: OpKind::Collective(Collective {
+                    exchange,
+                    ranks,
+                    bytes_per_row: Bytes(bytes),
+                    gathered,
+                }),
+            });
+        }
+    }
+
+    /// The sum of a row-parallel product over the devices that share the layer (`RowParallelLinear`).
+    fn all_reduce(&mut self) {
+        let bytes = u64::from(self.c.hidden_size) * self.act;
+        self.exchange(
+            "all_reduce",
+            Exchange::AllReduce,
+            Rows::Tokens,
+            self.parallel.tensor,
+            bytes,
+            false,
+        );
     }
 
     /// A matrix given as the parts that were fused into it: (rows, format).
@@ -148,6 +202,7 @@ impl Expander<'_> {
                 f.matrix_bytes(1, h).0 + h * self.act,
             ),
         });
+        self.all_reduce();
         if matches!(
             c.architecture,
             Architecture::Gemma | Architecture::Gemma2 | Architecture::Gemma3
@@ -235,6 +290,7 @@ impl Expander<'_> {
             q,
             c.o_bias,
         );
+        self.all_reduce();
         self.post_norm();
     }
 
@@ -253,6 +309,7 @@ impl Expander<'_> {
             _ => {
                 let inter = self.c.intermediate_size.into();
                 self.dense_mlp(["gate_up_proj", "act_and_mul", "down_proj"], layer, inter);
+                self.all_reduce();
             }
         }
         self.post_norm();
@@ -294,6 +351,19 @@ impl Expander<'_> {
             kernels: 3,
             kind: pass(correction, e * act + 16 * k),
         });
+        // Between data-parallel engines every device gets all tokens and gives back everybody's sums
+        // (`all2all_backend` allgather_reducescatter, vLLM's default on one node).
+        let engines = self.parallel.data;
+        if engines > 1 {
+            self.exchange(
+                "expert_dispatch",
+                Exchange::AllGather,
+                Rows::Tokens,
+                self.parallel.devices(),
+                (h + e) * act,
+                true,
+            );
+        }
         let biases = if moe.bias { (2 * inter + h) * act } else { 0 };
         let weights_per_expert =
             gate_up.matrix_bytes(2 * inter, h) + down.matrix_bytes(h, inter) + Bytes(biases);
@@ -304,7 +374,9 @@ impl Expander<'_> {
             rows: Rows::Tokens,
             kernels: 2,
             kind: OpKind::Experts(ExpertGemms {
-                num_experts: moe.num_experts,
+                num_experts: moe.num_experts.div_ceil(self.parallel.expert_ranks()),
+                of: moe.num_experts,
+                engines,
                 top_k: moe.num_experts_per_tok,
                 intermediate: inter,
                 hidden: h,
@@ -329,10 +401,23 @@ impl Expander<'_> {
                 self.elementwise("shared_add", 1, 0, 3 * h);
             }
         }
+        if engines > 1 {
+            self.exchange(
+                "expert_combine",
+                Exchange::ReduceScatter,
+                Rows::Tokens,
+                self.parallel.devices(),
+                h * act,
+                true,
+            );
+        } else {
+            self.all_reduce();
+        }
     }
 
     fn head(&mut self) {
         let (h, v) = (u64::from(self.c.hidden_size), u64::from(self.c.vocab_size));
+        let whole = u64::from(self.whole.vocab_size);
         self.norm();
         let once = |name, class, kernels, bytes| Op {
             name,
@@ -357,12 +442,20 @@ impl Expander<'_> {
             h,
             false,
         );
-        // Logits are read, written as fp32 and scanned once.
+        self.exchange(
+            "gather_logits",
+            Exchange::AllGather,
+            Rows::Sampled,
+            self.parallel.tensor,
+            whole * self.act,
+            false,
+        );
+        // Logits are read, written as fp32 and scanned once, on every device.
         self.push(once(
             "sampling",
             KernelClass::Sampling,
             3,
-            v * (self.act + 8),
+            whole * (self.act + 8),
         ));
     }
 }

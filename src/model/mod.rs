@@ -32,6 +32,7 @@ mod expand;
 pub mod experts;
 mod format;
 mod op;
+mod parallel;
 mod params;
 mod precision;
 mod quantization;
@@ -41,7 +42,10 @@ pub use architecture::Architecture;
 pub use config::{ModelConfig, MoeConfig, Quantization};
 pub use error::ModelError;
 pub use format::WeightFormat;
-pub use op::{AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows};
+pub use op::{
+    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows,
+};
+pub use parallel::Parallel;
 pub use params::Parameters;
 pub use precision::{Dtype, KvDtype, Precision};
 
@@ -52,6 +56,9 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     config: ModelConfig,
+    /// Sizes of one device's part.
+    part: ModelConfig,
+    parallel: Parallel,
     precision: Precision,
     ops: Vec<Op>,
 }
@@ -83,12 +90,37 @@ pub struct AttentionLayers {
 impl Model {
     /// Expands a checked config into operators.
     pub fn new(config: &ModelConfig, precision: Precision) -> Self {
-        let ops = expand::expand(config, &precision);
+        Self::divided(config, precision, Parallel::default())
+    }
+
+    /// One device's part of a model that several share. What cannot be divided evenly
+    /// ([`Parallel::problem`]) is rounded.
+    fn divided(config: &ModelConfig, precision: Precision, parallel: Parallel) -> Self {
+        let part = parallel.part(config);
+        let ops = expand::expand(config, &part, &precision, parallel);
         Self {
             config: config.clone(),
+            part,
+            parallel,
             precision,
             ops,
         }
+    }
+
+    /// One device's part of this model if `parallel` devices share it.
+    ///
+    /// # Errors
+    /// Sizes that do not divide.
+    pub fn shared(&self, parallel: Parallel) -> Result<Self, String> {
+        match parallel.problem(&self.config) {
+            Some(problem) => Err(problem),
+            None => Ok(Self::divided(&self.config, self.precision, parallel)),
+        }
+    }
+
+    /// How it is divided.
+    pub fn parallel(&self) -> Parallel {
+        self.parallel
     }
 
     /// The config it was made from.
@@ -175,7 +207,7 @@ impl Model {
     /// max(2·intermediate, hidden), shared by the first and last product, and k of the product between;
     /// `fused_experts_impl` in `vllm/model_executor/layers/fused_moe/fused_moe.py`, vLLM 0.12.0).
     pub fn widest_activation_bytes_per_token(&self) -> f64 {
-        let c = &self.config;
+        let c = &self.part;
         let (q, kv) = (
             f64::from(c.num_attention_heads),
             f64::from(c.num_key_value_heads),

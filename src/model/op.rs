@@ -27,7 +27,7 @@ pub enum KernelClass {
     LmHead,
     /// From logits to a token.
     Sampling,
-    /// Collectives between devices; no operator of a single-device model.
+    /// Collectives between devices.
     Comm,
 }
 
@@ -75,8 +75,12 @@ impl Gemm {
 /// Both grouped matrix products of a mixture of experts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ExpertGemms {
-    /// Experts in the layer (E).
+    /// Experts that this device holds: all of the layer, unless whole experts are divided among devices.
     pub num_experts: u32,
+    /// Experts in the layer (E), which the router chooses from.
+    pub of: u32,
+    /// Data-parallel engines whose tokens all come here.
+    pub engines: u32,
     /// Experts per token (k).
     pub top_k: u32,
     /// Inner width; gate and up together are `2·intermediate × hidden`, down is `hidden × intermediate`.
@@ -156,6 +160,31 @@ pub struct Pass {
     pub weights: Bytes,
 }
 
+/// What ranks do with their data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exchange {
+    /// Everybody gets the sum.
+    AllReduce,
+    /// Everybody gets everybody's rows.
+    AllGather,
+    /// Everybody gets the sum of its own rows.
+    ReduceScatter,
+}
+
+/// An exchange between devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Collective {
+    /// What is done.
+    pub exchange: Exchange,
+    /// Devices that take part.
+    pub ranks: u32,
+    /// Bytes of one row; for a gather or scatter the rows of all ranks together move.
+    pub bytes_per_row: Bytes,
+    /// Whether the rows are those of all data-parallel engines together.
+    pub gathered: bool,
+}
+
 /// What an operator computes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -170,6 +199,8 @@ pub enum OpKind {
     Attention(AttentionDims),
     /// Streaming over rows: norms, rotary, activations, cache writes, look-ups, sampling.
     Elementwise(Pass),
+    /// Exchange with the other devices that share the model.
+    Collective(Collective),
 }
 
 /// An operator of the model's step. Equal operators of several layers are one `Op`.
@@ -197,6 +228,7 @@ impl Op {
             OpKind::Experts(e) => e.weights_per_expert * e.num_experts.into(),
             OpKind::Attention(a) => a.weights,
             OpKind::Elementwise(p) => p.weights,
+            OpKind::Collective(_) => Bytes::ZERO,
         }
     }
 
@@ -216,7 +248,7 @@ impl Op {
         match self.kind {
             OpKind::Gemm(g) | OpKind::Router(g) => Flops(2 * g.out_features * g.in_features),
             OpKind::Experts(e) => Flops(6 * u64::from(e.top_k) * e.intermediate * e.hidden),
-            OpKind::Attention(_) | OpKind::Elementwise(_) => Flops::ZERO,
+            OpKind::Attention(_) | OpKind::Elementwise(_) | OpKind::Collective(_) => Flops::ZERO,
         }
     }
 

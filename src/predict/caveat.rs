@@ -16,6 +16,10 @@ pub enum Caveat {
         /// Largest value measured.
         measured: f64,
     },
+    /// Steps that take this part of the time rest on kernel times beyond the measured range.
+    OutsideKernels(f64),
+    /// The device profile has times of the engine's kernels, but not of these.
+    WithoutKernels(Vec<String>),
     /// The engine profile was made for other devices.
     ForeignDevice {
         /// The engine profile's id.
@@ -57,6 +61,16 @@ impl std::fmt::Display for Caveat {
             } => write!(
                 f,
                 "{what} up to {used:.0} lie beyond the measured {measured:.0}: extrapolated"
+            ),
+            Caveat::OutsideKernels(share) => write!(
+                f,
+                "steps that make up {:.1} % of the time use kernel times beyond the measured batch or context: extrapolated",
+                share * 100.0
+            ),
+            Caveat::WithoutKernels(names) => write!(
+                f,
+                "the device profile has no times of these kernels at this model's shapes, their price comes from curves: {}",
+                names.join(", ")
             ),
             Caveat::ForeignDevice { engine, device } => write!(
                 f,

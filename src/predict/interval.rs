@@ -105,6 +105,9 @@ enum Knob {
     Stream,
     Gemm,
     Attention,
+    Kernels,
+    LinkLatency,
+    LinkRate,
 }
 
 impl Knob {
@@ -114,6 +117,9 @@ impl Knob {
             Knob::Stream => "device.stream_read".into(),
             Knob::Gemm => "device.gemm_f16".into(),
             Knob::Attention => "device.attention_prefill".into(),
+            Knob::Kernels => "device.kernels".into(),
+            Knob::LinkLatency => "device.link.latency".into(),
+            Knob::LinkRate => "device.link.rate".into(),
         }
     }
     fn apply(&self, s: &mut Scenario, factor: f64) {
@@ -128,6 +134,17 @@ impl Knob {
             Knob::Stream => scale(&mut s.device.stream_read),
             Knob::Gemm => scale(&mut s.device.gemm_f16),
             Knob::Attention => scale(&mut s.device.attention_prefill),
+            Knob::Kernels => s.device.kernels.iter_mut().for_each(|k| k.scale(factor)),
+            Knob::LinkLatency => {
+                if let Some(link) = &mut s.device.link {
+                    link.latency.value *= factor
+                }
+            }
+            Knob::LinkRate => {
+                if let Some(link) = &mut s.device.link {
+                    link.rate.value *= factor
+                }
+            }
         }
     }
 }
@@ -165,6 +182,20 @@ pub(super) fn propagate(
         ] {
             let last = curve.points[curve.points.len() - 1];
             knobs.push((knob, last.rel_sd.max(0.01), curve.provenance.origin));
+        }
+    }
+    if let Some(k) = scenario.device.kernels.first() {
+        knobs.push((Knob::Kernels, k.rel_sd, k.provenance.origin));
+    }
+    let many = |n: Option<u32>| n.is_some_and(|n| n > 1);
+    if (many(scenario.serve.tensor_parallel_size) || many(scenario.serve.data_parallel_size))
+        && let Some(link) = &scenario.device.link
+    {
+        for (knob, q) in [
+            (Knob::LinkLatency, &link.latency),
+            (Knob::LinkRate, &link.rate),
+        ] {
+            knobs.push((knob, q.rel_sd, q.provenance.origin));
         }
     }
     let short = if may_shorten { shorter(scenario) } else { None };

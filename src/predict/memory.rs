@@ -1,6 +1,7 @@
 //! How many KV blocks there are: vLLM's own arithmetic (0.12.0, `v1/worker/gpu_worker.py:
 //! determine_available_memory`, `v1/core/kv_cache_utils.py: get_num_blocks`).
 use crate::device::{DeviceProfile, EngineProfile};
+use crate::engine::EngineVersion;
 use crate::model::Model;
 use crate::units::Bytes;
 
@@ -21,6 +22,10 @@ pub struct MemoryInputs {
     pub kv_cache_memory_bytes: Option<u64>,
     /// `--num-gpu-blocks-override`.
     pub num_gpu_blocks_override: Option<u32>,
+    /// Release of the engine.
+    pub version: EngineVersion,
+    /// No graphs.
+    pub enforce_eager: bool,
 }
 
 /// Where the device memory goes.
@@ -34,7 +39,7 @@ pub struct MemoryPlan {
     pub weights: Bytes,
     /// Peak activations of the profiling run (estimated).
     pub activations: Bytes,
-    /// Runtime context and libraries (estimated).
+    /// Runtime, libraries, captured graphs where they are counted (estimated).
     pub non_torch: Bytes,
     /// What is left for the KV cache.
     pub kv_cache: Bytes,
@@ -88,12 +93,28 @@ pub enum MemoryError {
 ///
 /// Counted, not measured: hidden state and residual for every token, plus the largest of (fused QKV and
 /// attention output), (gate+up and its product), (the fused-MoE workspaces, `top_k` rows per token), or the
-/// logits of the sampled rows in 16 bit with two 32-bit copies.
+/// logits of the sampled rows with what sampling makes of them.
 fn activation_bytes(model: &Model, inputs: &MemoryInputs) -> f64 {
     let tokens = f64::from(inputs.max_num_batched_tokens);
     let base = 2.0 * 2.0 * tokens * f64::from(model.hidden_size());
-    let logits = f64::from(inputs.max_num_seqs) * f64::from(model.vocab_size()) * (2.0 + 4.0 + 4.0);
+    let rows = f64::from(inputs.max_num_seqs.min(inputs.max_num_batched_tokens));
+    let vocab = f64::from(model.vocab_size());
+    let logits = if inputs.version.at_least(0, 17) {
+        // The dummy sampling: 16-bit logits, their 32-bit copy, probabilities, exponential noise; and the scratch rows
+        // of the Triton top-k/top-p kernel, one per multiprocessor (`topk_topp_triton.py`, since 0.17).
+        rows * vocab * (2.0 + 4.0 + 4.0 + 4.0) + rows.min(128.0) * vocab * 4.0
+    } else {
+        rows * vocab * (2.0 + 4.0 + 4.0)
+    };
     base + (tokens * model.widest_activation_bytes_per_token()).max(logits)
+}
+
+/// The table of the rotary embedding, one for all layers: sine and cosine of half a head each for every position
+/// (`rotary_embedding/base.py`: `cos_sin_cache`).
+fn rotary_bytes(model: &Model) -> f64 {
+    f64::from(model.max_position_embeddings())
+        * f64::from(model.config().head_dim)
+        * model.precision().dtype.bytes() as f64
 }
 
 /// Divides the memory as vLLM does at start-up.
@@ -108,9 +129,20 @@ pub fn plan(
 ) -> Result<MemoryPlan, MemoryError> {
     let total = device.memory.total_bytes.value;
     let requested = total * inputs.utilization;
-    let weights = model.total_weight_bytes().as_f64();
+    let weights = model.total_weight_bytes().as_f64() + rotary_bytes(model);
     let activations = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
-    let non_torch = engine.memory.non_torch_bytes.value;
+    let mut non_torch = engine.memory.non_torch_bytes.value;
+    if let Some(q) = &engine.memory.graph_bytes
+        && inputs.version.at_least(0, 20)
+        && !inputs.enforce_eager
+    {
+        non_torch += q.value;
+    }
+    if let Some(q) = &engine.memory.collective_bytes
+        && model.parallel().devices() > 1
+    {
+        non_torch += q.value;
+    }
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
     let left = match inputs.kv_cache_memory_bytes {
         Some(b) => b as f64,

@@ -4,7 +4,7 @@ use super::{Caveat, ServeArgs, Settings, SettingsError};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{Moves, SimError, SimSummary, simulate};
+use crate::engine::{Moves, SimError, SimSummary, simulate_group};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::model::Model;
 use crate::units::{Blocks, SimTime, Span};
@@ -112,6 +112,10 @@ pub struct Run {
     pub engine: SimSummary,
     /// Largest number of tokens in a step.
     pub widest_step: u32,
+    /// Seconds of steps whose price rests on kernel times outside the measured range.
+    pub outside: f64,
+    /// Operators priced by kernel times of their own, and by curves.
+    pub covered: (Vec<&'static str>, Vec<&'static str>),
 }
 
 /// An answer.
@@ -140,6 +144,7 @@ struct Watch<'a, O> {
     experts: f64,
     decode_steps: u64,
     widest: u32,
+    outside: f64,
 }
 
 impl<O: Observer> Observer for Watch<'_, O> {
@@ -163,6 +168,9 @@ impl<O: Observer> Observer for Watch<'_, O> {
             return;
         }
         self.breakdown.merge(&self.cost.breakdown(&step.shape));
+        if self.cost.outside(&step.shape) {
+            self.outside += step.duration.secs();
+        }
         if step.shape.prefill_seqs == 0
             && let Some(d) = self.cost.distinct_experts(step.shape.distinct_tokens)
         {
@@ -239,8 +247,12 @@ fn run(
     other: &mut impl Observer,
 ) -> Result<Run, PredictError> {
     let warmup = u64::from(warmup);
+    let model = scenario
+        .model
+        .shared(settings.parallel)
+        .expect("the settings were made from it");
     let cost = CalibratedCost::new(
-        &scenario.model,
+        &model,
         &scenario.device,
         &scenario.engine,
         CostOptions {
@@ -263,8 +275,9 @@ fn run(
         experts: 0.0,
         decode_steps: 0,
         widest: 0,
+        outside: 0.0,
     };
-    let engine = simulate(&settings.config, &cost, source, &mut watch)?;
+    let engine = simulate_group(&settings.config, settings.group, &cost, source, &mut watch)?;
     let summary = watch.collector.summary();
     if summary.completed == 0 {
         return Err(PredictError::NothingServed {
@@ -281,6 +294,11 @@ fn run(
             .then(|| watch.experts / watch.decode_steps as f64),
         engine,
         widest_step: watch.widest,
+        outside: watch.outside,
+        covered: {
+            let (tables, curves) = cost.covered();
+            (tables.to_vec(), curves.to_vec())
+        },
         summary,
     })
 }
@@ -373,7 +391,17 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
     }
     let points = &scenario.device.gemm_f16.points;
     let measured = points[points.len() - 1].x;
-    if f64::from(run.widest_step) > measured {
+    let tables = !run.covered.0.is_empty();
+    let total = run.breakdown.total();
+    if tables && run.outside > 0.001 * total {
+        all.push(Caveat::OutsideKernels(run.outside / total.max(1e-12)));
+    }
+    if tables && !run.covered.1.is_empty() {
+        all.push(Caveat::WithoutKernels(
+            run.covered.1.iter().map(|s| s.to_string()).collect(),
+        ));
+    }
+    if !tables && f64::from(run.widest_step) > measured {
         all.push(Caveat::Extrapolated {
             what: "matrix rows",
             used: f64::from(run.widest_step),

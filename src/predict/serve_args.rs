@@ -62,6 +62,15 @@ pub struct ServeArgs {
     /// Devices that share every layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensor_parallel_size: Option<u32>,
+    /// Engines with requests of their own that share the experts of a mixture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_parallel_size: Option<u32>,
+    /// A router of one's own in front of the engines (taken to go round in turn) instead of vLLM's balancer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_parallel_external_lb: Option<bool>,
+    /// Whole experts per device instead of slices of all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_expert_parallel: Option<bool>,
 }
 
 /// What is wrong with a pasted line or a flag's value.
@@ -225,6 +234,9 @@ impl PastedLine {
             "--tensor-parallel-size" | "-tp" => {
                 a.tensor_parallel_size = Some(int(value("devices")?, flag)?)
             }
+            "--data-parallel-size" | "-dp" => {
+                a.data_parallel_size = Some(int(value("engines")?, flag)?)
+            }
             "--kv-cache-memory-bytes" | "--kv-cache-memory" => {
                 let v = value("bytes")?;
                 a.kv_cache_memory_bytes = Some(human_int(&v).ok_or(ServeArgsError::BadValue {
@@ -253,6 +265,9 @@ impl PastedLine {
             "--no-enable-chunked-prefill" => a.enable_chunked_prefill = Some(false),
             "--enforce-eager" => a.enforce_eager = Some(true),
             "--no-enforce-eager" => a.enforce_eager = Some(false),
+            "--data-parallel-external-lb" => a.data_parallel_external_lb = Some(true),
+            "--enable-expert-parallel" | "-ep" => a.enable_expert_parallel = Some(true),
+            "--no-enable-expert-parallel" => a.enable_expert_parallel = Some(false),
             "--async-scheduling" => a.async_scheduling = Some(true),
             "--no-async-scheduling" => a.async_scheduling = Some(false),
             _ => match HARMLESS.iter().find(|(f, _)| *f == flag) {

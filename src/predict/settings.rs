@@ -2,8 +2,8 @@
 use super::ServeArgs;
 use super::memory::{self, MemoryError, MemoryInputs, MemoryPlan};
 use crate::device::{DeviceProfile, EngineProfile};
-use crate::engine::{EngineConfig, EngineVersion, SchedulingPolicy};
-use crate::model::Model;
+use crate::engine::{EngineConfig, EngineVersion, Group, Router, SchedulingPolicy};
+use crate::model::{Model, Parallel};
 use crate::units::Bytes;
 
 /// An engine ready to start.
@@ -15,6 +15,10 @@ pub struct Settings {
     pub memory: MemoryPlan,
     /// No graphs.
     pub enforce_eager: bool,
+    /// Devices that serve together.
+    pub parallel: Parallel,
+    /// Engines behind one router.
+    pub group: Group,
     /// `--gpu-memory-utilization`.
     pub gpu_memory_utilization: f64,
 }
@@ -137,12 +141,19 @@ impl Settings {
                 format!("{utilization} must lie above 0 and at most 1"),
             ));
         }
-        if args.tensor_parallel_size.is_some_and(|n| n != 1) {
-            return Err(bad(
-                "tensor_parallel_size",
-                "only 1 is simulated so far".into(),
-            ));
-        }
+        let parallel = Parallel {
+            tensor: args.tensor_parallel_size.unwrap_or(1),
+            data: args.data_parallel_size.unwrap_or(1),
+            expert: args.enable_expert_parallel.unwrap_or(false) && model.experts().is_some(),
+        };
+        let model = &model.shared(parallel).map_err(|problem| {
+            let field = if parallel.tensor == 1 && parallel.data > 1 {
+                "data_parallel_size"
+            } else {
+                "tensor_parallel_size"
+            };
+            bad(field, problem)
+        })?;
         let policy = match args.scheduling_policy.as_deref() {
             None | Some("fcfs") => SchedulingPolicy::Fcfs,
             Some("priority") => SchedulingPolicy::Priority,
@@ -165,6 +176,8 @@ impl Settings {
                 max_model_len,
                 kv_cache_memory_bytes: args.kv_cache_memory_bytes,
                 num_gpu_blocks_override: args.num_gpu_blocks_override,
+                version,
+                enforce_eager: args.enforce_eager.unwrap_or(false),
             },
         )?;
         let config = EngineConfig {
@@ -189,6 +202,16 @@ impl Settings {
             config,
             memory,
             enforce_eager: args.enforce_eager.unwrap_or(false),
+            parallel,
+            group: Group {
+                engines: parallel.data,
+                lockstep: model.experts().is_some(),
+                router: if args.data_parallel_external_lb == Some(true) {
+                    Router::RoundRobin
+                } else {
+                    Router::LeastLoaded
+                },
+            },
             gpu_memory_utilization: utilization,
         })
     }

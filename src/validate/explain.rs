@@ -288,6 +288,7 @@ mod tests {
             mode: None,
             engine_args: None,
             workload: RecordedWorkload {
+                trace: None,
                 num_prompts: n,
                 max_concurrency: Some(concurrency),
                 request_rate: None,

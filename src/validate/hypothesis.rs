@@ -132,7 +132,8 @@ impl Basis {
             routing: Default::default(),
             workload: WorkloadSpec {
                 // Unknown warm-up: one request, for a benchmark's first request is hardly ever its server's.
-                warmup: w.warmup.unwrap_or(1),
+                warmup: w.warmup.unwrap_or(if w.trace.is_some() { 0 } else { 1 }),
+                trace: w.trace.clone(),
                 prompts: w.prompts.unwrap_or(PromptKind::Distinct),
                 shared_prefix_len: w.shared_prefix_len.unwrap_or(0),
                 greedy,

@@ -659,6 +659,7 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
         mode: None,
         engine_args: Some(settings(args, &r.server)),
         workload: RecordedWorkload {
+            trace: None,
             num_prompts: answered,
             max_concurrency: match (clients, r.request_rate) {
                 (None, Some(_)) => None,

@@ -171,6 +171,11 @@ pub struct RecordedWorkload {
     /// Sampling temperature; 0 is greedy; absent: unknown, taken as greedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// The very requests, recorded in a file: their arrivals and lengths count instead of the figures above, which then
+    /// describe them. A file name that begins with `shared:` is looked for under the folder that `CAPSIM_SHARED` names
+    /// (default `../shared`): data that may not be copied here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<crate::workload::trace::TraceSpec>,
     /// Requests sent before, not measured; absent: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u32>,
@@ -262,7 +267,7 @@ impl RunsFile {
                     ));
                 }
             }
-            if w.max_concurrency.is_none() && w.request_rate.is_none() {
+            if w.max_concurrency.is_none() && w.request_rate.is_none() && w.trace.is_none() {
                 return Err((
                     at("workload.max_concurrency"),
                     "is needed where no request_rate is given".into(),

@@ -366,6 +366,8 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
         int8_ratio: None,
         measured,
         switches,
+        kernels: vec![],
+        link: None,
         provenance: source.measured("capsim calibrate"),
     };
     // The reader's own checks, so that nothing is written that predict would refuse.

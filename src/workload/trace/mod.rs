@@ -4,6 +4,7 @@
 //! A line that makes no sense is an error with its number; nothing is sorted, skipped or repaired silently.
 mod bailian;
 mod error;
+mod llmservingsim;
 mod mooncake;
 #[cfg(feature = "traces")]
 mod servegen;
@@ -177,6 +178,7 @@ impl Trace {
         let done = match format {
             Format::Mooncake => mooncake::read(text, &mut reader),
             Format::Bailian => bailian::read(text, &mut reader),
+            Format::LlmServingSim => llmservingsim::read(text, &mut reader),
             #[cfg(feature = "traces")]
             Format::Azure | Format::BurstGpt | Format::Vidur | Format::Csv => {
                 table::read(text, format, options, &mut reader)

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// JSONL: `timestamp` (ms), `input_length`, `output_length`, `hash_ids` of 512-token blocks.
     Mooncake,
     /// JSONL: `timestamp` (s), `input_length`, `output_length`, `hash_ids` of 16-token blocks, `chat_id` and others.
     Bailian,
+    /// JSONL: `queued_ts` or `arrival_time` (s), `input_toks`, `output_toks`.
+    LlmServingSim,
     /// CSV: `TIMESTAMP,ContextTokens,GeneratedTokens`.
     Azure,
     /// CSV: `Timestamp,…,Request tokens,Response tokens,…`.
@@ -26,9 +29,10 @@ pub enum Format {
 
 impl Format {
     /// All, by name.
-    pub const ALL: [(&'static str, Format); 7] = [
+    pub const ALL: [(&'static str, Format); 8] = [
         ("mooncake", Format::Mooncake),
         ("bailian", Format::Bailian),
+        ("llmservingsim", Format::LlmServingSim),
         ("azure", Format::Azure),
         ("burstgpt", Format::BurstGpt),
         ("vidur", Format::Vidur),
@@ -53,6 +57,7 @@ impl Format {
 
 /// How a file is to be read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Format; absent: recognised by the first line.
@@ -70,6 +75,7 @@ pub struct Options {
 
 /// A trace to replay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TraceSpec {
     /// The file.
@@ -78,6 +84,7 @@ pub struct TraceSpec {
     #[serde(default)]
     pub options: Options,
     /// How many times faster than recorded.
+    #[serde(default = "as_recorded")]
     pub speedup: f64,
     /// Seconds of recorded time to leave out at the beginning.
     #[serde(default)]
@@ -91,6 +98,10 @@ pub struct TraceSpec {
     /// What was read. Files are not this crate's core's business: whoever has it puts it here.
     #[serde(skip)]
     pub data: Option<Arc<Trace>>,
+}
+
+fn as_recorded() -> f64 {
+    1.0
 }
 
 impl TraceSpec {
@@ -179,7 +190,9 @@ pub(super) fn detect(text: &str, options: &Options) -> Result<Format, String> {
         .ok_or_else(|| "the file is empty".to_string())?;
     if line.starts_with('{') {
         let has = |key: &str| line.contains(&format!("\"{key}\""));
-        return Ok(if has("chat_id") || has("parent_chat_id") {
+        return Ok(if has("input_toks") {
+            Format::LlmServingSim
+        } else if has("chat_id") || has("parent_chat_id") {
             Format::Bailian
         } else {
             Format::Mooncake

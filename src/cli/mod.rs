@@ -19,6 +19,7 @@ mod serve;
 mod sweep_args;
 mod trace;
 mod validate;
+mod validate_all;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -33,6 +33,9 @@ pub struct CostOptions {
     pub moe_path: Option<String>,
     /// Expert popularity.
     pub routing: Routing,
+    /// Tokens computed at a time: a larger step is several passes over the weights (llama.cpp's `--ubatch-size`);
+    /// `None`: the whole step at once.
+    pub micro_batch: Option<u32>,
 }
 
 /// Why a model cannot be priced.
@@ -73,6 +76,10 @@ pub struct CalibratedCost {
     /// Seconds per KV token read by decode attention: layers that see everything, layers with a window.
     kv_full: f64,
     kv_windowed: f64,
+    /// Seconds per sequence to read and write the states of linear attention.
+    state: f64,
+    /// Operations of linear attention per token, all layers.
+    recurrence_ops: f64,
     /// Seconds per (query, key) pair at full arithmetic rate, both kinds of layer together; × 1/F(q).
     pair_ops_full: f64,
     pair_ops_windowed: f64,
@@ -192,11 +199,16 @@ impl CalibratedCost {
                     .collect::<Vec<_>>()
                     .join(", "),
             })?;
-        let max_rows = options.max_num_batched_tokens.max(1);
+        // No pass computes more rows than a micro-batch.
+        let max_rows = options
+            .max_num_batched_tokens
+            .min(options.micro_batch.unwrap_or(u32::MAX))
+            .max(1);
         let mut experts_part = None;
         let mut kernels = 0.0;
         let (mut kv_full, mut kv_windowed) = (0.0, 0.0);
         let (mut pair_full, mut pair_windowed) = (0.0, 0.0);
+        let (mut state, mut recurrence_ops) = (0.0, 0.0);
         let mut window = None;
         for op in model.ops() {
             kernels += f64::from(op.layers) * f64::from(op.kernels);
@@ -214,6 +226,11 @@ impl CalibratedCost {
                         kv_full += per_token;
                         pair_full += pairs;
                     }
+                }
+                OpKind::Recurrence(r) => {
+                    state += layers * 2.0 * r.state.as_f64()
+                        / (stream * engine.attention_stream.value);
+                    recurrence_ops += layers * r.ops_per_token as f64;
                 }
                 OpKind::Experts(e) => {
                     let group = ExpertGroup {
@@ -250,6 +267,8 @@ impl CalibratedCost {
             sampled: Vec::new(),
             kv_full,
             kv_windowed,
+            state,
+            recurrence_ops,
             pair_ops_full: pair_full,
             pair_ops_windowed: pair_windowed,
             attention_curve: device.attention_prefill.clone(),
@@ -304,6 +323,10 @@ impl CalibratedCost {
                             cost.elementwise +=
                                 layers * elementwise(f64::from(rows) * e.bytes_per_token)
                         }
+                        OpKind::Recurrence(r) => {
+                            cost.elementwise += layers
+                                * elementwise(f64::from(rows) * r.activations_per_row.as_f64())
+                        }
                         _ => {}
                     }
                 }
@@ -338,42 +361,86 @@ impl CalibratedCost {
     /// Number of tokens that the dense kernels run with: padded to a captured graph size where one is used.
     fn padded(&self, shape: &StepShape) -> u32 {
         let n = shape.tokens();
-        if self.options.enforce_eager || self.captured.last().is_none_or(|&m| n > m) {
+        if self.options.enforce_eager
+            || self.options.micro_batch.is_some()
+            || self.captured.last().is_none_or(|&m| n > m)
+        {
             return n;
         }
         self.captured[self.captured.partition_point(|&c| c < n)]
     }
 
-    /// Device seconds by part, and whether graphs replay the step.
-    fn device_parts(&self, shape: &StepShape) -> [(Part, f64); 8] {
-        let tokens = shape.tokens();
-        let padded = self.padded(shape) as usize;
-        let row = self.rows[padded.min(self.rows.len() - 1)];
-        let experts = match &self.experts {
+    /// Costs that depend on rows only, of a step of `tokens` tokens that computes `padded` rows.
+    fn row_cost(&self, tokens: u32, padded: u32, distinct: u32) -> RowCost {
+        let mut row = self.rows[(padded as usize).min(self.rows.len() - 1)];
+        row.experts = match &self.experts {
             None => 0.0,
-            Some(_) if shape.distinct_tokens >= tokens => {
+            Some(_) if distinct >= tokens => {
                 self.rows[(tokens as usize).min(self.rows.len() - 1)].experts
             }
-            Some(e) => e.seconds(tokens, shape.distinct_tokens),
+            Some(e) => e.seconds(tokens, distinct),
         };
+        row
+    }
+
+    /// The same in passes of at most `micro_batch` tokens, and how many passes that are. Distinct tokens are spread
+    /// over the passes evenly.
+    fn passes(&self, shape: &StepShape) -> (RowCost, f64) {
+        let tokens = shape.tokens();
+        match self.options.micro_batch {
+            Some(m) if tokens > m => {
+                let (full, rest) = (tokens / m, tokens % m);
+                let share = |n: u32| {
+                    let part = u64::from(shape.distinct_tokens) * u64::from(n);
+                    part.div_ceil(tokens.into()) as u32
+                };
+                let mut sum = RowCost::default();
+                let mut add = |n: u32, times: f64| {
+                    let one = self.row_cost(n, n, share(n));
+                    sum.dense += times * one.dense;
+                    sum.router += times * one.router;
+                    sum.elementwise += times * one.elementwise;
+                    sum.experts += times * one.experts;
+                };
+                add(m, f64::from(full));
+                if rest > 0 {
+                    add(rest, 1.0);
+                }
+                (sum, f64::from(full + u32::from(rest > 0)))
+            }
+            _ => (
+                self.row_cost(tokens, self.padded(shape), shape.distinct_tokens),
+                1.0,
+            ),
+        }
+    }
+
+    /// Device seconds by part, and whether graphs replay the step.
+    fn device_parts(&self, shape: &StepShape) -> [(Part, f64); 8] {
+        let (row, passes) = self.passes(shape);
         let decode = self.kv_full * shape.decode_context as f64
-            + self.kv_windowed * shape.decode_context_windowed as f64;
+            + self.kv_windowed * shape.decode_context_windowed as f64
+            + self.state * f64::from(shape.decode_seqs);
         let prefill = if shape.prefill_seqs == 0 {
             0.0
         } else {
-            let rate = self
-                .attention_curve
-                .at(f64::from(shape.prefill_tokens.max(1)))
-                .y
-                * self.attention_eff;
+            let at_once = self
+                .options
+                .micro_batch
+                .map_or(shape.prefill_tokens, |m| shape.prefill_tokens.min(m));
+            let rate = self.attention_curve.at(f64::from(at_once.max(1))).y * self.attention_eff;
+            // Each pass reads the keys and values up to its own end: half of them on average, and all before.
+            let reads = (1.0 + passes) / 2.0;
             (self.pair_ops_full * shape.prefill_pairs as f64
-                + self.pair_ops_windowed * shape.prefill_pairs_windowed as f64)
+                + self.pair_ops_windowed * shape.prefill_pairs_windowed as f64
+                + self.recurrence_ops * f64::from(shape.prefill_tokens))
                 / rate
-                + (self.kv_full + self.kv_windowed) * shape.prefill_context as f64
+                + (self.kv_full + self.kv_windowed) * shape.prefill_context as f64 * reads
+                + self.state * f64::from(shape.prefill_seqs) * passes
         };
         [
             (Part::Dense, row.dense),
-            (Part::Experts, experts),
+            (Part::Experts, row.experts),
             (Part::Router, row.router),
             (Part::AttentionDecode, decode),
             (Part::AttentionPrefill, prefill),
@@ -382,7 +449,7 @@ impl CalibratedCost {
                 Part::LmHead,
                 self.sampled[(shape.sampled as usize).min(self.sampled.len() - 1)],
             ),
-            (Part::Launch, self.kernels * self.launch_device),
+            (Part::Launch, self.kernels * self.launch_device * passes),
         ]
     }
 

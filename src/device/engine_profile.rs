@@ -18,6 +18,9 @@ pub struct EngineProfile {
     pub name: String,
     /// Scheduler semantics: the engine's release, `"0.12.0"`.
     pub version: String,
+    /// How requests are admitted and batches composed.
+    #[serde(default, skip_serializing_if = "Scheduler::is_vllm")]
+    pub scheduler: Scheduler,
     /// Ids of the device profiles that the efficiencies refer to; empty: any.
     #[serde(default)]
     pub devices: Vec<String>,
@@ -48,11 +51,36 @@ pub struct EngineProfile {
     pub repeat_rel_sd: Quantity,
     /// What the model itself may get wrong beyond its coefficients, relative standard deviation.
     pub model_rel_sd: Quantity,
+    /// The same for times to the first token, where it differs: prefill is priced by other kernels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_rel_sd_prefill: Option<Quantity>,
     /// The runs that the coefficients were fitted to, if any, and how well that determines them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<FitRecord>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
+}
+
+/// The rules by which an engine admits requests and composes batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheduler {
+    /// vLLM's V1 scheduler.
+    #[default]
+    Vllm,
+    /// llama.cpp's `llama-server` (and `llama-bench`, and Ollama's runner, which are built on the same batches): a fixed
+    /// number of slots that share the context evenly.
+    LlamaServer,
+    /// SGLang: prefill batches before decode batches, a radix cache, a token budget.
+    Sglang,
+}
+
+impl Scheduler {
+    /// Whether it is vLLM's.
+    pub fn is_vllm(&self) -> bool {
+        *self == Self::Vllm
+    }
 }
 
 /// What a fit was made from and how its coefficients hang together.
@@ -193,6 +221,9 @@ impl EngineProfile {
         }
         self.repeat_rel_sd.check("repeat_rel_sd", 1.0)?;
         self.model_rel_sd.check("model_rel_sd", 1.0)?;
+        if let Some(q) = &self.model_rel_sd_prefill {
+            q.check("model_rel_sd_prefill", 1.0)?;
+        }
         if self.moe_paths.is_empty() {
             return Err(bad("moe_paths".into(), "needs at least one path".into()));
         }

@@ -1,7 +1,8 @@
 //! Settings that were not given get the engine's defaults (vLLM: `engine/arg_utils.py: get_batch_defaults`).
 use super::ServeArgs;
 use super::memory::{self, MemoryError, MemoryInputs, MemoryPlan};
-use crate::device::{DeviceProfile, EngineProfile};
+use super::{llama_server, sglang};
+use crate::device::{DeviceProfile, EngineProfile, Scheduler};
 use crate::engine::{EngineConfig, EngineVersion, SchedulingPolicy};
 use crate::model::Model;
 use crate::units::Bytes;
@@ -17,6 +18,10 @@ pub struct Settings {
     pub enforce_eager: bool,
     /// `--gpu-memory-utilization`.
     pub gpu_memory_utilization: f64,
+    /// Tokens computed at a time, where a step is split (llama.cpp's `--ubatch-size`).
+    pub micro_batch: Option<u32>,
+    /// Whose rules compose batches.
+    pub scheduler: Scheduler,
 }
 
 /// Settings that contradict each other or the device.
@@ -60,6 +65,11 @@ impl Settings {
         engine: &EngineProfile,
     ) -> Result<Self, SettingsError> {
         let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+        match engine.scheduler {
+            Scheduler::Vllm => {}
+            Scheduler::LlamaServer => return llama_server::resolve(args, model, device, engine),
+            Scheduler::Sglang => return sglang::resolve(args, model, device, engine),
+        }
         let version: EngineVersion = engine
             .version
             .parse()
@@ -190,6 +200,8 @@ impl Settings {
             memory,
             enforce_eager: args.enforce_eager.unwrap_or(false),
             gpu_memory_utilization: utilization,
+            micro_batch: args.micro_batch,
+            scheduler: Scheduler::Vllm,
         })
     }
 }

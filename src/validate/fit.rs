@@ -24,6 +24,8 @@ pub struct FitRun<'a> {
     pub name: String,
     /// The run.
     pub run: &'a RecordedRun,
+    /// What it was measured with, where that is not the basis of the fit; its engine profile is not looked at.
+    pub basis: Option<&'a Basis>,
     /// Its settings.
     pub hypothesis: Hypothesis,
     /// Its very requests, where they are known.
@@ -78,8 +80,8 @@ pub enum FitError {
 /// Metrics worth fitting to: means. Percentiles of a few requests are mostly chance.
 const FITTED: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"];
 
-/// Throughput is used where no latency was recorded.
-const FALLBACK: &str = "output_token_throughput";
+/// What is used where no mean latency was recorded, the first that was.
+const FALLBACK: &[&str] = &["output_token_throughput", "median_itl_ms"];
 
 fn is_host(name: &str) -> bool {
     name.starts_with("host.")
@@ -107,19 +109,23 @@ fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> Engine
 /// # Errors
 /// If a run cannot be simulated or has no metric to fit to.
 pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit, FitError> {
-    let path = basis
-        .moe_path
-        .clone()
-        .unwrap_or_else(|| basis.engine.moe_default.clone());
-    let moe = basis.model.experts().is_some();
+    // The experts' paths that some run takes.
+    let paths: Vec<String> = runs
+        .iter()
+        .map(|r| r.basis.unwrap_or(basis))
+        .filter(|b| b.model.experts().is_some())
+        .map(|b| {
+            let path = b.moe_path.as_ref().unwrap_or(&basis.engine.moe_default);
+            format!("moe_paths.{path}.")
+        })
+        .collect();
     let names: Vec<String> = basis
         .engine
         .coefficients()
         .into_iter()
         .filter(|(n, q)| {
             q.rel_sd > 0.0
-                && (!n.starts_with("moe_paths.")
-                    || (moe && n.starts_with(&format!("moe_paths.{path}."))))
+                && (!n.starts_with("moe_paths.") || paths.iter().any(|p| n.starts_with(p)))
         })
         .map(|(n, _)| n)
         .collect();
@@ -142,9 +148,11 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             }
         }
         if observed.len() == before
-            && let Some(v) = r.run.measured.get(FALLBACK)
+            && let Some((m, v)) = FALLBACK
+                .iter()
+                .find_map(|m| Some((m, r.run.measured.get(*m)?)))
         {
-            observed.push((i, FALLBACK, *v));
+            observed.push((i, m, *v));
         }
         if observed.len() == before {
             return Err(FitError::NothingToFit {
@@ -154,12 +162,13 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
     }
     let noise = basis.engine.repeat_rel_sd.value.max(1e-3);
     let simulate = |theta: &DVector<f64>| -> Result<Vec<f64>, FitError> {
-        let varied = Basis {
-            engine: apply(&basis.engine, &names, theta),
-            ..basis.clone()
-        };
+        let engine = apply(&basis.engine, &names, theta);
         let mut per_run = vec![];
         for r in runs {
+            let varied = Basis {
+                engine: engine.clone(),
+                ..r.basis.unwrap_or(basis).clone()
+            };
             let scenario = varied.scenario(r.run, &r.hypothesis);
             let run = match r.replay {
                 Some(replay) => simulate_replay(&scenario, replay, &mut ()),

@@ -407,7 +407,7 @@ def convert_vllm(e, out):
                      measured=dict(total_token_throughput=total),
                      note="ShareGPT lengths replaced by their mean")]
     elif e["id"] == "kyuz0-issue72-c5":
-        runs = [dict(id=e["id"], engine_args=None,
+        runs = [dict(id=e["id"], engine_args=dict(max_num_seqs=64, max_model_len=4096),
                      workload=dict(num_prompts=5, max_concurrency=5, request_rate=4.0, input_len=128, output_len=256, prompts="distinct"),
                      measured=dict(mean_ttft_ms=value(e, "ttft"), mean_tpot_ms=value(e, "tpot"),
                                    output_token_throughput=value(e, "output_throughput")))]
@@ -416,9 +416,9 @@ def convert_vllm(e, out):
             profile = "vllm-2025-rocm"
         runs = sharegpt(e)
         for r in runs:
-            r["engine_args"] = dict(max_model_len=4096, gpu_memory_utilization=0.75)
+            r["engine_args"] = dict(max_model_len=4096, gpu_memory_utilization=0.75, max_num_seqs=256)
     elif g == "paudley-vllm-graphs":
-        runs = [dict(id=e["id"], engine_args=dict(max_model_len=4096),
+        runs = [dict(id=e["id"], engine_args=dict(max_model_len=4096, max_num_seqs=256),
                      workload=dict(num_prompts=32, max_concurrency=8, input_len=64, output_len=128, prompts="distinct", warmup=8),
                      measured=dict(output_token_throughput=value(e, "aggregate_throughput")),
                      note="prompt not stated, 64 tokens supposed")]

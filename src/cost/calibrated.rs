@@ -130,6 +130,8 @@ struct ExpertGroup {
     activation_bytes_per_token: f64,
     ops_per_row: f64,
     top_k: f64,
+    /// Columns of gate and up together, and of down.
+    columns: (f64, f64),
 }
 
 impl Experts {
@@ -155,7 +157,13 @@ impl Experts {
             // (τ − 1)/2 rows are wasted on average (rows modulo τ taken as uniform).
             let tile = f64::from(regime.tile_rows);
             let tiles = touched.max((slots + touched * (tile - 1.0) / 2.0) / tile);
-            let stream = (touched * g.bytes_per_expert
+            // Gate and up are two thirds of an expert's bytes, down one; each a kernel that may not fill the device.
+            let slower = regime.fill.as_ref().map_or(1.0, |f| {
+                let groups = |columns: f64| touched * libm::ceil(columns / f64::from(f.tile_cols));
+                let less = |columns| (f.workgroups.value / groups(columns)).max(1.0);
+                (2.0 * less(g.columns.0) + less(g.columns.1)) / 3.0
+            });
+            let stream = (touched * g.bytes_per_expert * slower
                 + f64::from(tokens) * g.activation_bytes_per_token)
                 / (self.stream * regime.stream.value);
             // The grouped kernel works on all experts' tiles at once, so that its parallelism, and with it
@@ -239,6 +247,7 @@ impl CalibratedCost {
                         activation_bytes_per_token: e.activation_bytes_per_token(),
                         ops_per_row: e.ops_per_row(),
                         top_k: f64::from(e.top_k),
+                        columns: (2.0 * e.intermediate as f64, e.hidden as f64),
                     };
                     let part = experts_part
                         .get_or_insert_with(|| (e.num_experts, e.top_k, Vec::<ExpertGroup>::new()));
@@ -301,6 +310,9 @@ impl CalibratedCost {
             let n = f64::from(rows);
             let bytes = g.weight_bytes() + n * g.activation_bytes_per_row();
             let stream_time = bytes / (stream * engine.dense_stream.value);
+            if rows <= engine.matvec_rows {
+                return stream_time;
+            }
             let rate = device.gemm_f16.at(n).y * engine.dense_compute.value;
             roofline(
                 engine.roofline_power,

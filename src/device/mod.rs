@@ -11,7 +11,7 @@ mod provenance;
 
 pub use curve::{Curve, Point, Reading};
 pub use engine_profile::{
-    EngineProfile, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime, Scheduler,
+    EngineProfile, Fill, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime, Scheduler,
 };
 pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};

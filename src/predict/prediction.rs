@@ -2,9 +2,11 @@
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::{Caveat, ServeArgs, Settings, SettingsError};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, Part, Routing};
-use crate::device::{DeviceProfile, EngineProfile, Origin};
+use crate::device::{DeviceProfile, EngineProfile, Origin, Scheduler};
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{Moves, SimError, SimSummary, simulate};
+use crate::engine::{
+    Moves, SimError, SimSummary, simulate, simulate_radix, simulate_slots,
+};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::model::Model;
 use crate::units::{Blocks, SimTime, Span};
@@ -265,7 +267,11 @@ fn run(
         decode_steps: 0,
         widest: 0,
     };
-    let engine = simulate(&settings.config, &cost, source, &mut watch)?;
+    let engine = match settings.scheduler {
+        Scheduler::Vllm => simulate(&settings.config, &cost, source, &mut watch)?,
+        Scheduler::LlamaServer => simulate_slots(&settings.config, &cost, source, &mut watch)?,
+        Scheduler::Sglang => simulate_radix(&settings.config, &cost, source, &mut watch)?,
+    };
     let summary = watch.collector.summary();
     if summary.completed == 0 {
         return Err(PredictError::NothingServed {

@@ -242,7 +242,9 @@ pub fn markdown(
             );
             for c in &f.changes {
                 let show = |v: f64| {
-                    if c.name.starts_with("host.") {
+                    if c.name.ends_with(".fill") {
+                        format!("{v:.0}")
+                    } else if c.name.starts_with("host.") {
                         format!("{:.3} ms", 1e3 * v)
                     } else {
                         format!("{v:.3}")
@@ -433,12 +435,12 @@ fn panel(
 ) {
     let (side, top) = (344.0, 40.0);
     let span = f64::from(decades.1 - decades.0);
-    let t = |v: f64| ((v.log10() - f64::from(decades.0)) / span).clamp(0.0, 1.0);
+    let t = |v: f64| ((libm::log10(v) - f64::from(decades.0)) / span).clamp(0.0, 1.0);
     let (x, y) = (
         |v: f64| left + side * t(v),
         |v: f64| top + side * (1.0 - t(v)),
     );
-    let (low, high) = (10f64.powi(decades.0), 10f64.powi(decades.1));
+    let (low, high) = (libm::pow(10.0, decades.0.into()), libm::pow(10.0, decades.1.into()));
     let _ = writeln!(
         o,
         "<text x=\"{left}\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{title}</text>"
@@ -462,7 +464,7 @@ fn panel(
         );
     }
     for d in decades.0..=decades.1 {
-        let v = 10f64.powi(d);
+        let v = libm::pow(10.0, d.into());
         let _ = writeln!(
             o,
             "<line x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{top}\" y2=\"{1:.1}\" stroke=\"#d0d0d0\"/><line x1=\"{left}\" x2=\"{2:.1}\" \

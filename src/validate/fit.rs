@@ -83,8 +83,12 @@ const FITTED: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"];
 /// What is used where no mean latency was recorded, the first that was.
 const FALLBACK: &[&str] = &["output_token_throughput", "median_itl_ms"];
 
-fn is_host(name: &str) -> bool {
-    name.starts_with("host.")
+/// Smallest factor on a time: a factor of zero would mean an infinite efficiency.
+const FLOOR: f64 = 0.1;
+
+/// Whether more of it takes longer: host times, and work-groups needed to fill the device; efficiencies are the others.
+fn is_cost(name: &str) -> bool {
+    name.starts_with("host.") || name.ends_with(".fill")
 }
 
 fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> EngineProfile {
@@ -93,9 +97,8 @@ fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> Engine
         let q = profile
             .coefficient_mut(name)
             .expect("listed by the profile");
-        // A factor of zero would mean an infinite efficiency.
-        let factor = factor.max(1e-3);
-        q.value = if is_host(name) {
+        let factor = factor.max(FLOOR);
+        q.value = if is_cost(name) {
             q.value * factor
         } else {
             q.value / factor
@@ -221,9 +224,9 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
         .try_inverse()
         .expect("the prior makes the normal matrix positive definite");
     // From factors to logarithms of coefficients; an efficiency goes with −ln θ.
-    let sign = |j: usize| if is_host(&names[j]) { 1.0 } else { -1.0 };
+    let sign = |j: usize| if is_cost(&names[j]) { 1.0 } else { -1.0 };
     let log_cov = |i: usize, j: usize| {
-        sign(i) * sign(j) * covariance[(i, j)] / (theta[i].max(1e-3) * theta[j].max(1e-3))
+        sign(i) * sign(j) * covariance[(i, j)] / (theta[i].max(FLOOR) * theta[j].max(FLOOR))
     };
 
     let mut profile = apply(&basis.engine, &names, &theta);

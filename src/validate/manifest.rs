@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// `"capsim.validation/1"`.
+    /// `"capsim.index/1"`.
     pub schema: String,
     /// Files of runs, or folders of them, from the manifest's folder on.
     pub sets: Vec<String>,
@@ -148,7 +148,7 @@ impl UnusableFile {
 
 impl Manifest {
     /// The schema tag that this version reads.
-    pub const SCHEMA: &'static str = "capsim.validation/1";
+    pub const SCHEMA: &'static str = "capsim.index/1";
 
     /// Reads a manifest from JSON text; `name` appears in errors.
     ///

@@ -116,6 +116,7 @@ fn cost() -> CalibratedCost {
             async_scheduling: false,
             max_num_seqs: 256,
             max_num_batched_tokens: 8192,
+            micro_batch: None,
             moe_path: None,
             routing: Routing::Uniform,
         },

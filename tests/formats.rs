@@ -2,6 +2,7 @@
 use capsim::device::{DeviceProfile, EngineProfile};
 use capsim::model;
 use capsim::predict::ServeArgs;
+use capsim::validate::manifest::{Manifest, UnusableFile};
 use capsim::validate::runs::RunsFile;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,10 @@ fn read(path: &str) -> String {
 const DEVICE: &str = "calibration/gfx1151/published-2026-11-24/device.json";
 const ENGINE: &str = "calibration/engines/vllm-0.12-rocm.json";
 const RUNS: &str = "validation/gfx1151/qwen3-30b-a3b-vllm-0.12/runs.json";
+const INDEX: &str = "validation/index.json";
+const UNUSABLE: &str = "validation/gfx1151/public/unusable.json";
+const HYBRID: &str = "models/qwen3.6-35b-a3b/config.json";
+const GEMMA: &str = "models/gemma-4-26b-a4b-it/config.json";
 const MODEL: &str = "models/qwen3-30b-a3b-instruct-2507/config.json";
 
 fn obeys(schema: schemars::Schema, path: &str) {
@@ -39,6 +44,8 @@ fn shipped_files_obey_their_schemas() {
     obeys(schemars::schema_for!(DeviceProfile), DEVICE);
     obeys(schemars::schema_for!(EngineProfile), ENGINE);
     obeys(schemars::schema_for!(RunsFile), RUNS);
+    obeys(schemars::schema_for!(Manifest), INDEX);
+    obeys(schemars::schema_for!(UnusableFile), UNUSABLE);
 }
 
 #[test]
@@ -70,6 +77,12 @@ fn all_parsers(text: &str) {
         says(e.to_string())
     }
     if let Err(e) = RunsFile::parse(text, "file.json") {
+        says(e.to_string())
+    }
+    if let Err(e) = Manifest::parse(text, "file.json") {
+        says(e.to_string())
+    }
+    if let Err(e) = UnusableFile::parse(text, "file.json") {
         says(e.to_string())
     }
     if let Err(e) = model::config::parse(text, "file.json") {
@@ -134,7 +147,9 @@ proptest! {
 
     #[test]
     fn no_changed_value_makes_a_parser_panic(
-        file in prop_oneof![Just(DEVICE), Just(ENGINE), Just(RUNS), Just(MODEL)],
+        file in prop_oneof![
+            Just(DEVICE), Just(ENGINE), Just(RUNS), Just(MODEL), Just(INDEX), Just(UNUSABLE), Just(HYBRID), Just(GEMMA)
+        ],
         path in prop::collection::vec(0usize..64, 1..7),
         with in odd_value(),
     ) {
@@ -145,7 +160,9 @@ proptest! {
 
     #[test]
     fn no_damaged_text_makes_a_parser_panic(
-        file in prop_oneof![Just(DEVICE), Just(ENGINE), Just(RUNS), Just(MODEL)],
+        file in prop_oneof![
+            Just(DEVICE), Just(ENGINE), Just(RUNS), Just(MODEL), Just(INDEX), Just(UNUSABLE), Just(HYBRID), Just(GEMMA)
+        ],
         cut in 0usize..20_000,
         at in 0usize..20_000,
         junk in ".{0,6}",

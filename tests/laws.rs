@@ -356,6 +356,7 @@ fn priced(
             async_scheduling: false,
             max_num_seqs: 256,
             max_num_batched_tokens: 2048,
+            micro_batch: None,
             moe_path: None,
             routing: Routing::Uniform,
         },

@@ -22,6 +22,7 @@ mod sweep;
 mod sweep_args;
 mod trace;
 mod validate;
+mod validate_all;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

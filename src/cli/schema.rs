@@ -1,6 +1,7 @@
 //! `capsim schema`.
 use crate::calibrate::samples::SamplesFile;
 use crate::device::{DeviceProfile, EngineProfile};
+use crate::validate::manifest::Manifest;
 use crate::validate::runs::RunsFile;
 use clap::{Args, ValueEnum};
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ enum Format {
     Engine,
     /// Recorded runs (capsim.runs/1)
     Runs,
+    /// Index of run sets (capsim.index/1)
+    Index,
     /// Microbenchmark samples (capsim.samples/1)
     Samples,
 }
@@ -28,6 +31,7 @@ pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
         Format::Device => schemars::schema_for!(DeviceProfile),
         Format::Engine => schemars::schema_for!(EngineProfile),
         Format::Samples => schemars::schema_for!(SamplesFile),
+        Format::Index => schemars::schema_for!(Manifest),
         Format::Runs => schemars::schema_for!(RunsFile),
     };
     println!("{}", serde_json::to_string_pretty(&schema)?);

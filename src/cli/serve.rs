@@ -145,6 +145,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
             async_scheduling: settings.config.async_scheduling,
             max_num_seqs: settings.config.max_num_seqs,
             max_num_batched_tokens: settings.config.max_num_batched_tokens,
+            micro_batch: settings.micro_batch,
             moe_path: scenario.moe_path.clone(),
             routing: scenario.routing.clone(),
         },

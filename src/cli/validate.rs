@@ -13,9 +13,19 @@ use std::process::ExitCode;
 #[derive(Args, Debug)]
 pub struct ValidateArgs {
     /// Recorded runs (docs/formats.md)
-    #[cfg_attr(feature = "http", arg(required_unless_present_any = ["base_url", "bench"], conflicts_with_all = ["base_url", "bench"]))]
-    #[cfg_attr(not(feature = "http"), arg(required = true))]
+    #[cfg_attr(feature = "http", arg(required_unless_present_any = ["base_url", "bench", "all"], conflicts_with_all = ["base_url", "bench", "all"]))]
+    #[cfg_attr(
+        not(feature = "http"),
+        arg(required_unless_present = "all", conflicts_with = "all")
+    )]
     runs: Option<PathBuf>,
+    /// Every run set of an index: fit what it says, predict the rest, and write docs/accuracy.md and docs/accuracy.svg
+    #[arg(long, value_name = "INDEX", num_args = 0..=1, default_missing_value = "validation/index.json",
+          conflicts_with_all = ["fit", "write_profile", "engine", "device", "tolerance", "summary", "json"])]
+    all: Option<PathBuf>,
+    /// With --all: also write the fitted engine profiles where the index says
+    #[arg(long, requires = "all")]
+    write_profiles: bool,
     /// Runs that calibrate the engine profile; they are shown apart and never counted as predictions
     #[arg(long, value_delimiter = ',', value_name = "RUN_ID")]
     pub(super) fit: Vec<String>,
@@ -64,8 +74,14 @@ pub fn open(
         beside.map_or(given.to_string(), |p| p.display().to_string())
     };
     let config = load::config(&near(&file.model)).with_context(|| field("model"))?;
-    let model = load::model(&config, file.weights.as_deref(), None, None, None)
-        .with_context(|| field("weights"))?;
+    let model = load::model(
+        &config,
+        file.weights.as_deref(),
+        None,
+        None,
+        file.kv_cache.as_deref(),
+    )
+    .with_context(|| field("weights"))?;
     let device = load::device(&device.map_or_else(|| near(&file.device), String::from))
         .with_context(|| field("device"))?;
     let engine = load::engine(&engine.map_or_else(|| near(&file.engine), String::from))
@@ -139,6 +155,7 @@ pub fn fitted(
         runs.push(FitRun {
             name: format!("{stem}#{id}"),
             run,
+            basis: None,
             hypothesis: best[0].hypothesis.clone(),
             replay: None,
         });
@@ -151,6 +168,14 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         && !(t.is_finite() && t > 0.0 && t < 10.0)
     {
         bail!("--tolerance {t}: must be a relative error above 0 and below 10");
+    }
+    if let Some(index) = &args.all {
+        return super::validate_all::run(
+            index,
+            args.markdown.as_deref(),
+            args.svg.as_deref(),
+            args.write_profiles,
+        );
     }
     if args.write_profile.is_some() && args.fit.is_empty() {
         bail!("--write-profile: nothing was fitted; name a run with --fit");

@@ -40,6 +40,9 @@ pub struct CostOptions {
     pub moe_path: Option<String>,
     /// Expert popularity.
     pub routing: Routing,
+    /// Tokens computed at a time: a larger step is several passes over the weights (llama.cpp's `--ubatch-size`);
+    /// `None`: the whole step at once.
+    pub micro_batch: Option<u32>,
 }
 
 /// Why a model cannot be priced.
@@ -80,6 +83,10 @@ pub struct CalibratedCost {
     /// Seconds per KV token read by decode attention: layers that see everything, layers with a window.
     kv_full: f64,
     kv_windowed: f64,
+    /// Seconds per sequence to read and write the states of linear attention.
+    state: f64,
+    /// Operations of linear attention per token, all layers.
+    recurrence_ops: f64,
     /// Seconds per (query, key) pair at full arithmetic rate, both kinds of layer together; × 1/F(q).
     pair_ops_full: f64,
     pair_ops_windowed: f64,
@@ -136,6 +143,8 @@ struct ExpertGroup {
     activation_bytes_per_token: f64,
     ops_per_row: f64,
     top_k: f64,
+    /// Columns of gate and up together, and of down.
+    columns: (f64, f64),
 }
 
 impl Experts {
@@ -168,7 +177,14 @@ impl Experts {
             // (τ − 1)/2 rows are wasted on average (rows modulo τ taken as uniform).
             let tile = f64::from(regime.tile_rows);
             let tiles = touched.max((slots + touched * (tile - 1.0) / 2.0) / tile);
-            let stream = (touched * g.bytes_per_expert + tokens * g.activation_bytes_per_token)
+            // Gate and up are two thirds of an expert's bytes, down one; each a kernel that may not fill the device.
+            let slower = regime.fill.as_ref().map_or(1.0, |f| {
+                let groups = |columns: f64| touched * libm::ceil(columns / f64::from(f.tile_cols));
+                let less = |columns| (f.workgroups.value / groups(columns)).max(1.0);
+                (2.0 * less(g.columns.0) + less(g.columns.1)) / 3.0
+            });
+            let stream = (touched * g.bytes_per_expert * slower
+                + tokens * g.activation_bytes_per_token)
                 / (self.stream * regime.stream.value);
             // The grouped kernel works on all experts' tiles at once, so that its parallelism, and with it
             // the rate, is that of all padded rows together.
@@ -211,12 +227,17 @@ impl CalibratedCost {
                     .collect::<Vec<_>>()
                     .join(", "),
             })?;
-        let max_rows = options.max_num_batched_tokens.max(1);
+        // No pass computes more rows than a micro-batch.
+        let max_rows = options
+            .max_num_batched_tokens
+            .min(options.micro_batch.unwrap_or(u32::MAX))
+            .max(1);
         let tables = Tables::new(model, device);
         let mut experts_part = None;
         let mut kernels = 0.0;
         let (mut kv_full, mut kv_windowed) = (0.0, 0.0);
         let (mut pair_full, mut pair_windowed) = (0.0, 0.0);
+        let (mut state, mut recurrence_ops) = (0.0, 0.0);
         let mut window = None;
         for op in model.ops() {
             kernels += f64::from(op.layers) * f64::from(op.kernels);
@@ -235,6 +256,11 @@ impl CalibratedCost {
                         pair_full += pairs;
                     }
                 }
+                OpKind::Recurrence(r) => {
+                    state +=
+                        layers * 2.0 * r.state.as_f64() / (stream * engine.attention_stream.value);
+                    recurrence_ops += layers * r.ops_per_token as f64;
+                }
                 OpKind::Experts(e) => {
                     let group = ExpertGroup {
                         layers,
@@ -242,6 +268,7 @@ impl CalibratedCost {
                         activation_bytes_per_token: e.activation_bytes_per_token(),
                         ops_per_row: e.ops_per_row(),
                         top_k: f64::from(e.top_k),
+                        columns: (2.0 * e.intermediate as f64, e.hidden as f64),
                     };
                     let part = experts_part.get_or_insert_with(|| (*e, Vec::<ExpertGroup>::new()));
                     part.1.push(group);
@@ -272,6 +299,8 @@ impl CalibratedCost {
             sampled: Vec::new(),
             kv_full,
             kv_windowed,
+            state,
+            recurrence_ops,
             pair_ops_full: pair_full,
             pair_ops_windowed: pair_windowed,
             attention_curve: device.attention_prefill.clone(),
@@ -311,6 +340,9 @@ impl CalibratedCost {
             let n = f64::from(rows);
             let bytes = g.weight_bytes() + n * g.activation_bytes_per_row();
             let stream_time = bytes / (stream * engine.dense_stream.value);
+            if rows <= engine.matvec_rows {
+                return stream_time;
+            }
             let rate = device.gemm_f16.at(n).y * engine.dense_compute.value;
             roofline(
                 engine.roofline_power,
@@ -339,6 +371,10 @@ impl CalibratedCost {
                                 * table.unwrap_or_else(|| {
                                     elementwise(f64::from(rows) * e.bytes_per_token)
                                 })
+                        }
+                        OpKind::Recurrence(r) => {
+                            cost.elementwise += layers
+                                * elementwise(f64::from(rows) * r.activations_per_row.as_f64())
                         }
                         _ => {}
                     }
@@ -372,7 +408,10 @@ impl CalibratedCost {
     /// Number of tokens that the dense kernels run with: padded to a captured graph size where one is used.
     fn padded(&self, shape: &StepShape) -> u32 {
         let n = shape.tokens();
-        if self.options.enforce_eager || self.captured.last().is_none_or(|&m| n > m) {
+        if self.options.enforce_eager
+            || self.options.micro_batch.is_some()
+            || self.captured.last().is_none_or(|&m| n > m)
+        {
             return n;
         }
         self.captured[self.captured.partition_point(|&c| c < n)]
@@ -402,25 +441,71 @@ impl CalibratedCost {
         )
     }
 
-    /// Decode and prefill attention.
-    fn attention(&self, shape: &StepShape) -> (f64, f64) {
+    /// Costs that depend on rows only, of a step that computes `padded` rows, while `tokens` tokens, `distinct` of them different, meet at
+    /// the experts.
+    fn row_cost(&self, tokens: u32, padded: u32, distinct: u32) -> RowCost {
+        let mut row = self.rows[(padded as usize).min(self.rows.len() - 1)];
+        row.experts = if distinct >= tokens && (tokens as usize) < self.rows.len() {
+            self.rows[tokens as usize].experts
+        } else {
+            self.experts_seconds(tokens, distinct)
+        };
+        row
+    }
+
+    /// The same in passes of at most `micro_batch` tokens, and how many passes that are. Distinct tokens are spread
+    /// over the passes evenly.
+    fn passes(&self, shape: &StepShape, all: (u32, u32)) -> (RowCost, f64) {
+        let tokens = shape.tokens();
+        match self.options.micro_batch {
+            Some(m) if tokens > m => {
+                let (full, rest) = (tokens / m, tokens % m);
+                let share = |n: u32| {
+                    let part = u64::from(shape.distinct_tokens) * u64::from(n);
+                    part.div_ceil(tokens.into()) as u32
+                };
+                let mut sum = RowCost::default();
+                let mut add = |n: u32, times: f64| {
+                    let one = self.row_cost(n, n, share(n));
+                    sum.dense += times * one.dense;
+                    sum.router += times * one.router;
+                    sum.elementwise += times * one.elementwise;
+                    sum.experts += times * one.experts;
+                };
+                add(m, f64::from(full));
+                if rest > 0 {
+                    add(rest, 1.0);
+                }
+                (sum, f64::from(full + u32::from(rest > 0)))
+            }
+            _ => (self.row_cost(all.0, self.padded(shape), all.1), 1.0),
+        }
+    }
+
+    /// Decode and prefill attention of a step in `passes` passes.
+    fn attention(&self, shape: &StepShape, passes: f64) -> (f64, f64) {
         if let Some((decode, prefill)) = self.tables.attention(shape) {
             return (decode.value, prefill.value);
         }
         let decode = self.kv_full * shape.decode_context as f64
-            + self.kv_windowed * shape.decode_context_windowed as f64;
+            + self.kv_windowed * shape.decode_context_windowed as f64
+            + self.state * f64::from(shape.decode_seqs);
         let prefill = if shape.prefill_seqs == 0 {
             0.0
         } else {
-            let rate = self
-                .attention_curve
-                .at(f64::from(shape.prefill_tokens.max(1)))
-                .y
-                * self.attention_eff;
+            let at_once = self
+                .options
+                .micro_batch
+                .map_or(shape.prefill_tokens, |m| shape.prefill_tokens.min(m));
+            let rate = self.attention_curve.at(f64::from(at_once.max(1))).y * self.attention_eff;
+            // Each pass reads the keys and values up to its own end: half of them on average, and all before.
+            let reads = (1.0 + passes) / 2.0;
             (self.pair_ops_full * shape.prefill_pairs as f64
-                + self.pair_ops_windowed * shape.prefill_pairs_windowed as f64)
+                + self.pair_ops_windowed * shape.prefill_pairs_windowed as f64
+                + self.recurrence_ops * f64::from(shape.prefill_tokens))
                 / rate
-                + (self.kv_full + self.kv_windowed) * shape.prefill_context as f64
+                + (self.kv_full + self.kv_windowed) * shape.prefill_context as f64 * reads
+                + self.state * f64::from(shape.prefill_seqs) * passes
         };
         (decode, prefill)
     }
@@ -429,19 +514,13 @@ impl CalibratedCost {
     /// data-parallel engines; `gathered` the rows that they exchange, padding included.
     fn device_parts(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> [(Part, f64); 9] {
         let padded = self.padded(shape);
-        let row = self.rows[(padded as usize).min(self.rows.len() - 1)];
-        let (tokens, distinct) = all;
-        let experts = if distinct >= tokens && (tokens as usize) < self.rows.len() {
-            self.rows[tokens as usize].experts
-        } else {
-            self.experts_seconds(tokens, distinct)
-        };
-        let (decode, prefill) = self.attention(shape);
+        let (row, passes) = self.passes(shape, all);
+        let (decode, prefill) = self.attention(shape, passes);
         let comm = self.exchanges.seconds(padded, gathered, shape.sampled);
         [
             (Part::Comm, comm),
             (Part::Dense, row.dense),
-            (Part::Experts, experts),
+            (Part::Experts, row.experts),
             (Part::Router, row.router),
             (Part::AttentionDecode, decode),
             (Part::AttentionPrefill, prefill),
@@ -450,7 +529,7 @@ impl CalibratedCost {
                 Part::LmHead,
                 self.sampled[(shape.sampled as usize).min(self.sampled.len() - 1)],
             ),
-            (Part::Launch, self.kernels * self.launch_device),
+            (Part::Launch, self.kernels * self.launch_device * passes),
         ]
     }
 

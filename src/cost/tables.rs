@@ -57,8 +57,8 @@ impl Tables {
             && let OpKind::Attention(a) = op.kind
             && a.window.is_none()
             && let Some(times) = device.kernels.iter().flat_map(|k| &k.attention).find(|x| {
-                (x.q_heads, x.kv_heads, x.head_dim, x.kv_element_bytes)
-                    == (a.q_heads, a.kv_heads, a.head_dim, a.kv_element_bytes)
+                (x.q_heads, x.kv_heads, x.head_dim, 32 * x.kv_element_bytes)
+                    == (a.q_heads, a.kv_heads, a.head_dim, a.kv_block_bytes)
             })
         {
             t.take(model, &times.covers);

@@ -18,6 +18,9 @@ pub struct EngineProfile {
     pub name: String,
     /// Scheduler semantics: the engine's release, `"0.12.0"`.
     pub version: String,
+    /// How requests are admitted and batches composed.
+    #[serde(default, skip_serializing_if = "Scheduler::is_vllm")]
+    pub scheduler: Scheduler,
     /// Ids of the device profiles that the efficiencies refer to; empty: any.
     #[serde(default)]
     pub devices: Vec<String>,
@@ -25,6 +28,10 @@ pub struct EngineProfile {
     pub dense_stream: Quantity,
     /// Arithmetic efficiency of dense matrix products with many rows (prefill).
     pub dense_compute: Quantity,
+    /// Most rows with which a dense product runs as a matrix-vector kernel, whose time is that of streaming the weights
+    /// alone; 0: the matrix rate of the device's curve holds from one row on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub matvec_rows: u32,
     /// How streaming and arithmetic of one matrix product share time: (streaming^p + arithmetic^p)^(1/p). 1: one after the other, as
     /// on a processor core; absent: they overlap entirely and the longer one counts, as on a device that switches
     /// between thousands of threads.
@@ -48,11 +55,40 @@ pub struct EngineProfile {
     pub repeat_rel_sd: Quantity,
     /// What the model itself may get wrong beyond its coefficients, relative standard deviation.
     pub model_rel_sd: Quantity,
+    /// The same for times to the first token, where it differs: prefill is priced by other kernels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_rel_sd_prefill: Option<Quantity>,
     /// The runs that the coefficients were fitted to, if any, and how well that determines them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<FitRecord>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// The rules by which an engine admits requests and composes batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheduler {
+    /// vLLM's V1 scheduler.
+    #[default]
+    Vllm,
+    /// llama.cpp's `llama-server` (and `llama-bench`, and Ollama's runner, which are built on the same batches): a fixed
+    /// number of slots that share the context evenly.
+    LlamaServer,
+    /// SGLang: prefill batches before decode batches, a radix cache, a token budget.
+    Sglang,
+}
+
+impl Scheduler {
+    /// Whether it is vLLM's.
+    pub fn is_vllm(&self) -> bool {
+        *self == Self::Vllm
+    }
 }
 
 /// What a fit was made from and how its coefficients hang together.
@@ -98,6 +134,23 @@ pub struct MoeRegime {
     pub stream: Quantity,
     /// Arithmetic efficiency relative to `gemm_f16` at M = padded rows of all experts together.
     pub compute: Quantity,
+    /// Below how many work-groups the device is not filled, so that `stream` is not reached; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<Fill>,
+}
+
+/// When a grouped kernel fills the device. Each expert's product is cut into columns of `tile_cols`, one work-group each (per
+/// tile of rows); with fewer than `workgroups` of them the rate is less in proportion: a batch of one touches few
+/// experts, and wide tiles leave most compute units idle (jvantuyl/strix-halo-sglang:bench/results.md@a02323ab54:
+/// 64 work-groups on 40 units, 19 % of the bandwidth; narrower tiles 2.3 times as fast).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Fill {
+    /// Columns of one tile (`BLOCK_SIZE_N`).
+    pub tile_cols: u32,
+    /// Work-groups from which on the full rate is reached.
+    pub workgroups: Quantity,
 }
 
 /// Host time per engine step and per request.
@@ -171,7 +224,12 @@ impl EngineProfile {
         }
         for c in Self::coefficients(self) {
             // Efficiencies above 3 or host times above 10 s are slips of a unit.
-            c.1.check(&c.0, if c.0.starts_with("host.") { 10.0 } else { 3.0 })?;
+            let most = match c.0.as_str() {
+                n if n.starts_with("host.") => 10.0,
+                n if n.ends_with(".fill") => 1e6,
+                _ => 3.0,
+            };
+            c.1.check(&c.0, most)?;
         }
         self.memory
             .non_torch_bytes
@@ -208,6 +266,9 @@ impl EngineProfile {
         }
         self.repeat_rel_sd.check("repeat_rel_sd", 1.0)?;
         self.model_rel_sd.check("model_rel_sd", 1.0)?;
+        if let Some(q) = &self.model_rel_sd_prefill {
+            q.check("model_rel_sd_prefill", 1.0)?;
+        }
         if self.moe_paths.is_empty() {
             return Err(bad("moe_paths".into(), "needs at least one path".into()));
         }
@@ -241,6 +302,14 @@ impl EngineProfile {
             {
                 return Err(bad(field, "tile_rows must lie between 1 and 4096".into()));
             }
+            if path
+                .regimes
+                .iter()
+                .filter_map(|r| r.fill.as_ref())
+                .any(|f| !(1..=4096).contains(&f.tile_cols))
+            {
+                return Err(bad(field, "tile_cols must lie between 1 and 4096".into()));
+            }
         }
         Ok(())
     }
@@ -256,6 +325,9 @@ impl EngineProfile {
             for (i, r) in path.regimes.iter().enumerate() {
                 all.push((format!("moe_paths.{name}.regimes[{i}].stream"), &r.stream));
                 all.push((format!("moe_paths.{name}.regimes[{i}].compute"), &r.compute));
+                if let Some(f) = &r.fill {
+                    all.push((format!("moe_paths.{name}.regimes[{i}].fill"), &f.workgroups));
+                }
             }
         }
         all.extend([
@@ -296,6 +368,7 @@ impl EngineProfile {
                 match kind {
                     "stream" => &mut regime.stream,
                     "compute" => &mut regime.compute,
+                    "fill" => &mut regime.fill.as_mut()?.workgroups,
                     _ => return None,
                 }
             }

@@ -12,7 +12,9 @@ mod profile;
 mod provenance;
 
 pub use curve::{Curve, Point, Reading};
-pub use engine_profile::{EngineProfile, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime};
+pub use engine_profile::{
+    EngineProfile, Fill, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime, Scheduler,
+};
 pub use kernels::{
     AttentionTimes, ExpertPoint, ExpertTimes, Grid, KernelTimes, Mixed, Piece, Residual, RowShape,
     RowTimes, Seconds,

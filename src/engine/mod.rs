@@ -13,6 +13,7 @@
 //! the moment they joined plus the number of steps since. A step then costs what its events cost (arrivals, finishes,
 //! block boundaries), not what its batch counts. Steps in which that is not so (the token budget or the
 //! KV blocks do not suffice) take the plain path (`plain.rs`), which walks the running list as vLLM does.
+mod batcher;
 mod cached;
 mod config;
 mod content;
@@ -22,16 +23,22 @@ mod kv;
 mod lanes;
 mod output;
 mod plain;
+mod radix;
 mod request;
 mod schedule;
 mod sim;
+mod slots;
 mod waiting;
+mod walked;
 pub mod observe;
 
+pub use batcher::Batcher;
 pub use config::{ConfigError, EngineConfig, EngineVersion, Rules, SchedulingPolicy, VersionError};
 pub use group::{Group, Router, simulate_group};
 pub use kv::BlockId;
-pub use sim::{SimError, SimSummary, simulate};
+pub use radix::Radix;
+pub use sim::{SimError, SimSummary, simulate, simulate_radix, simulate_slots};
+pub use slots::Slots;
 
 use crate::cost::StepShape;
 use crate::units::SimTime;

@@ -9,7 +9,10 @@
 //! Synchronous: a step that begins at `now` lasts `cost.step(shape)`. Asynchronous: iteration i schedules batch i,
 //! then waits for batch i − 1; the device runs batches back to back, so that batch i ends at
 //! max(end of batch i − 1, time of its scheduling) + cost.
+use super::batcher::Batcher;
 use super::observe::{Observer, StepRecord};
+use super::radix::Radix;
+use super::slots::Slots;
 use super::{ConfigError, Engine, EngineConfig, PrefixCounters};
 use crate::cost::{StepCost, StepShape};
 use crate::units::SimTime;
@@ -79,14 +82,14 @@ pub(super) fn patience(config: &EngineConfig) -> u64 {
     1_000 + 8 * u64::from(config.max_model_len)
 }
 
-struct Loop<'a, S, O> {
-    engine: Engine,
+struct Loop<'a, B, S, O> {
+    engine: B,
     source: &'a mut S,
     observer: &'a mut O,
     summary: SimSummary,
 }
 
-/// Simulates until the source has nothing more and everything is answered.
+/// Simulates vLLM until the source has nothing more and everything is answered.
 ///
 /// # Errors
 /// Settings that no engine starts with, or an engine that can never go on.
@@ -96,7 +99,51 @@ pub fn simulate<C: StepCost, S: Source, O: Observer>(
     source: &mut S,
     observer: &mut O,
 ) -> Result<SimSummary, SimError> {
-    let mut engine = Engine::new(config.clone())?;
+    drive(Engine::new(config.clone())?, config, cost, source, observer)
+}
+
+/// As [`simulate`], of `llama-server` with `max_num_seqs` slots.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn simulate_slots<C: StepCost, S: Source, O: Observer>(
+    config: &EngineConfig,
+    cost: &C,
+    source: &mut S,
+    observer: &mut O,
+) -> Result<SimSummary, SimError> {
+    let config = EngineConfig {
+        async_scheduling: false,
+        ..config.clone()
+    };
+    drive(Slots::new(config.clone())?, &config, cost, source, observer)
+}
+
+/// As [`simulate`], of SGLang. Its overlap of host and device is the price's business: one batch is in flight at a time.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn simulate_radix<C: StepCost, S: Source, O: Observer>(
+    config: &EngineConfig,
+    cost: &C,
+    source: &mut S,
+    observer: &mut O,
+) -> Result<SimSummary, SimError> {
+    let config = EngineConfig {
+        async_scheduling: false,
+        ..config.clone()
+    };
+    drive(Radix::new(config.clone())?, &config, cost, source, observer)
+}
+
+/// Simulates any engine.
+fn drive<B: Batcher, C: StepCost, S: Source, O: Observer>(
+    mut engine: B,
+    config: &EngineConfig,
+    cost: &C,
+    source: &mut S,
+    observer: &mut O,
+) -> Result<SimSummary, SimError> {
     engine.track(cost.wants_distinct_tokens(), cost.attention_window());
     let mut l = Loop {
         engine,
@@ -187,7 +234,7 @@ pub(super) fn acceptable(config: &EngineConfig, r: &Request) -> bool {
         && held.div_ceil(config.block_size.into()) <= u64::from(config.num_gpu_blocks - 1)
 }
 
-impl<S: Source, O: Observer> Loop<'_, S, O> {
+impl<B: Batcher, S: Source, O: Observer> Loop<'_, B, S, O> {
     fn stuck(&self, at: SimTime) -> SimError {
         SimError::Stuck {
             at: at.secs() as u64,

@@ -267,7 +267,7 @@ fn attention(t: &Tables, dims: &AttentionDims) -> Option<AttentionTimes> {
         q_heads: dims.q_heads,
         kv_heads: dims.kv_heads,
         head_dim: dims.head_dim,
-        kv_element_bytes: dims.kv_element_bytes,
+        kv_element_bytes: dims.kv_block_bytes / 32,
         decode: decode_grid,
         prefill: prefill_grid,
         least_per_token: 0.0,

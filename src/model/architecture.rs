@@ -32,6 +32,16 @@ pub enum Architecture {
     GptOss,
     /// Glm4MoeForCausalLM (GLM-4.5, GLM-4.6).
     Glm4Moe,
+    /// Qwen3NextForCausalLM (Qwen3-Next, Qwen3-Coder-Next): gated DeltaNet in three of four layers.
+    Qwen3Next,
+    /// Text part of Qwen3_5ForConditionalGeneration (Qwen3.5 and 3.6, dense): the same hybrid.
+    Qwen35,
+    /// Text part of Qwen3_5MoeForConditionalGeneration (Qwen3.5 and 3.6 with experts).
+    Qwen35Moe,
+    /// Text part of Gemma4ForConditionalGeneration: wider heads in full layers, experts beside a dense MLP.
+    Gemma4,
+    /// Text part of Mistral3ForConditionalGeneration with `ministral3` inside (Ministral 3).
+    Ministral3,
 }
 
 /// What a config may leave out, and what always holds, after `configuration_*.py` and `modeling_*.py`
@@ -96,6 +106,8 @@ pub(crate) enum MoeRule {
     Sparse,
     /// `first_k_dense_replace`, `n_shared_experts`.
     AfterFirstDense,
+    /// `enable_moe_block`: experts of `moe_intermediate_size` beside a dense MLP of `intermediate_size` in every layer.
+    BesideDense,
 }
 
 use Architecture::*;
@@ -112,7 +124,7 @@ const BASE: Rules = Rules {
     moe: MoeRule::Dense,
 };
 
-const RULES: [Rules; 13] = [
+const RULES: [Rules; 18] = [
     Rules {
         kv_heads_default_to_q: true,
         bias: AttentionBias::AllByFlag,
@@ -221,6 +233,65 @@ const RULES: [Rules; 13] = [
         bias: AttentionBias::QkvByFlag,
         qk_norm: QkNorm::ByFlag,
         moe: MoeRule::AfterFirstDense,
+        ..BASE
+    },
+    Rules {
+        arch: Qwen3Next,
+        names: &["Qwen3NextForCausalLM", "qwen3_next"],
+        head_dim: Some(256),
+        bias: AttentionBias::AllByFlag,
+        qk_norm: QkNorm::Always,
+        moe: MoeRule::Sparse,
+        ..BASE
+    },
+    Rules {
+        arch: Qwen35,
+        names: &[
+            "Qwen3_5ForCausalLM",
+            "qwen3_5_text",
+            "Qwen3_5ForConditionalGeneration",
+            "qwen3_5",
+        ],
+        head_dim: Some(256),
+        bias: AttentionBias::AllByFlag,
+        qk_norm: QkNorm::Always,
+        ..BASE
+    },
+    Rules {
+        arch: Qwen35Moe,
+        names: &[
+            "Qwen3_5MoeForCausalLM",
+            "qwen3_5_moe_text",
+            "Qwen3_5MoeForConditionalGeneration",
+            "qwen3_5_moe",
+        ],
+        head_dim: Some(256),
+        bias: AttentionBias::AllByFlag,
+        qk_norm: QkNorm::Always,
+        moe: MoeRule::Sparse,
+        ..BASE
+    },
+    Rules {
+        arch: Gemma4,
+        names: &[
+            "Gemma4ForCausalLM",
+            "gemma4_text",
+            "Gemma4ForConditionalGeneration",
+            "gemma4",
+        ],
+        head_dim: Some(256),
+        tied: true,
+        bias: AttentionBias::AllByFlag,
+        qk_norm: QkNorm::Always,
+        norms_per_layer: 4,
+        window: WindowRule::EveryNthFull(6),
+        moe: MoeRule::BesideDense,
+        ..BASE
+    },
+    Rules {
+        arch: Ministral3,
+        names: &["Ministral3ForCausalLM", "ministral3"],
+        head_dim: Some(128),
         ..BASE
     },
 ];

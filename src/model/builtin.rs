@@ -58,6 +58,29 @@ builtins! {
     "openai/gpt-oss-20b", "gpt-oss-20b", "Apache-2.0", 20_910_000_000;
     "openai/gpt-oss-120b", "gpt-oss-120b", "Apache-2.0", 116_830_000_000;
     "google/gemma-2-9b-it", "gemma-2-9b-it", "Gemma", 9_241_705_984;
+    "Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen3-coder-30b-a3b-instruct", "Apache-2.0", 30_532_122_624;
+    "Qwen/Qwen3.6-35B-A3B", "qwen3.6-35b-a3b", "Apache-2.0", 34_660_000_000;
+    "Qwen/Qwen3.5-35B-A3B", "qwen3.5-35b-a3b", "Apache-2.0", 34_660_000_000;
+    "Qwen/Qwen3.5-122B-A10B", "qwen3.5-122b-a10b", "Apache-2.0", 122_110_000_000;
+    "Qwen/Qwen3.6-27B", "qwen3.6-27b", "Apache-2.0", 26_900_000_000;
+    "Qwen/Qwen3.5-9B", "qwen3.5-9b", "Apache-2.0", 8_950_000_000;
+    "Qwen/Qwen3.5-4B", "qwen3.5-4b", "Apache-2.0", 4_210_000_000;
+    "Qwen/Qwen3.5-2B", "qwen3.5-2b", "Apache-2.0", 1_880_000_000;
+    "Qwen/Qwen3-Next-80B-A3B-Instruct", "qwen3-next-80b-a3b-instruct", "Apache-2.0", 79_670_000_000;
+    "Qwen/Qwen3-Coder-Next", "qwen3-coder-next", "Apache-2.0", 79_670_000_000;
+    "Qwen/Qwen2.5-0.5B-Instruct", "qwen2.5-0.5b-instruct", "Apache-2.0", 494_032_768;
+    "Qwen/Qwen2.5-1.5B-Instruct", "qwen2.5-1.5b-instruct", "Apache-2.0", 1_543_714_304;
+    "Qwen/Qwen2.5-3B-Instruct", "qwen2.5-3b-instruct", "Qwen Research", 3_085_938_688;
+    "Qwen/Qwen2.5-14B-Instruct", "qwen2.5-14b-instruct", "Apache-2.0", 14_770_033_664;
+    "Qwen/Qwen2.5-32B-Instruct", "qwen2.5-32b-instruct", "Apache-2.0", 32_763_876_352;
+    "meta-llama/Llama-3.2-1B-Instruct", "llama-3.2-1b-instruct", "Llama 3.2 Community", 1_235_814_400;
+    "meta-llama/Llama-3.2-3B-Instruct", "llama-3.2-3b-instruct", "Llama 3.2 Community", 3_212_749_824;
+    "meta-llama/Llama-3.1-70B-Instruct", "llama-3.1-70b-instruct", "Llama 3.1 Community", 70_553_706_496;
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "tinyllama-1.1b-chat-v1.0", "Apache-2.0", 1_100_048_384;
+    "microsoft/Phi-4-mini-instruct", "phi-4-mini-instruct", "MIT", 3_836_021_760;
+    "google/gemma-4-26B-A4B-it", "gemma-4-26b-a4b-it", "Apache-2.0", 25_230_000_000;
+    "google/gemma-4-31B-it", "gemma-4-31b-it", "Apache-2.0", 30_700_000_000;
+    "mistralai/Ministral-3-14B-Instruct-2512", "ministral-3-14b-instruct-2512", "Apache-2.0", 13_510_000_000;
 }
 
 fn short(id: &str) -> &str {

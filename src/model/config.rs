@@ -49,6 +49,14 @@ pub struct ModelConfig {
     pub attention_sinks: bool,
     /// Sliding window of each layer in tokens, the token itself included; None is full attention.
     pub windows: Vec<Option<u32>>,
+    /// Whether q is projected twice as wide, one half gating attention's result (Qwen3-Next and later).
+    pub attention_gate: bool,
+    /// Layers without a sliding window have heads of their own shape (Gemma 4).
+    pub full_heads: Option<FullHeads>,
+    /// Whether each layer keeps a recurrent state instead of keys and values.
+    pub linear_layers: Vec<bool>,
+    /// The recurrent layers' shape, if any layer is one.
+    pub linear: Option<LinearAttention>,
     /// Whether each layer's MLP is a mixture of experts.
     pub moe_layers: Vec<bool>,
     /// The experts, if any layer has them.
@@ -76,6 +84,47 @@ pub struct MoeConfig {
     pub bias: bool,
     /// Whether the router has a per-expert correction bias (GLM-4.5, DeepSeek-V3).
     pub router_correction_bias: bool,
+}
+
+/// Gated DeltaNet: linear attention with a state of fixed size per sequence (arXiv:2412.06464).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinearAttention {
+    /// Key (and query) heads.
+    pub key_heads: u32,
+    /// Value heads; each has a state of `key_dim × value_dim`.
+    pub value_heads: u32,
+    /// Width of a key.
+    pub key_dim: u32,
+    /// Width of a value.
+    pub value_dim: u32,
+    /// Length of the causal convolution over q, k and v.
+    pub conv: u32,
+}
+
+impl LinearAttention {
+    /// Width of q and k together with v: what the convolution runs over.
+    pub fn conv_width(&self) -> u64 {
+        2 * u64::from(self.key_heads) * u64::from(self.key_dim) + self.value_width()
+    }
+    /// Width of the values.
+    pub fn value_width(&self) -> u64 {
+        u64::from(self.value_heads) * u64::from(self.value_dim)
+    }
+    /// Elements of one layer's state of one sequence: the matrices in fp32, the convolution's tail apart.
+    pub fn state_elements(&self) -> u64 {
+        u64::from(self.value_heads) * u64::from(self.key_dim) * u64::from(self.value_dim)
+    }
+}
+
+/// Heads of the layers that see everything, where they differ from those with a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullHeads {
+    /// Width of one head.
+    pub head_dim: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Whether values are the keys: no matrix of their own (`attention_k_eq_v`).
+    pub v_is_k: bool,
 }
 
 /// How a checkpoint's linear layers are quantised.
@@ -248,7 +297,19 @@ impl Reader<'_> {
             u32::MAX,
         )?;
 
-        let windows = self.windows(num_hidden_layers)?;
+        let linear_layers = self.linear_layers(num_hidden_layers)?;
+        let linear = self.linear(&linear_layers)?;
+        let windows = self.windows(num_hidden_layers, &linear_layers)?;
+        let full_heads = self.full_heads(head_dim, kv_heads, q_heads)?;
+        if let Some(n) = raw.hidden_size_per_layer_input.filter(|n| *n > 0) {
+            return Err(self.unsupported(
+                "hidden_size_per_layer_input",
+                format!("per-layer inputs of width {n}"),
+            ));
+        }
+        if let Some(n) = raw.num_kv_shared_layers.filter(|n| *n > 0) {
+            return Err(self.unsupported("num_kv_shared_layers", format!("{n} of them")));
+        }
         let (moe, moe_layers) = self.experts(num_hidden_layers)?;
         let intermediate_size = if moe_layers.iter().all(|&m| m) {
             0
@@ -293,6 +354,16 @@ impl Reader<'_> {
             norms_per_layer: rules.norms_per_layer,
             attention_sinks: rules.arch == Architecture::GptOss,
             windows,
+            attention_gate: match rules.arch {
+                Architecture::Qwen3Next => true,
+                Architecture::Qwen35 | Architecture::Qwen35Moe => {
+                    raw.attn_output_gate.unwrap_or(true)
+                }
+                _ => false,
+            },
+            full_heads,
+            linear_layers,
+            linear,
             moe_layers,
             moe,
             quantization,
@@ -347,7 +418,109 @@ impl Reader<'_> {
         }
     }
 
-    fn windows(&self, layers: u32) -> Result<Vec<Option<u32>>, ModelError> {
+    fn hybrid(&self) -> bool {
+        matches!(
+            self.rules.arch,
+            Architecture::Qwen3Next | Architecture::Qwen35 | Architecture::Qwen35Moe
+        )
+    }
+
+    /// Which layers are recurrent: as `layer_types` says, else all but every `full_attention_interval`-th
+    /// (4 in `Qwen3NextConfig` and `Qwen3_5TextConfig`).
+    fn linear_layers(&self, layers: u32) -> Result<Vec<bool>, ModelError> {
+        let raw = self.raw;
+        if !self.hybrid() {
+            return Ok(vec![false; layers as usize]);
+        }
+        if let Some(types) = &raw.layer_types {
+            return Ok(types.iter().map(|t| t == "linear_attention").collect());
+        }
+        let every = raw.full_attention_interval.unwrap_or(4);
+        if every == 0 {
+            return Err(self.invalid(
+                "full_attention_interval",
+                "is 0; 4 means that every fourth layer sees everything".to_owned(),
+            ));
+        }
+        Ok((0..layers)
+            .map(|i| !(i + 1).is_multiple_of(every))
+            .collect())
+    }
+
+    fn linear(&mut self, layers: &[bool]) -> Result<Option<LinearAttention>, ModelError> {
+        if !layers.contains(&true) {
+            return Ok(None);
+        }
+        self.caveats.push(
+            "The recurrent states of the linear-attention layers are priced, but not counted in the memory plan."
+                .to_owned(),
+        );
+        let raw = self.raw;
+        Ok(Some(LinearAttention {
+            key_heads: self.size(
+                "linear_num_key_heads",
+                raw.linear_num_key_heads.or(Some(16)),
+                MAX_HEADS,
+            )?,
+            value_heads: self.size(
+                "linear_num_value_heads",
+                raw.linear_num_value_heads.or(Some(32)),
+                MAX_HEADS,
+            )?,
+            key_dim: self.size(
+                "linear_key_head_dim",
+                raw.linear_key_head_dim.or(Some(128)),
+                1 << 12,
+            )?,
+            value_dim: self.size(
+                "linear_value_head_dim",
+                raw.linear_value_head_dim.or(Some(128)),
+                1 << 12,
+            )?,
+            conv: self.size(
+                "linear_conv_kernel_dim",
+                raw.linear_conv_kernel_dim.or(Some(4)),
+                1 << 10,
+            )?,
+        }))
+    }
+
+    fn full_heads(
+        &self,
+        head_dim: u32,
+        kv_heads: u32,
+        q_heads: u32,
+    ) -> Result<Option<FullHeads>, ModelError> {
+        if self.rules.arch != Architecture::Gemma4 {
+            return Ok(None);
+        }
+        let raw = self.raw;
+        let heads = FullHeads {
+            head_dim: self.size(
+                "global_head_dim",
+                raw.global_head_dim.or(Some(head_dim)),
+                MAX_WIDTH,
+            )?,
+            kv_heads: self.size(
+                "num_global_key_value_heads",
+                raw.num_global_key_value_heads.or(Some(kv_heads)),
+                MAX_HEADS,
+            )?,
+            v_is_k: raw.attention_k_eq_v.unwrap_or(false),
+        };
+        if !q_heads.is_multiple_of(heads.kv_heads) {
+            return Err(self.invalid(
+                "num_global_key_value_heads",
+                format!(
+                    "{} does not divide num_attention_heads = {q_heads}",
+                    heads.kv_heads
+                ),
+            ));
+        }
+        Ok(Some(heads))
+    }
+
+    fn windows(&self, layers: u32, linear: &[bool]) -> Result<Vec<Option<u32>>, ModelError> {
         let raw = self.raw;
         let slides: Vec<bool> = if let Some(types) = &raw.layer_types {
             if types.len() != layers as usize {
@@ -361,6 +534,7 @@ impl Reader<'_> {
                 slides.push(match t.as_str() {
                     "full_attention" => false,
                     "sliding_attention" => true,
+                    "linear_attention" if linear[i] => false,
                     other => {
                         let other: String = other.chars().take(80).collect();
                         return Err(self.unsupported(
@@ -394,6 +568,7 @@ impl Reader<'_> {
         let default = match self.rules.arch {
             Architecture::Gemma2 | Architecture::Gemma3 => Some(4096),
             Architecture::GptOss => Some(128),
+            Architecture::Gemma4 => Some(512),
             _ => None,
         };
         let window = self.size("sliding_window", raw.sliding_window.or(default), u32::MAX)?;
@@ -417,6 +592,7 @@ impl Reader<'_> {
         let is_moe: Vec<bool> = match rule {
             MoeRule::Dense => unreachable!("handled above"),
             MoeRule::All | MoeRule::AllBiased => vec![true; n],
+            MoeRule::BesideDense => vec![raw.enable_moe_block.unwrap_or(false); n],
             MoeRule::Sparse => {
                 let step = raw.decoder_sparse_step.unwrap_or(1);
                 if step == 0 {
@@ -439,7 +615,10 @@ impl Reader<'_> {
             return Ok((None, is_moe));
         }
         let num_experts = self.size(name, given, MAX_EXPERTS)?;
-        let top_k = raw.num_experts_per_tok.or(raw.experts_per_token);
+        let top_k = raw
+            .num_experts_per_tok
+            .or(raw.experts_per_token)
+            .or(raw.top_k_experts);
         let top_k = self.size("num_experts_per_tok", top_k, MAX_EXPERTS)?;
         if top_k > num_experts {
             return Err(self.invalid(
@@ -459,6 +638,10 @@ impl Reader<'_> {
         };
         let shared = match rule {
             MoeRule::Sparse => raw.shared_expert_intermediate_size.unwrap_or(0),
+            // The dense MLP beside the experts is computed like a shared expert.
+            MoeRule::BesideDense => {
+                self.size("intermediate_size", raw.intermediate_size, MAX_WIDTH)?
+            }
             MoeRule::AfterFirstDense => {
                 let count = raw.n_shared_experts.unwrap_or(0);
                 inter.checked_mul(count).ok_or_else(|| {
@@ -478,7 +661,11 @@ impl Reader<'_> {
             num_experts_per_tok: top_k,
             moe_intermediate_size: inter,
             shared_expert_intermediate_size: shared,
-            shared_expert_gate: shared > 0 && self.rules.arch == Architecture::Qwen2Moe,
+            shared_expert_gate: shared > 0
+                && matches!(
+                    self.rules.arch,
+                    Architecture::Qwen2Moe | Architecture::Qwen3Next | Architecture::Qwen35Moe
+                ),
             bias: rule == MoeRule::AllBiased,
             router_correction_bias: rule == MoeRule::AfterFirstDense,
         };

@@ -6,6 +6,7 @@
 //!
 //! | operator | launches | where |
 //! |---|---|---|
+//! | linear_attention | 3 | causal convolution with its state, gates, gated delta rule (`vllm/model_executor/layers/mamba`, `fla`) |
 //! | norm | 1 | `fused_add_rms_norm` adds the residual in the same kernel (`csrc/layernorm_kernels.cu`) |
 //! | qkv_proj, o_proj, gate_up_proj, down_proj | 1 each | `QKVParallelLinear`, `MergedColumnParallelLinear` fuse the parts |
 //! | qk_norm | 2 | one RMSNorm over the heads of q, one over those of k |
@@ -24,10 +25,11 @@
 //! With torch.compile the elementwise kernels are fused further and with graphs launches cost less: that is
 //! the engine profile's business, not the model's.
 use super::architecture::Architecture;
-use super::config::{ModelConfig, MoeConfig};
+use super::config::{LinearAttention, ModelConfig, MoeConfig};
 use super::format::WeightFormat;
 use super::op::{
-    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows,
+    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass,
+    Recurrence, Rows,
 };
 use super::parallel::Parallel;
 use super::precision::Precision;
@@ -52,7 +54,10 @@ pub(super) fn expand(
     };
     x.embedding();
     for layer in 0..part.num_hidden_layers {
-        x.attention(layer);
+        match part.linear {
+            Some(l) if part.linear_layers[layer as usize] => x.linear_attention(&l),
+            _ => x.attention(layer),
+        }
         x.mlp(layer);
     }
     x.head();
@@ -205,7 +210,10 @@ impl Expander<'_> {
         self.all_reduce();
         if matches!(
             c.architecture,
-            Architecture::Gemma | Architecture::Gemma2 | Architecture::Gemma3
+            Architecture::Gemma
+                | Architecture::Gemma2
+                | Architecture::Gemma3
+                | Architecture::Gemma4
         ) {
             self.elementwise("embed_scale", 1, 0, 2 * h);
         }
@@ -228,12 +236,15 @@ impl Expander<'_> {
     fn attention(&mut self, layer: u32) {
         let (c, p) = (self.c, self.p);
         let h = u64::from(c.hidden_size);
-        let q = u64::from(c.num_attention_heads) * u64::from(c.head_dim);
-        let kv = u64::from(c.num_key_value_heads) * u64::from(c.head_dim);
+        let heads = c.heads(layer);
+        let q = u64::from(c.num_attention_heads) * u64::from(heads.head_dim);
+        let kv = u64::from(heads.kv_heads) * u64::from(heads.head_dim);
+        let gate = if c.attention_gate { q } else { 0 };
         let v_format = self.more_bits(p.attention, layer);
 
         self.norm();
-        let parts = [(q + kv, p.attention), (kv, v_format)];
+        let v = if heads.v_is_k { 0 } else { kv };
+        let parts = [(q + gate + kv, p.attention), (v, v_format)];
         self.gemm(
             "qkv_proj",
             KernelClass::DenseGemm,
@@ -243,18 +254,18 @@ impl Expander<'_> {
             c.qkv_bias,
         );
         if c.qk_norm {
-            let weights = 2 * u64::from(c.head_dim) * p.norms.bytes();
+            let weights = 2 * u64::from(heads.head_dim) * p.norms.bytes();
             self.elementwise("qk_norm", 2, weights, 2 * (q + kv));
         }
         self.elementwise("rotary", 1, 0, 2 * (q + kv));
-        let kv_element_bytes = p.kv.bytes(p.dtype);
+        let kv_block_bytes = p.kv.block_bytes(p.dtype);
         self.push(Op {
             name: "kv_write",
             class: KernelClass::KvWrite,
             layers: 1,
             rows: Rows::Tokens,
             kernels: 1,
-            kind: pass(0, 2 * kv * (self.act + kv_element_bytes)),
+            kind: pass(0, 2 * (kv * self.act + kv * kv_block_bytes / 32)),
         });
         let sinks = if c.attention_sinks {
             u64::from(c.num_attention_heads) * self.act
@@ -274,14 +285,17 @@ impl Expander<'_> {
             kernels: 2,
             kind: OpKind::Attention(AttentionDims {
                 q_heads: c.num_attention_heads,
-                kv_heads: c.num_key_value_heads,
-                head_dim: c.head_dim,
+                kv_heads: heads.kv_heads,
+                head_dim: heads.head_dim,
                 window,
-                kv_element_bytes,
+                kv_block_bytes,
                 activations_per_row: Bytes(2 * q * self.act),
                 weights: Bytes(sinks),
             }),
         });
+        if gate > 0 {
+            self.elementwise("attention_gate", 1, 0, 3 * q);
+        }
         self.gemm(
             "o_proj",
             KernelClass::DenseGemm,
@@ -294,10 +308,56 @@ impl Expander<'_> {
         self.post_norm();
     }
 
+    /// Gated DeltaNet: projections as matrices, the recurrence as a state per sequence.
+    fn linear_attention(&mut self, l: &LinearAttention) {
+        let h = u64::from(self.c.hidden_size);
+        let (conv, value) = (l.conv_width(), l.value_width());
+        let heads = u64::from(l.value_heads);
+        let (class, rows) = (KernelClass::DenseGemm, Rows::Tokens);
+        self.norm();
+        let parts = [(conv + value, self.p.recurrent)];
+        self.gemm("linear_in_proj", class, rows, &parts, h, false);
+        // b and a are too narrow for blocks of weights: quantisers leave them in floats.
+        let parts = [(2 * heads, self.p.dtype.format())];
+        self.gemm("linear_ba_proj", class, rows, &parts, h, false);
+        // The recurrence itself: A_log, dt_bias, the convolution's taps and the norm are its weights.
+        let weights = conv * u64::from(l.conv) + 2 * heads + u64::from(l.value_dim);
+        self.push(Op {
+            name: "linear_attention",
+            class: KernelClass::Recurrence,
+            layers: 1,
+            rows,
+            kernels: 3,
+            kind: OpKind::Recurrence(Recurrence {
+                // fp32 matrices, and the last conv − 1 inputs.
+                state: Bytes(
+                    4 * l.state_elements() + conv * u64::from(l.conv.saturating_sub(1)) * self.act,
+                ),
+                // Per value head: decay and read (2 products), update (1), each k × v multiply-adds.
+                ops_per_token: 6 * l.state_elements(),
+                activations_per_row: Bytes((2 * conv + 3 * value) * self.act),
+                weights: Bytes(weights * self.act),
+            }),
+        });
+        let parts = [(h, self.p.recurrent)];
+        self.gemm("linear_out_proj", class, rows, &parts, value, false);
+        self.all_reduce();
+        self.post_norm();
+    }
+
     /// The format of a V or down projection in this layer.
     fn more_bits(&self, usual: WeightFormat, layer: u32) -> WeightFormat {
+        let bits = |f: WeightFormat| {
+            let (bits, weights) = f.bits_per_weight();
+            bits as f64 / weights as f64
+        };
         match self.p.more_bits {
-            Some(f) if Precision::layer_has_more_bits(layer, self.c.num_hidden_layers) => f,
+            Some(f)
+                if bits(usual) < bits(f)
+                    && Precision::layer_has_more_bits(layer, self.c.num_hidden_layers) =>
+            {
+                f
+            }
             _ => usual,
         }
     }

@@ -53,6 +53,10 @@ pub enum WeightFormat {
     GgufQ6K,
     /// GGUF Q8_0: blocks of 32 weights in 34 bytes (ggml `block_q8_0`).
     GgufQ8,
+    /// GGUF Q5_K: super-blocks of 256 weights in 176 bytes (ggml `block_q5_K`).
+    GgufQ5K,
+    /// GGUF Q4_0 and IQ4_NL: blocks of 32 weights in 18 bytes (ggml `block_q4_0`, `block_iq4_nl`).
+    GgufQ40,
     /// OCP microscaling FP4: 32 weights of 4 bits and one 8-bit exponent (OCP MX specification 1.0 §5.2).
     Mxfp4,
 }
@@ -97,6 +101,8 @@ impl WeightFormat {
             Self::GgufQ4K => blocked(4, 144 * 8 - 256 * 4, 256),
             Self::GgufQ6K => blocked(6, 210 * 8 - 256 * 6, 256),
             Self::GgufQ8 => blocked(8, 16, 32),
+            Self::GgufQ5K => blocked(5, 176 * 8 - 256 * 5, 256),
+            Self::GgufQ40 => blocked(4, 16, 32),
             Self::Mxfp4 => blocked(4, 8, 32),
         }
     }
@@ -158,12 +164,14 @@ impl fmt::Display for WeightFormat {
             Self::GgufQ4K => f.write_str("q4_k"),
             Self::GgufQ6K => f.write_str("q6_k"),
             Self::GgufQ8 => f.write_str("q8_0"),
+            Self::GgufQ5K => f.write_str("q5_k"),
+            Self::GgufQ40 => f.write_str("q4_0"),
             Self::Mxfp4 => f.write_str("mxfp4"),
         }
     }
 }
 
-const FORMATS: [&str; 14] = [
+const FORMATS: [&str; 16] = [
     "fp32",
     "fp16",
     "bf16",
@@ -177,6 +185,8 @@ const FORMATS: [&str; 14] = [
     "q4_k",
     "q6_k",
     "q8_0",
+    "q5_k",
+    "q4_0",
     "mxfp4",
 ];
 
@@ -201,6 +211,8 @@ impl FromStr for WeightFormat {
             "q4_k" => Self::GgufQ4K,
             "q6_k" => Self::GgufQ6K,
             "q8_0" => Self::GgufQ8,
+            "q5_k" => Self::GgufQ5K,
+            "q4_0" | "iq4_nl" => Self::GgufQ40,
             "mxfp4" => Self::Mxfp4,
             other => {
                 let parsed = if let Some(g) = other.strip_prefix("int8-g") {

@@ -39,11 +39,12 @@ mod quantization;
 mod raw;
 
 pub use architecture::Architecture;
-pub use config::{ModelConfig, MoeConfig, Quantization};
+pub use config::{FullHeads, LinearAttention, ModelConfig, MoeConfig, Quantization};
 pub use error::ModelError;
 pub use format::WeightFormat;
 pub use op::{
-    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Rows,
+    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass,
+    Recurrence, Rows,
 };
 pub use parallel::Parallel;
 pub use params::Parameters;

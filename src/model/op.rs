@@ -17,6 +17,8 @@ pub enum KernelClass {
     Router,
     /// Paged attention over the KV cache; the cost model splits it into decode and prefill.
     Attention,
+    /// Linear attention: a state of fixed size per sequence, read and written in every step.
+    Recurrence,
     /// Norms, rotary embedding, activations, sums: one pass over rows.
     Elementwise,
     /// Writing new keys and values into the paged cache.
@@ -127,8 +129,8 @@ pub struct AttentionDims {
     pub head_dim: u32,
     /// Each query sees at most this many tokens, itself included.
     pub window: Option<u32>,
-    /// Bytes of a cached element.
-    pub kv_element_bytes: u64,
+    /// Bytes of 32 cached elements, scales included.
+    pub kv_block_bytes: u64,
     /// Queries read and results written per new token; the cache is not in it.
     pub activations_per_row: Bytes,
     /// Bytes of weights: attention sinks, usually none.
@@ -138,7 +140,8 @@ pub struct AttentionDims {
 impl AttentionDims {
     /// Bytes of keys and values per cached token in one layer, exact.
     pub fn kv_bytes(&self) -> Bytes {
-        Bytes(2 * u64::from(self.kv_heads) * u64::from(self.head_dim) * self.kv_element_bytes)
+        let elements = 2 * u64::from(self.kv_heads) * u64::from(self.head_dim);
+        Bytes(elements * self.kv_block_bytes / 32)
     }
     /// Bytes of keys and values per cached token in one layer.
     pub fn kv_bytes_per_token(&self) -> f64 {
@@ -149,6 +152,19 @@ impl AttentionDims {
     pub fn ops_per_pair(&self) -> f64 {
         4.0 * f64::from(self.q_heads) * f64::from(self.head_dim)
     }
+}
+
+/// Linear attention (gated DeltaNet): each sequence keeps a state instead of keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Recurrence {
+    /// Bytes of one sequence's state in one layer; a step reads and writes it once.
+    pub state: Bytes,
+    /// Operations per token in one layer.
+    pub ops_per_token: u64,
+    /// Activations read and written per new token.
+    pub activations_per_row: Bytes,
+    /// Bytes of weights.
+    pub weights: Bytes,
 }
 
 /// One or more passes over rows, priced by their bytes alone.
@@ -197,6 +213,8 @@ pub enum OpKind {
     Experts(ExpertGemms),
     /// Attention over the KV cache.
     Attention(AttentionDims),
+    /// Linear attention.
+    Recurrence(Recurrence),
     /// Streaming over rows: norms, rotary, activations, cache writes, look-ups, sampling.
     Elementwise(Pass),
     /// Exchange with the other devices that share the model.
@@ -227,6 +245,7 @@ impl Op {
             OpKind::Gemm(g) | OpKind::Router(g) => g.weights,
             OpKind::Experts(e) => e.weights_per_expert * e.num_experts.into(),
             OpKind::Attention(a) => a.weights,
+            OpKind::Recurrence(r) => r.weights,
             OpKind::Elementwise(p) => p.weights,
             OpKind::Collective(_) => Bytes::ZERO,
         }
@@ -248,6 +267,7 @@ impl Op {
         match self.kind {
             OpKind::Gemm(g) | OpKind::Router(g) => Flops(2 * g.out_features * g.in_features),
             OpKind::Experts(e) => Flops(6 * u64::from(e.top_k) * e.intermediate * e.hidden),
+            OpKind::Recurrence(r) => Flops(r.ops_per_token),
             OpKind::Attention(_) | OpKind::Elementwise(_) | OpKind::Collective(_) => Flops::ZERO,
         }
     }

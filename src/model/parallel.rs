@@ -62,6 +62,21 @@ impl Parallel {
         if let Some(p) = whole("intermediate_size", config.intermediate_size, t) {
             return Some(p);
         }
+        if let Some(f) = &config.full_heads
+            && !f.kv_heads.is_multiple_of(t)
+            && !t.is_multiple_of(f.kv_heads)
+        {
+            return Some(format!(
+                "{} key/value heads of full attention and {t} do not divide each other",
+                f.kv_heads
+            ));
+        }
+        if let Some(l) = &config.linear
+            && let Some(p) = whole("linear_num_key_heads", l.key_heads, t)
+                .or_else(|| whole("linear_num_value_heads", l.value_heads, t))
+        {
+            return Some(p);
+        }
         let moe = config.moe?;
         if self.expert {
             (moe.num_experts < self.devices()).then(|| {
@@ -95,6 +110,13 @@ impl Parallel {
         part.num_attention_heads /= t;
         part.num_key_value_heads = (part.num_key_value_heads / t).max(1);
         part.intermediate_size /= t;
+        if let Some(f) = &mut part.full_heads {
+            f.kv_heads = (f.kv_heads / t).max(1);
+        }
+        if let Some(l) = &mut part.linear {
+            l.key_heads /= t;
+            l.value_heads /= t;
+        }
         if t > 1 {
             part.vocab_size = config.vocab_size.next_multiple_of(64).div_ceil(t);
         }

@@ -86,26 +86,56 @@ impl ModelConfig {
         w.embedding + w.lm_head + w.attention + w.mlp + w.router + w.experts + w.norms
     }
 
+    /// The heads of a layer that keeps keys and values.
+    pub fn heads(&self, layer: u32) -> super::config::FullHeads {
+        match (self.full_heads, self.windows[layer as usize]) {
+            (Some(full), None) => full,
+            _ => super::config::FullHeads {
+                head_dim: self.head_dim,
+                kv_heads: self.num_key_value_heads,
+                v_is_k: false,
+            },
+        }
+    }
+
     fn wide(&self) -> Wide {
         let n = |v: u32| u128::from(v);
         let (h, layers) = (n(self.hidden_size), n(self.num_hidden_layers));
-        let q = n(self.num_attention_heads) * n(self.head_dim);
-        let kv = n(self.num_key_value_heads) * n(self.head_dim);
         let if_on = |on: bool, v: u128| if on { v } else { 0 };
-
-        let attention = (q + 2 * kv) * h
-            + h * q
-            + if_on(self.qkv_bias, q + 2 * kv)
-            + if_on(self.o_bias, h)
-            + if_on(self.qk_norm, 2 * n(self.head_dim))
-            + if_on(self.attention_sinks, n(self.num_attention_heads));
+        let attention: u128 = (0..self.num_hidden_layers)
+            .map(|layer| {
+                if let (true, Some(l)) = (self.linear_layers[layer as usize], &self.linear) {
+                    let (conv, value) = (u128::from(l.conv_width()), u128::from(l.value_width()));
+                    let heads = n(l.value_heads);
+                    // q, k, v, z; b, a; out; the convolution; A_log and dt_bias; the norm over a value.
+                    return (conv + value + 2 * heads) * h
+                        + value * h
+                        + conv * n(l.conv)
+                        + 2 * heads
+                        + n(l.value_dim);
+                }
+                let heads = self.heads(layer);
+                let q = n(self.num_attention_heads) * n(heads.head_dim);
+                let kv = n(heads.kv_heads) * n(heads.head_dim);
+                let (q_out, kv_out) = (
+                    if self.attention_gate { 2 * q } else { q },
+                    if heads.v_is_k { kv } else { 2 * kv },
+                );
+                (q_out + kv_out) * h
+                    + h * q
+                    + if_on(self.qkv_bias, q_out + kv_out)
+                    + if_on(self.o_bias, h)
+                    + if_on(self.qk_norm, 2 * n(heads.head_dim))
+                    + if_on(self.attention_sinks, n(self.num_attention_heads))
+            })
+            .sum();
         let moe_layers = self.moe_layers.iter().filter(|&&m| m).count() as u128;
         let inter = n(self.intermediate_size);
         let dense = 3 * h * inter + if_on(self.mlp_bias, 2 * inter + h);
         let mut w = Wide {
             embedding: n(self.vocab_size) * h,
             lm_head: if_on(!self.tie_word_embeddings, n(self.vocab_size) * h),
-            attention: attention * layers,
+            attention,
             mlp: dense * (layers - moe_layers),
             router: 0,
             experts: 0,

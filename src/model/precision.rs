@@ -48,30 +48,38 @@ pub enum KvDtype {
     Bf16,
     /// 8-bit float; scales are per tensor and not counted.
     Fp8,
+    /// GGUF Q8_0 (llama.cpp's `-ctk q8_0 -ctv q8_0`).
+    Q8,
+    /// GGUF Q4_0.
+    Q4,
 }
 
 impl KvDtype {
-    /// Bytes of one element, given the activation type.
-    pub fn bytes(self, activation: Dtype) -> u64 {
+    /// Bytes of 32 elements, given the activation type.
+    pub fn block_bytes(self, activation: Dtype) -> u64 {
         match self {
-            Self::Auto => activation.bytes(),
-            Self::Fp16 | Self::Bf16 => 2,
-            Self::Fp8 => 1,
+            Self::Auto => 32 * activation.bytes(),
+            Self::Fp16 | Self::Bf16 => 64,
+            Self::Fp8 => 32,
+            Self::Q8 => 34,
+            Self::Q4 => 18,
         }
     }
 }
 
 impl FromStr for KvDtype {
     type Err = ModelError;
-    /// vLLM's names: `auto`, `bfloat16`, `fp8`, `fp8_e4m3`, `fp8_e5m2`; also `fp16`.
+    /// vLLM's names: `auto`, `bfloat16`, `fp8`, `fp8_e4m3`, `fp8_e5m2`; also `fp16`, and llama.cpp's `q8_0`, `q4_0`.
     fn from_str(name: &str) -> Result<Self, ModelError> {
         Ok(match name.to_ascii_lowercase().as_str() {
             "auto" => Self::Auto,
             "fp16" | "float16" | "half" => Self::Fp16,
             "bf16" | "bfloat16" => Self::Bf16,
             "fp8" | "fp8_e4m3" | "fp8_e5m2" => Self::Fp8,
+            "q8_0" => Self::Q8,
+            "q4_0" => Self::Q4,
             _ => {
-                let known = ["auto", "fp16", "bf16", "fp8"];
+                let known = ["auto", "fp16", "bf16", "fp8", "q8_0", "q4_0"];
                 return Err(ModelError::UnknownFormat {
                     what: "KV-cache dtype",
                     name: name.to_owned(),
@@ -92,6 +100,8 @@ pub struct Precision {
     pub norms: Dtype,
     /// QKV and O projections.
     pub attention: WeightFormat,
+    /// Projections of linear attention.
+    pub recurrent: WeightFormat,
     /// Dense MLPs and shared experts.
     pub mlp: WeightFormat,
     /// Routed experts.
@@ -117,6 +127,7 @@ impl Precision {
             dtype,
             norms: dtype,
             attention: f,
+            recurrent: f,
             mlp: f,
             experts: f,
             router: f,
@@ -131,6 +142,7 @@ impl Precision {
     pub fn linear(format: WeightFormat, dtype: Dtype) -> Self {
         Self {
             attention: format,
+            recurrent: format,
             mlp: format,
             experts: format,
             ..Self::plain(dtype)
@@ -153,13 +165,28 @@ impl Precision {
 
     /// llama.cpp's Q8_0: everything but the router and the norms.
     pub fn gguf_q8_0() -> Self {
-        let q8 = WeightFormat::GgufQ8;
+        Self::gguf_pure(WeightFormat::GgufQ8, WeightFormat::GgufQ8)
+    }
+
+    /// A GGUF file with all matrices in one format but the head; router and norms in fp32.
+    fn gguf_pure(format: WeightFormat, head: WeightFormat) -> Self {
         Self {
             norms: Dtype::Fp32,
             router: WeightFormat::Fp32,
-            embedding: q8,
-            lm_head: q8,
-            ..Self::linear(q8, Dtype::Fp16)
+            embedding: format,
+            lm_head: head,
+            ..Self::linear(format, Dtype::Fp16)
+        }
+    }
+
+    /// A mixture from `gguf_q4_k_m` or a pure format, everything outside the experts in Q8_0.
+    fn gguf_dynamic(base: Self) -> Self {
+        let q8 = WeightFormat::GgufQ8;
+        Self {
+            attention: q8,
+            recurrent: q8,
+            mlp: q8,
+            ..base
         }
     }
 
@@ -180,11 +207,51 @@ impl Precision {
 
     /// By name: `auto` (as the checkpoint), `q4_k_m`, `q8_0`, `mxfp4` (experts only), or any
     /// [`WeightFormat`] for all linear layers. A plain float format changes the activations too (`--dtype`).
+    ///
+    /// GGUF mixtures by what is in them: `gguf-q4_0`, `gguf-q6_k`, `gguf-mxfp4` (experts; the rest in Q8_0), and
+    /// `gguf-dynamic-q4`, `-q6`: Q4_K_M or Q6_K experts, everything else in Q8_0, close to Unsloth's UD-Q4_K_XL
+    /// and UD-Q6_K_XL of 2026 by file size and speed. Single kinds of matrix can be changed after a `+`:
+    /// `bf16+experts=int4-g32+lm_head=int4-g128` (kinds: attention, recurrent, mlp, experts, router, embedding, lm_head).
     pub fn by_name(name: &str, config: &ModelConfig) -> Result<Self, ModelError> {
-        match name.to_ascii_lowercase().as_str() {
+        let lower = name.to_ascii_lowercase();
+        if let Some((base, changes)) = lower.split_once('+') {
+            let mut precision = Self::by_name(base, config)?;
+            for change in changes.split('+') {
+                precision.change(change)?;
+            }
+            return Ok(precision);
+        }
+        match lower.as_str() {
             "auto" => return Ok(Self::of(config)),
             "q4_k_m" => return Ok(Self::gguf_q4_k_m()),
             "q8_0" => return Ok(Self::gguf_q8_0()),
+            // `llama_model_quantize`: Q4_0, IQ4_NL and Q6_K files keep the head in Q6_K.
+            "gguf-q4_0" => {
+                return Ok(Self::gguf_pure(
+                    WeightFormat::GgufQ40,
+                    WeightFormat::GgufQ6K,
+                ));
+            }
+            "gguf-q6_k" => {
+                return Ok(Self::gguf_pure(
+                    WeightFormat::GgufQ6K,
+                    WeightFormat::GgufQ6K,
+                ));
+            }
+            // ggml-org's gpt-oss files: experts as released, the rest in Q8_0.
+            "gguf-mxfp4" => {
+                return Ok(Self {
+                    experts: WeightFormat::Mxfp4,
+                    ..Self::gguf_q8_0()
+                });
+            }
+            "gguf-dynamic-q4" => return Ok(Self::gguf_dynamic(Self::gguf_q4_k_m())),
+            "gguf-dynamic-q6" => {
+                return Ok(Self::gguf_dynamic(Self::gguf_pure(
+                    WeightFormat::GgufQ6K,
+                    WeightFormat::GgufQ6K,
+                )));
+            }
             _ => {}
         }
         Ok(match name.parse()? {
@@ -197,6 +264,39 @@ impl Precision {
             },
             format => Self::linear(format, config.dtype),
         })
+    }
+
+    /// Changes one kind of matrix: `experts=int4-g32`.
+    fn change(&mut self, change: &str) -> Result<(), ModelError> {
+        let known = [
+            "attention",
+            "recurrent",
+            "mlp",
+            "experts",
+            "router",
+            "embedding",
+            "lm_head",
+        ];
+        let (kind, format) = change.split_once('=').unwrap_or((change, ""));
+        let place = match kind {
+            "attention" => &mut self.attention,
+            "recurrent" => &mut self.recurrent,
+            "mlp" => &mut self.mlp,
+            "experts" => &mut self.experts,
+            "router" => &mut self.router,
+            "embedding" => &mut self.embedding,
+            "lm_head" => &mut self.lm_head,
+            _ => {
+                return Err(ModelError::UnknownFormat {
+                    what: "kind of matrix",
+                    name: kind.chars().take(80).collect(),
+                    suggestion: closest(kind, known),
+                    known: known.join(", "),
+                });
+            }
+        };
+        *place = format.parse()?;
+        Ok(())
     }
 
     /// The same with another KV-cache dtype.

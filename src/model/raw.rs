@@ -40,6 +40,20 @@ pub(crate) struct RawConfig {
     pub decoder_sparse_step: Option<u32>,
     pub first_k_dense_replace: Option<u32>,
     pub quantization_config: Option<RawQuantization>,
+    pub full_attention_interval: Option<u32>,
+    pub linear_num_key_heads: Option<u32>,
+    pub linear_num_value_heads: Option<u32>,
+    pub linear_key_head_dim: Option<u32>,
+    pub linear_value_head_dim: Option<u32>,
+    pub linear_conv_kernel_dim: Option<u32>,
+    pub attn_output_gate: Option<bool>,
+    pub global_head_dim: Option<u32>,
+    pub num_global_key_value_heads: Option<u32>,
+    pub attention_k_eq_v: Option<bool>,
+    pub enable_moe_block: Option<bool>,
+    pub top_k_experts: Option<u32>,
+    pub hidden_size_per_layer_input: Option<u32>,
+    pub num_kv_shared_layers: Option<u32>,
 }
 
 /// `quantization_config`, the fields of all methods side by side.

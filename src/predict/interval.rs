@@ -243,11 +243,21 @@ pub(super) fn propagate(
             }
         }
     }
-    let extra = scenario.engine.repeat_rel_sd.value * scenario.engine.repeat_rel_sd.value
-        + scenario.engine.model_rel_sd.value * scenario.engine.model_rel_sd.value;
+    let repeat = scenario.engine.repeat_rel_sd.value;
+    let model = scenario.engine.model_rel_sd.value;
+    let prefill = scenario
+        .engine
+        .model_rel_sd_prefill
+        .as_ref()
+        .map_or(model, |q| q.value);
     let mut intervals = std::collections::BTreeMap::new();
     for (m, name) in METRICS.iter().enumerate() {
-        let mut variance = extra;
+        let structure = if name.contains("ttft") {
+            prefill
+        } else {
+            model
+        };
+        let mut variance = repeat * repeat + structure * structure;
         for i in 0..n {
             for j in 0..n {
                 variance += gradients[i][m] * cov[i][j] * gradients[j][m];

@@ -5,10 +5,12 @@
 //! bytes.
 mod caveat;
 mod interval;
+mod llama_server;
 pub mod memory;
 mod prediction;
 mod serve_args;
 mod settings;
+mod sglang;
 
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};

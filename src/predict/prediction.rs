@@ -2,9 +2,9 @@
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::{Caveat, ServeArgs, Settings, SettingsError};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, Part, Routing};
-use crate::device::{DeviceProfile, EngineProfile, Origin};
+use crate::device::{DeviceProfile, EngineProfile, Origin, Scheduler};
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{Moves, SimError, SimSummary, simulate_group};
+use crate::engine::{Moves, SimError, SimSummary, simulate_group, simulate_radix, simulate_slots};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::model::Model;
 use crate::units::{Blocks, SimTime, Span};
@@ -260,6 +260,7 @@ fn run(
             async_scheduling: settings.config.async_scheduling,
             max_num_seqs: settings.config.max_num_seqs,
             max_num_batched_tokens: settings.config.max_num_batched_tokens,
+            micro_batch: settings.micro_batch,
             moe_path: scenario.moe_path.clone(),
             routing: scenario.routing.clone(),
         },
@@ -277,7 +278,13 @@ fn run(
         widest: 0,
         outside: 0.0,
     };
-    let engine = simulate_group(&settings.config, settings.group, &cost, source, &mut watch)?;
+    let engine = match settings.scheduler {
+        Scheduler::Vllm => {
+            simulate_group(&settings.config, settings.group, &cost, source, &mut watch)?
+        }
+        Scheduler::LlamaServer => simulate_slots(&settings.config, &cost, source, &mut watch)?,
+        Scheduler::Sglang => simulate_radix(&settings.config, &cost, source, &mut watch)?,
+    };
     let summary = watch.collector.summary();
     if summary.completed == 0 {
         return Err(PredictError::NothingServed {

@@ -59,6 +59,9 @@ pub struct ServeArgs {
     /// Bytes for the KV cache, whatever the utilisation says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_cache_memory_bytes: Option<u64>,
+    /// Tokens computed at a time (llama.cpp's `--ubatch-size`); of engines that split a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<u32>,
     /// Devices that share every layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensor_parallel_size: Option<u32>,

@@ -1,7 +1,8 @@
 //! Settings that were not given get the engine's defaults (vLLM: `engine/arg_utils.py: get_batch_defaults`).
 use super::ServeArgs;
 use super::memory::{self, MemoryError, MemoryInputs, MemoryPlan};
-use crate::device::{DeviceProfile, EngineProfile};
+use super::{llama_server, sglang};
+use crate::device::{DeviceProfile, EngineProfile, Scheduler};
 use crate::engine::{EngineConfig, EngineVersion, Group, Router, SchedulingPolicy};
 use crate::model::{Model, Parallel};
 use crate::units::Bytes;
@@ -21,6 +22,10 @@ pub struct Settings {
     pub group: Group,
     /// `--gpu-memory-utilization`.
     pub gpu_memory_utilization: f64,
+    /// Tokens computed at a time, where a step is split (llama.cpp's `--ubatch-size`).
+    pub micro_batch: Option<u32>,
+    /// Whose rules compose batches.
+    pub scheduler: Scheduler,
 }
 
 /// Settings that contradict each other or the device.
@@ -64,6 +69,11 @@ impl Settings {
         engine: &EngineProfile,
     ) -> Result<Self, SettingsError> {
         let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+        match engine.scheduler {
+            Scheduler::Vllm => {}
+            Scheduler::LlamaServer => return llama_server::resolve(args, model, device, engine),
+            Scheduler::Sglang => return sglang::resolve(args, model, device, engine),
+        }
         let version: EngineVersion = engine
             .version
             .parse()
@@ -213,6 +223,8 @@ impl Settings {
                 },
             },
             gpu_memory_utilization: utilization,
+            micro_batch: args.micro_batch,
+            scheduler: Scheduler::Vllm,
         })
     }
 }

@@ -1,4 +1,5 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
+pub mod accuracy;
 pub mod calibration;
 pub mod chart;
 pub mod devices;

@@ -2,7 +2,7 @@
 use super::Row;
 use super::table::{three, with_header, wrap};
 use crate::cost::Part;
-use crate::device::Origin;
+use crate::device::{Origin, Scheduler};
 use crate::metrics::Percentiles;
 use crate::predict::{Caveat, Prediction, Scenario};
 use std::fmt::Write as _;
@@ -79,10 +79,17 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
     let c = &run.settings.config;
     let occ = &run.occupancy;
     let on_off = |on: bool| if on { "on" } else { "off" };
+    let rules = match run.settings.scheduler {
+        Scheduler::Vllm => format!("vLLM {} rules", c.version),
+        Scheduler::LlamaServer => format!(
+            "llama-server's slots, micro-batch {}",
+            run.settings.micro_batch.unwrap_or(0)
+        ),
+        Scheduler::Sglang => "SGLang's rules".into(),
+    };
     let engine = format!(
-        "vLLM {} rules: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, block-size {}, prefix caching {}, \
+        "{rules}: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, block-size {}, prefix caching {}, \
          {}, {}",
-        c.version,
         c.max_num_seqs,
         c.max_num_batched_tokens,
         c.max_model_len,

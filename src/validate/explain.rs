@@ -284,6 +284,9 @@ mod tests {
 
     fn run(n: u32, concurrency: u32, metrics: &[(&str, f64)]) -> RecordedRun {
         RecordedRun {
+            experiment: None,
+            source: None,
+            diagnosis: None,
             id: "r".into(),
             mode: None,
             engine_args: None,

@@ -24,6 +24,8 @@ pub struct FitRun<'a> {
     pub name: String,
     /// The run.
     pub run: &'a RecordedRun,
+    /// What it was measured with, where that is not the basis of the fit; its engine profile is not looked at.
+    pub basis: Option<&'a Basis>,
     /// Its settings.
     pub hypothesis: Hypothesis,
     /// Its very requests, where they are known.
@@ -78,11 +80,15 @@ pub enum FitError {
 /// Metrics worth fitting to: means. Percentiles of a few requests are mostly chance.
 const FITTED: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"];
 
-/// Throughput is used where no latency was recorded.
-const FALLBACK: &str = "output_token_throughput";
+/// What is used where no mean latency was recorded, the first that was.
+const FALLBACK: &[&str] = &["output_token_throughput", "median_itl_ms"];
 
-fn is_host(name: &str) -> bool {
-    name.starts_with("host.")
+/// Smallest factor on a time: a factor of zero would mean an infinite efficiency.
+const FLOOR: f64 = 0.1;
+
+/// Whether more of it takes longer: host times, and work-groups needed to fill the device; efficiencies are the others.
+fn is_cost(name: &str) -> bool {
+    name.starts_with("host.") || name.ends_with(".fill")
 }
 
 fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> EngineProfile {
@@ -91,9 +97,8 @@ fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> Engine
         let q = profile
             .coefficient_mut(name)
             .expect("listed by the profile");
-        // A factor of zero would mean an infinite efficiency.
-        let factor = factor.max(1e-3);
-        q.value = if is_host(name) {
+        let factor = factor.max(FLOOR);
+        q.value = if is_cost(name) {
             q.value * factor
         } else {
             q.value / factor
@@ -107,19 +112,23 @@ fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> Engine
 /// # Errors
 /// If a run cannot be simulated or has no metric to fit to.
 pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit, FitError> {
-    let path = basis
-        .moe_path
-        .clone()
-        .unwrap_or_else(|| basis.engine.moe_default.clone());
-    let moe = basis.model.experts().is_some();
+    // The experts' paths that some run takes.
+    let paths: Vec<String> = runs
+        .iter()
+        .map(|r| r.basis.unwrap_or(basis))
+        .filter(|b| b.model.experts().is_some())
+        .map(|b| {
+            let path = b.moe_path.as_ref().unwrap_or(&basis.engine.moe_default);
+            format!("moe_paths.{path}.")
+        })
+        .collect();
     let names: Vec<String> = basis
         .engine
         .coefficients()
         .into_iter()
         .filter(|(n, q)| {
             q.rel_sd > 0.0
-                && (!n.starts_with("moe_paths.")
-                    || (moe && n.starts_with(&format!("moe_paths.{path}."))))
+                && (!n.starts_with("moe_paths.") || paths.iter().any(|p| n.starts_with(p)))
         })
         .map(|(n, _)| n)
         .collect();
@@ -142,9 +151,11 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             }
         }
         if observed.len() == before
-            && let Some(v) = r.run.measured.get(FALLBACK)
+            && let Some((m, v)) = FALLBACK
+                .iter()
+                .find_map(|m| Some((m, r.run.measured.get(*m)?)))
         {
-            observed.push((i, FALLBACK, *v));
+            observed.push((i, m, *v));
         }
         if observed.len() == before {
             return Err(FitError::NothingToFit {
@@ -154,12 +165,13 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
     }
     let noise = basis.engine.repeat_rel_sd.value.max(1e-3);
     let simulate = |theta: &DVector<f64>| -> Result<Vec<f64>, FitError> {
-        let varied = Basis {
-            engine: apply(&basis.engine, &names, theta),
-            ..basis.clone()
-        };
+        let engine = apply(&basis.engine, &names, theta);
         let mut per_run = vec![];
         for r in runs {
+            let varied = Basis {
+                engine: engine.clone(),
+                ..r.basis.unwrap_or(basis).clone()
+            };
             let scenario = varied.scenario(r.run, &r.hypothesis);
             let run = match r.replay {
                 Some(replay) => simulate_replay(&scenario, replay, &mut ()),
@@ -212,9 +224,9 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
         .try_inverse()
         .expect("the prior makes the normal matrix positive definite");
     // From factors to logarithms of coefficients; an efficiency goes with −ln θ.
-    let sign = |j: usize| if is_host(&names[j]) { 1.0 } else { -1.0 };
+    let sign = |j: usize| if is_cost(&names[j]) { 1.0 } else { -1.0 };
     let log_cov = |i: usize, j: usize| {
-        sign(i) * sign(j) * covariance[(i, j)] / (theta[i].max(1e-3) * theta[j].max(1e-3))
+        sign(i) * sign(j) * covariance[(i, j)] / (theta[i].max(FLOOR) * theta[j].max(FLOOR))
     };
 
     let mut profile = apply(&basis.engine, &names, &theta);

@@ -657,6 +657,9 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
     RecordedRun {
         id: r.name.clone(),
         mode: None,
+        experiment: None,
+        source: None,
+        diagnosis: None,
         engine_args: Some(settings(args, &r.server)),
         workload: RecordedWorkload {
             trace: None,
@@ -703,6 +706,7 @@ pub fn fitted(
         .map(|(run, (r, replay))| FitRun {
             name: r.name.clone(),
             run,
+            basis: None,
             hypothesis: Hypothesis {
                 words: AS_RECORDED.into(),
                 serve: settings(args, &r.server),

@@ -23,6 +23,9 @@ pub struct RunsFile {
     /// Weight format (`bf16`, `awq`, …); absent: the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// Type of the KV cache's elements (`fp8`, `q8_0`, …); absent: the activations'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_cache: Option<String>,
     /// Device profile id.
     pub device: String,
     /// Engine profile id.
@@ -109,6 +112,15 @@ impl Tolerance {
 pub struct RecordedRun {
     /// Its name, unique in the file.
     pub id: String,
+    /// The published experiment that it is a part of, where one command or table gave several runs; absent: its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+    /// Who measured it, where that differs from the file's source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why the prediction may be off, in words for reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<String>,
     /// `throughput`, `latency`, or another word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -179,6 +191,13 @@ pub struct RecordedWorkload {
     /// Requests sent before, not measured; absent: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u32>,
+}
+
+impl RecordedRun {
+    /// The experiment that it is a part of.
+    pub fn experiment(&self) -> &str {
+        self.experiment.as_deref().unwrap_or(&self.id)
+    }
 }
 
 impl RecordedWorkload {

@@ -1,0 +1,367 @@
+//! SGLang's scheduler (`python/sglang/srt/managers/scheduler.py`, `schedule_policy.py: PrefillAdder`, `schedule_batch.py`, v0.5).
+//!
+//! Where it differs from vLLM:
+//!
+//! - a step is *either* a prefill batch *or* a decode batch, and prefill goes first;
+//! - a prefill batch holds at most `chunked_prefill_size` tokens; the request that is cut comes first in the next one;
+//! - a request is admitted if the tokens that running requests may still need fit: for each, what is left of
+//!   `max_new_tokens` (at most 4096) times a ratio that starts at 0.7 and falls to 0.098 within 600 decode steps;
+//! - the cache is a radix tree of tokens, least recently used leaves evicted first; a finished request stays in it;
+//! - if decoding runs out of tokens, requests with the fewest outputs go back into the queue, and the ratio rises.
+//!
+//! Not simulated: `lpm` and other policies (first come, first served, as by default), mixed chunks, priorities.
+use super::batcher::Batcher;
+use super::content::common_prefix;
+use super::observe::RequestRecord;
+use super::walked::{Ledger, Walked};
+use super::{ConfigError, EngineConfig, Moves, PrefixCounters, SubmitError};
+use crate::cost::StepShape;
+use crate::units::{SimTime, Span};
+use crate::workload::{Request, RequestId};
+use std::collections::VecDeque;
+
+/// `CLIP_MAX_NEW_TOKENS_ESTIMATION`.
+const CLIP: u32 = 4096;
+/// `SGLANG_INIT_NEW_TOKEN_RATIO`, `SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR`, `SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS`.
+const RATIO: f64 = 0.7;
+const RATIO_MIN: f64 = 0.7 * 0.14;
+const RATIO_STEPS: f64 = 600.0;
+/// Tokens that a step needs beyond its own before it retracts: `retract_decode` leaves room for 20 steps.
+const RETRACT_STEPS: u64 = 20;
+
+/// A sequence in the tree. Its own tokens are those behind what it shares with others.
+#[derive(Clone, Debug)]
+struct Leaf {
+    request: Request,
+    tokens: u32,
+    /// Tokens that only this leaf holds.
+    own: u32,
+    used: u64,
+}
+
+/// The engine.
+#[derive(Clone, Debug)]
+pub struct Radix {
+    ledger: Ledger,
+    waiting: VecDeque<Walked>,
+    running: Vec<Walked>,
+    /// Prefilled in part; first in the next prefill batch.
+    cut: Option<Walked>,
+    /// Requests of the prefill batch in flight.
+    prefilling: Vec<Walked>,
+    leaves: Vec<Leaf>,
+    ratio: f64,
+    uses: u64,
+}
+
+impl Radix {
+    /// An engine with nothing to do; `num_gpu_blocks` − 1 tokens of KV cache with blocks of 1.
+    ///
+    /// # Errors
+    /// As [`EngineConfig::validate`].
+    pub fn new(config: EngineConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            ledger: Ledger::new(config),
+            waiting: VecDeque::new(),
+            running: vec![],
+            cut: None,
+            prefilling: vec![],
+            leaves: vec![],
+            ratio: RATIO,
+            uses: 0,
+        })
+    }
+
+    fn capacity(&self) -> u64 {
+        let c = &self.ledger.config;
+        u64::from(c.num_gpu_blocks - 1) * u64::from(c.block_size)
+    }
+
+    /// Tokens held by requests beyond what the tree already has.
+    fn held(&self) -> u64 {
+        self.running
+            .iter()
+            .chain(&self.cut)
+            .chain(&self.prefilling)
+            .map(|r| u64::from(r.computed.saturating_sub(r.shared)))
+            .sum()
+    }
+
+    fn kept(&self) -> u64 {
+        self.leaves.iter().map(|l| u64::from(l.own)).sum()
+    }
+
+    /// The longest beginning of a request that the tree holds.
+    fn matched(&mut self, r: &Walked) -> u32 {
+        if !self.ledger.config.enable_prefix_caching {
+            return 0;
+        }
+        let limit = u64::from(r.known().saturating_sub(1));
+        let best = self
+            .leaves
+            .iter()
+            .enumerate()
+            .map(|(i, l)| {
+                let n = common_prefix(
+                    (&l.request.prompt, &l.request.answer),
+                    (&r.request.prompt, &r.request.answer),
+                );
+                (n.min(l.tokens.into()).min(limit), i)
+            })
+            .max_by_key(|&(n, i)| (n, std::cmp::Reverse(i)));
+        match best {
+            Some((n, i)) if n > 0 => {
+                self.uses += 1;
+                self.leaves[i].used = self.uses;
+                n as u32
+            }
+            _ => 0,
+        }
+    }
+
+    /// Puts a finished or retracted sequence into the tree.
+    fn keep(&mut self, r: Walked) {
+        if !self.ledger.config.enable_prefix_caching {
+            return;
+        }
+        let shared = self
+            .leaves
+            .iter()
+            .map(|l| {
+                let n = common_prefix(
+                    (&l.request.prompt, &l.request.answer),
+                    (&r.request.prompt, &r.request.answer),
+                );
+                n.min(l.tokens.into()).min(r.computed.into()) as u32
+            })
+            .max()
+            .unwrap_or(0);
+        self.uses += 1;
+        self.leaves.push(Leaf {
+            tokens: r.computed,
+            own: r.computed - shared,
+            used: self.uses,
+            request: r.request,
+        });
+    }
+
+    /// Makes room for `tokens` by evicting leaves, least recently used first; whether there is room now.
+    fn make_room(&mut self, tokens: u64) -> bool {
+        loop {
+            if self.held() + self.kept() + tokens <= self.capacity() {
+                return true;
+            }
+            let oldest = self
+                .leaves
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, l)| l.used)
+                .map(|(i, _)| i);
+            let Some(i) = oldest else { return false };
+            self.leaves.remove(i);
+        }
+    }
+
+    /// Tokens that running requests may still need.
+    fn promised(&self) -> f64 {
+        self.running
+            .iter()
+            .chain(&self.prefilling)
+            .map(|r| {
+                let left = r.request.max_tokens.saturating_sub(r.outputs).min(CLIP);
+                f64::from(left) * self.ratio
+            })
+            .sum()
+    }
+
+    /// The next prefill batch, if anything may be prefilled.
+    fn prefill(&mut self, now: SimTime) -> bool {
+        let mut parts = self.ledger.begin();
+        let mut budget = self.ledger.config.max_num_batched_tokens;
+        if let Some(mut r) = self.cut.take() {
+            let tokens = r.left().min(budget);
+            if !self.make_room(tokens.into()) {
+                self.cut = Some(r);
+                return false;
+            }
+            budget -= tokens;
+            self.ledger.join(&mut parts, 0, &mut r, tokens, now);
+            self.prefilling.push(r);
+        }
+        while budget > 0 && !self.waiting.is_empty() {
+            let seats = self.running.len() + self.prefilling.len();
+            if seats >= self.ledger.config.max_num_seqs as usize {
+                break;
+            }
+            let mut r = self.waiting.pop_front().expect("just seen");
+            let hits = self.matched(&r);
+            let tokens = (r.known() - hits).min(budget);
+            let wanted = u64::from(r.known() - hits)
+                + u64::from(r.request.max_tokens.saturating_sub(r.outputs).min(CLIP));
+            let taken: u64 = parts.iter().map(|p| u64::from(p.tokens)).sum();
+            let free = self.capacity() as f64 - self.held() as f64 - taken as f64 - self.promised();
+            // Alone, a request is admitted whatever it may still need.
+            let alone = self.running.is_empty() && self.prefilling.is_empty();
+            let fits = alone || (wanted as f64) < free;
+            if !fits || !self.make_room(taken + u64::from(tokens)) {
+                self.waiting.push_front(r);
+                break;
+            }
+            self.ledger.looked_up(&mut r, hits);
+            r.shared = hits;
+            r.computed = hits;
+            budget -= tokens;
+            if r.preemptions == 0 {
+                self.ledger.moves.new.push(r.request.id);
+            } else {
+                self.ledger.moves.resumed.push(r.request.id);
+            }
+            let at = self.prefilling.len();
+            self.ledger.join(&mut parts, at, &mut r, tokens, now);
+            self.prefilling.push(r);
+        }
+        if parts.is_empty() {
+            return false;
+        }
+        self.ledger.batch = Some(parts);
+        true
+    }
+
+    /// The next decode batch: everybody, after those who must go back have gone.
+    fn decode(&mut self, now: SimTime) -> bool {
+        let mut retracted = false;
+        while !self.running.is_empty() && !self.make_room(self.running.len() as u64) {
+            if self.running.len() == 1 {
+                return false;
+            }
+            retracted = true;
+            // Fewest outputs first, then the longest prompt (`retract_decode`).
+            let i = (0..self.running.len())
+                .min_by_key(|&i| {
+                    let r = &self.running[i];
+                    (r.outputs, std::cmp::Reverse(r.request.prompt.len()))
+                })
+                .expect("there is one");
+            let mut r = self.running.remove(i);
+            r.computed = 0;
+            r.shared = 0;
+            r.preemptions += 1;
+            self.ledger.moves.preempted.push(r.request.id);
+            self.waiting.push_front(r);
+        }
+        if retracted {
+            let (mut outputs, mut most) = (0u64, 1u64);
+            for r in &self.running {
+                outputs += u64::from(r.outputs) + RETRACT_STEPS;
+                most += u64::from(r.request.max_tokens);
+            }
+            self.ratio = (outputs as f64 / most as f64).min(1.0);
+        } else {
+            self.ratio = (self.ratio - (RATIO - RATIO_MIN) / RATIO_STEPS).max(RATIO_MIN);
+        }
+        let mut parts = self.ledger.begin();
+        for (i, r) in self.running.iter_mut().enumerate() {
+            let tokens = r.left();
+            self.ledger.join(&mut parts, i, r, tokens, now);
+        }
+        let formed = !parts.is_empty();
+        self.ledger.batch = formed.then_some(parts);
+        formed
+    }
+}
+
+impl Batcher for Radix {
+    fn track(&mut self, distinct: bool, window: Option<u32>) {
+        self.ledger.distinct = distinct;
+        self.ledger.window = window;
+    }
+    fn config(&self) -> &EngineConfig {
+        &self.ledger.config
+    }
+    fn submit(&mut self, request: Request) -> Result<(), SubmitError> {
+        if request.prompt.len() == 0 || request.max_tokens == 0 {
+            return Err(SubmitError::Empty);
+        }
+        let max_model_len = self.ledger.config.max_model_len;
+        if request.prompt.len() >= max_model_len {
+            return Err(SubmitError::PromptTooLong {
+                prompt: request.prompt.len(),
+                max_model_len,
+            });
+        }
+        self.waiting.push_back(Walked::new(request, max_model_len));
+        Ok(())
+    }
+
+    fn schedule(&mut self, now: SimTime) -> bool {
+        self.ledger.moves = Moves::default();
+        self.prefill(now) || self.decode(now)
+    }
+
+    fn process_output(&mut self, now: SimTime) -> bool {
+        self.ledger.gaps.clear();
+        let Some(parts) = self.ledger.batch.take() else {
+            return false;
+        };
+        if self.prefilling.is_empty() {
+            let mut ended = vec![];
+            for part in parts {
+                let r = &mut self.running[part.at];
+                if self.ledger.deliver(r, part, now) {
+                    ended.push(part.at);
+                }
+            }
+            for i in ended.into_iter().rev() {
+                let r = self.running.remove(i);
+                self.keep(r);
+            }
+            return true;
+        }
+        for (mut r, part) in std::mem::take(&mut self.prefilling).into_iter().zip(parts) {
+            if self.ledger.deliver(&mut r, part, now) {
+                self.keep(r);
+            } else if part.sampled {
+                self.running.push(r);
+            } else {
+                self.cut = Some(r);
+            }
+        }
+        true
+    }
+
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || self.num_running() > 0
+    }
+    fn num_running(&self) -> usize {
+        self.running.len() + self.prefilling.len() + usize::from(self.cut.is_some())
+    }
+    fn num_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+    fn free_blocks(&self) -> u32 {
+        let free = self.capacity().saturating_sub(self.held());
+        u32::try_from(free / u64::from(self.ledger.config.block_size)).unwrap_or(u32::MAX)
+    }
+    fn prefix_counters(&self) -> PrefixCounters {
+        self.ledger.counters
+    }
+    fn moves(&self) -> &Moves {
+        &self.ledger.moves
+    }
+    fn shape(&self) -> StepShape {
+        self.ledger.shape
+    }
+    fn receivers(&self) -> Vec<RequestId> {
+        self.ledger.receivers.clone()
+    }
+    fn gaps(&self) -> &[(Span, u32)] {
+        &self.ledger.gaps
+    }
+    fn records(&self) -> &[RequestRecord] {
+        &self.ledger.records
+    }
+    fn clear_records(&mut self) {
+        self.ledger.records.clear()
+    }
+}

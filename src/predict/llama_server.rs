@@ -1,0 +1,126 @@
+//! Settings of `llama-server` (llama.cpp `tools/server`, as of b9010) in terms of the same engine configuration.
+//!
+//! | llama-server | here | default |
+//! | --- | --- | --- |
+//! | `--parallel`, `-np` | `max_num_seqs` | 1 |
+//! | `--ctx-size`, `-c`, divided by the slots | `max_model_len` | the model's longest |
+//! | `--batch-size`, `-b` | `max_num_batched_tokens` | 2048 |
+//! | `--ubatch-size`, `-ub` | `micro_batch` | 512 |
+//! | `--cont-batching` | always on, as by default | |
+//!
+//! The context of every slot is allocated at start-up, so that nothing is ever preempted.
+use super::memory::{MemoryError, MemoryPlan};
+use super::{ServeArgs, Settings, SettingsError};
+use crate::device::{DeviceProfile, EngineProfile, Scheduler};
+use crate::engine::{EngineConfig, EngineVersion, Group, SchedulingPolicy};
+use crate::model::{Model, Parallel};
+use crate::units::Bytes;
+
+/// `n_batch` and `n_ubatch` of llama.cpp (`common/common.h`).
+const BATCH: u32 = 2048;
+const MICRO_BATCH: u32 = 512;
+
+pub(super) fn resolve(
+    args: &ServeArgs,
+    model: &Model,
+    device: &DeviceProfile,
+    engine: &EngineProfile,
+) -> Result<Settings, SettingsError> {
+    let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+    let slots = args.max_num_seqs.unwrap_or(1);
+    let batch = args.max_num_batched_tokens.unwrap_or(BATCH);
+    let per_slot = args
+        .max_model_len
+        .unwrap_or_else(|| model.max_position_embeddings())
+        .min(model.max_position_embeddings());
+    let micro_batch = args.micro_batch.unwrap_or(MICRO_BATCH).min(batch);
+    for (field, value) in [
+        ("max_num_seqs", slots),
+        ("max_num_batched_tokens", batch),
+        ("max_model_len", per_slot),
+        ("micro_batch", micro_batch),
+    ] {
+        if !(1..=1 << 20).contains(&value) {
+            return Err(bad(
+                field,
+                format!("must lie between 1 and 1048576, not {value}"),
+            ));
+        }
+    }
+    if batch < slots {
+        return Err(bad(
+            "max_num_batched_tokens",
+            format!("{batch} (--batch-size) is less than the {slots} slots"),
+        ));
+    }
+    let block_size = args.block_size.unwrap_or(16);
+    if !(1..=4096).contains(&block_size) {
+        return Err(bad(
+            "block_size",
+            format!("{block_size} must lie between 1 and 4096"),
+        ));
+    }
+    let total = device.memory.total_bytes.value;
+    let weights = model.total_weight_bytes().as_f64();
+    let context = u64::from(slots) * u64::from(per_slot);
+    let kv = model.kv_bytes_per_token().as_f64() * context as f64;
+    let non_torch = engine.memory.non_torch_bytes.value;
+    let bytes = |v: f64| Bytes(v.max(0.0) as u64);
+    // A file may be published with a context that only fits because layers slide; only what certainly fails is refused.
+    if weights + non_torch > total {
+        return Err(MemoryError::NoRoom {
+            weights: bytes(weights),
+            activations: Bytes(0),
+            non_torch: bytes(non_torch),
+            requested: bytes(total),
+            utilization: 1.0,
+            total: bytes(total),
+            hint: "quantised weights or a device with more memory would be needed".into(),
+        }
+        .into());
+    }
+    let blocks = u64::from(slots) * u64::from(per_slot.div_ceil(block_size)) + 1;
+    let num_gpu_blocks = u32::try_from(blocks)
+        .ok()
+        .filter(|b| *b <= 1 << 31)
+        .ok_or_else(|| {
+            bad(
+                "max_model_len",
+                format!("{slots} slots of {per_slot} tokens are too many"),
+            )
+        })?;
+    let config = EngineConfig {
+        version: EngineVersion::V0_12,
+        block_size,
+        num_gpu_blocks: num_gpu_blocks.max(2),
+        max_num_seqs: slots,
+        max_num_batched_tokens: batch,
+        max_model_len: per_slot,
+        enable_chunked_prefill: true,
+        enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
+        long_prefill_token_threshold: 0,
+        policy: SchedulingPolicy::Fcfs,
+        async_scheduling: false,
+    };
+    config
+        .validate()
+        .map_err(|e| bad("engine settings", e.to_string()))?;
+    Ok(Settings {
+        config,
+        parallel: Parallel::default(),
+        group: Group::ONE,
+        memory: MemoryPlan {
+            total: bytes(total),
+            requested: bytes(total),
+            weights: bytes(weights),
+            activations: Bytes(0),
+            non_torch: bytes(non_torch),
+            kv_cache: bytes(kv),
+            num_gpu_blocks: num_gpu_blocks.max(2),
+        },
+        enforce_eager: false,
+        gpu_memory_utilization: 1.0,
+        micro_batch: Some(micro_batch),
+        scheduler: Scheduler::LlamaServer,
+    })
+}

@@ -1,0 +1,102 @@
+//! Settings of SGLang (`python/sglang/srt/server_args.py`, v0.5) in terms of the same engine configuration.
+//!
+//! | SGLang | here | default |
+//! | --- | --- | --- |
+//! | `--max-running-requests` | `max_num_seqs` | as the KV cache allows, at most 4096 |
+//! | `--chunked-prefill-size` | `max_num_batched_tokens` | 8192 (2048 below 35 GB) |
+//! | `--context-length` | `max_model_len` | the model's longest |
+//! | `--mem-fraction-static` | `gpu_memory_utilization` | 0.9 |
+//! | `--max-total-tokens` | `num_gpu_blocks_override` | what the memory gives |
+//! | `--disable-radix-cache` | `enable_prefix_caching` off | on |
+//! | `--disable-overlap-schedule` | `async_scheduling` off | on |
+//! | `--disable-cuda-graph` | `enforce_eager` | graphs |
+use super::memory::{self, MemoryInputs};
+use super::{ServeArgs, Settings, SettingsError};
+use crate::device::{DeviceProfile, EngineProfile, Scheduler};
+use crate::engine::{EngineConfig, EngineVersion, Group, SchedulingPolicy};
+use crate::model::{Model, Parallel};
+use crate::units::Bytes;
+
+pub(super) fn resolve(
+    args: &ServeArgs,
+    model: &Model,
+    device: &DeviceProfile,
+    engine: &EngineProfile,
+) -> Result<Settings, SettingsError> {
+    let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+    let total = Bytes(device.memory.total_bytes.value as u64);
+    let max_model_len = args
+        .max_model_len
+        .unwrap_or_else(|| model.max_position_embeddings())
+        .min(model.max_position_embeddings());
+    let chunk = args
+        .max_num_batched_tokens
+        .unwrap_or(if total < Bytes(35_000_000_000) {
+            2048
+        } else {
+            8192
+        });
+    let seqs = args.max_num_seqs.unwrap_or(4096).min(chunk);
+    let utilization = args.gpu_memory_utilization.unwrap_or(0.9);
+    for (field, value) in [
+        ("max_num_seqs", seqs),
+        ("max_num_batched_tokens", chunk),
+        ("max_model_len", max_model_len),
+    ] {
+        if !(1..=1 << 24).contains(&value) {
+            return Err(bad(
+                field,
+                format!("must lie between 1 and 16777216, not {value}"),
+            ));
+        }
+    }
+    if !(utilization > 0.0 && utilization <= 1.0) {
+        return Err(bad(
+            "gpu_memory_utilization",
+            format!("{utilization} must lie above 0 and at most 1"),
+        ));
+    }
+    let memory = memory::plan(
+        model,
+        device,
+        engine,
+        &MemoryInputs {
+            utilization,
+            // The radix cache works on tokens.
+            block_size: 1,
+            max_num_batched_tokens: chunk,
+            max_num_seqs: seqs.min(256),
+            max_model_len: 1,
+            kv_cache_memory_bytes: args.kv_cache_memory_bytes,
+            num_gpu_blocks_override: args.num_gpu_blocks_override,
+            version: EngineVersion::V0_12,
+            enforce_eager: args.enforce_eager.unwrap_or(false),
+        },
+    )?;
+    let config = EngineConfig {
+        version: EngineVersion::V0_12,
+        block_size: 1,
+        num_gpu_blocks: memory.num_gpu_blocks,
+        max_num_seqs: seqs,
+        max_num_batched_tokens: chunk,
+        max_model_len,
+        enable_chunked_prefill: true,
+        enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
+        long_prefill_token_threshold: 0,
+        policy: SchedulingPolicy::Fcfs,
+        async_scheduling: args.async_scheduling.unwrap_or(true),
+    };
+    config
+        .validate()
+        .map_err(|e| bad("engine settings", e.to_string()))?;
+    Ok(Settings {
+        config,
+        parallel: Parallel::default(),
+        group: Group::ONE,
+        memory,
+        enforce_eager: args.enforce_eager.unwrap_or(false),
+        gpu_memory_utilization: utilization,
+        micro_batch: None,
+        scheduler: Scheduler::Sglang,
+    })
+}

@@ -1,0 +1,159 @@
+//! `capsim validate --all`: the rules of the index, and the committed report.
+use capsim::validate::manifest::Manifest;
+use capsim::validate::runs::RunsFile;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn index() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(root().join("validation/index.json")).unwrap())
+        .unwrap()
+}
+
+fn files() -> Vec<RunsFile> {
+    let folder = root().join("validation/gfx1151/public");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| !p.ends_with("unusable.json"))
+        .collect();
+    paths.push(root().join("validation/gfx1151/qwen3-30b-a3b-vllm-0.12/runs.json"));
+    paths
+        .iter()
+        .map(|p| {
+            let text = std::fs::read_to_string(p).unwrap();
+            RunsFile::parse(&text, &p.display().to_string()).unwrap()
+        })
+        .collect()
+}
+
+/// What is said of an index that was changed.
+fn complaint(change: impl Fn(&mut Value)) -> String {
+    let mut v = index();
+    change(&mut v);
+    match Manifest::parse(&v.to_string(), "index") {
+        Err(e) => e.to_string(),
+        Ok(m) => m
+            .check("index", &files())
+            .expect_err("a broken rule")
+            .to_string(),
+    }
+}
+
+#[test]
+fn the_index_keeps_its_own_rules_and_breaches_are_named() {
+    let m = Manifest::parse(&index().to_string(), "index").unwrap();
+    m.check("index", &files()).unwrap();
+    let profile = |v: &Value, id: &str| {
+        let all = v["profiles"].as_array().unwrap();
+        all.iter().position(|p| p["id"] == id).unwrap()
+    };
+    // Two experiments for one kernel path.
+    let e = complaint(|v| {
+        let i = profile(v, "llamacpp-vulkan");
+        let mut twice = v["profiles"][i]["paths"][0].clone();
+        twice["experiment"] = json!("visor-85w-llama-2-7b");
+        twice["moves"] = json!(["elementwise"]);
+        v["profiles"][i]["paths"]
+            .as_array_mut()
+            .unwrap()
+            .push(twice);
+    });
+    assert!(e.contains("one experiment per kernel path"), "{e}");
+    // One coefficient for two experiments.
+    let e = complaint(|v| {
+        let i = profile(v, "llamacpp-vulkan");
+        v["profiles"][i]["paths"][1]["moves"] = json!(["dense"]);
+    });
+    assert!(e.contains("moved by another path"), "{e}");
+    // A path that only its own experiment takes.
+    let e = complaint(|v| {
+        let i = profile(v, "llamacpp-vulkan");
+        v["profiles"][i]["paths"][1]["moves"] = json!(["moe_paths.nobodys"]);
+    });
+    assert!(e.contains("exist for one run only"), "{e}");
+    // Another engine's experiment.
+    let e = complaint(|v| {
+        let i = profile(v, "llamacpp-vulkan");
+        v["profiles"][i]["paths"][0]["experiment"] = json!("lhl-vllm-fp16-c16");
+    });
+    assert!(
+        e.contains("is predicted with profile `vllm-2025-rocm`"),
+        "{e}"
+    );
+    let e = complaint(|v| {
+        let i = profile(v, "llamacpp-vulkan");
+        v["profiles"].as_array_mut().unwrap().remove(i);
+    });
+    assert!(e.contains("not listed"), "{e}");
+}
+
+/// Every published experiment is either a run or has a reason not to be; none is both.
+#[test]
+fn no_experiment_is_dropped_silently() {
+    let text =
+        std::fs::read_to_string(root().join("validation/gfx1151/public/unusable.json")).unwrap();
+    let unusable: Value = serde_json::from_str(&text).unwrap();
+    let mut ids: Vec<String> = unusable["experiments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["experiment"].as_str().unwrap().to_string())
+        .collect();
+    assert!(
+        unusable["experiments"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|e| e["reason"].as_str().unwrap().len() > 10)
+    );
+    let mut runs: Vec<String> = files()
+        .iter()
+        .filter(|f| f.source == "see each run")
+        .flat_map(|f| f.runs.iter().map(|r| r.experiment().to_string()))
+        .collect();
+    runs.sort();
+    runs.dedup();
+    ids.extend(runs);
+    ids.sort();
+    let all = ids.len();
+    ids.dedup();
+    assert_eq!((all, ids.len()), (242, 242));
+}
+
+/// The committed report and picture are what the command writes, byte for byte.
+#[cfg(feature = "cli")]
+#[test]
+fn the_committed_report_is_what_the_command_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (md, svg) = (dir.path().join("a.md"), dir.path().join("a.svg"));
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_capsim"))
+        .current_dir(root())
+        .args(["validate", "--all", "--markdown"])
+        .arg(&md)
+        .arg("--svg")
+        .arg(&svg)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    for (written, committed) in [(md, "docs/accuracy.md"), (svg, "docs/accuracy.svg")] {
+        let written = std::fs::read_to_string(written).unwrap();
+        let committed = std::fs::read_to_string(root().join(committed)).unwrap();
+        let differs = written
+            .lines()
+            .zip(committed.lines())
+            .find(|(a, b)| a != b)
+            .or((written != committed).then_some(("", "another length")));
+        assert!(
+            differs.is_none(),
+            "run `capsim validate --all --write-profiles` again: {differs:?}"
+        );
+    }
+}

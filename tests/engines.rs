@@ -1,0 +1,229 @@
+//! Engines besides vLLM: llama-server's slots and SGLang's prefill-first batches.
+use capsim::cost::{LinearCost, StepShape};
+use capsim::engine::observe::{Observer, RequestRecord, StepRecord};
+use capsim::engine::{EngineConfig, SimSummary, simulate, simulate_radix, simulate_slots};
+use capsim::units::{SimTime, Span};
+use capsim::workload::{Answer, ListSource, Prompt, Request, RequestId, Segment, StreamId};
+use proptest::prelude::*;
+
+#[derive(Default)]
+struct Log {
+    steps: Vec<StepShape>,
+    running: Vec<u32>,
+    records: Vec<RequestRecord>,
+    preempted: u32,
+}
+
+impl Observer for Log {
+    fn on_step(&mut self, step: &StepRecord) {
+        self.steps.push(step.shape);
+        self.running.push(step.running);
+        self.preempted += step.preempted;
+    }
+    fn on_request(&mut self, request: &RequestRecord) {
+        self.records.push(*request);
+    }
+}
+
+const COST: LinearCost = LinearCost {
+    base: Span::from_millis(5),
+    per_token: Span::from_millis(1),
+    per_seq: Span::from_millis(2),
+};
+
+/// A request with a prompt of `shared` common tokens and `own` ones.
+fn request(id: u64, at_ms: u64, shared: u32, own: u32, output: u32) -> Request {
+    let mut parts = vec![];
+    if shared > 0 {
+        parts.push(Segment {
+            stream: StreamId(1),
+            start: 0,
+            len: shared,
+        });
+    }
+    if own > 0 {
+        parts.push(Segment {
+            stream: StreamId(100 + 2 * id),
+            start: 0,
+            len: own,
+        });
+    }
+    Request {
+        id: RequestId(id),
+        arrival: SimTime::ZERO + Span::from_millis(at_ms),
+        prompt: Prompt::new(parts),
+        max_tokens: output,
+        answer: Answer {
+            stream: StreamId(101 + 2 * id),
+            stop_at: None,
+        },
+        priority: 0,
+    }
+}
+
+fn config(seqs: u32, batch: u32, tokens: u32, caching: bool) -> EngineConfig {
+    EngineConfig {
+        block_size: 1,
+        num_gpu_blocks: tokens + 1,
+        max_num_seqs: seqs,
+        max_num_batched_tokens: batch,
+        max_model_len: 4096,
+        enable_prefix_caching: caching,
+        ..EngineConfig::default()
+    }
+}
+
+fn run(
+    engine: fn(&EngineConfig, &LinearCost, &mut ListSource, &mut Log) -> SimSummary,
+    config: &EngineConfig,
+    requests: &[Request],
+) -> (SimSummary, Log) {
+    let mut log = Log::default();
+    let mut source = ListSource::new(requests.iter().cloned());
+    let summary = engine(config, &COST, &mut source, &mut log);
+    log.records.sort_by_key(|r| r.id.0);
+    (summary, log)
+}
+
+fn vllm(c: &EngineConfig, p: &LinearCost, s: &mut ListSource, o: &mut Log) -> SimSummary {
+    simulate(c, p, s, o).unwrap()
+}
+fn slots(c: &EngineConfig, p: &LinearCost, s: &mut ListSource, o: &mut Log) -> SimSummary {
+    simulate_slots(c, p, s, o).unwrap()
+}
+fn radix(c: &EngineConfig, p: &LinearCost, s: &mut ListSource, o: &mut Log) -> SimSummary {
+    simulate_radix(c, p, s, o).unwrap()
+}
+
+/// A burst that fits the slots is what vLLM makes of it, for pieces of prompts go in the same order.
+#[test]
+fn a_burst_into_free_slots_is_served_as_by_vllm() {
+    let burst: Vec<Request> = (0..6)
+        .map(|i| request(i, 0, 0, 30 + 50 * i as u32, 5 + 3 * i as u32))
+        .collect();
+    let c = config(6, 64, 10_000, false);
+    let (_, a) = run(vllm, &c, &burst);
+    let (_, b) = run(slots, &c, &burst);
+    assert_eq!(a.records, b.records);
+    assert_eq!(a.steps, b.steps);
+}
+
+/// By hand: slot 0 ends first and takes the fourth request; its prompt then comes *before* the third request's remaining
+/// pieces, for slots are filled in their own order. vLLM would go on with the third first.
+#[test]
+fn prompt_pieces_go_in_the_order_of_slots() {
+    let c = config(3, 8, 10_000, false);
+    let requests = [
+        request(0, 0, 0, 2, 2),
+        request(1, 0, 0, 2, 100),
+        request(2, 0, 0, 60, 2),
+        request(3, 1, 0, 5, 2),
+    ];
+    let (_, s) = run(slots, &c, &requests);
+    let (_, v) = run(vllm, &c, &requests);
+    assert!(s.records[3].first_token < s.records[2].first_token);
+    assert!(v.records[3].first_token > v.records[2].first_token);
+}
+
+/// A slot remembers what it computed, to the token, and nobody else's slot does.
+#[test]
+fn a_slot_keeps_its_own_prompt() {
+    let c = config(2, 64, 10_000, true);
+    // The second request comes while the first runs: another slot, nothing shared. The third finds slot 0 with 37 tokens.
+    let requests = [
+        request(0, 0, 37, 3, 4),
+        request(1, 1, 37, 3, 400),
+        request(2, 2_000, 37, 9, 4),
+    ];
+    let (_, s) = run(slots, &c, &requests);
+    let cached: Vec<u32> = s.records.iter().map(|r| r.cached_tokens).collect();
+    assert_eq!(cached, [0, 0, 37]);
+    // The tree of SGLang holds a prompt only once it is done, too, but every request may use it.
+    let (_, r) = run(radix, &c, &requests);
+    let cached: Vec<u32> = r.records.iter().map(|r| r.cached_tokens).collect();
+    assert_eq!(cached[0], 0);
+    assert_eq!(cached[2], 37);
+}
+
+#[test]
+fn sglang_prefills_before_it_decodes_and_goes_on_with_the_request_it_cut() {
+    let c = config(8, 16, 10_000, false);
+    let requests = [
+        request(0, 0, 0, 4, 50),
+        request(1, 20, 0, 40, 3),
+        request(2, 21, 0, 4, 3),
+    ];
+    let (_, log) = run(radix, &c, &requests);
+    assert!(
+        log.steps
+            .iter()
+            .all(|s| s.decode_seqs == 0 || s.prefill_seqs == 0)
+    );
+    // 40 tokens in pieces of 16, 16 and 8; the third request's 4 share the last batch. No decode in between.
+    let at = log
+        .steps
+        .iter()
+        .position(|s| s.prefill_tokens == 16)
+        .unwrap();
+    let pieces: Vec<(u32, u32)> = log.steps[at..at + 3]
+        .iter()
+        .map(|s| (s.prefill_seqs, s.prefill_tokens))
+        .collect();
+    assert_eq!(pieces, [(1, 16), (1, 16), (2, 12)]);
+}
+
+/// Ten requests that promise more than they use: admitted by the falling ratio, retracted when the cache is full.
+#[test]
+fn sglang_retracts_when_the_cache_is_full_and_everybody_is_answered() {
+    let c = config(16, 256, 330, true);
+    let requests: Vec<Request> = (0..10).map(|i| request(i, i, 0, 20, 60)).collect();
+    let (summary, log) = run(radix, &c, &requests);
+    assert_eq!(summary.completed, 10);
+    assert!(log.preempted > 0);
+    assert!(log.records.iter().all(|r| r.output_tokens == 60));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn everybody_is_answered_once_in_full_within_the_limits(
+        seqs in 1u32..6,
+        batch in 6u32..40,
+        caching: bool,
+        load in prop::collection::vec((0u64..300, 0u32..30, 1u32..60, 1u32..40), 1..20),
+    ) {
+        let requests: Vec<Request> = load
+            .iter()
+            .enumerate()
+            .map(|(i, &(at, shared, own, out))| request(i as u64, at, shared, own, out))
+            .collect();
+        for (engine, tokens, is_radix) in [
+            (slots as fn(&_, &_, &mut _, &mut _) -> _, 4096 * seqs, false),
+            (radix, 400, true),
+        ] {
+            let c = config(seqs, batch, tokens, caching);
+            let (summary, log) = run(engine, &c, &requests);
+            prop_assert_eq!(summary.completed as usize, requests.len());
+            for (r, asked) in log.records.iter().zip(&requests) {
+                prop_assert_eq!(r.output_tokens, asked.max_tokens);
+                prop_assert!(r.cached_tokens < asked.prompt.len());
+                prop_assert!(r.arrival <= r.scheduled && r.scheduled < r.first_token && r.first_token <= r.finish);
+                prop_assert!(caching || r.cached_tokens == 0);
+            }
+            for (s, running) in log.steps.iter().zip(&log.running) {
+                prop_assert!(*running <= seqs);
+                prop_assert!(s.prefill_tokens <= batch);
+                prop_assert!(is_radix || s.tokens() <= batch);
+                prop_assert!(!is_radix || s.decode_seqs == 0 || s.prefill_seqs == 0);
+                prop_assert!(s.distinct_tokens <= s.tokens());
+            }
+            if !is_radix {
+                prop_assert_eq!(summary.preemptions, 0);
+            }
+            // The same again gives the same bytes.
+            let (again, _) = run(engine, &c, &requests);
+            prop_assert_eq!(summary, again);
+        }
+    }
+}

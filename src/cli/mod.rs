@@ -1,5 +1,6 @@
 //! The command tree: flags → library calls → files. The only place that prints.
 mod calibrate;
+mod capacity;
 mod devices;
 #[cfg(feature = "http")]
 mod bench;
@@ -12,6 +13,7 @@ mod measure_device;
 mod models;
 #[cfg(feature = "http")]
 mod paired;
+mod pool;
 mod predict;
 mod schema;
 #[cfg(feature = "http")]
@@ -37,6 +39,8 @@ enum Command {
     Calibrate(Box<calibrate::CalibrateArgs>),
     /// Throughput and latency for settings you have not tried
     Predict(Box<predict::PredictArgs>),
+    /// How many users or requests per second meet an SLO, what binds, and what would help
+    Capacity(Box<capacity::CapacityArgs>),
     /// Measure a running OpenAI-compatible server
     #[cfg(feature = "http")]
     Bench(Box<bench::BenchArgs>),
@@ -71,6 +75,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Capacity(args) => capacity::run(&args),
         #[cfg(feature = "http")]
         Command::Bench(args) => bench::run(&args),
         Command::Validate(args) => validate::run(&args),

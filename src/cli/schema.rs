@@ -21,6 +21,8 @@ enum Format {
     Runs,
     /// Microbenchmark samples (capsim.samples/1)
     Samples,
+    /// Output of `capsim capacity --json` (capsim.capacity/1)
+    Capacity,
 }
 
 pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
@@ -28,6 +30,7 @@ pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
         Format::Device => schemars::schema_for!(DeviceProfile),
         Format::Engine => schemars::schema_for!(EngineProfile),
         Format::Samples => schemars::schema_for!(SamplesFile),
+        Format::Capacity => schemars::schema_for!(crate::plan::capacity::Capacity),
         Format::Runs => schemars::schema_for!(RunsFile),
     };
     println!("{}", serde_json::to_string_pretty(&schema)?);

@@ -138,14 +138,14 @@ pub struct SweepArgs {
 
     /// Requests measured
     #[arg(long, help_heading = "Load (vllm bench serve's names)")]
-    num_prompts: Option<u32>,
+    pub num_prompts: Option<u32>,
     /// Most requests that the client has open
     #[arg(
         long,
         value_delimiter = ',',
         help_heading = "Load (vllm bench serve's names)"
     )]
-    max_concurrency: Vec<u32>,
+    pub max_concurrency: Vec<u32>,
     /// Requests per second; inf: all at once
     #[arg(
         long,
@@ -153,7 +153,7 @@ pub struct SweepArgs {
         value_delimiter = ',',
         help_heading = "Load (vllm bench serve's names)"
     )]
-    request_rate: Vec<f64>,
+    pub request_rate: Vec<f64>,
     /// Shape of the gamma-distributed gaps: 1 is Poisson, below is burstier
     #[arg(
         long,
@@ -232,7 +232,7 @@ pub struct SweepArgs {
     seed: u64,
 
     #[command(flatten)]
-    load: LoadArgs,
+    pub load: LoadArgs,
 
     /// A `vllm serve …` line, pasted as it is; its settings apply where no flag above says otherwise
     #[arg(last = true, value_name = "vllm serve …")]
@@ -310,7 +310,6 @@ impl SweepArgs {
     }
 
     /// The one scenario that was described, and flags that are not modelled.
-    #[cfg(feature = "http")]
     pub fn one(&self) -> anyhow::Result<(Scenario, Vec<String>)> {
         let mut said = self.clone();
         // Where nothing is said, `predict` shows a table; here the defaults are meant.
@@ -319,7 +318,7 @@ impl SweepArgs {
         let [point] = &grid.points[..] else {
             let flags: Vec<&str> = grid.points[0].varied.iter().map(|(f, _)| *f).collect();
             bail!(
-                "one server has one value per setting; several were given for: {}",
+                "one value per setting is wanted here; several were given for: {}",
                 flags.join(", ")
             );
         };

@@ -1,5 +1,6 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod calibration;
+pub mod capacity;
 pub mod devices;
 #[cfg(feature = "http")]
 pub mod bench;

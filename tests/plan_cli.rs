@@ -220,3 +220,170 @@ fn contradictions_and_slips_are_refused_by_name() {
         refused(args, says);
     }
 }
+
+#[test]
+fn memory_answers_whether_it_fits_and_what_would_help() {
+    let text = stdout(
+        0,
+        &["memory", "--max-model-len", "32768", "--max-num-seqs", "64"],
+    );
+    for word in [
+        "Fits      yes",
+        "GPU KV cache size: ",
+        "Maximum concurrency for 32,768 tokens per request: ",
+        "Preempts",
+    ] {
+        assert!(text.contains(word), "`{word}` is not in:\n{text}");
+    }
+    let text = stdout(1, &["memory", "--device-memory-gib", "32"]);
+    for word in ["Fits      no", "Smallest changes", "awq", "a device with "] {
+        assert!(text.contains(word), "`{word}` is not in:\n{text}");
+    }
+    let text = stdout(
+        0,
+        &[
+            "memory",
+            "--gtt-gib",
+            "120",
+            "--host-ram-gib",
+            "128",
+            "--reserve-host-gib",
+            "24",
+            "--max-model-len",
+            "8192",
+        ],
+    );
+    assert!(
+        text.contains("--gpu-memory-utilization 0.86") && text.contains("ttm.pages_limit=31457280"),
+        "{text}"
+    );
+    let v = valid(
+        "memory",
+        &stdout(
+            0,
+            &[
+                "memory",
+                "--context",
+                "8192",
+                "--concurrency",
+                "4",
+                "--json",
+            ],
+        ),
+    );
+    assert_eq!(v["fits"], true);
+    let pasted = stdout(
+        0,
+        &[
+            "memory",
+            "--json",
+            "--",
+            "vllm",
+            "serve",
+            "Qwen/Qwen3-30B-A3B",
+            "--max-model-len",
+            "8192",
+        ],
+    );
+    assert_eq!(valid("memory", &pasted)["max_model_len"], 8192);
+}
+
+#[test]
+fn tune_recommends_a_line_and_is_the_same_on_any_number_of_threads() {
+    let args = |threads: &'static str, form: &'static str| {
+        [
+            "tune",
+            "--slo",
+            "tpot.p95<300ms",
+            "--threads",
+            threads,
+            form,
+            "--max-concurrency",
+            "8",
+            "--num-prompts",
+            "32",
+            "--seeds",
+            "1",
+            "--input-len",
+            "64",
+            "--output-len",
+            "16",
+            "--max-num-batched-tokens",
+            "512",
+            "--only",
+            "--knob",
+            "max-num-seqs=2,4,8",
+            "--knob",
+            "moe-tiles=tuned",
+            "--knob",
+            "async-scheduling=on",
+        ]
+    };
+    let one = stdout(0, &args("1", "--json"));
+    assert_eq!(one, stdout(0, &args("3", "--json")));
+    let v = valid("tune", &one);
+    assert!(
+        v["best"]["serve"]
+            .as_str()
+            .unwrap()
+            .starts_with("vllm serve Qwen/")
+    );
+    let mut plain = args("2", "--json").to_vec();
+    plain.retain(|a| *a != "--json");
+    let text = stdout(0, &plain);
+    for word in [
+        "Tried",
+        "Today",
+        "Best",
+        "Gain",
+        "vllm serve",
+        "moe-tiles tuned is no flag",
+        "turned alone",
+    ] {
+        assert!(text.contains(word), "`{word}` is not in:\n{text}");
+    }
+    plain[2] = "tpot.p95<1ms";
+    assert!(stdout(1, &plain).contains("no setting tried meets the SLO"));
+}
+
+#[test]
+fn knobs_and_sizes_that_make_no_sense_are_refused() {
+    for (args, says) in [
+        (&["tune", "--knob", "max-num-seqs="][..], "empty value"),
+        (&["tune", "--knob", "speed=9"], "no knob"),
+        (&["tune", "--knob", "max-num-seqs"], "NAME=VALUE"),
+        (&["tune", "--knob", "moe-tiles=fast"], "no path"),
+        (&["tune", "--knob", "block-size=16,x"], "whole number"),
+        (
+            &["tune", "--knob", "prefix-caching=maybe"],
+            "neither on nor off",
+        ),
+        (
+            &["tune", "--knob", "block-size=16", "--knob", "block-size=32"],
+            "twice",
+        ),
+        (&["tune", "--settings", "0"], "--settings"),
+        (&["tune", "--max-num-seqs", "4,8"], "max-num-seqs"),
+        (
+            &["tune", "--levels", "4", "--max-concurrency", "4"],
+            "cannot be used with",
+        ),
+        (&["memory", "--concurrency", "4"], "--context"),
+        (&["memory", "--context", "0"], "at least 1"),
+        (
+            &["memory", "--context", "999999999"],
+            "max_position_embeddings",
+        ),
+        (
+            &["memory", "--gtt-gib", "200", "--host-ram-gib", "128"],
+            "--host-ram-gib",
+        ),
+        (
+            &["memory", "--gtt-gib", "64", "--carve-out-gib", "64"],
+            "cannot be used with",
+        ),
+        (&["memory", "--max-num-seqs", "0"], "max_num_seqs"),
+    ] {
+        refused(args, says);
+    }
+}

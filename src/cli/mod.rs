@@ -10,6 +10,7 @@ mod files;
 mod load;
 mod load_args;
 mod measure_device;
+mod memory;
 mod models;
 #[cfg(feature = "http")]
 mod paired;
@@ -20,6 +21,7 @@ mod schema;
 mod serve;
 mod sweep_args;
 mod trace;
+mod tune;
 mod validate;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +43,10 @@ enum Command {
     Predict(Box<predict::PredictArgs>),
     /// How many users or requests per second meet an SLO, what binds, and what would help
     Capacity(Box<capacity::CapacityArgs>),
+    /// Whether it fits: weights, KV blocks, context × concurrency, and the smallest change that makes it fit
+    Memory(Box<memory::MemoryArgs>),
+    /// Which settings: many tried, the best as a `vllm serve` line, with its gain and what each knob does
+    Tune(Box<tune::TuneArgs>),
     /// Measure a running OpenAI-compatible server
     #[cfg(feature = "http")]
     Bench(Box<bench::BenchArgs>),
@@ -76,6 +82,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Capacity(args) => capacity::run(&args),
+        Command::Memory(args) => memory::run(&args),
+        Command::Tune(args) => tune::run(&args),
         #[cfg(feature = "http")]
         Command::Bench(args) => bench::run(&args),
         Command::Validate(args) => validate::run(&args),

@@ -309,6 +309,12 @@ impl SweepArgs {
         &self.line
     }
 
+    /// Whether a flag or the pasted line says how long a sequence may be.
+    pub fn says_model_len(&self) -> anyhow::Result<bool> {
+        let pasted = ServeArgs::from_words(&self.line).context("in the pasted line")?;
+        Ok(!self.max_model_len.is_empty() || pasted.args.max_model_len.is_some())
+    }
+
     /// The one scenario that was described, and flags that are not modelled.
     pub fn one(&self) -> anyhow::Result<(Scenario, Vec<String>)> {
         let mut said = self.clone();

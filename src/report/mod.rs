@@ -6,6 +6,7 @@ pub mod devices;
 pub mod bench;
 pub mod json;
 pub mod markdown;
+pub mod memory;
 #[cfg(feature = "http")]
 pub mod paired;
 #[cfg(feature = "http")]
@@ -18,6 +19,7 @@ pub mod svg;
 pub mod table;
 pub mod timeline;
 pub mod trace;
+pub mod tune;
 pub mod validation;
 pub mod vllm_result;
 

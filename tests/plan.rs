@@ -285,7 +285,7 @@ mod memory {
     fn every_way_works_and_none_is_larger_than_it_must_be() {
         let mut s = scenario();
         s.device.memory.total_bytes.value = 70.0 * GIB;
-        s.serve.max_model_len = Some(200_000);
+        s.serve.max_model_len = Some(100_000);
         s.serve.max_num_batched_tokens = Some(8192);
         let m = ask(&s, 1, 0);
         assert!(!m.starts);

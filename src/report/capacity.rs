@@ -359,7 +359,12 @@ fn table(slo: &Slo, c: &Capacity) -> String {
         Axis::Speedup => "speed",
     };
     let mut header = vec![head.to_string()];
-    let shown: Vec<usize> = (0..slo.terms.len()).take(3).collect();
+    // Throughput has a column of its own.
+    let shown: Vec<usize> = (0..slo.terms.len())
+        .filter(|&i| !slo.terms[i].wants_load())
+        .take(3)
+        .collect();
+    let narrow = shown.len() > 2;
     for &i in &shown {
         let t = &slo.terms[i];
         let unit = match t {
@@ -370,7 +375,10 @@ fn table(slo: &Slo, c: &Capacity) -> String {
         };
         header.push(format!("{}{unit}", t.name()));
     }
-    header.extend(["E2EL s", "tok/s", "batch", "KV %", "waits for", "SLO"].map(String::from));
+    if !narrow {
+        header.extend(["E2EL s".into(), "batch".into()]);
+    }
+    header.extend(["tok/s", "KV %", "waits for", "SLO"].map(String::from));
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
     let mut t = with_header(&names);
     for p in &c.curve {
@@ -390,10 +398,11 @@ fn table(slo: &Slo, c: &Capacity) -> String {
             Limit::StepTime => "step",
             Limit::Nothing => "–",
         };
+        if !narrow {
+            row.extend([three(p.e2el), three(p.batch)]);
+        }
         row.extend([
-            three(p.e2el),
             three(p.output_throughput),
-            three(p.batch),
             three(100.0 * p.kv_max),
             wait.into(),
             match (p.met, p.runs) {

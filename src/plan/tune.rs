@@ -609,7 +609,7 @@ fn changed(choice: &[usize]) -> usize {
 
 fn clearly_better(a: &Figures, b: &Figures) -> bool {
     let (x, y) = (rank(a), rank(b));
-    x.0 > y.0 || (x.0 == y.0 && x.1 > y.1 + 1e-6 * y.1.abs())
+    (x.0 && !y.0) || (x.0 == y.0 && x.1 > y.1 + 1e-6 * y.1.abs())
 }
 
 /// All combinations, or today's, every knob turned alone, and some drawn at random.

@@ -12,6 +12,7 @@ pub mod cost;
 pub mod engine;
 pub mod metrics;
 pub mod predict;
+pub mod plan;
 #[cfg(feature = "http")]
 pub mod openai;
 #[cfg(feature = "calibrate")]

@@ -1,6 +1,7 @@
 //! The command line: parse, dispatch, one error print.
 //!
-//! Exit codes: 0 done; 1 a verdict failed (a run outside its tolerance); 2 input that cannot be used.
+//! Exit codes: 0 done; 1 a verdict failed (a run outside its tolerance, an SLO that no load or setting meets, settings that do
+//! not fit the memory); 2 input that cannot be used.
 use clap::Parser;
 use std::process::ExitCode;
 

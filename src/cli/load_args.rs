@@ -33,10 +33,10 @@ pub struct LoadArgs {
           help_heading = HEADING)]
     pub users: Vec<u32>,
     /// Seconds from an answer to the same user's next request: SECONDS, exponential:MEAN, lognormal:MEAN,CV
-    #[arg(long, requires = "users", help_heading = HEADING)]
+    #[arg(long, help_heading = HEADING)]
     think_time: Option<String>,
     /// Requests per conversation: each prompt is all that was said, and new tokens of the input length
-    #[arg(long, requires = "users", help_heading = HEADING)]
+    #[arg(long, help_heading = HEADING)]
     turns: Option<u32>,
     /// Law of prompt lengths: fixed:N, uniform:MIN,MAX, normal:MEAN,SD, lognormal:MEDIAN,SIGMA,
     /// pareto-lognormal:TAIL,ALPHA,SCALE,MEDIAN,SIGMA (each with [,min=N][,max=N]), empirical:FILE
@@ -360,6 +360,16 @@ impl LoadArgs {
             || self.trace_file.is_some()
     }
 
+    /// Whether people were described, their number perhaps left open.
+    pub fn people(&self) -> bool {
+        !self.users.is_empty() || self.think_time.is_some() || self.turns.is_some()
+    }
+
+    /// Whether a law of send times was given.
+    pub fn timed(&self) -> bool {
+        self.arrival.is_some()
+    }
+
     /// Whether nothing was said here.
     pub fn is_silent(&self) -> bool {
         !self.paced() && self.input_dist.is_none() && self.output_dist.is_none()
@@ -412,6 +422,15 @@ impl LoadArgs {
             if let Some(text) = text {
                 *slot = Some(length(text).with_context(|| format!("{flag} `{text}`"))?);
             }
+        }
+        for (flag, given) in [
+            ("--think-time", self.think_time.is_some()),
+            ("--turns", self.turns.is_some()),
+        ] {
+            ensure!(
+                !given || !self.users.is_empty(),
+                "{flag} needs --users, the number of people who think and ask"
+            );
         }
         if let Some(&count) = self.users.first() {
             let think = match &self.think_time {

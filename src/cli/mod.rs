@@ -1,5 +1,6 @@
 //! The command tree: flags → library calls → files. The only place that prints.
 mod calibrate;
+mod capacity;
 mod devices;
 #[cfg(feature = "http")]
 mod bench;
@@ -10,9 +11,11 @@ mod import;
 mod load;
 mod load_args;
 mod measure_device;
+mod memory;
 mod models;
 #[cfg(feature = "http")]
 mod paired;
+mod pool;
 mod predict;
 mod report;
 mod schema;
@@ -21,6 +24,7 @@ mod serve;
 mod sweep;
 mod sweep_args;
 mod trace;
+mod tune;
 mod validate;
 mod validate_all;
 
@@ -41,6 +45,12 @@ enum Command {
     Calibrate(Box<calibrate::CalibrateArgs>),
     /// Throughput and latency for settings you have not tried
     Predict(Box<predict::PredictArgs>),
+    /// How many users or requests per second meet an SLO, what binds, and what would help
+    Capacity(Box<capacity::CapacityArgs>),
+    /// Whether it fits: weights, KV blocks, context × concurrency, and the smallest change that makes it fit
+    Memory(Box<memory::MemoryArgs>),
+    /// Which settings: many tried, the best as a `vllm serve` line, with its gain and what each knob does
+    Tune(Box<tune::TuneArgs>),
     /// Measure a running OpenAI-compatible server
     #[cfg(feature = "http")]
     Bench(Box<bench::BenchArgs>),
@@ -81,6 +91,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Capacity(args) => capacity::run(&args),
+        Command::Memory(args) => memory::run(&args),
+        Command::Tune(args) => tune::run(&args),
         #[cfg(feature = "http")]
         Command::Bench(args) => bench::run(&args),
         Command::Validate(args) => validate::run(&args),

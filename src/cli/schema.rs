@@ -24,6 +24,12 @@ enum Format {
     Index,
     /// Microbenchmark samples (capsim.samples/1)
     Samples,
+    /// Output of `capsim capacity --json` (capsim.capacity/1)
+    Capacity,
+    /// Output of `capsim memory --json` (capsim.memory/1)
+    Memory,
+    /// Output of `capsim tune --json` (capsim.tune/1)
+    Tune,
 }
 
 pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
@@ -32,6 +38,9 @@ pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
         Format::Engine => schemars::schema_for!(EngineProfile),
         Format::Samples => schemars::schema_for!(SamplesFile),
         Format::Index => schemars::schema_for!(Manifest),
+        Format::Capacity => schemars::schema_for!(crate::plan::capacity::Capacity),
+        Format::Memory => schemars::schema_for!(crate::plan::memory::Memory),
+        Format::Tune => schemars::schema_for!(crate::plan::tune::Tuned),
         Format::Runs => schemars::schema_for!(RunsFile),
     };
     println!("{}", serde_json::to_string_pretty(&schema)?);

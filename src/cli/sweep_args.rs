@@ -158,14 +158,14 @@ pub struct SweepArgs {
 
     /// Requests measured
     #[arg(long, help_heading = "Load (vllm bench serve's names)")]
-    num_prompts: Option<u32>,
+    pub num_prompts: Option<u32>,
     /// Most requests that the client has open
     #[arg(
         long,
         value_delimiter = ',',
         help_heading = "Load (vllm bench serve's names)"
     )]
-    max_concurrency: Vec<u32>,
+    pub max_concurrency: Vec<u32>,
     /// Requests per second; inf: all at once
     #[arg(
         long,
@@ -173,7 +173,7 @@ pub struct SweepArgs {
         value_delimiter = ',',
         help_heading = "Load (vllm bench serve's names)"
     )]
-    request_rate: Vec<f64>,
+    pub request_rate: Vec<f64>,
     /// Shape of the gamma-distributed gaps: 1 is Poisson, below is burstier
     #[arg(
         long,
@@ -252,7 +252,7 @@ pub struct SweepArgs {
     seed: u64,
 
     #[command(flatten)]
-    load: LoadArgs,
+    pub load: LoadArgs,
 
     /// A `vllm serve …` line, pasted as it is; its settings apply where no flag above says otherwise
     #[arg(last = true, value_name = "vllm serve …")]
@@ -329,8 +329,13 @@ impl SweepArgs {
         &self.line
     }
 
+    /// Whether a flag or the pasted line says how long a sequence may be.
+    pub fn says_model_len(&self) -> anyhow::Result<bool> {
+        let pasted = ServeArgs::from_words(&self.line).context("in the pasted line")?;
+        Ok(!self.max_model_len.is_empty() || pasted.args.max_model_len.is_some())
+    }
+
     /// The one scenario that was described, and flags that are not modelled.
-    #[cfg(feature = "http")]
     pub fn one(&self) -> anyhow::Result<(Scenario, Vec<String>)> {
         let mut said = self.clone();
         // Where nothing is said, `predict` shows a table; here the defaults are meant.
@@ -339,7 +344,7 @@ impl SweepArgs {
         let [point] = &grid.points[..] else {
             let flags: Vec<&str> = grid.points[0].varied.iter().map(|(f, _)| *f).collect();
             bail!(
-                "one server has one value per setting; several were given for: {}",
+                "one value per setting is wanted here; several were given for: {}",
                 flags.join(", ")
             );
         };

@@ -2,6 +2,7 @@
 pub mod accuracy;
 pub mod calibration;
 pub mod chart;
+pub mod capacity;
 pub mod devices;
 #[cfg(feature = "http")]
 pub mod bench;
@@ -9,6 +10,7 @@ pub mod bench;
 pub mod flat;
 pub mod json;
 pub mod markdown;
+pub mod memory;
 #[cfg(feature = "http")]
 pub mod paired;
 #[cfg(feature = "http")]
@@ -22,6 +24,7 @@ pub mod svg;
 pub mod table;
 pub mod timeline;
 pub mod trace;
+pub mod tune;
 pub mod validation;
 pub mod vllm_result;
 

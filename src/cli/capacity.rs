@@ -1,0 +1,216 @@
+//! `capsim capacity`.
+use super::files;
+use super::pool::PoolArgs;
+use super::sweep_args::SweepArgs;
+use crate::plan::capacity::{Question, capacity};
+use crate::plan::{Axis, Slo};
+use crate::predict::Scenario;
+use crate::report::capacity as report;
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1: no load meets the SLO. See docs/guide/capacity.md.")]
+pub struct CapacityArgs {
+    /// What must hold: ttft.p95<2s,tpot.p95<100ms. Latencies ttft, tpot, itl, e2el with .mean, .p50, .p90, .p95, .p99;
+    /// throughput>N; interactivity>N; ttft<2s,tpot<100ms,goodput>95% for single requests
+    #[arg(long, help_heading = "Question")]
+    slo: String,
+    /// What is raised until the SLO breaks (default: what the load's flags are about, else concurrency)
+    #[arg(long, help_heading = "Question")]
+    by: Option<By>,
+    /// Independent runs per load
+    #[arg(long, default_value_t = 5, help_heading = "Question")]
+    seeds: u32,
+    /// Of these, so many must meet the SLO (default: all)
+    #[arg(long, help_heading = "Question")]
+    met_in: Option<u32>,
+    /// Confidence of the statement about runs
+    #[arg(long, default_value_t = 0.9, help_heading = "Question")]
+    confidence: f64,
+    /// Requests per second to serve in all: how many replicas?
+    #[arg(long, conflicts_with = "for_users", help_heading = "Question")]
+    for_rate: Option<f64>,
+    /// Users to serve in all: how many replicas?
+    #[arg(long, help_heading = "Question")]
+    for_users: Option<u32>,
+    /// Leave out what other settings would bring
+    #[arg(long, help_heading = "Question")]
+    no_what_if: bool,
+    #[command(flatten)]
+    pool: PoolArgs,
+    /// Machine-readable output (capsim schema capacity)
+    #[arg(long)]
+    json: bool,
+    /// Also write the curve as comma-separated values
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    #[command(flatten)]
+    sweep: SweepArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// People who read an answer, think (--think-time) and ask again
+    Users,
+    /// Requests per second, whatever the server does
+    Rate,
+    /// Requests open at once: users who ask again at once
+    Concurrency,
+    /// How many times faster than recorded a trace is replayed
+    Speedup,
+}
+
+/// The scenario, the quantity that is raised, and its present value if one was given.
+fn described(args: &CapacityArgs) -> anyhow::Result<(Scenario, Vec<String>, Axis, Option<f64>)> {
+    let mut sweep = args.sweep.clone();
+    let traced = sweep.load.trace_file.is_some();
+    let by = args.by.unwrap_or(if sweep.load.people() {
+        By::Users
+    } else if traced {
+        By::Speedup
+    } else if !sweep.request_rate.is_empty() || sweep.load.timed() {
+        By::Rate
+    } else {
+        By::Concurrency
+    });
+    let contradicts = |by: &str, flag: &str, given: bool| {
+        ensure!(!given, "--by {by} contradicts {flag}");
+        Ok(())
+    };
+    let first = |v: &[u32]| v.first().map(|&n| f64::from(n));
+    let (axis, present) = match by {
+        By::Users => {
+            contradicts("users", "--request-rate", !sweep.request_rate.is_empty())?;
+            contradicts(
+                "users",
+                "--max-concurrency",
+                !sweep.max_concurrency.is_empty(),
+            )?;
+            let present = first(&sweep.load.users);
+            if sweep.load.users.is_empty() {
+                sweep.load.users = vec![1];
+            }
+            (Axis::Users, present)
+        }
+        By::Rate => {
+            contradicts(
+                "rate",
+                "--users, --think-time and --turns",
+                sweep.load.people(),
+            )?;
+            contradicts("rate", "--trace-file; a trace has --by speedup", traced)?;
+            let present = sweep.request_rate.first().copied();
+            ensure!(
+                present.is_none_or(f64::is_finite),
+                "--request-rate inf: give the present rate, or none"
+            );
+            if sweep.request_rate.is_empty() {
+                sweep.request_rate = vec![1.0];
+            }
+            (Axis::Rate, present)
+        }
+        By::Concurrency => {
+            contradicts(
+                "concurrency",
+                "--users, --think-time and --turns",
+                sweep.load.people(),
+            )?;
+            contradicts(
+                "concurrency",
+                "--request-rate",
+                !sweep.request_rate.is_empty(),
+            )?;
+            contradicts(
+                "concurrency",
+                "--trace-file; a trace has --by speedup",
+                traced,
+            )?;
+            (Axis::Concurrency, first(&sweep.max_concurrency))
+        }
+        By::Speedup => {
+            ensure!(traced, "--by speedup needs --trace-file");
+            (Axis::Speedup, sweep.load.trace_speedup.first().copied())
+        }
+    };
+    if let Some(p) = present {
+        ensure!(p > 0.0, "the present load must be above 0, not {p}");
+    }
+    let said = sweep.num_prompts;
+    let (mut scenario, unmodelled) = sweep.one()?;
+    if traced {
+        // `one` asks for a single request where nobody says how many.
+        scenario.workload.num_prompts =
+            said.unwrap_or_else(|| sweep.load.num_prompts(&scenario.workload).unwrap_or(1));
+    }
+    Ok((scenario, unmodelled, axis, present))
+}
+
+pub fn run(args: &CapacityArgs) -> anyhow::Result<ExitCode> {
+    let slo = Slo::parse(&args.slo).context("--slo")?;
+    ensure!(
+        (1..=1000).contains(&args.seeds),
+        "--seeds {}: must lie between 1 and 1000",
+        args.seeds
+    );
+    if let Some(k) = args.met_in {
+        ensure!(
+            (1..=args.seeds).contains(&k),
+            "--met-in {k}: must lie between 1 and --seeds {}",
+            args.seeds
+        );
+    }
+    ensure!(
+        args.confidence > 0.0 && args.confidence < 1.0,
+        "--confidence {}: must lie between 0 and 1",
+        args.confidence
+    );
+    let (scenario, unmodelled, axis, present) = described(args)?;
+    let w = &scenario.workload;
+    ensure!(
+        w.longest_output() > 1 || !slo.needs_two_tokens(),
+        "--slo: answers of one token have no tpot and no itl"
+    );
+    let wanted = match (axis, args.for_rate, args.for_users) {
+        (_, None, None) => None,
+        (Axis::Rate, Some(r), None) if r > 0.0 && r.is_finite() => Some(r),
+        (Axis::Users | Axis::Concurrency, None, Some(n)) if n > 0 => Some(f64::from(n)),
+        (Axis::Rate, ..) => bail!("--by rate takes --for-rate, a number above 0"),
+        (Axis::Users | Axis::Concurrency, ..) => {
+            bail!("--by users and --by concurrency take --for-users, a number above 0")
+        }
+        (Axis::Speedup, ..) => bail!("--for-rate and --for-users mean nothing for a trace"),
+    };
+    let question = Question {
+        slo,
+        axis,
+        seeds: args.seeds,
+        needed: args.met_in,
+        confidence: args.confidence,
+        prompts: args.sweep.num_prompts,
+        present,
+        wanted,
+        what_if: !args.no_what_if,
+    };
+    let pool = args.pool.start()?;
+    let answer = capacity(&scenario, &question, &pool)?;
+    drop(pool);
+    if let Some(path) = &args.csv {
+        files::write(path, &report::csv(&question.slo, &answer))?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+    } else {
+        print!(
+            "{}",
+            report::text(&scenario, &question.slo, &answer, &unmodelled)
+        );
+    }
+    Ok(if answer.highest.is_some() && answer.short_of.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,147 @@
+//! `capsim memory`.
+use super::sweep_args::SweepArgs;
+use crate::plan::memory::{Demand, HostMemory, memory};
+use crate::report::memory as report;
+use anyhow::ensure;
+use clap::Args;
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1: it does not fit. See docs/guide/memory.md.")]
+pub struct MemoryArgs {
+    /// Requests to be held at the same time, with --context: does it fit?
+    #[arg(long, requires = "context", help_heading = "Question")]
+    concurrency: Option<u32>,
+    /// Tokens of each of them, prompt and output together
+    #[arg(long, help_heading = "Question")]
+    context: Option<u32>,
+    /// Rows of the table: tokens per request (default: powers of two up to max-model-len)
+    #[arg(long, value_delimiter = ',', help_heading = "Question")]
+    contexts: Vec<u32>,
+    /// Device memory that the runtime reports, in GiB, instead of the profile's
+    #[arg(long, value_name = "GIB", help_heading = "Memory of the machine")]
+    device_memory_gib: Option<f64>,
+    /// All memory of a machine whose host and device share it
+    #[arg(long, value_name = "GIB", help_heading = "Memory of the machine")]
+    host_ram_gib: Option<f64>,
+    /// What its host is to keep
+    #[arg(
+        long,
+        value_name = "GIB",
+        default_value_t = 8.0,
+        help_heading = "Memory of the machine"
+    )]
+    reserve_host_gib: f64,
+    /// Part that the firmware sets aside for the device (UMA frame buffer)
+    #[arg(long, value_name = "GIB", conflicts_with_all = ["gtt_gib", "device_memory_gib"],
+          help_heading = "Memory of the machine")]
+    carve_out_gib: Option<f64>,
+    /// Part that the device may take from the host (GTT; ttm.pages_limit × 4096 bytes)
+    #[arg(
+        long,
+        value_name = "GIB",
+        conflicts_with = "device_memory_gib",
+        help_heading = "Memory of the machine"
+    )]
+    gtt_gib: Option<f64>,
+    /// Machine-readable output (capsim schema memory)
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sweep: SweepArgs,
+}
+
+const GIB: f64 = 1_073_741_824.0;
+
+pub fn run(args: &MemoryArgs) -> anyhow::Result<ExitCode> {
+    for (flag, v) in [
+        ("--device-memory-gib", args.device_memory_gib),
+        ("--host-ram-gib", args.host_ram_gib),
+        ("--carve-out-gib", args.carve_out_gib),
+        ("--gtt-gib", args.gtt_gib),
+    ] {
+        if let Some(v) = v {
+            ensure!(
+                (0.001..=1e6).contains(&v),
+                "{flag} {v}: must lie between 0.001 and 1e6 GiB"
+            );
+        }
+    }
+    ensure!(
+        (0.0..=1e6).contains(&args.reserve_host_gib),
+        "--reserve-host-gib {}: must lie between 0 and 1e6 GiB",
+        args.reserve_host_gib
+    );
+    let (mut scenario, _) = args.sweep.one()?;
+    let longest = scenario.model.max_position_embeddings();
+    let demand = Demand {
+        concurrency: args.concurrency.unwrap_or(1),
+        context: args.context.unwrap_or(0),
+    };
+    ensure!(
+        args.concurrency != Some(0) && args.context != Some(0),
+        "--concurrency and --context must be at least 1"
+    );
+    ensure!(
+        demand.context <= longest,
+        "--context {}: the model's max_position_embeddings is {longest}",
+        demand.context
+    );
+    if !args.sweep.says_model_len()? {
+        // vLLM's default, unless a shorter context is all that is asked for.
+        scenario.serve.max_model_len = (demand.context > 0).then_some(demand.context);
+    }
+    if let Some(gib) = args
+        .device_memory_gib
+        .or(args.carve_out_gib)
+        .or(args.gtt_gib)
+    {
+        scenario.device.memory.total_bytes.value = gib * GIB;
+    }
+    let host = match args.host_ram_gib {
+        Some(ram) => {
+            let device = scenario.device.memory.total_bytes.value / GIB;
+            ensure!(
+                scenario.device.memory.unified,
+                "--host-ram-gib: host and device do not share memory on {}",
+                scenario.device.id
+            );
+            ensure!(
+                device <= ram,
+                "--host-ram-gib {ram}: the device's {device:.1} GiB are part of it and cannot be more"
+            );
+            Some(HostMemory {
+                ram: ram * GIB,
+                reserve: args.reserve_host_gib * GIB,
+                carved_out: args.gtt_gib.is_none(),
+            })
+        }
+        None => None,
+    };
+    let len = scenario.serve.max_model_len.unwrap_or(longest);
+    let contexts = if args.contexts.is_empty() {
+        let mut all: Vec<u32> = (9..31).map(|k| 1u32 << k).filter(|&n| n < len).collect();
+        all.extend((demand.context > 0).then_some(demand.context));
+        all.push(len);
+        all.sort_unstable();
+        all.dedup();
+        all
+    } else {
+        ensure!(
+            !args.contexts.contains(&0),
+            "--contexts: a request has at least 1 token"
+        );
+        args.contexts.clone()
+    };
+    let answer = memory(&scenario, &demand, host, &contexts)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+    } else {
+        print!("{}", report::text(&scenario, &answer));
+    }
+    Ok(if answer.fits {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,317 @@
+//! `capsim tune`.
+use super::load;
+use super::pool::PoolArgs;
+use super::sweep_args::SweepArgs;
+use crate::model::{KvDtype, Precision};
+use crate::plan::tune::{Objective, Question, tune};
+use crate::plan::{Knob, Setting, Slo};
+use crate::predict::Scenario;
+use crate::report::tune as report;
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::{Args, ValueEnum};
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1: no setting meets the SLO. See docs/guide/tune.md.")]
+pub struct TuneArgs {
+    /// What must hold, as for `capsim capacity`: ttft.p95<2s,tpot.p95<100ms
+    #[arg(long, help_heading = "Question")]
+    slo: Option<String>,
+    /// What is better (default: throughput where the server sets the pace, else latency)
+    #[arg(long, help_heading = "Question")]
+    objective: Option<Goal>,
+    /// A knob and the values to try besides today's, NAME=V,V…; may be repeated. Names: max-num-seqs, max-num-batched-tokens,
+    /// max-model-len, gpu-memory-utilization, block-size, chunked-prefill, prefix-caching, async-scheduling, enforce-eager,
+    /// moe-tiles, weights, kv-cache-dtype, device
+    #[arg(long, value_name = "NAME=VALUES", help_heading = "Question")]
+    knob: Vec<String>,
+    /// Turn only the knobs given with --knob
+    #[arg(long, requires = "knob", help_heading = "Question")]
+    only: bool,
+    /// Also try other weights and KV formats, which change answers
+    #[arg(long, help_heading = "Question")]
+    answers_may_change: bool,
+    /// Loads to try each setting at: requests open at once
+    #[arg(long, value_delimiter = ',', value_name = "N", help_heading = "Question",
+          conflicts_with_all = ["request_rate", "max_concurrency", "users", "trace_file"])]
+    levels: Vec<u32>,
+    /// Most settings to try; if there are more combinations, some are drawn
+    #[arg(long, default_value_t = 1024, help_heading = "Question")]
+    settings: usize,
+    /// Runs of each finalist
+    #[arg(long, default_value_t = 3, help_heading = "Question")]
+    seeds: u32,
+    #[command(flatten)]
+    pool: PoolArgs,
+    /// Machine-readable output (capsim schema tune)
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sweep: SweepArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Goal {
+    /// More output tokens per second
+    Throughput,
+    /// More room to the SLO's limits; without an SLO, shorter answers
+    Latency,
+}
+
+fn switch(v: &str) -> anyhow::Result<bool> {
+    match v {
+        "on" | "true" | "1" => Ok(true),
+        "off" | "false" | "0" => Ok(false),
+        _ => bail!("`{v}` is neither on nor off"),
+    }
+}
+
+fn count(v: &str) -> anyhow::Result<u32> {
+    v.parse()
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or_else(|| anyhow!("`{v}` is not a whole number above 0"))
+}
+
+/// A value from its text.
+fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> {
+    Ok(match knob {
+        "max-num-seqs" => Setting::MaxNumSeqs(count(v)?),
+        "max-num-batched-tokens" => Setting::MaxNumBatchedTokens(count(v)?),
+        "max-model-len" => Setting::MaxModelLen(count(v)?),
+        "block-size" => Setting::BlockSize(count(v)?),
+        "gpu-memory-utilization" => Setting::GpuMemoryUtilization(
+            v.parse()
+                .ok()
+                .filter(|u| *u > 0.0 && *u <= 1.0)
+                .ok_or_else(|| anyhow!("`{v}` is not a fraction above 0 and at most 1"))?,
+        ),
+        "chunked-prefill" | "enable-chunked-prefill" => Setting::ChunkedPrefill(switch(v)?),
+        "prefix-caching" | "enable-prefix-caching" => Setting::PrefixCaching(switch(v)?),
+        "async-scheduling" => Setting::AsyncScheduling(switch(v)?),
+        "enforce-eager" => Setting::EnforceEager(switch(v)?),
+        "moe-tiles" => {
+            let known: Vec<&str> = base.engine.moe_paths.keys().map(String::as_str).collect();
+            ensure!(
+                known.contains(&v),
+                "`{v}` is no path of the engine profile; it has {}",
+                known.join(", ")
+            );
+            Setting::MoeTiles(v.into())
+        }
+        "weights" | "quantization" => {
+            Setting::Weights(v.into(), Precision::by_name(v, base.model.config())?)
+        }
+        "kv-cache-dtype" => Setting::KvCacheDtype(v.parse::<KvDtype>()?),
+        "device" => Setting::Device(Box::new(load::device(v)?)),
+        other => bail!("there is no knob `{other}`; see --help"),
+    })
+}
+
+/// Today's value of every knob, and what to try unless somebody says otherwise.
+fn usual(base: &Scenario, answers_may_change: bool) -> anyhow::Result<Vec<Knob>> {
+    let now = base.settings()?;
+    let c = &now.config;
+    let w = &base.workload;
+    let needed = w.longest_input() + w.longest_output();
+    let numbers = |all: &[u32], make: fn(u32) -> Setting| all.iter().copied().map(make).collect();
+    let both = |make: fn(bool) -> Setting, now: bool| vec![make(now), make(!now)];
+    let mut knobs: Vec<(&str, Vec<Setting>)> = vec![
+        (
+            "max-num-seqs",
+            numbers(
+                &[c.max_num_seqs, 4, 8, 16, 32, 64, 128, 256],
+                Setting::MaxNumSeqs,
+            ),
+        ),
+        (
+            "max-num-batched-tokens",
+            numbers(
+                &[c.max_num_batched_tokens, 256, 512, 1024, 2048, 4096, 8192],
+                Setting::MaxNumBatchedTokens,
+            ),
+        ),
+        (
+            "max-model-len",
+            // The shortest that serves this load; conversations grow to the limit, so that theirs stays.
+            match w.users.as_ref().is_some_and(|u| u.turns > 1) || w.trace.is_some() {
+                true => vec![Setting::MaxModelLen(c.max_model_len)],
+                false => numbers(
+                    &[
+                        c.max_model_len,
+                        needed.next_multiple_of(256).min(c.max_model_len),
+                    ],
+                    Setting::MaxModelLen,
+                ),
+            },
+        ),
+        (
+            "gpu-memory-utilization",
+            [now.gpu_memory_utilization, 0.85, 0.9, 0.95]
+                .map(Setting::GpuMemoryUtilization)
+                .to_vec(),
+        ),
+        (
+            "block-size",
+            numbers(&[c.block_size, 16, 32], Setting::BlockSize),
+        ),
+        (
+            "chunked-prefill",
+            both(Setting::ChunkedPrefill, c.enable_chunked_prefill),
+        ),
+        (
+            "prefix-caching",
+            both(Setting::PrefixCaching, c.enable_prefix_caching),
+        ),
+        (
+            "async-scheduling",
+            both(Setting::AsyncScheduling, c.async_scheduling),
+        ),
+        (
+            "enforce-eager",
+            both(Setting::EnforceEager, now.enforce_eager),
+        ),
+    ];
+    let path = base.moe_path.as_ref().unwrap_or(&base.engine.moe_default);
+    if base.model.experts().is_some() {
+        let all = std::iter::once(path).chain(base.engine.moe_paths.keys());
+        knobs.push(("moe-tiles", all.cloned().map(Setting::MoeTiles).collect()));
+    }
+    let precision = *base.model.precision();
+    let own = Setting::Weights("as now".into(), precision);
+    let kv = Setting::KvCacheDtype(precision.kv);
+    let (mut weights, mut kvs) = (vec![own], vec![kv]);
+    if answers_may_change {
+        for name in ["fp8", "awq"] {
+            weights.push(setting("weights", name, base)?);
+        }
+        kvs.push(Setting::KvCacheDtype(KvDtype::Fp8));
+    }
+    knobs.push(("weights", weights));
+    knobs.push(("kv-cache-dtype", kvs));
+    knobs.push((
+        "device",
+        vec![Setting::Device(Box::new(base.device.clone()))],
+    ));
+    Ok(knobs
+        .into_iter()
+        .map(|(name, values)| Knob {
+            name: name.into(),
+            values,
+        })
+        .collect())
+}
+
+/// Keeps the first of equal values.
+fn deduplicate(knob: &mut Knob) {
+    let mut seen: Vec<Setting> = vec![];
+    for v in std::mem::take(&mut knob.values) {
+        if !seen.contains(&v) {
+            seen.push(v);
+        }
+    }
+    knob.values = seen;
+}
+
+fn knobs(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
+    let mut all = usual(base, args.answers_may_change)?;
+    let mut given: Vec<String> = vec![];
+    for text in &args.knob {
+        let (name, values) = text
+            .split_once('=')
+            .ok_or_else(|| anyhow!("--knob `{text}`: write NAME=VALUE,VALUE"))?;
+        let name = match name.trim_start_matches('-') {
+            "enable-chunked-prefill" => "chunked-prefill",
+            "enable-prefix-caching" => "prefix-caching",
+            "quantization" => "weights",
+            n => n,
+        };
+        ensure!(
+            !given.iter().any(|g| g == name),
+            "--knob {name} was given twice"
+        );
+        let knob = all
+            .iter_mut()
+            .find(|k| k.name == name)
+            .ok_or_else(|| anyhow!("--knob `{text}`: there is no knob `{name}`; see --help"))?;
+        knob.values.truncate(1);
+        for v in values.split(',') {
+            let v = v.trim();
+            ensure!(!v.is_empty(), "--knob `{text}`: an empty value");
+            let value = setting(name, v, base).with_context(|| format!("--knob `{text}`"))?;
+            knob.values.push(value);
+        }
+        given.push(name.into());
+    }
+    for k in &mut all {
+        if args.only && !given.contains(&k.name) {
+            k.values.truncate(1);
+        }
+        deduplicate(k);
+    }
+    Ok(all)
+}
+
+pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
+    let slo = match &args.slo {
+        Some(text) => Some(Slo::parse(text).context("--slo")?),
+        None => None,
+    };
+    ensure!(
+        (1..=1_000_000).contains(&args.settings),
+        "--settings {}: must lie between 1 and 1000000",
+        args.settings
+    );
+    ensure!(
+        (1..=1000).contains(&args.seeds),
+        "--seeds {}: must lie between 1 and 1000",
+        args.seeds
+    );
+    ensure!(!args.levels.contains(&0), "--levels: must be at least 1");
+    let said = args.sweep.num_prompts;
+    let mut sweep = args.sweep.clone();
+    if let Some(&level) = args.levels.first() {
+        sweep.max_concurrency = vec![level];
+    }
+    let (mut base, unmodelled) = sweep.one()?;
+    let w = &base.workload;
+    ensure!(
+        w.longest_output() > 1 || !slo.as_ref().is_some_and(Slo::needs_two_tokens),
+        "--slo: answers of one token have no tpot and no itl"
+    );
+    let closed = w.max_concurrency.is_some() && w.request_rate.is_none() && w.arrival.is_none();
+    if said.is_none() {
+        // `one` asks for a single request where nobody says how many.
+        base.workload.num_prompts = sweep.load.num_prompts(w).unwrap_or(400);
+    }
+    let objective = match args.objective {
+        Some(Goal::Throughput) => Objective::Throughput,
+        Some(Goal::Latency) => Objective::Latency,
+        None if closed => Objective::Throughput,
+        None => Objective::Latency,
+    };
+    let question = Question {
+        slo,
+        objective,
+        knobs: knobs(args, &base)?,
+        settings: args.settings,
+        concurrency: args.levels.clone(),
+        seeds: args.seeds,
+        keep: 24,
+        prompts: said,
+        simpler: 0.003,
+    };
+    let pool = args.pool.start()?;
+    let answer = tune(&base, &question, &pool)?;
+    drop(pool);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+    } else {
+        print!("{}", report::text(&base, &answer, &unmodelled));
+    }
+    Ok(if answer.best.is_some() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

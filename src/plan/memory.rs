@@ -1,0 +1,513 @@
+//! Will it fit: where the device memory goes, how many requests of which length the KV cache holds, and the smallest change
+//! that makes a refused configuration start.
+use crate::engine::SchedulingPolicy;
+use crate::model::{KvDtype, Model, Precision};
+use crate::predict::memory::MemoryError;
+use crate::predict::{Scenario, Settings, SettingsError};
+use serde::Serialize;
+
+/// What must fit besides the engine starting at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Requests whose KV is held at the same time.
+    pub concurrency: u32,
+    /// Tokens of each, prompt and output together.
+    pub context: u32,
+}
+
+/// Memory of a machine whose host and device share it, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostMemory {
+    /// All of it.
+    pub ram: f64,
+    /// What the host is to keep.
+    pub reserve: f64,
+    /// Whether the firmware set the device's part aside (UMA carve-out); else the device takes from the host's as it goes
+    /// (GTT).
+    pub carved_out: bool,
+}
+
+/// Requests of one length.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Row {
+    /// Tokens, prompt and output together.
+    pub context: u32,
+    /// KV blocks of one request.
+    pub blocks: u32,
+    /// Bytes of KV of one request.
+    pub bytes: f64,
+    /// Requests that the KV cache holds.
+    pub held: u32,
+    /// Requests that run: no more than max_num_seqs.
+    pub running: u32,
+}
+
+/// A change that makes it fit.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Way {
+    /// The change, as flags where there are.
+    pub change: String,
+    /// Whether answers stay the same.
+    pub same_answers: bool,
+    /// KV tokens then.
+    pub kv_tokens: u64,
+}
+
+/// What is left for a host that shares its memory.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HostPart {
+    /// Bytes left for the host while the engine holds all that it may.
+    pub left: f64,
+    /// Bytes that it is to keep.
+    pub reserve: f64,
+    /// The highest gpu_memory_utilization, in hundredths, that leaves them; absent: none does, or it does not depend on it.
+    pub utilization: Option<f64>,
+    /// Whether the firmware set the device's part aside.
+    pub carved_out: bool,
+}
+
+/// The answer. Sizes in bytes.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Memory {
+    /// `capsim.memory/1`.
+    pub schema: String,
+    /// Whether the engine starts, and holds what was demanded.
+    pub fits: bool,
+    /// Whether the engine starts.
+    pub starts: bool,
+    /// Why not.
+    pub problem: Option<String>,
+    /// Device memory.
+    pub total: f64,
+    /// `--gpu-memory-utilization`.
+    pub utilization: f64,
+    /// What the engine may use.
+    pub requested: f64,
+    /// Weights.
+    pub weights: f64,
+    /// Peak activations of the profiling run, estimated.
+    pub activations: f64,
+    /// Runtime context and libraries, estimated.
+    pub non_torch: f64,
+    /// KV cache.
+    pub kv_cache: f64,
+    /// What the utilisation leaves on the device: graphs, which are captured once the KV cache is sized, and other processes.
+    pub outside: f64,
+    /// KV bytes of one token, all layers.
+    pub kv_per_token: f64,
+    /// Tokens per block.
+    pub block_size: u32,
+    /// KV bytes of one block.
+    pub kv_per_block: f64,
+    /// Blocks, the null block included.
+    pub num_gpu_blocks: u32,
+    /// `GPU KV cache size` in vLLM's log: blocks × block size.
+    pub kv_tokens: u64,
+    /// `--max-model-len`; 0 if the engine does not get so far.
+    pub max_model_len: u32,
+    /// `--max-num-seqs`.
+    pub max_num_seqs: u32,
+    /// `--max-num-batched-tokens`.
+    pub max_num_batched_tokens: u32,
+    /// `Maximum concurrency for N tokens per request` in vLLM's log.
+    pub max_concurrency: f64,
+    /// Context × concurrency.
+    pub table: Vec<Row>,
+    /// With max_num_seqs requests running, the mean context at which the KV cache is full; absent: never, requests end before.
+    pub preempts_at: Option<f64>,
+    /// Whether it is the most recently admitted that is preempted (first come, first served), or the least urgent.
+    pub fcfs: bool,
+    /// The host's part, on machines that share memory.
+    pub host: Option<HostPart>,
+    /// Single changes that make it fit, those that change no answers first.
+    pub ways: Vec<Way>,
+    /// The least device memory on which it fits unchanged; absent: even 16 TiB are too few.
+    pub device_needed: Option<f64>,
+}
+
+/// Blocks for so many tokens.
+fn blocks(context: u32, block_size: u32) -> u32 {
+    context.div_ceil(block_size)
+}
+
+/// Requests of a length that the KV cache holds. One block of all is the null block, which nobody gets.
+fn held(s: &Settings, context: u32) -> u32 {
+    (s.config.num_gpu_blocks - 1) / blocks(context, s.config.block_size).max(1)
+}
+
+fn holds(s: &Settings, d: &Demand) -> bool {
+    d.context <= s.config.max_model_len
+        && d.concurrency <= s.config.max_num_seqs
+        && (d.context == 0 || held(s, d.context) >= d.concurrency)
+}
+
+fn fits(scenario: &Scenario, d: &Demand) -> Option<Settings> {
+    scenario.settings().ok().filter(|s| holds(s, d))
+}
+
+fn kv_tokens(s: &Settings) -> u64 {
+    u64::from(s.config.num_gpu_blocks) * u64::from(s.config.block_size)
+}
+
+/// Where the memory goes.
+///
+/// # Errors
+/// Settings that contradict each other. That the model or the context does not fit is an answer.
+pub fn memory(
+    scenario: &Scenario,
+    demand: &Demand,
+    host: Option<HostMemory>,
+    contexts: &[u32],
+) -> Result<Memory, SettingsError> {
+    let model = &scenario.model;
+    let total = scenario.device.memory.total_bytes.value;
+    let mut m = Memory {
+        schema: "capsim.memory/1".into(),
+        fits: false,
+        starts: false,
+        problem: None,
+        total,
+        utilization: scenario.serve.gpu_memory_utilization.unwrap_or(0.9),
+        requested: 0.0,
+        weights: model.total_weight_bytes().as_f64(),
+        activations: 0.0,
+        non_torch: 0.0,
+        kv_cache: 0.0,
+        outside: 0.0,
+        kv_per_token: model.kv_bytes_per_token().as_f64(),
+        block_size: scenario.serve.block_size.unwrap_or(16),
+        kv_per_block: 0.0,
+        num_gpu_blocks: 0,
+        kv_tokens: 0,
+        max_model_len: scenario
+            .serve
+            .max_model_len
+            .unwrap_or_else(|| model.max_position_embeddings()),
+        max_num_seqs: scenario.serve.max_num_seqs.unwrap_or(0),
+        max_num_batched_tokens: scenario.serve.max_num_batched_tokens.unwrap_or(0),
+        max_concurrency: 0.0,
+        table: vec![],
+        preempts_at: None,
+        fcfs: scenario.serve.scheduling_policy.as_deref() != Some("priority"),
+        host: None,
+        ways: vec![],
+        device_needed: None,
+    };
+    match scenario.settings() {
+        Ok(s) => {
+            fill(&mut m, &s);
+            m.starts = true;
+            m.fits = holds(&s, demand);
+            table(&mut m, &s, contexts);
+            if !m.fits {
+                m.problem = Some(shortfall(&s, demand));
+            }
+        }
+        Err(SettingsError::Memory(e)) => {
+            m.problem = Some(e.to_string());
+            match e {
+                MemoryError::NoRoom {
+                    activations,
+                    non_torch,
+                    requested,
+                    utilization,
+                    ..
+                } => {
+                    m.activations = activations.as_f64();
+                    m.non_torch = non_torch.as_f64();
+                    m.requested = requested.as_f64();
+                    m.utilization = utilization;
+                }
+                MemoryError::ModelLenTooLong { largest, .. } => {
+                    // The same division of the memory, which does not depend on the length.
+                    let mut shorter = scenario.clone();
+                    shorter.serve.max_model_len = Some(largest.max(1));
+                    if let Ok(s) = shorter.settings() {
+                        let asked = m.max_model_len;
+                        fill(&mut m, &s);
+                        m.max_model_len = asked;
+                        table(&mut m, &s, contexts);
+                    }
+                }
+            }
+            m.outside = total - m.requested;
+        }
+        Err(e) => return Err(e),
+    }
+    if !m.fits {
+        m.ways = ways(scenario, demand, &m);
+        m.device_needed = device_needed(&asked(scenario, demand, &m).0, demand);
+    }
+    m.host = host.map(|h| host_part(&m, h));
+    Ok(m)
+}
+
+fn fill(m: &mut Memory, s: &Settings) {
+    let (p, c) = (&s.memory, &s.config);
+    m.utilization = s.gpu_memory_utilization;
+    m.requested = p.requested.as_f64();
+    m.weights = p.weights.as_f64();
+    m.activations = p.activations.as_f64();
+    m.non_torch = p.non_torch.as_f64();
+    m.kv_cache = p.kv_cache.as_f64();
+    m.outside = m.total - m.requested;
+    m.block_size = c.block_size;
+    m.kv_per_block = p.kv_cache.as_f64() / f64::from(c.num_gpu_blocks);
+    m.num_gpu_blocks = c.num_gpu_blocks;
+    m.kv_tokens = kv_tokens(s);
+    m.max_model_len = c.max_model_len;
+    m.max_num_seqs = c.max_num_seqs;
+    m.max_num_batched_tokens = c.max_num_batched_tokens;
+    m.fcfs = c.policy == SchedulingPolicy::Fcfs;
+    // vLLM 0.12.0, v1/core/kv_cache_utils.py, get_max_concurrency_for_kv_cache_config.
+    m.max_concurrency =
+        f64::from(c.num_gpu_blocks) / f64::from(blocks(c.max_model_len, c.block_size));
+    let usable = f64::from(c.num_gpu_blocks - 1) * f64::from(c.block_size);
+    let mean = usable / f64::from(c.max_num_seqs);
+    m.preempts_at = (mean < f64::from(c.max_model_len)).then_some(mean);
+}
+
+fn table(m: &mut Memory, s: &Settings, contexts: &[u32]) {
+    let c = &s.config;
+    m.table = contexts
+        .iter()
+        .map(|&context| {
+            let held = held(s, context);
+            let n = blocks(context, c.block_size);
+            Row {
+                context,
+                blocks: n,
+                bytes: f64::from(n) * m.kv_per_block,
+                held,
+                running: if context > c.max_model_len {
+                    0
+                } else {
+                    held.min(c.max_num_seqs)
+                },
+            }
+        })
+        .collect();
+}
+
+fn shortfall(s: &Settings, d: &Demand) -> String {
+    let c = &s.config;
+    if d.context > c.max_model_len {
+        format!(
+            "requests of {} tokens exceed max_model_len {}",
+            d.context, c.max_model_len
+        )
+    } else if held(s, d.context) < d.concurrency {
+        format!(
+            "{} requests of {} tokens need {} KV blocks, there are {}: {} such requests fit",
+            d.concurrency,
+            d.context,
+            u64::from(d.concurrency) * u64::from(blocks(d.context, c.block_size)),
+            c.num_gpu_blocks - 1,
+            held(s, d.context)
+        )
+    } else {
+        format!(
+            "max_num_seqs {} lets fewer than {} run",
+            c.max_num_seqs, d.concurrency
+        )
+    }
+}
+
+/// Highest utilisation offered: an engine that asks for all does not start beside a driver.
+const HIGHEST: f64 = 0.98;
+
+/// The largest number in a range for which something holds, if it holds below some limit and not above.
+fn largest(mut low: u32, mut high: u32, holds: impl Fn(u32) -> bool) -> Option<u32> {
+    if low > high || !holds(low) {
+        return None;
+    }
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if holds(middle) {
+            low = middle
+        } else {
+            high = middle - 1
+        }
+    }
+    Some(low)
+}
+
+fn with(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
+    let mut s = scenario.clone();
+    change(&mut s);
+    s
+}
+
+/// What a demand asks for by itself: places and length. The scenario with them, and the flags.
+fn asked(scenario: &Scenario, d: &Demand, m: &Memory) -> (Scenario, Vec<String>) {
+    let (mut s, mut flags) = (scenario.clone(), vec![]);
+    let now = scenario.settings().ok();
+    let seqs = now
+        .as_ref()
+        .map_or(m.max_num_seqs, |n| n.config.max_num_seqs);
+    if d.concurrency > seqs && seqs > 0 {
+        s.serve.max_num_seqs = Some(d.concurrency);
+        flags.push(format!("--max-num-seqs {}", d.concurrency));
+        if now.is_some_and(|n| n.config.max_num_batched_tokens < d.concurrency) {
+            s.serve.max_num_batched_tokens = Some(d.concurrency);
+            flags.push(format!("--max-num-batched-tokens {}", d.concurrency));
+        }
+    }
+    if d.context > m.max_model_len {
+        s.serve.max_model_len = Some(d.context);
+        flags.push(format!("--max-model-len {}", d.context));
+    }
+    (s, flags)
+}
+
+/// Every single change that makes it fit, each as small as it can be, on top of the places and the length asked for; if none
+/// keeps the answers, also the highest utilisation together with the longest sequence that it allows.
+fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
+    let (asked, flags) = asked(scenario, d, m);
+    let scenario = &asked;
+    let mut all: Vec<Way> = vec![];
+    if !flags.is_empty()
+        && let Some(settings) = fits(scenario, d)
+    {
+        all.push(Way {
+            change: flags.join(" "),
+            same_answers: true,
+            kv_tokens: kv_tokens(&settings),
+        });
+        return all;
+    }
+    let mut offer = |change: String, same_answers: bool, s: &Scenario| {
+        if let Some(settings) = fits(s, d) {
+            let change: Vec<String> = flags.iter().cloned().chain([change]).collect();
+            all.push(Way {
+                change: change.join(" "),
+                same_answers,
+                kv_tokens: kv_tokens(&settings),
+            });
+            return true;
+        }
+        false
+    };
+    let hundredths = libm::floor(100.0 * m.utilization + 1e-9) as u32 + 1;
+    for u in hundredths..=(100.0 * HIGHEST) as u32 {
+        let u = f64::from(u) / 100.0;
+        let s = with(scenario, |s| s.serve.gpu_memory_utilization = Some(u));
+        if offer(format!("--gpu-memory-utilization {u:.2}"), true, &s) {
+            break;
+        }
+    }
+    let length = |n: u32| with(scenario, |s| s.serve.max_model_len = Some(n));
+    if let Some(n) = largest(1, m.max_model_len.saturating_sub(1), |n| {
+        fits(&length(n), d).is_some()
+    }) {
+        offer(format!("--max-model-len {n}"), true, &length(n));
+    }
+    let now = scenario.settings().ok();
+    let budget = now.as_ref().map_or(m.max_num_batched_tokens, |s| {
+        s.config.max_num_batched_tokens
+    });
+    let seqs = now
+        .as_ref()
+        .map_or(m.max_num_seqs, |s| s.config.max_num_seqs);
+    // Where the engine did not start, the defaults in force are not known: begin from what no default exceeds.
+    let (budget, seqs) = (
+        if budget == 0 { 16_384 } else { budget },
+        if seqs == 0 { 1024 } else { seqs },
+    );
+    let mut tokens = budget / 2;
+    while tokens >= 64 {
+        let s = with(scenario, |s| {
+            s.serve.max_num_batched_tokens = Some(tokens);
+            if seqs > tokens {
+                s.serve.max_num_seqs = Some(tokens);
+            }
+        });
+        if offer(format!("--max-num-batched-tokens {tokens}"), true, &s) {
+            break;
+        }
+        tokens /= 2;
+    }
+    let mut fewer = seqs / 2;
+    while fewer >= d.concurrency.max(1) {
+        let s = with(scenario, |s| s.serve.max_num_seqs = Some(fewer));
+        if offer(format!("--max-num-seqs {fewer}"), true, &s) {
+            break;
+        }
+        fewer /= 2;
+    }
+    let precision = scenario.model.precision();
+    if precision.kv != KvDtype::Fp8 {
+        let s = with(scenario, |s| {
+            let p = s.model.precision().with_kv(KvDtype::Fp8);
+            s.model = Model::new(s.model.config(), p);
+        });
+        offer("--kv-cache-dtype fp8".into(), false, &s);
+    }
+    for (name, words) in [
+        ("fp8", "8-bit weights (fp8)"),
+        ("awq", "4-bit weights (awq)"),
+    ] {
+        if let Ok(p) = Precision::by_name(name, scenario.model.config()) {
+            let model = Model::new(scenario.model.config(), p.with_kv(precision.kv));
+            if model.total_weight_bytes() < scenario.model.total_weight_bytes() {
+                offer(words.into(), false, &with(scenario, |s| s.model = model));
+            }
+        }
+    }
+    if all.iter().all(|w| !w.same_answers) {
+        let both = |n: u32| {
+            with(scenario, |s| {
+                s.serve.gpu_memory_utilization = Some(HIGHEST);
+                s.serve.max_model_len = Some(n);
+            })
+        };
+        let longest = m.max_model_len.max(d.context);
+        if let Some(n) = largest(1, longest, |n| fits(&both(n), d).is_some())
+            && let Some(settings) = fits(&both(n), d)
+        {
+            let change = format!("--gpu-memory-utilization {HIGHEST} --max-model-len {n}");
+            let change: Vec<String> = flags.into_iter().chain([change]).collect();
+            all.push(Way {
+                change: change.join(" "),
+                same_answers: true,
+                kv_tokens: kv_tokens(&settings),
+            });
+        }
+    }
+    all
+}
+
+/// The least device memory on which it fits, to a MiB.
+fn device_needed(scenario: &Scenario, d: &Demand) -> Option<f64> {
+    const MIB: f64 = 1_048_576.0;
+    let on = |mib: u32| {
+        with(scenario, |s| {
+            s.device.memory.total_bytes.value = f64::from(mib) * MIB
+        })
+    };
+    let last_short = largest(1, 16 << 20, |mib| fits(&on(mib), d).is_none())?;
+    (last_short < 16 << 20).then(|| f64::from(last_short + 1) * MIB)
+}
+
+fn host_part(m: &Memory, h: HostMemory) -> HostPart {
+    // A carve-out is gone whatever the engine does; of GTT the host loses what the engine takes.
+    let left = if h.carved_out {
+        h.ram - m.total
+    } else {
+        h.ram - m.requested
+    };
+    let utilization = (!h.carved_out)
+        .then(|| libm::floor(100.0 * (h.ram - h.reserve) / m.total + 1e-9) / 100.0)
+        .filter(|u| *u > 0.0)
+        .map(|u| u.min(0.98));
+    HostPart {
+        left,
+        reserve: h.reserve,
+        utilization,
+        carved_out: h.carved_out,
+    }
+}

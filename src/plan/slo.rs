@@ -1,0 +1,610 @@
+//! Service-level objectives as people write them: `ttft.p95<2s,tpot.p95<100ms`.
+use super::Trial;
+use crate::metrics::{Percentiles, Summary};
+use std::fmt;
+
+/// A latency, as `vllm bench serve` defines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Latency {
+    /// Time to first token.
+    Ttft,
+    /// Time per output token after the first.
+    Tpot,
+    /// Gaps between tokens, pooled over all requests.
+    Itl,
+    /// From sending a request to its last token.
+    E2el,
+}
+
+impl Latency {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Latency::Ttft => "ttft",
+            Latency::Tpot => "tpot",
+            Latency::Itl => "itl",
+            Latency::E2el => "e2el",
+        }
+    }
+}
+
+/// A figure of a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stat {
+    /// Arithmetic mean.
+    Mean,
+    /// Percentile, 0 to 100, interpolated linearly.
+    Percentile(f64),
+}
+
+impl fmt::Display for Stat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stat::Mean => f.write_str("mean"),
+            Stat::Percentile(p) => write!(f, "p{p}"),
+        }
+    }
+}
+
+/// One condition. Equality counts as met.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Term {
+    /// A figure of a latency is at most so many seconds.
+    Latency {
+        /// Which.
+        latency: Latency,
+        /// Which figure of it.
+        stat: Stat,
+        /// Seconds.
+        limit: f64,
+    },
+    /// At least this share of requests (0 to 1) meets every per-request limit of the SLO.
+    Goodput(f64),
+    /// At least so much per second.
+    Throughput {
+        /// `output_throughput`, `total_token_throughput` or `request_throughput`.
+        metric: &'static str,
+        /// Per second.
+        least: f64,
+    },
+}
+
+/// Limits that a request meets or not (`vllm bench serve --goodput`), in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PerRequest {
+    /// Time to first token.
+    pub ttft: Option<f64>,
+    /// Time per output token; a request of one token meets it.
+    pub tpot: Option<f64>,
+    /// End-to-end latency.
+    pub e2el: Option<f64>,
+}
+
+/// Conditions that must hold together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slo {
+    /// The conditions, in the order given.
+    pub terms: Vec<Term>,
+    /// What a request must meet to count for [`Term::Goodput`].
+    pub per_request: PerRequest,
+}
+
+/// A condition that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{token}`: {problem}")]
+pub struct SloError {
+    /// The part of the text that is wrong.
+    pub token: String,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+fn err<T>(token: &str, problem: impl Into<String>) -> Result<T, SloError> {
+    Err(SloError {
+        token: token.trim().into(),
+        problem: problem.into(),
+    })
+}
+
+/// What stands left of the comparison.
+enum Subject {
+    Latency(Latency, Option<Stat>),
+    Goodput,
+    Throughput(&'static str),
+    /// Tokens per second that one user sees: the inverse of TPOT.
+    Interactivity(Stat),
+}
+
+fn latency(word: &str) -> Option<Latency> {
+    Some(match word {
+        "ttft" => Latency::Ttft,
+        "tpot" => Latency::Tpot,
+        "itl" => Latency::Itl,
+        "e2el" | "e2e" | "latency" => Latency::E2el,
+        _ => return None,
+    })
+}
+
+fn stat(word: &str, token: &str) -> Result<Stat, SloError> {
+    match word {
+        "mean" | "avg" => return Ok(Stat::Mean),
+        "median" => return Ok(Stat::Percentile(50.0)),
+        _ => {}
+    }
+    match word.strip_prefix('p').map(str::parse::<f64>) {
+        Some(Ok(p)) if (0.0..=100.0).contains(&p) => Ok(Stat::Percentile(p)),
+        Some(Ok(p)) => err(token, format!("p{p} is no percentile: 0 to 100")),
+        _ => err(
+            token,
+            format!("`{word}` is none of mean, median, p50, p90, p95, p99"),
+        ),
+    }
+}
+
+/// Reads the left side; also whether its name says that milliseconds are meant.
+fn subject(name: &str, token: &str) -> Result<(Subject, bool), SloError> {
+    let name = name.trim().to_lowercase();
+    // vLLM's own spelling: p99_ttft_ms.
+    if let Some(words) = name.strip_suffix("_ms")
+        && let Some((s, l)) = words.split_once('_')
+        && let Some(l) = latency(l)
+    {
+        return Ok((Subject::Latency(l, Some(stat(s, token)?)), true));
+    }
+    let (head, tail) = match name.split_once(['.', ' ']) {
+        Some((h, t)) => (h.trim(), Some(t.trim())),
+        None => (name.as_str(), None),
+    };
+    let subject = match (head, tail) {
+        (l, None) if latency(l).is_some() => Subject::Latency(latency(l).expect("just seen"), None),
+        (l, Some(s)) if latency(l).is_some() => {
+            Subject::Latency(latency(l).expect("just seen"), Some(stat(s, token)?))
+        }
+        ("goodput", None) => Subject::Goodput,
+        ("throughput", None | Some("output")) | ("output_throughput", None) => {
+            Subject::Throughput("output_throughput")
+        }
+        ("throughput", Some("total")) | ("total_token_throughput", None) => {
+            Subject::Throughput("total_token_throughput")
+        }
+        ("throughput", Some("request" | "requests")) | ("request_throughput", None) => {
+            Subject::Throughput("request_throughput")
+        }
+        ("interactivity", None) => Subject::Interactivity(Stat::Mean),
+        ("interactivity", Some(s)) => Subject::Interactivity(stat(s, token)?),
+        _ => {
+            return err(
+                token,
+                format!(
+                    "`{name}` is none of ttft, tpot, itl, e2el (each with .mean, .p50, .p90, .p95, .p99), goodput, \
+                     throughput, interactivity"
+                ),
+            );
+        }
+    };
+    Ok((subject, false))
+}
+
+/// A positive number and what follows it.
+fn number<'a>(text: &'a str, token: &str) -> Result<(f64, &'a str), SloError> {
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    match digits.parse::<f64>() {
+        Ok(v) if v > 0.0 && v.is_finite() => Ok((v, unit.trim())),
+        Ok(_) => err(token, "the limit must be above 0"),
+        Err(_) => err(token, format!("`{text}` does not begin with a number")),
+    }
+}
+
+fn seconds(text: &str, token: &str, millis: bool) -> Result<f64, SloError> {
+    let (v, unit) = number(text, token)?;
+    let factor = match unit {
+        "" if millis => 1e-3,
+        "" => return err(token, "has no unit: write ms or s after the number"),
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        other => return err(token, format!("`{other}` is no unit of time: ms, s or min")),
+    };
+    Ok(v * factor)
+}
+
+impl Slo {
+    /// Reads conditions separated by commas.
+    ///
+    /// # Errors
+    /// Names the condition that is wrong.
+    pub fn parse(text: &str) -> Result<Self, SloError> {
+        let mut slo = Slo {
+            terms: vec![],
+            per_request: PerRequest::default(),
+        };
+        let mut bare = None;
+        for token in text.split(',') {
+            if token.trim().is_empty() {
+                return err(
+                    text,
+                    "an empty condition; write for example ttft.p95<2s,tpot.p95<100ms",
+                );
+            }
+            let Some(at) = token.find(['<', '>', '≤', '≥', '=']) else {
+                return err(token, "has no `<` or `>`");
+            };
+            let (name, rest) = token.split_at(at);
+            let sign = rest.chars().next().expect("found above");
+            let value = &rest[sign.len_utf8()..];
+            let value = value.strip_prefix('=').unwrap_or(value);
+            if sign == '=' {
+                return err(token, "compares with `=`; write `<` or `>`");
+            }
+            let upper = matches!(sign, '<' | '≤');
+            let (subject, millis) = subject(name, token)?;
+            let wants_upper = matches!(subject, Subject::Latency(..));
+            if upper != wants_upper {
+                return err(
+                    token,
+                    if wants_upper {
+                        "a latency needs an upper limit: `<`"
+                    } else {
+                        "needs a lower limit: `>`"
+                    },
+                );
+            }
+            let term = match subject {
+                Subject::Latency(latency, Some(stat)) => {
+                    if latency == Latency::Itl
+                        && !matches!(stat, Stat::Mean)
+                        && ![50.0, 90.0, 95.0, 99.0]
+                            .map(Stat::Percentile)
+                            .contains(&stat)
+                    {
+                        return err(token, "of itl, only mean, p50, p90, p95 and p99 are kept");
+                    }
+                    Term::Latency {
+                        latency,
+                        stat,
+                        limit: seconds(value, token, millis)?,
+                    }
+                }
+                Subject::Latency(latency, None) => {
+                    let slot = match latency {
+                        Latency::Ttft => &mut slo.per_request.ttft,
+                        Latency::Tpot => &mut slo.per_request.tpot,
+                        Latency::E2el => &mut slo.per_request.e2el,
+                        Latency::Itl => {
+                            return err(token, "itl has no value per request; write itl.p95");
+                        }
+                    };
+                    if slot.is_some() {
+                        return err(token, "was given twice");
+                    }
+                    *slot = Some(seconds(value, token, false)?);
+                    bare.get_or_insert(token.trim());
+                    continue;
+                }
+                Subject::Goodput => {
+                    let (v, unit) = number(value, token)?;
+                    let share = match unit {
+                        "%" => v / 100.0,
+                        "" if v <= 1.0 => v,
+                        _ => return err(token, "must be a share such as 95% or 0.95"),
+                    };
+                    if share > 1.0 {
+                        return err(token, "is more than all requests");
+                    }
+                    Term::Goodput(share)
+                }
+                Subject::Throughput(metric) => {
+                    let (least, unit) = number(value, token)?;
+                    let requests = metric == "request_throughput";
+                    match unit {
+                        "" | "/s" => {}
+                        "tok/s" | "t/s" | "tokens/s" if !requests => {}
+                        "req/s" | "rps" | "requests/s" if requests => {}
+                        other => {
+                            let right = if requests { "req/s" } else { "tok/s" };
+                            return err(token, format!("`{other}` is not {right}"));
+                        }
+                    }
+                    Term::Throughput { metric, least }
+                }
+                Subject::Interactivity(stat) => {
+                    let (v, unit) = number(value, token)?;
+                    if !matches!(unit, "" | "tok/s" | "t/s" | "tokens/s" | "/s") {
+                        return err(token, format!("`{unit}` is not tok/s"));
+                    }
+                    Term::Latency {
+                        latency: Latency::Tpot,
+                        stat,
+                        limit: 1.0 / v,
+                    }
+                }
+            };
+            if slo.terms.iter().any(|t| t.name() == term.name()) {
+                return err(token, format!("{} was limited twice", term.name()));
+            }
+            slo.terms.push(term);
+        }
+        let goodput = slo.terms.iter().any(|t| matches!(t, Term::Goodput(_)));
+        match (goodput, bare) {
+            (true, None) => err(
+                "goodput",
+                "needs limits for single requests beside it, such as ttft<2s,tpot<100ms,goodput>95%",
+            ),
+            (false, Some(token)) => err(
+                token,
+                "names no figure: write .p95 or .mean after the latency, or add goodput>95% for the share of \
+                 requests that must meet it",
+            ),
+            _ => Ok(slo),
+        }
+    }
+
+    /// Whether every condition holds.
+    pub fn met(&self, trial: &Trial) -> bool {
+        self.terms.iter().all(|t| t.margin(trial) <= 1.0)
+    }
+
+    /// The condition that is nearest to being broken, or broken most, and its margin.
+    pub fn tightest(&self, trial: &Trial) -> (Term, f64) {
+        self.terms
+            .iter()
+            .map(|t| (*t, t.margin(trial)))
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .expect("there is at least one condition")
+    }
+
+    /// The conditions that more load can only break.
+    pub fn against_load(&self) -> Slo {
+        Slo {
+            terms: self
+                .terms
+                .iter()
+                .copied()
+                .filter(|t| !t.wants_load())
+                .collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether some condition is about the time between tokens, which answers of one token do not have.
+    pub fn needs_two_tokens(&self) -> bool {
+        self.terms.iter().any(|t| {
+            matches!(
+                t,
+                Term::Latency {
+                    latency: Latency::Tpot | Latency::Itl,
+                    ..
+                }
+            )
+        })
+    }
+
+    /// The most extreme percentile that is asked for; 50 if none is.
+    pub fn tail(&self) -> f64 {
+        let share = |t: &Term| match t {
+            Term::Latency {
+                stat: Stat::Percentile(p),
+                ..
+            } => *p,
+            Term::Goodput(share) => 100.0 * share,
+            _ => 50.0,
+        };
+        self.terms.iter().map(share).fold(50.0, f64::max)
+    }
+}
+
+impl fmt::Display for Slo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let r = &self.per_request;
+        let single = [("ttft", r.ttft), ("tpot", r.tpot), ("e2el", r.e2el)];
+        let single = single
+            .into_iter()
+            .filter_map(|(n, v)| Some(format!("{n}<{}", time(v?))));
+        let all: Vec<String> = self
+            .terms
+            .iter()
+            .map(ToString::to_string)
+            .chain(single)
+            .collect();
+        f.write_str(&all.join(","))
+    }
+}
+
+/// Seconds as people write them.
+pub(crate) fn time(seconds: f64) -> String {
+    if seconds < 1.0 {
+        format!("{}ms", trimmed(1e3 * seconds))
+    } else {
+        format!("{}s", trimmed(seconds))
+    }
+}
+
+/// Four significant digits, without zeros that say nothing.
+fn trimmed(v: f64) -> String {
+    let digits = (3 - libm::floor(libm::log10(v.max(1e-12))) as i32).clamp(0, 6) as usize;
+    let text = format!("{v:.digits$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').into()
+    } else {
+        text
+    }
+}
+
+impl Term {
+    /// What it is about: `ttft.p95`.
+    pub fn name(&self) -> String {
+        match self {
+            Term::Latency { latency, stat, .. } => format!("{}.{stat}", latency.name()),
+            Term::Goodput(_) => "goodput".into(),
+            Term::Throughput { metric, .. } => (*metric).into(),
+        }
+    }
+
+    /// Whether it is more load that helps.
+    pub fn wants_load(&self) -> bool {
+        matches!(self, Term::Throughput { .. })
+    }
+
+    /// What a run has of it, in seconds, as a share or per second; NaN if it has none.
+    pub fn value(&self, trial: &Trial) -> f64 {
+        match self {
+            Term::Latency { latency, stat, .. } => figure(&trial.run.summary, *latency, *stat),
+            Term::Goodput(_) => trial.good_share,
+            Term::Throughput { metric, .. } => trial
+                .run
+                .summary
+                .metric(metric, Percentiles::Linear)
+                .unwrap_or(f64::NAN),
+        }
+    }
+
+    /// How much of the limit a run uses up: at most 1 if it is met. What cannot be told is not met.
+    pub fn margin(&self, trial: &Trial) -> f64 {
+        self.margin_of(self.value(trial))
+    }
+
+    /// As [`margin`](Self::margin), of a value.
+    pub fn margin_of(&self, v: f64) -> f64 {
+        let m = match self {
+            Term::Latency { limit, .. } => v / limit,
+            // Of the requests that may fail, how many did.
+            Term::Goodput(share) if *share < 1.0 => (1.0 - v) / (1.0 - share),
+            Term::Goodput(_) => 1.0 / v,
+            Term::Throughput { least, .. } => least / v,
+        };
+        if m.is_nan() { f64::INFINITY } else { m }
+    }
+
+    /// The same condition with another limit.
+    pub fn with_limit(&self, to: f64) -> Term {
+        match *self {
+            Term::Latency { latency, stat, .. } => Term::Latency {
+                latency,
+                stat,
+                limit: to,
+            },
+            Term::Goodput(_) => Term::Goodput(to),
+            Term::Throughput { metric, .. } => Term::Throughput { metric, least: to },
+        }
+    }
+
+    /// The limit alone, with its unit.
+    pub fn limit(&self) -> String {
+        match self {
+            Term::Latency { limit, .. } => time(*limit),
+            Term::Goodput(share) => format!("{}%", trimmed(100.0 * share)),
+            Term::Throughput { least, .. } => trimmed(*least),
+        }
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self {
+            Term::Latency { .. } => '<',
+            _ => '>',
+        };
+        write!(f, "{}{sign}{}", self.name(), self.limit())
+    }
+}
+
+/// A figure of a run's latency, in seconds.
+pub fn figure(s: &Summary, latency: Latency, stat: Stat) -> f64 {
+    let name = match stat {
+        Stat::Mean => format!("mean_{}_ms", latency.name()),
+        Stat::Percentile(p) => format!("p{p}_{}_ms", latency.name()),
+    };
+    s.metric(&name, Percentiles::Linear)
+        .map_or(f64::NAN, |ms| ms / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn conditions_are_read_in_every_spelling_in_use() {
+        let one = |text: &str| Slo::parse(text).unwrap().terms[0];
+        let p95 = |latency, limit| Term::Latency {
+            latency,
+            stat: Stat::Percentile(95.0),
+            limit,
+        };
+        for text in [
+            "ttft.p95<2s",
+            " TTFT.p95 <= 2000 ms ",
+            "p95_ttft_ms<=2000",
+            "ttft p95≤2s",
+        ] {
+            assert_eq!(one(text), p95(Latency::Ttft, 2.0), "{text}");
+        }
+        assert_eq!(one("interactivity.p95>10tok/s"), p95(Latency::Tpot, 0.1));
+        assert_eq!(one("e2e.p95<1min"), p95(Latency::E2el, 60.0));
+        let slo = Slo::parse("ttft<2s,tpot<100ms,goodput>95%").unwrap();
+        assert_eq!(slo.terms, [Term::Goodput(0.95)]);
+        assert_eq!(
+            (slo.per_request.ttft, slo.per_request.tpot),
+            (Some(2.0), Some(0.1))
+        );
+        assert_eq!(slo.to_string(), "goodput>95%,ttft<2s,tpot<100ms");
+    }
+
+    #[test]
+    fn errors_name_the_condition_and_say_what_to_do() {
+        for (text, token, says) in [
+            (
+                "ttft.p95<2s,,tpot.p95<1s",
+                "ttft.p95<2s,,tpot.p95<1s",
+                "empty",
+            ),
+            ("ttft.p95<2", "ttft.p95<2", "no unit"),
+            ("ttft.p95>2s", "ttft.p95>2s", "upper limit"),
+            ("ttft.p95<2parsec", "ttft.p95<2parsec", "parsec"),
+            ("ttft<2s", "ttft<2s", "goodput"),
+            ("goodput>95%", "goodput", "single requests"),
+            ("goodput>120%,ttft<1s", "goodput>120%", "all requests"),
+            ("tftt.p95<2s", "tftt.p95<2s", "none of ttft"),
+            ("ttft.p95<2s,ttft.p95<1s", "ttft.p95<1s", "twice"),
+            ("ttft.p105<2s", "ttft.p105<2s", "percentile"),
+            ("itl.p97<2s", "itl.p97<2s", "p95"),
+            ("throughput<5", "throughput<5", "lower limit"),
+            ("throughput>5req/s", "throughput>5req/s", "tok/s"),
+            ("ttft.p95=2s", "ttft.p95=2s", "`=`"),
+            ("ttft.p95<0s", "ttft.p95<0s", "above 0"),
+            ("ttft.p95", "ttft.p95", "`<`"),
+        ] {
+            let e = Slo::parse(text).unwrap_err();
+            assert_eq!(e.token, token, "{text}");
+            assert!(e.problem.contains(says), "{text}: {e}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-z0-9.,<>=≤ %_é/]{0,40}") {
+            let _ = Slo::parse(&text);
+        }
+
+        #[test]
+        fn what_is_printed_reads_back(
+            which in prop::sample::subsequence(vec!["ttft.p95", "tpot.mean", "itl.p99", "e2el.p50"], 1..4),
+            ms in 1u32..100_000,
+        ) {
+            let text: Vec<String> = which.iter().map(|w| format!("{w}<{ms}ms")).collect();
+            let slo = Slo::parse(&text.join(",")).unwrap();
+            let again = Slo::parse(&slo.to_string()).unwrap();
+            for (a, b) in slo.terms.iter().zip(&again.terms) {
+                prop_assert_eq!(a.name(), b.name());
+                let (Term::Latency { limit: x, .. }, Term::Latency { limit: y, .. }) = (a, b) else { unreachable!() };
+                // Four digits are printed.
+                prop_assert!((x / y - 1.0).abs() < 1e-3, "{} {}", x, y);
+            }
+        }
+    }
+}

@@ -135,6 +135,9 @@ impl EngineProfile {
     /// The schema tag that this version reads and writes.
     pub const SCHEMA: &'static str = "capsim.engine/1";
 
+    /// Largest efficiency that is believed; more is a slip of a unit.
+    pub const MOST_EFFICIENT: f64 = 3.0;
+
     /// Reads a profile from JSON text; `name` (a file name) appears in errors.
     ///
     /// # Errors
@@ -163,8 +166,13 @@ impl EngineProfile {
             ));
         }
         for c in Self::coefficients(self) {
-            // Efficiencies above 3 or host times above 10 s are slips of a unit.
-            c.1.check(&c.0, if c.0.starts_with("host.") { 10.0 } else { 3.0 })?;
+            // Host times above 10 s are slips of a unit.
+            let most = if c.0.starts_with("host.") {
+                10.0
+            } else {
+                Self::MOST_EFFICIENT
+            };
+            c.1.check(&c.0, most)?;
         }
         self.memory
             .non_torch_bytes

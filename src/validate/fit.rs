@@ -4,10 +4,11 @@
 //! factor, a host time multiplied), one per coefficient of the profile, none per run. With y the measured and
 //! f(θ) the simulated means, the fit minimises
 //!
-//! Σ ((y − f(θ)) / (s·y))² + Σ ((θ_j − 1) / σ_j)²  subject to θ ≥ 0,
+//! Σ ((y − f(θ)) / (s·y))² + Σ ((θ_j − 1) / σ_j)²  subject to θ ≥ θ_min,
 //!
-//! s being the run-to-run spread and σ_j the spread of the profile's value (shrinkage to the prior where the data say
-//! nothing). f is nearly linear in θ, so that a few Gauss-Newton rounds of non-negative least squares suffice.
+//! θ_min being where a coefficient leaves the range that profiles allow, s the run-to-run spread and σ_j the spread of the
+//! profile's value (shrinkage to the prior where the data say nothing). f is nearly linear in θ, so that a few Gauss-Newton
+//! rounds of non-negative least squares suffice.
 //! The inverse of the normal matrix is the covariance that predictions carry on.
 use super::hypothesis::{Basis, Hypothesis};
 use super::nnls;
@@ -85,14 +86,22 @@ fn is_host(name: &str) -> bool {
     name.starts_with("host.")
 }
 
+/// Smallest factor θ of a coefficient of that value: no host time is nothing at all, and no efficiency more than a profile may
+/// say ([`EngineProfile::MOST_EFFICIENT`]; above 1 stands for reads that a cache answers).
+fn least(name: &str, value: f64) -> f64 {
+    if is_host(name) {
+        1e-3
+    } else {
+        (value / EngineProfile::MOST_EFFICIENT).min(1.0)
+    }
+}
+
 fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> EngineProfile {
     let mut profile = base.clone();
     for (name, factor) in names.iter().zip(theta.iter()) {
         let q = profile
             .coefficient_mut(name)
             .expect("listed by the profile");
-        // A factor of zero would mean an infinite efficiency.
-        let factor = factor.max(1e-3);
         q.value = if is_host(name) {
             q.value * factor
         } else {
@@ -131,6 +140,15 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
         .map(|(_, q)| q.rel_sd)
         .collect();
     let n = names.len();
+    let lowest = DVector::from_iterator(
+        n,
+        basis
+            .engine
+            .coefficients()
+            .into_iter()
+            .filter(|(k, _)| names.contains(k))
+            .map(|(k, q)| least(&k, q.value)),
+    );
 
     // The observations, each with its relative noise.
     let mut observed: Vec<(usize, &str, f64)> = vec![];
@@ -198,7 +216,8 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             let linear: f64 = (0..n).map(|j| a[(k, j)] * theta[j]).sum();
             b[k] = (observed[k].2 - f[k]) / (noise * observed[k].2) + linear;
         }
-        theta = nnls::solve(&a, &b);
+        // θ = lowest + x with x ≥ 0.
+        theta = &lowest + nnls::solve(&a, &(&b - &a * &lowest));
     }
     let residuals = simulate(&theta)?;
     let worst_residual = observed
@@ -213,9 +232,8 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
         .expect("the prior makes the normal matrix positive definite");
     // From factors to logarithms of coefficients; an efficiency goes with −ln θ.
     let sign = |j: usize| if is_host(&names[j]) { 1.0 } else { -1.0 };
-    let log_cov = |i: usize, j: usize| {
-        sign(i) * sign(j) * covariance[(i, j)] / (theta[i].max(1e-3) * theta[j].max(1e-3))
-    };
+    let log_cov =
+        |i: usize, j: usize| sign(i) * sign(j) * covariance[(i, j)] / (theta[i] * theta[j]);
 
     let mut profile = apply(&basis.engine, &names, &theta);
     let run_names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();

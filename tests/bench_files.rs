@@ -286,7 +286,7 @@ fn pace_and_prompts_come_from_the_file_or_from_the_flags() {
     let Pace::Clients { count: 4, skew } = closed.pace() else {
         panic!("{:?}", closed.pace());
     };
-    assert!(skew < Span::from_millis(200), "{skew:?}");
+    assert!(*skew < Span::from_millis(200), "{skew:?}");
     let identical = Suppose {
         prompts: PromptKind::Identical,
         max_concurrency: Some(2),
@@ -305,7 +305,7 @@ fn pace_and_prompts_come_from_the_file_or_from_the_flags() {
         ..Suppose::default()
     };
     let open_loop = replay(&old, &w).unwrap();
-    assert_eq!(open_loop.pace(), Pace::Recorded);
+    assert_eq!(open_loop.pace(), &Pace::Recorded);
     let times = vllm_bench::arrivals(4, Some(2.0), 1.0, 9);
     for (q, t) in open_loop.requests().iter().zip(times) {
         assert_eq!(q.arrival, SimTime::ZERO + Span::from_secs(t));

@@ -1,61 +1,155 @@
-//! Attention over a paged cache (decode) and over contiguous keys (prefill); heads of 128.
+//! Attention over a paged cache (decode) and over contiguous keys (prefill); heads of 128 numbers in bfloat16.
+//!
+//! The query heads that share a key head go together, and keys come in blocks: scores of a block, softmax over the blocks one by
+//! one (Milakov, Gimelshein 2018; Dao 2022), weighted values.
 use super::super::call::Call;
-use super::numbers::{self, BF16, dot};
+use super::numbers::BF16;
+use super::tile::{self, LINE, Matrix, QUAD};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+use std::ops::Range;
 
-/// Size of a head.
+/// Size of a head, and its words.
 const D: usize = 128;
+const WORDS: usize = D / 2;
+/// Keys of a block.
+const KEYS: usize = 64;
+/// 1/√128
+const SCALE: f32 = 0.088_388_35;
 
-/// Softmax over keys that come one by one (Milakov, Gimelshein 2018): largest score, sum of exponentials, weighted values.
+/// Place of number `d` of a head in the order in which lines of words are decoded: of 16 words first the low halves.
+fn place(d: usize) -> usize {
+    d / (2 * LINE) * (2 * LINE) + d % 2 * LINE + d / 2 % LINE
+}
+
+/// Softmax over keys that come in blocks, for some rows.
 struct Online {
-    max: f32,
-    sum: f32,
-    acc: [f32; D],
+    /// Of each row the largest score and the sum of exponentials.
+    state: Vec<(f32, f32)>,
+    /// Of each row the weighted values, in the order of [`place`].
+    acc: Vec<f32>,
 }
 
 impl Online {
-    #[inline(always)]
-    fn new() -> Self {
+    fn new(rows: usize) -> Self {
         Self {
-            max: f32::NEG_INFINITY,
-            sum: 0.0,
-            acc: [0.0; D],
+            state: vec![(f32::NEG_INFINITY, 0.0); rows],
+            acc: vec![0.0; rows * D],
         }
     }
 
+    /// Turns row `r`'s scores into weights; those from `seen` on are not for it. The row of values so far shrinks.
     #[inline(always)]
-    fn add(&mut self, score: f32, value: &[f32; D]) {
-        if score > self.max {
-            let shrink = (self.max - score).exp();
-            self.sum *= shrink;
-            self.acc.iter_mut().for_each(|a| *a *= shrink);
-            self.max = score;
+    fn weigh<S: Simd>(&mut self, simd: S, r: usize, scores: &mut [f32], seen: usize) {
+        let (max, sum) = &mut self.state[r];
+        let lines = scores.len();
+        scores[seen.min(lines)..].fill(f32::NEG_INFINITY);
+        let scores: &mut [S::f32s] = bytemuck::cast_slice_mut(scores);
+        let mut largest = simd.splat_f32s(*max);
+        for s in scores.iter() {
+            largest = simd.max_f32s(largest, *s);
         }
-        let p = (score - self.max).exp();
-        self.sum += p;
-        for (a, v) in self.acc.iter_mut().zip(value) {
-            // Not fused, as in `numbers::dots`.
-            *a += p * *v;
+        let largest = simd.reduce_max_f32s(largest);
+        if largest == f32::NEG_INFINITY {
+            scores.fill(simd.splat_f32s(0.0));
+            return;
         }
+        if largest > *max {
+            let shrink = (*max - largest).exp();
+            *sum *= shrink;
+            let acc: &mut [S::f32s] = bytemuck::cast_slice_mut(&mut self.acc[r * D..][..D]);
+            for a in acc {
+                *a = simd.mul_f32s(*a, simd.splat_f32s(shrink));
+            }
+            *max = largest;
+        }
+        let mut total = simd.splat_f32s(0.0);
+        let zero = simd.splat_f32s(largest);
+        for s in scores.iter_mut() {
+            *s = tile::exp(simd, simd.sub_f32s(*s, zero));
+            total = simd.add_f32s(total, *s);
+        }
+        *sum += simd.reduce_sum_f32s(total);
     }
 }
 
-/// One query head over the tokens `range`, whose words in the key and value arrays `at` tells.
-#[inline(always)]
-fn attend(
-    q: &[f32],
-    (keys, values): (&[u32], &[u32]),
-    range: std::ops::Range<usize>,
-    at: impl Fn(usize) -> usize,
-) -> Online {
-    let (mut key, mut value, mut state) = ([0f32; D], [0f32; D], Online::new());
-    for t in range {
-        let at = at(t);
-        numbers::decode(BF16, &keys[at..at + D / 2], &mut key);
-        numbers::decode(BF16, &values[at..at + D / 2], &mut value);
-        // 1/√128
-        state.add(dot(q, &key) * 0.088_388_35, &value);
+/// The query heads of one key head over some tokens of one sequence's cache.
+struct Paged<'a, F> {
+    /// Rows of queries, one head each.
+    queries: &'a [f32],
+    keys: &'a [u32],
+    values: &'a [u32],
+    tokens: Range<usize>,
+    /// First word of a token's vector.
+    at: F,
+}
+
+impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
+    type Output = Online;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Online {
+        let rows = self.queries.len() / D;
+        let most = tile::most::<S>();
+        let parts = rows.div_ceil(most);
+        let groups: Vec<Range<usize>> = (0..parts)
+            .map(|i| i * rows / parts..(i + 1) * rows / parts)
+            .collect();
+        // Each group's queries by lines, in the order of decoded keys.
+        let mut packed = vec![0f32; rows * D];
+        for g in &groups {
+            for (r, q) in self.queries[g.start * D..g.end * D]
+                .chunks_exact(D)
+                .enumerate()
+            {
+                for (d, q) in q.iter().enumerate() {
+                    let p = place(d);
+                    packed[g.start * D + (p / LINE * g.len() + r) * LINE + p % LINE] = q * SCALE;
+                }
+            }
+        }
+        let mut online = Online::new(rows);
+        let mut scores = vec![0f32; rows * KEYS];
+        for first in self.tokens.clone().step_by(KEYS) {
+            let count = KEYS.min(self.tokens.end - first);
+            let mut at = [0; KEYS];
+            for (i, at) in at.iter_mut().enumerate() {
+                *at = (self.at)(first + i.min(count - 1));
+            }
+            let key = |i: usize| &self.keys[at[i]..][..WORDS];
+            for quad in (0..count).step_by(QUAD) {
+                let left = [key(quad), key(quad + 1), key(quad + 2), key(quad + 3)];
+                for g in &groups {
+                    tile::dots_of_words::<S, BF16>(
+                        simd,
+                        left,
+                        |_| [1.0; QUAD],
+                        &packed[g.start * D..g.end * D],
+                        g.len(),
+                        |r, sums| {
+                            scores[(g.start + r) * KEYS + quad..][..QUAD].copy_from_slice(&sums);
+                        },
+                    );
+                }
+            }
+            for (r, scores) in scores.chunks_exact_mut(KEYS).enumerate() {
+                online.weigh(simd, r, scores, count);
+            }
+            for g in &groups {
+                tile::outer_words::<S, BF16>(
+                    simd,
+                    g.len(),
+                    Matrix {
+                        at: &scores[g.start * KEYS..],
+                        width: KEYS,
+                    },
+                    (self.values, &at[..count]),
+                    &mut online.acc[g.start * D..g.end * D],
+                );
+            }
+        }
+        online
     }
-    state
 }
 
 /// Partial results of one split of one sequence's context: 128 sums, the largest score, the sum of exponentials.
@@ -72,31 +166,41 @@ pub(super) fn decode(mut call: Call) {
         call.number(2),
         call.number(3),
     );
-    let halves = kv.split_at(values);
-    call.rows(
-        0,
-        batch * heads * splits * (D + 2),
-        D + 2,
-        |i, out: &mut [f32]| {
-            let (split, head, b) = (i % splits, i / splits % heads, i / splits / heads);
-            let blocks = (lens[b] as usize).div_ceil(block);
-            let share = blocks.div_ceil(splits) * block;
-            let end = (lens[b] as usize).min((split + 1) * share);
-            let kv_head = head / (heads / kv_heads);
-            let state = attend(
-                &q[(b * heads + head) * D..][..D],
-                halves,
-                split * share..end,
-                |t| {
+    let (keys, values) = kv.split_at(values);
+    let (arch, shared) = (call.arch, heads / kv_heads);
+    let parts: Vec<Online> = (0..batch * kv_heads * splits)
+        .into_par_iter()
+        .map(|i| {
+            let (split, kv_head, b) = (i % splits, i / splits % kv_heads, i / splits / kv_heads);
+            let len = lens[b] as usize;
+            let share = len.div_ceil(block).div_ceil(splits) * block;
+            let begin = (split * share).min(len);
+            arch.dispatch(Paged {
+                queries: &q[(b * heads + kv_head * shared) * D..][..shared * D],
+                keys,
+                values,
+                tokens: begin..len.min(begin + share),
+                at: |t: usize| {
                     let slot = table[b * stride + t / block] as usize * block + t % block;
-                    (slot * kv_heads + kv_head) * (D / 2)
+                    (slot * kv_heads + kv_head) * WORDS
                 },
-            );
-            out[..D].copy_from_slice(&state.acc);
-            out[D] = state.max;
-            out[D + 1] = state.sum;
-        },
-    );
+            })
+        })
+        .collect();
+    let out: &mut [f32] = bytemuck::cast_slice_mut(&mut *call.writes[0]);
+    for (i, part) in parts.iter().enumerate() {
+        let (split, kv_head, b) = (i % splits, i / splits % kv_heads, i / splits / kv_heads);
+        for (r, (max, sum)) in part.state.iter().enumerate() {
+            let row = (b * heads + kv_head * shared + r) * splits + split;
+            let out = &mut out[row * (D + 2)..][..D + 2];
+            let acc = &part.acc[r * D..][..D];
+            for (d, out) in out[..D].iter_mut().enumerate() {
+                *out = acc[place(d)];
+            }
+            out[D] = *max;
+            out[D + 1] = *sum;
+        }
+    }
 }
 
 /// Joins the splits.
@@ -119,21 +223,146 @@ pub(super) fn reduce(mut call: Call) {
     });
 }
 
+/// Neighbouring rows of a chunk, the query heads of one key head, over all keys that they see.
+struct Causal<'a> {
+    /// Row by row, head by head.
+    queries: Vec<f32>,
+    /// Heads of a row.
+    shared: usize,
+    keys: &'a [u32],
+    values: &'a [u32],
+    /// Tokens before the first row.
+    before: usize,
+    /// Words between tokens.
+    stride: usize,
+}
+
+impl WithSimd for Causal<'_> {
+    type Output = Online;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Online {
+        let rows = self.queries.len() / D;
+        let tokens = self.before + rows / self.shared;
+        let mut online = Online::new(rows);
+        let mut scores = vec![0f32; rows * KEYS];
+        let mut words = vec![0u32; WORDS * KEYS];
+        // Keys by columns, values by rows.
+        let mut keys = vec![0f32; D * KEYS];
+        let mut values = vec![0f32; KEYS * D];
+        for first in (0..tokens).step_by(KEYS) {
+            let count = KEYS.min(tokens - first);
+            let cols = count.next_multiple_of(LINE);
+            for i in 0..count {
+                let at = (first + i) * self.stride;
+                for (w, word) in self.keys[at..][..WORDS].iter().enumerate() {
+                    words[w * KEYS + i] = *word;
+                }
+                let lines = self.values[at..][..WORDS].as_chunks::<LINE>().0;
+                for (l, line) in lines.iter().enumerate() {
+                    let to = &mut values[i * D + l * 2 * LINE..][..2 * LINE];
+                    tile::unpack::<S, BF16>(simd, line, to);
+                }
+            }
+            for (words, to) in words
+                .chunks_exact(KEYS)
+                .zip(keys.chunks_exact_mut(2 * KEYS))
+            {
+                for (l, line) in words.as_chunks::<LINE>().0.iter().enumerate() {
+                    let mut both = [0f32; 2 * LINE];
+                    tile::unpack::<S, BF16>(simd, line, &mut both);
+                    to[l * LINE..][..LINE].copy_from_slice(&both[..LINE]);
+                    to[KEYS + l * LINE..][..LINE].copy_from_slice(&both[LINE..]);
+                }
+            }
+            // Rows that see none of these keys are left out.
+            let from = (first.saturating_sub(self.before)) * self.shared;
+            scores[from * KEYS..].fill(0.0);
+            let queries = Matrix {
+                at: &self.queries[from * D..],
+                width: D,
+            };
+            let by_column = Matrix {
+                at: &keys,
+                width: KEYS,
+            };
+            tile::outer(
+                simd,
+                (rows - from, cols, D),
+                queries,
+                by_column,
+                &mut scores[from * KEYS..],
+                KEYS,
+            );
+            for r in from..rows {
+                let seen = self.before + r / self.shared + 1 - first;
+                let scores = &mut scores[r * KEYS..][..cols];
+                online.weigh(simd, r, scores, seen.min(count));
+            }
+            let weights = Matrix {
+                at: &scores[from * KEYS..],
+                width: KEYS,
+            };
+            let by_row = Matrix {
+                at: &values,
+                width: D,
+            };
+            tile::outer(
+                simd,
+                (rows - from, D, count),
+                weights,
+                by_row,
+                &mut online.acc[from * D..],
+                D,
+            );
+        }
+        online
+    }
+}
+
 /// Causal attention of a chunk of queries after a past.
 pub(super) fn prefill(mut call: Call) {
     let (q, kv) = (call.floats(0), call.reads[1]);
     let (heads, kv_heads) = (call.define("HEADS"), call.define("KV_HEADS"));
     let (rows, first, values) = (call.number(0), call.number(1), call.number(2));
-    let halves = kv.split_at(values);
-    call.rows(0, rows * heads * D, D, |i, out: &mut [f32]| {
-        let (head, row) = (i % heads, i / heads);
-        let kv_head = head / (heads / kv_heads);
-        let q = &q[i * D..][..D];
-        let state = attend(q, halves, 0..first + row + 1, |t| {
-            (t * kv_heads + kv_head) * (D / 2)
-        });
-        for (o, a) in out.iter_mut().zip(&state.acc) {
-            *o = a / state.sum;
+    let (keys, values) = kv.split_at(values);
+    let (arch, shared) = (call.arch, heads / kv_heads);
+    // Rows of a task: decoding the keys once pays for about 32 queries.
+    let block = 32usize.div_ceil(shared).clamp(4, 32);
+    let blocks = rows.div_ceil(block);
+    let of = |i: usize| {
+        let (kv_head, block_no) = (i % kv_heads, i / kv_heads);
+        (kv_head, block_no * block..rows.min((block_no + 1) * block))
+    };
+    let parts: Vec<Online> = (0..blocks * kv_heads)
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|i| {
+            let (kv_head, range) = of(i);
+            let queries = range.clone().flat_map(|row| {
+                let at = (row * heads + kv_head * shared) * D;
+                q[at..at + shared * D].iter().map(|q| q * SCALE)
+            });
+            arch.dispatch(Causal {
+                queries: queries.collect(),
+                shared,
+                keys: &keys[kv_head * WORDS..],
+                values: &values[kv_head * WORDS..],
+                before: first + range.start,
+                stride: kv_heads * WORDS,
+            })
+        })
+        .collect();
+    let out: &mut [f32] = bytemuck::cast_slice_mut(&mut *call.writes[0]);
+    for (i, part) in parts.iter().enumerate() {
+        let (kv_head, range) = of(i);
+        for (r, (_, sum)) in part.state.iter().enumerate() {
+            let head = kv_head * shared + r % shared;
+            let row = (range.start + r / shared) * heads + head;
+            let acc = &part.acc[r * D..][..D];
+            for (d, out) in out[row * D..][..D].iter_mut().enumerate() {
+                *out = acc[place(d)] / sum;
+            }
         }
-    });
+    }
 }

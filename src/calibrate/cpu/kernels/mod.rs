@@ -1,9 +1,12 @@
 //! The native kernels. Each does what the sources of the same name in `kernels/` do, for the same buffers and numbers.
 mod attention;
+mod bf16;
 mod gemm;
 mod numbers;
+mod product;
 mod small;
 mod stream;
+mod tile;
 
 use super::call::Function;
 

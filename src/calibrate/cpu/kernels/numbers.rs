@@ -10,11 +10,12 @@ pub(super) const F32: usize = 0;
 pub(super) const F16: usize = 1;
 pub(super) const BF16: usize = 2;
 pub(super) const INT8: usize = 3;
+pub(super) const INT4: usize = 4;
 /// Weights that share a scale.
 pub(super) const QUANT_GROUP: usize = 128;
 
 /// Numbers in a 32-bit word.
-pub(super) fn per_word(format: usize) -> usize {
+pub(super) const fn per_word(format: usize) -> usize {
     [1, 2, 2, 4, 8][format]
 }
 
@@ -32,44 +33,6 @@ pub(super) fn half(bits: u32) -> f32 {
 pub(super) fn to_bf16(value: f32) -> u32 {
     let bits = value.to_bits();
     bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16
-}
-
-/// Decodes the numbers of whole words; `out` has room for all of them.
-#[inline(always)]
-pub(super) fn decode(format: usize, words: &[u32], out: &mut [f32]) {
-    match format {
-        F32 => {
-            for (o, w) in out.iter_mut().zip(words) {
-                *o = f32::from_bits(*w);
-            }
-        }
-        F16 => {
-            for (o, w) in out.chunks_exact_mut(2).zip(words) {
-                o[0] = half(*w & 0xffff);
-                o[1] = half(*w >> 16);
-            }
-        }
-        BF16 => {
-            for (o, w) in out.chunks_exact_mut(2).zip(words) {
-                o[0] = f32::from_bits(*w << 16);
-                o[1] = f32::from_bits(*w & 0xffff_0000);
-            }
-        }
-        INT8 => {
-            for (o, w) in out.chunks_exact_mut(4).zip(words) {
-                for (i, o) in o.iter_mut().enumerate() {
-                    *o = ((*w << (24 - 8 * i)) as i32 >> 24) as f32;
-                }
-            }
-        }
-        _ => {
-            for (o, w) in out.chunks_exact_mut(8).zip(words) {
-                for (i, o) in o.iter_mut().enumerate() {
-                    *o = ((*w >> (4 * i)) & 15) as f32 - 8.0;
-                }
-            }
-        }
-    }
 }
 
 /// Products of each of `A` rows with each of `B` rows: a block small enough for the registers.

@@ -316,6 +316,7 @@ impl Bench for Prefill {
         let s = Shapes::of(scope);
         let ms: &[usize] = match (scope.device.software, scope.effort) {
             (true, Effort::Quick) => &[64, 128],
+            (true, _) if native(scope.device) => &[1, 2, 4, 8, 16, 32, 64, 128, 256],
             (true, _) => &[16, 64, 128, 256],
             (_, Effort::Quick) => &[128, 512, 2048],
             _ => &[16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
@@ -324,7 +325,9 @@ impl Bench for Prefill {
         for format in [Format::F16, Format::Bf16] {
             for (name, n, k) in [("qkv", s.qkv, s.hidden), ("o", s.hidden, s.heads * 128)] {
                 let first = format == Format::F16 && name == "qkv";
-                let wanted = first || scope.effort == Effort::Full;
+                // A processor may multiply bfloat16 twice as fast as half precision, and engines serve in that then.
+                let both = native(scope.device) && name == "qkv";
+                let wanted = first || both || scope.effort == Effort::Full;
                 let also = thorough(scope) && name == "qkv";
                 for m in ms {
                     if wanted || (also && matches!(m, 256 | 2048)) {
@@ -351,7 +354,7 @@ impl Bench for Prefill {
         let mut all = super::matrix::variants(scope, format);
         // (side of the work-group, products per work-item and side)
         let mut choices = match (native(scope.device), scope.device.software) {
-            (true, _) => vec![(1, 4)],
+            (true, _) => vec![(1, 1)],
             (_, true) => vec![(8, 4), (16, 1)],
             _ => vec![(16, 4), (8, 8), (8, 4), (16, 8)],
         };
@@ -382,10 +385,13 @@ impl Bench for Prefill {
 
     fn small(&self, variant: &Variant) -> Point {
         // Whole tiles, as the real shapes are: more than one each way.
-        let (m, n) = (option(variant, "tile_m"), option(variant, "tile_n"));
+        let side = |tile: &str| {
+            let tile = option(variant, tile);
+            (2 * tile).max(37u32.next_multiple_of(tile.max(1)))
+        };
         let axes = vec![
-            ("m", f64::from(2 * m)),
-            ("n", f64::from(2 * n)),
+            ("m", f64::from(side("tile_m"))),
+            ("n", f64::from(side("tile_n"))),
             ("k", 160.0),
         ];
         point("check".into(), axes, false)

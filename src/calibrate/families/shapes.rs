@@ -1,4 +1,5 @@
 //! The shapes that are measured: those of Qwen3-30B-A3B (config.json in models/), or small ones of the same kind.
+use super::harness::{native, thorough};
 use crate::calibrate::family::Scope;
 
 /// A decoder layer's sizes.
@@ -44,11 +45,23 @@ impl Shapes {
         vocab: 8192,
     };
 
+    /// For the CPU device: a layer of Qwen3-0.6B (config.json in models/) with a few small experts.
+    pub const NATIVE: Self = Self {
+        hidden: 1024,
+        qkv: 4096,
+        heads: 16,
+        kv_heads: 8,
+        expert: 384,
+        experts: 16,
+        topk: 4,
+        vocab: 32_768,
+    };
+
     pub fn of(scope: &Scope) -> Self {
-        if scope.device.software {
-            Self::SMALL
-        } else {
-            Self::MODEL
+        match (scope.device.software, native(scope.device)) {
+            (false, _) => Self::MODEL,
+            (true, true) if thorough(scope) => Self::NATIVE,
+            (true, _) => Self::SMALL,
         }
     }
 }

@@ -73,16 +73,22 @@ impl Online {
     }
 }
 
-/// The query heads of one key head over some tokens of one sequence's cache.
+/// The query heads of some neighbouring key heads over some tokens of one sequence's cache. Memory is read in its order: all heads of
+/// a few tokens, then the next tokens.
 struct Paged<'a, F> {
     /// Rows of queries, one head each.
     queries: &'a [f32],
+    /// Query heads of a key head.
+    shared: usize,
     keys: &'a [u32],
     values: &'a [u32],
     tokens: Range<usize>,
-    /// First word of a token's vector.
+    /// First word of a token's vectors, those of the first of the key heads.
     at: F,
 }
+
+/// Tokens whose values are read together.
+const FEW: usize = 16;
 
 impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
     type Output = Online;
@@ -90,14 +96,22 @@ impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Online {
         let rows = self.queries.len() / D;
-        let most = tile::most::<S>();
-        let parts = rows.div_ceil(most);
-        let groups: Vec<Range<usize>> = (0..parts)
-            .map(|i| i * rows / parts..(i + 1) * rows / parts)
+        // Query heads of one key head, as many as the registers take: (key head, rows).
+        let (most, shared) = (tile::most::<S>(), self.shared);
+        let parts = shared.div_ceil(most);
+        let groups: Vec<(usize, Range<usize>)> = (0..rows / shared)
+            .flat_map(|h| (0..parts).map(move |i| (h, i)))
+            .map(|(h, i)| {
+                let first = h * shared;
+                (
+                    h,
+                    first + i * shared / parts..first + (i + 1) * shared / parts,
+                )
+            })
             .collect();
         // Each group's queries by lines, in the order of decoded keys.
         let mut packed = vec![0f32; rows * D];
-        for g in &groups {
+        for (_, g) in &groups {
             for (r, q) in self.queries[g.start * D..g.end * D]
                 .chunks_exact(D)
                 .enumerate()
@@ -116,13 +130,12 @@ impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
             for (i, at) in at.iter_mut().enumerate() {
                 *at = (self.at)(first + i.min(count - 1));
             }
-            let key = |i: usize| &self.keys[at[i]..][..WORDS];
             for quad in (0..count).step_by(QUAD) {
-                let left = [key(quad), key(quad + 1), key(quad + 2), key(quad + 3)];
-                for g in &groups {
+                for (head, g) in &groups {
+                    let key = |i: usize| &self.keys[at[quad + i] + head * WORDS..][..WORDS];
                     tile::dots_of_words::<S, BF16>(
                         simd,
-                        left,
+                        [key(0), key(1), key(2), key(3)],
                         |_| [1.0; QUAD],
                         &packed[g.start * D..g.end * D],
                         g.len(),
@@ -135,17 +148,19 @@ impl<F: Fn(usize) -> usize> WithSimd for Paged<'_, F> {
             for (r, scores) in scores.chunks_exact_mut(KEYS).enumerate() {
                 online.weigh(simd, r, scores, count);
             }
-            for g in &groups {
-                tile::outer_words::<S, BF16>(
-                    simd,
-                    g.len(),
-                    Matrix {
-                        at: &scores[g.start * KEYS..],
-                        width: KEYS,
-                    },
-                    (self.values, &at[..count]),
-                    &mut online.acc[g.start * D..g.end * D],
-                );
+            for few in (0..count).step_by(FEW) {
+                for (head, g) in &groups {
+                    tile::outer_words::<S, BF16>(
+                        simd,
+                        g.len(),
+                        Matrix {
+                            at: &scores[g.start * KEYS + few..],
+                            width: KEYS,
+                        },
+                        (&self.values[head * WORDS..], &at[few..count.min(few + FEW)]),
+                        &mut online.acc[g.start * D..g.end * D],
+                    );
+                }
             }
         }
         online
@@ -168,30 +183,42 @@ pub(super) fn decode(mut call: Call) {
     );
     let (keys, values) = kv.split_at(values);
     let (arch, shared) = (call.arch, heads / kv_heads);
-    let parts: Vec<Online> = (0..batch * kv_heads * splits)
+    // All key heads in one task, unless there are too few tasks for the threads.
+    let tasks = (2 * rayon::current_num_threads()).div_ceil(batch * splits);
+    let together = kv_heads.div_ceil(tasks.min(kv_heads));
+    let cuts = kv_heads.div_ceil(together);
+    // Sequence, split and key heads of task i.
+    let of = |i: usize| {
+        let first = i % cuts * together;
+        let heads = first..kv_heads.min(first + together);
+        (i / cuts / splits, i / cuts % splits, heads)
+    };
+    let parts: Vec<Online> = (0..batch * splits * cuts)
         .into_par_iter()
+        .with_max_len(1)
         .map(|i| {
-            let (split, kv_head, b) = (i % splits, i / splits % kv_heads, i / splits / kv_heads);
+            let (b, split, kv) = of(i);
             let len = lens[b] as usize;
             let share = len.div_ceil(block).div_ceil(splits) * block;
             let begin = (split * share).min(len);
             arch.dispatch(Paged {
-                queries: &q[(b * heads + kv_head * shared) * D..][..shared * D],
+                queries: &q[(b * heads + kv.start * shared) * D..][..kv.len() * shared * D],
+                shared,
                 keys,
                 values,
                 tokens: begin..len.min(begin + share),
                 at: |t: usize| {
                     let slot = table[b * stride + t / block] as usize * block + t % block;
-                    (slot * kv_heads + kv_head) * WORDS
+                    (slot * kv_heads + kv.start) * WORDS
                 },
             })
         })
         .collect();
     let out: &mut [f32] = bytemuck::cast_slice_mut(&mut *call.writes[0]);
     for (i, part) in parts.iter().enumerate() {
-        let (split, kv_head, b) = (i % splits, i / splits % kv_heads, i / splits / kv_heads);
+        let (b, split, kv) = of(i);
         for (r, (max, sum)) in part.state.iter().enumerate() {
-            let row = (b * heads + kv_head * shared + r) * splits + split;
+            let row = (b * heads + kv.start * shared + r) * splits + split;
             let out = &mut out[row * (D + 2)..][..D + 2];
             let acc = &part.acc[r * D..][..D];
             for (d, out) in out[..D].iter_mut().enumerate() {

@@ -347,42 +347,54 @@ pub(super) fn unpack<S: Simd, const FORMAT: usize>(simd: S, words: &[u32; LINE],
 }
 
 /// `c[r][..] += Σ_t a[r][t] · b[t][..]`, row t of b being the words from `at[t]` on, decoded on the way into the order of
-/// [`unpack`]. A row of c is a whole number of lines of words.
+/// [`unpack`]; `V` vectors of words at a time. A row of c is a whole number of lines of words.
 #[inline(always)]
-fn outer_words_of<S: Simd, const FORMAT: usize, const R: usize>(
+fn outer_words_of<S: Simd, const FORMAT: usize, const R: usize, const V: usize>(
     simd: S,
     a: Matrix,
     (b, at): (&[u32], &[usize]),
     c: &mut [f32],
 ) {
-    const MOST: usize = 2;
-    let per_word = per_word(FORMAT);
+    // A 16-bit format.
+    const PER_WORD: usize = 2;
     let width = c.len() / R;
-    // As many vectors as a line of words gives, or a part of a line where vectors are narrow.
-    for word in (0..width / per_word).step_by(S::F32_LANES) {
-        let (line, part) = (word / LINE, word % LINE / S::F32_LANES);
-        let mut sums = [[simd.splat_f32s(0.0); MOST]; R];
+    let lanes = S::F32_LANES;
+    let mut rows = [&[][..]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &a.at[r * a.width..][..at.len()];
+    }
+    for word in (0..width / PER_WORD).step_by(V * lanes) {
+        let mut sums = [[[simd.splat_f32s(0.0); PER_WORD]; V]; R];
         for (t, at) in at.iter().enumerate() {
-            let words: &[S::u32s] = bytemuck::cast_slice(&b[at + word..][..S::F32_LANES]);
-            for p in 0..per_word {
-                let v = numbers::<S, FORMAT>(simd, words[0], p);
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let a = simd.splat_f32s(a.at[r * a.width + t]);
-                    sums[p] = simd.mul_add_f32s(a, v, sums[p]);
+            let words: &[S::u32s] = bytemuck::cast_slice(&b[at + word..][..V * lanes]);
+            let mut v = [[simd.splat_f32s(0.0); PER_WORD]; V];
+            for (v, words) in v.iter_mut().zip(words) {
+                v[0] = numbers::<S, FORMAT>(simd, *words, 0);
+                v[1] = numbers::<S, FORMAT>(simd, *words, 1);
+            }
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                let a = simd.splat_f32s(row[t]);
+                for (v, sums) in v.iter().zip(sums) {
+                    sums[0] = simd.mul_add_f32s(a, v[0], sums[0]);
+                    sums[1] = simd.mul_add_f32s(a, v[1], sums[1]);
                 }
             }
         }
         for (r, sums) in sums.iter().enumerate() {
-            for (p, sum) in sums[..per_word].iter().enumerate() {
-                let first = r * width + (line * per_word + p) * LINE;
-                let c: &mut [S::f32s] = bytemuck::cast_slice_mut(&mut c[first..][..LINE]);
-                c[part] = simd.add_f32s(c[part], *sum);
+            for (i, sums) in sums.iter().enumerate() {
+                let at = word + i * lanes;
+                let (line, part) = (at / LINE, at % LINE);
+                for (p, sum) in sums.iter().enumerate() {
+                    let first = r * width + (line * PER_WORD + p) * LINE + part;
+                    let c: &mut [S::f32s] = bytemuck::cast_slice_mut(&mut c[first..][..lanes]);
+                    c[0] = simd.add_f32s(c[0], *sum);
+                }
             }
         }
     }
 }
 
-/// See [`outer_words_of`]; `rows` ≤ [`most`], 16-bit formats.
+/// See [`outer_words_of`]; `rows` ≤ [`most`], 16-bit formats, a multiple of 128 columns.
 #[inline(always)]
 pub(super) fn outer_words<S: Simd, const FORMAT: usize>(
     simd: S,
@@ -391,13 +403,15 @@ pub(super) fn outer_words<S: Simd, const FORMAT: usize>(
     b: (&[u32], &[usize]),
     c: &mut [f32],
 ) {
-    match rows {
-        1 => outer_words_of::<S, FORMAT, 1>(simd, a, b, c),
-        2 => outer_words_of::<S, FORMAT, 2>(simd, a, b, c),
-        3 => outer_words_of::<S, FORMAT, 3>(simd, a, b, c),
-        4 => outer_words_of::<S, FORMAT, 4>(simd, a, b, c),
-        5 => outer_words_of::<S, FORMAT, 5>(simd, a, b, c),
-        _ => outer_words_of::<S, FORMAT, 6>(simd, a, b, c),
+    match (rows, S::REGISTER_COUNT >= 32) {
+        (1, true) => outer_words_of::<S, FORMAT, 1, 4>(simd, a, b, c),
+        (2, true) => outer_words_of::<S, FORMAT, 2, 4>(simd, a, b, c),
+        (3, true) => outer_words_of::<S, FORMAT, 3, 2>(simd, a, b, c),
+        (4, _) => outer_words_of::<S, FORMAT, 4, 2>(simd, a, b, c),
+        (5, _) => outer_words_of::<S, FORMAT, 5, 2>(simd, a, b, c),
+        (6, _) => outer_words_of::<S, FORMAT, 6, 2>(simd, a, b, c),
+        (1, false) => outer_words_of::<S, FORMAT, 1, 2>(simd, a, b, c),
+        _ => outer_words_of::<S, FORMAT, 2, 2>(simd, a, b, c),
     }
 }
 

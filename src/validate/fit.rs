@@ -6,7 +6,7 @@
 //!
 //! Σ ((y − f(θ)) / (s·y))² + Σ ((θ_j − 1) / σ_j)²  subject to θ ≥ θ_min,
 //!
-//! θ_min being where a coefficient leaves the range that profiles allow, s the run-to-run spread and σ_j the spread of the
+//! θ_min being where a coefficient would leave what is possible, s the run-to-run spread and σ_j the spread of the
 //! profile's value (shrinkage to the prior where the data say nothing). f is nearly linear in θ, so that a few Gauss-Newton
 //! rounds of non-negative least squares suffice.
 //! The inverse of the normal matrix is the covariance that predictions carry on.
@@ -15,6 +15,7 @@ use super::nnls;
 use super::runs::RecordedRun;
 use crate::device::{EngineProfile, FitRecord, Origin, Provenance};
 use crate::metrics::Percentiles;
+use crate::model::OpKind;
 use crate::predict::{PredictError, simulate_once, simulate_replay};
 use crate::workload::Replay;
 use nalgebra::{DMatrix, DVector};
@@ -86,13 +87,38 @@ fn is_host(name: &str) -> bool {
     name.starts_with("host.")
 }
 
-/// Smallest factor θ of a coefficient of that value: no host time is nothing at all, and no efficiency more than a profile may
-/// say ([`EngineProfile::MOST_EFFICIENT`]; above 1 stands for reads that a cache answers).
-fn least(name: &str, value: f64) -> f64 {
+/// The largest that an efficiency can be. Weights are not read faster than the device reads a buffer of the size of all of them:
+/// what is above 1 there is what a cache answers. Of the others a profile may say anything up to
+/// [`EngineProfile::MOST_EFFICIENT`].
+fn most(basis: &Basis, name: &str) -> f64 {
+    let experts = name.starts_with("moe_paths.");
+    if !(name == "dense_stream" || (experts && name.ends_with(".stream"))) {
+        return EngineProfile::MOST_EFFICIENT;
+    }
+    let bytes: f64 = basis
+        .model
+        .ops()
+        .iter()
+        .map(|op| {
+            let each = match &op.kind {
+                OpKind::Experts(e) if experts => e.bytes_per_expert() * f64::from(e.num_experts),
+                OpKind::Gemm(g) | OpKind::Router(g) if !experts => g.weight_bytes(),
+                _ => 0.0,
+            };
+            f64::from(op.layers) * each
+        })
+        .sum();
+    let device = &basis.device;
+    let read = device.stream_read.at(bytes.max(1.0)).y;
+    (read / device.dram_read()).clamp(1.0, EngineProfile::MOST_EFFICIENT)
+}
+
+/// Smallest factor θ of a coefficient of that value: no host time is nothing at all, no efficiency beyond [`most`].
+fn least(basis: &Basis, name: &str, value: f64) -> f64 {
     if is_host(name) {
         1e-3
     } else {
-        (value / EngineProfile::MOST_EFFICIENT).min(1.0)
+        (value / most(basis, name)).min(1.0)
     }
 }
 
@@ -147,7 +173,7 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             .coefficients()
             .into_iter()
             .filter(|(k, _)| names.contains(k))
-            .map(|(k, q)| least(&k, q.value)),
+            .map(|(k, q)| least(basis, &k, q.value)),
     );
 
     // The observations, each with its relative noise.

@@ -79,40 +79,71 @@ fn vllms_own_figures_follow_from_its_lists() {
 }
 
 #[test]
-fn guidellm_and_aiperf_tell_the_schedule_that_was_served() {
-    for name in ["guidellm-0.8.json", "aiperf-0.13.jsonl"] {
-        let r = open(name);
-        let s = r.summary().unwrap();
-        let m = |n: &str| s.metric(n, Percentiles::Linear).unwrap();
-        for (metric, value) in [
-            ("mean_ttft_ms", 50.0),
-            ("mean_tpot_ms", 5.0),
-            ("mean_e2el_ms", 205.0),
-        ] {
-            assert!(
-                (m(metric) - value).abs() < 0.01,
-                "{name} {metric}: {}",
-                m(metric)
-            );
-        }
-        for q in r.answered() {
-            assert_eq!((q.input, q.output), (64, 32));
-            assert!((0.0005..0.0025).contains(&q.held), "{}", q.held);
-        }
-    }
+fn guidellms_and_aiperfs_own_figures_follow_from_their_requests() {
+    let ms = |v: &serde_json::Value| v.as_f64().unwrap() / 1e3;
+    let same = |a: f64, b: f64, what: &str| assert!((a - b).abs() < 2e-6, "{what}: {a} {b}");
+    let tpot = |q: &Recorded| (q.latency.unwrap() - q.ttft.unwrap()) / f64::from(q.output - 1);
+
     let g = open("guidellm-0.8.json");
     assert_eq!(
         (g.answered().count(), g.failed(), g.max_concurrency),
         (4, 1, Some(2))
     );
+    assert_eq!(g.model.as_deref(), Some("tiny"));
+    let raw: serde_json::Value = serde_json::from_str(&text("guidellm-0.8.json")).unwrap();
+    let mut rows = raw["benchmarks"][0]["requests"]["successful"]
+        .as_array()
+        .unwrap()
+        .clone();
+    rows.sort_by(|a, b| {
+        let at = |r: &serde_json::Value| r["request_start_time"].as_f64().unwrap();
+        at(a).total_cmp(&at(b))
+    });
+    for (q, row) in g.answered().zip(&rows) {
+        assert_eq!((q.input, q.output), (84, 16), "64 tokens and the template");
+        same(q.ttft.unwrap(), ms(&row["time_to_first_token_ms"]), "ttft");
+        // Its "inter token latency" is the mean over a request.
+        same(tpot(q), ms(&row["inter_token_latency_ms"]), "itl");
+        assert!((0.0..0.05).contains(&q.held), "{}", q.held);
+    }
+
     let a = open("aiperf-0.13.jsonl");
-    assert_eq!((a.answered().count(), a.warmup()), (3, 1));
+    assert_eq!((a.answered().count(), a.failed(), a.warmup()), (7, 1, 2));
+    let lines = text("aiperf-0.13.jsonl");
+    let mut seen = 0;
+    for line in lines.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let metric = |name: &str| ms(&row["metrics"][name]["value"]);
+        if row["metrics"]["request_latency"].is_null() {
+            continue;
+        }
+        let near = |q: &&Recorded| (q.latency.unwrap() - metric("request_latency")).abs() < 1e-9;
+        let q = a.requests.iter().filter(|q| q.ok).find(near).unwrap();
+        assert_eq!((q.input, q.output, q.itls.len()), (64, 16, 15));
+        same(q.ttft.unwrap(), metric("time_to_first_token"), "ttft");
+        same(tpot(q), metric("inter_token_latency"), "itl");
+        same(
+            q.ttft.unwrap() + q.itls.iter().sum::<f64>(),
+            q.latency.unwrap(),
+            "gaps",
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
+
+    // The totals of the same run.
     let t = open("aiperf-0.13-totals.json");
     assert_eq!(t.summary(), None, "totals hold no requests");
     assert_eq!(
-        (t.reported["mean_e2el_ms"], t.max_concurrency),
-        (205.0, Some(2))
+        (t.max_concurrency, t.model.as_deref()),
+        (Some(2), Some("tiny"))
     );
+    assert!(t.notes[0].contains("1 requests failed"), "{:?}", t.notes);
+    let s = a.summary().unwrap();
+    for metric in ["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"] {
+        let ours = s.metric(metric, Percentiles::Linear).unwrap();
+        assert!((ours - t.reported[metric]).abs() < 1e-3, "{metric}: {ours}");
+    }
 }
 
 #[test]
@@ -286,7 +317,7 @@ fn pace_and_prompts_come_from_the_file_or_from_the_flags() {
     let Pace::Clients { count: 4, skew } = closed.pace() else {
         panic!("{:?}", closed.pace());
     };
-    assert!(skew < Span::from_millis(200), "{skew:?}");
+    assert!(*skew < Span::from_millis(200), "{skew:?}");
     let identical = Suppose {
         prompts: PromptKind::Identical,
         max_concurrency: Some(2),
@@ -305,7 +336,7 @@ fn pace_and_prompts_come_from_the_file_or_from_the_flags() {
         ..Suppose::default()
     };
     let open_loop = replay(&old, &w).unwrap();
-    assert_eq!(open_loop.pace(), Pace::Recorded);
+    assert_eq!(open_loop.pace(), &Pace::Recorded);
     let times = vllm_bench::arrivals(4, Some(2.0), 1.0, 9);
     for (q, t) in open_loop.requests().iter().zip(times) {
         assert_eq!(q.arrival, SimTime::ZERO + Span::from_secs(t));

@@ -55,6 +55,9 @@ pub struct ClientOptions {
     pub request_id_prefix: String,
     /// Whether generated texts are kept; they are most of a long run's memory.
     pub keep_text: bool,
+    /// Whether generated tokens are wanted, for prompts that quote them (`return_token_ids`, vLLM from 0.10.2 on; else the
+    /// tokenizer's reading of the text).
+    pub keep_tokens: bool,
 }
 
 impl Default for ClientOptions {
@@ -76,6 +79,7 @@ impl Default for ClientOptions {
             retries: 0,
             request_id_prefix: "capsim-".into(),
             keep_text: true,
+            keep_tokens: false,
         }
     }
 }
@@ -136,6 +140,8 @@ struct Choice {
     message: Option<Delta>,
     #[serde(default)]
     finish_reason: Option<String>,
+    #[serde(default)]
+    token_ids: Option<Vec<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -252,9 +258,14 @@ impl Client {
             .user_agent(concat!("capsim/", env!("CARGO_PKG_VERSION")))
             .tls_danger_accept_invalid_certs(options.insecure);
         if let Some(pem) = &options.ca_pem {
-            let cert = reqwest::Certificate::from_pem(pem)
+            let all = reqwest::Certificate::from_pem_bundle(pem)
                 .map_err(|e| bad("--ca-cert", format!("is no PEM certificate: {e}")))?;
-            builder = builder.add_root_certificate(cert);
+            if all.is_empty() {
+                return Err(bad("--ca-cert", "holds no PEM certificate".into()));
+            }
+            for cert in all {
+                builder = builder.add_root_certificate(cert);
+            }
         }
         let http = builder
             .build()
@@ -335,6 +346,9 @@ impl Client {
         if o.ignore_eos {
             body["ignore_eos"] = json!(true);
         }
+        if o.keep_tokens {
+            body["return_token_ids"] = json!(true);
+        }
         for (k, v) in &o.extra_body {
             body[k] = v.clone();
         }
@@ -399,6 +413,16 @@ impl Client {
                     .ok()
                     .map(|e| e.len() as u32)
             });
+        }
+        match (self.options.keep_tokens && out.ok(), tokenizer) {
+            // Text was sent: its own reading of the answer is what the next prompt is made from.
+            (true, Some(t)) => {
+                if let Ok(e) = t.encode_fast(out.text.as_str(), false) {
+                    out.said = e.get_ids().to_vec();
+                }
+            }
+            (true, None) => {}
+            (false, _) => out.said = vec![],
         }
         if !self.options.keep_text {
             out.text = String::new();
@@ -568,6 +592,7 @@ fn take(
     answer.finished |= ends;
     out.chunks.push(now);
     out.text.push_str(&said);
+    out.said.extend(choice.token_ids.into_iter().flatten());
     if ends {
         out.finish_reason = choice.finish_reason;
     }
@@ -594,6 +619,7 @@ fn whole(text: &str, out: &mut Outcome, clock: Clock) -> Result<(), Failure> {
             detail: "the answer has no choices".into(),
         });
     };
+    out.said = choice.token_ids.unwrap_or_default();
     out.text = choice
         .text
         .or_else(|| choice.message.map(|m| m.said()))

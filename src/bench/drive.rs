@@ -59,7 +59,12 @@ pub struct Driven {
 
 /// Whether requests arrive by themselves, not when an answer is there.
 pub fn open_loop(spec: &WorkloadSpec) -> bool {
-    spec.request_rate.is_some()
+    spec.request_rate.is_some() || spec.arrival.is_some() || spec.trace.is_some()
+}
+
+/// Whether prompts quote earlier answers.
+pub fn conversations(spec: &WorkloadSpec) -> bool {
+    spec.users.as_ref().is_some_and(|u| u.turns > 1)
 }
 
 /// Time that a server gets to count what it has just answered.
@@ -246,6 +251,8 @@ impl Drive<'_> {
             client
                 .ask(body, &mut outcome, clock, stop, prompts.tokenizer())
                 .await;
+            let said = std::mem::take(&mut outcome.said);
+            prompts.remember(request.answer.stream, said);
             // Nobody listens only after an interruption.
             let _ = tell.send(outcome);
         });

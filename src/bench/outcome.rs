@@ -104,6 +104,8 @@ pub struct Outcome {
     pub finish_reason: Option<String>,
     /// Generated text.
     pub text: String,
+    /// Generated tokens, until they are kept for the next turn of a conversation.
+    pub said: Vec<u32>,
     /// Why it failed.
     pub failure: Option<Failure>,
     /// Tries after the first.

@@ -1,6 +1,8 @@
 //! Prompts with given lengths and given identity: which tokens are equal is the workload's to say, which they are is chosen here.
-use crate::workload::Prompt;
+use crate::workload::{Prompt, StreamId};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use tokenizers::Tokenizer;
 
 /// Token ids drawn without a tokenizer: beyond the single bytes and special tokens of the usual vocabularies, within the
@@ -26,6 +28,8 @@ pub struct PromptMaker {
     tokenizer: Option<Tokenizer>,
     allowed: Vec<u32>,
     text: bool,
+    /// What the server answered, by stream: later turns of a conversation quote it.
+    said: Mutex<BTreeMap<u64, Vec<u32>>>,
 }
 
 /// A tokenizer file that cannot be used.
@@ -71,6 +75,7 @@ impl PromptMaker {
             tokenizer: None,
             allowed: vec![],
             text: false,
+            said: Mutex::default(),
         }
     }
 
@@ -133,15 +138,42 @@ impl PromptMaker {
         })
     }
 
+    /// Keeps the tokens of an answer, so that prompts which quote it have them and not drawn ones.
+    pub fn remember(&self, answer: StreamId, tokens: Vec<u32>) {
+        if !tokens.is_empty() {
+            self.said().insert(answer.0, tokens);
+        }
+    }
+
+    fn said(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Vec<u32>>> {
+        // Whoever panicked with it left a whole map.
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The prompt's tokens: drawn, but for what the server said.
+    fn tokens(&self, prompt: &Prompt, token: impl Fn(u64) -> u32) -> Vec<u32> {
+        let mut all: Vec<u32> = self.draws(prompt).map(token).collect();
+        let said = self.said();
+        let mut at = 0;
+        for s in prompt.segments() {
+            let (start, len) = (s.start as usize, s.len as usize);
+            if let Some(answer) = said.get(&s.stream.0) {
+                let answer = answer.iter().skip(start);
+                for (slot, token) in all[at..at + len].iter_mut().zip(answer) {
+                    *slot = *token;
+                }
+            }
+            at += len;
+        }
+        all
+    }
+
     /// The prompt as it is sent. Equal tokens of the workload become equal tokens.
     pub fn make(&self, prompt: &Prompt) -> Body {
         let pick = |draw: u64, n: usize| ((u128::from(draw) * n as u128) >> 64) as usize;
         match (&self.tokenizer, self.text) {
             (Some(t), _) => {
-                let ids: Vec<u32> = self
-                    .draws(prompt)
-                    .map(|d| self.allowed[pick(d, self.allowed.len())])
-                    .collect();
+                let ids = self.tokens(prompt, |d| self.allowed[pick(d, self.allowed.len())]);
                 let (text, count) = retokenised(t, ids);
                 Body::Text(text, Some(count))
             }
@@ -153,11 +185,9 @@ impl PromptMaker {
                     .collect();
                 Body::Text(text.join(" "), None)
             }
-            (None, false) => Body::Ids(
-                self.draws(prompt)
-                    .map(|d| self.ids.start + pick(d, self.ids.len()) as u32)
-                    .collect(),
-            ),
+            (None, false) => {
+                Body::Ids(self.tokens(prompt, |d| self.ids.start + pick(d, self.ids.len()) as u32))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 use super::client::{Api, ClientOptions};
 use super::measured::Measured;
 use super::outcome::Outcome;
-use crate::workload::WorkloadSpec;
+use crate::workload::{Arrival, WorkloadSpec};
 use serde_json::{Map, Value, json};
 
 /// Schema tag of the `capsim` part of a result file.
@@ -129,6 +129,16 @@ pub fn json(m: &Measured, c: &Context<'_>, detailed: bool) -> Value {
         "request_rate",
         c.spec.request_rate.map_or(json!("inf"), |r| json!(r)),
     );
+    if let Some(Arrival::RampUp {
+        strategy,
+        start_rps,
+        end_rps,
+    }) = &c.spec.arrival
+    {
+        put("ramp_up_strategy", json!(strategy));
+        put("ramp_up_start_rps", json!(start_rps));
+        put("ramp_up_end_rps", json!(end_rps));
+    }
     put("burstiness", json!(c.spec.burstiness));
     put("max_concurrency", json!(c.spec.max_concurrency));
     put("duration", number(s.duration));

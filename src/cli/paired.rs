@@ -5,7 +5,7 @@ use super::bench::session::Session;
 use super::validate::ValidateArgs;
 use super::{files, load};
 use crate::bench::read::{self, Recording};
-use crate::bench::{MetricsAs, result};
+use crate::bench::{MetricsAs, drive::conversations, result};
 use crate::predict::ServeArgs;
 use crate::report::{paired as report, plot};
 use crate::validate::hypothesis::Basis;
@@ -104,7 +104,7 @@ impl PairedArgs {
     /// Runs the load against the server.
     fn measure(&self) -> anyhow::Result<(Recording, bool)> {
         let spec = self.load.spec(self.client.greedy())?;
-        let session = Session::open(&self.client, None, false)?;
+        let session = Session::open(&self.client, None, false, conversations(&spec))?;
         let m = session.run(&spec, MetricsAs::Vllm, None)?;
         let wanted = Default::default();
         let date = result::stamp(crate::bench::clock::unix_seconds());

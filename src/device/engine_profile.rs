@@ -195,6 +195,9 @@ impl EngineProfile {
     /// The schema tag that this version reads and writes.
     pub const SCHEMA: &'static str = "capsim.engine/1";
 
+    /// Largest efficiency that is believed; more is a slip of a unit.
+    pub const MOST_EFFICIENT: f64 = 3.0;
+
     /// Reads a profile from JSON text; `name` (a file name) appears in errors.
     ///
     /// # Errors
@@ -223,11 +226,11 @@ impl EngineProfile {
             ));
         }
         for c in Self::coefficients(self) {
-            // Efficiencies above 3 or host times above 10 s are slips of a unit.
+            // Host times above 10 s are slips of a unit.
             let most = match c.0.as_str() {
                 n if n.starts_with("host.") => 10.0,
                 n if n.ends_with(".fill") => 1e6,
-                _ => 3.0,
+                _ => Self::MOST_EFFICIENT,
             };
             c.1.check(&c.0, most)?;
         }

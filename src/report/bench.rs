@@ -41,6 +41,9 @@ pub fn block(m: &Measured, spec: &WorkloadSpec, metrics: &[String], percentiles:
     if let Some(r) = spec.request_rate {
         line(&mut o, "Request rate configured (RPS):", format!("{r:.2}"));
     }
+    if spec.arrival.is_some() || spec.users.is_some() || spec.trace.is_some() {
+        line(&mut o, "Pace:", spec.pace());
+    }
     line(
         &mut o,
         "Benchmark duration (s):",
@@ -203,15 +206,20 @@ fn load(spec: &WorkloadSpec) -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("Warmup", format!("{} requests", spec.warmup)),
         ("Number of prompts", spec.num_prompts.to_string()),
-        ("Input length", spread(spec.input_len)),
-        ("Output length", spread(spec.output_len)),
     ];
-    if open_loop(spec) {
-        let rate = spec.request_rate.unwrap_or(f64::INFINITY);
-        all.push((
+    if spec.trace.is_some() || spec.input_dist.is_some() || spec.output_dist.is_some() {
+        all.push(("Lengths", spec.sizes()));
+    } else {
+        all.push(("Input length", spread(spec.input_len)));
+        all.push(("Output length", spread(spec.output_len)));
+    }
+    match spec.request_rate {
+        Some(rate) if spec.arrival.is_none() => all.push((
             "Request rate",
             format!("{rate} per second, burstiness {}", spec.burstiness),
-        ));
+        )),
+        _ if open_loop(spec) || spec.users.is_some() => all.push(("Pace", spec.pace())),
+        _ => {}
     }
     if let Some(c) = spec.max_concurrency {
         all.push(("Max concurrency", format!("{c} concurrent requests")));
@@ -248,9 +256,8 @@ pub fn markdown(title: &str, facts: &[(&str, String)], points: &[Point<'_>]) -> 
             },
         };
         let sizes = format!(
-            "{} + {} tokens{}",
-            p.spec.input_len,
-            p.spec.output_len,
+            "{}{}",
+            p.spec.sizes(),
             p.spec
                 .max_concurrency
                 .map_or(String::new(), |c| format!(", concurrency {c}"))

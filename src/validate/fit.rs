@@ -4,16 +4,18 @@
 //! factor, a host time multiplied), one per coefficient of the profile, none per run. With y the measured and
 //! f(θ) the simulated means, the fit minimises
 //!
-//! Σ ((y − f(θ)) / (s·y))² + Σ ((θ_j − 1) / σ_j)²  subject to θ ≥ 0,
+//! Σ ((y − f(θ)) / (s·y))² + Σ ((θ_j − 1) / σ_j)²  subject to θ ≥ θ_min,
 //!
-//! s being the run-to-run spread and σ_j the spread of the profile's value (shrinkage to the prior where the data say
-//! nothing). f is nearly linear in θ, so that a few Gauss-Newton rounds of non-negative least squares suffice.
+//! θ_min being where a coefficient would leave what is possible, s the run-to-run spread and σ_j the spread of the
+//! profile's value (shrinkage to the prior where the data say nothing). f is nearly linear in θ, so that a few Gauss-Newton
+//! rounds of non-negative least squares suffice.
 //! The inverse of the normal matrix is the covariance that predictions carry on.
 use super::hypothesis::{Basis, Hypothesis};
 use super::nnls;
 use super::runs::RecordedRun;
 use crate::device::{EngineProfile, FitRecord, Origin, Provenance};
 use crate::metrics::Percentiles;
+use crate::model::OpKind;
 use crate::predict::{PredictError, simulate_once, simulate_replay};
 use crate::workload::Replay;
 use nalgebra::{DMatrix, DVector};
@@ -83,12 +85,45 @@ const FITTED: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"];
 /// What is used where no mean latency was recorded, the first that was.
 const FALLBACK: &[&str] = &["output_token_throughput", "median_itl_ms"];
 
-/// Smallest factor on a time: a factor of zero would mean an infinite efficiency.
-const FLOOR: f64 = 0.1;
-
 /// Whether more of it takes longer: host times, and work-groups needed to fill the device; efficiencies are the others.
 fn is_cost(name: &str) -> bool {
     name.starts_with("host.") || name.ends_with(".fill")
+}
+
+/// The largest that an efficiency can be. Weights are not read faster than the device was measured to read a buffer of the size of all
+/// of them: what is above 1 there is what a cache answers. Reads that were not measured on the device may themselves be too slow; there,
+/// and of all other efficiencies, a profile may say anything up to [`EngineProfile::MOST_EFFICIENT`].
+fn most(basis: &Basis, name: &str) -> f64 {
+    let experts = name.starts_with("moe_paths.");
+    let measured = basis.device.stream_read.provenance.origin == Origin::Measured;
+    if !measured || !(name == "dense_stream" || (experts && name.ends_with(".stream"))) {
+        return EngineProfile::MOST_EFFICIENT;
+    }
+    let bytes: f64 = basis
+        .model
+        .ops()
+        .iter()
+        .map(|op| {
+            let each = match &op.kind {
+                OpKind::Experts(e) if experts => e.bytes_per_expert() * f64::from(e.num_experts),
+                OpKind::Gemm(g) | OpKind::Router(g) if !experts => g.weight_bytes(),
+                _ => 0.0,
+            };
+            f64::from(op.layers) * each
+        })
+        .sum();
+    let device = &basis.device;
+    let read = device.stream_read.at(bytes.max(1.0)).y;
+    (read / device.dram_read()).clamp(1.0, EngineProfile::MOST_EFFICIENT)
+}
+
+/// Smallest factor θ of a coefficient of that value: no host time is nothing at all, no efficiency beyond [`most`].
+fn least(basis: &Basis, name: &str, value: f64) -> f64 {
+    if is_cost(name) {
+        1e-3
+    } else {
+        (value / most(basis, name)).min(1.0)
+    }
 }
 
 fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> EngineProfile {
@@ -97,7 +132,6 @@ fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> Engine
         let q = profile
             .coefficient_mut(name)
             .expect("listed by the profile");
-        let factor = factor.max(FLOOR);
         q.value = if is_cost(name) {
             q.value * factor
         } else {
@@ -140,6 +174,15 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
         .map(|(_, q)| q.rel_sd)
         .collect();
     let n = names.len();
+    let lowest = DVector::from_iterator(
+        n,
+        basis
+            .engine
+            .coefficients()
+            .into_iter()
+            .filter(|(k, _)| names.contains(k))
+            .map(|(k, q)| least(basis, &k, q.value)),
+    );
 
     // The observations, each with its relative noise.
     let mut observed: Vec<(usize, &str, f64)> = vec![];
@@ -210,7 +253,8 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             let linear: f64 = (0..n).map(|j| a[(k, j)] * theta[j]).sum();
             b[k] = (observed[k].2 - f[k]) / (noise * observed[k].2) + linear;
         }
-        theta = nnls::solve(&a, &b);
+        // θ = lowest + x with x ≥ 0.
+        theta = &lowest + nnls::solve(&a, &(&b - &a * &lowest));
     }
     let residuals = simulate(&theta)?;
     let worst_residual = observed
@@ -225,9 +269,8 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
         .expect("the prior makes the normal matrix positive definite");
     // From factors to logarithms of coefficients; an efficiency goes with −ln θ.
     let sign = |j: usize| if is_cost(&names[j]) { 1.0 } else { -1.0 };
-    let log_cov = |i: usize, j: usize| {
-        sign(i) * sign(j) * covariance[(i, j)] / (theta[i].max(FLOOR) * theta[j].max(FLOOR))
-    };
+    let log_cov =
+        |i: usize, j: usize| sign(i) * sign(j) * covariance[(i, j)] / (theta[i] * theta[j]);
 
     let mut profile = apply(&basis.engine, &names, &theta);
     let run_names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();

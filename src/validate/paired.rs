@@ -4,6 +4,7 @@ use super::compare::MetricComparison;
 use super::fit::{Fit, FitError, FitRun, fit};
 use super::hypothesis::{AS_RECORDED, Basis, Hypothesis};
 use super::runs::{RecordedRun, RecordedWorkload};
+use crate::bench::drive::open_loop;
 use crate::bench::read::{Recorded, Recording};
 use crate::bench::scrape::{Sample, ServerInfo};
 use crate::cost::{Part, Routing};
@@ -12,9 +13,10 @@ use crate::metrics::{Percentiles, Summary};
 use crate::predict::{Interval, PredictError, Prediction, Scenario, ServeArgs, predict_replay};
 use crate::units::{SimTime, Span};
 use crate::workload::{
-    Answer, Pace, Prompt, PromptKind, Replay, Request, RequestId, Segment, StreamId, WorkloadSpec,
-    vllm_bench,
+    Answer, Follows, Pace, Prompt, PromptKind, Replay, Request, RequestId, Segment, StreamId,
+    WorkloadSpec, vllm_bench,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is supposed where a recording is silent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -140,7 +142,9 @@ pub fn replay(r: &Recording, w: &Suppose) -> Result<Replay, ReplayError> {
         problem: problem.into(),
     };
     let clients = w.max_concurrency.or(r.max_concurrency);
-    let open_loop = r.request_rate.is_some() && w.max_concurrency.is_none();
+    let paced = r.spec.as_ref().is_some_and(open_loop);
+    let users = r.spec.as_ref().and_then(|s| s.users.as_ref());
+    let open_loop = (r.request_rate.is_some() || paced) && w.max_concurrency.is_none();
     let used = used(r);
     if used.is_empty() {
         return Err(bad("holds no answered request"));
@@ -156,6 +160,7 @@ pub fn replay(r: &Recording, w: &Suppose) -> Result<Replay, ReplayError> {
     };
     let pace = match clients {
         _ if open_loop => Pace::Recorded,
+        None if users.is_some() => Pace::Answers(follows(&used, users.map_or(1, |u| u.count))),
         Some(count) => Pace::Clients {
             count,
             skew: skew(r, count),
@@ -192,6 +197,53 @@ pub fn replay(r: &Recording, w: &Suppose) -> Result<Replay, ReplayError> {
         .collect();
     let warmup = used.iter().filter(|(_, q)| !q.measured).count() as u32;
     Ok(Replay::new(requests, warmup, pace))
+}
+
+/// Which answer each request followed, and how long after: how long a user thought is not for a simulation to draw anew. A turn of a
+/// conversation follows the answer that it quotes. Users are all alike, so that any other request may have followed any answer that
+/// nobody else did, and that was there.
+fn follows(used: &[(usize, &Recorded)], users: u32) -> Vec<Option<Follows>> {
+    let sent = |i: usize| used[i].1.sent.unwrap_or(0.0);
+    let end = |i: usize| sent(i) + used[i].1.latency.unwrap_or(0.0);
+    let warmup = used.iter().filter(|(_, q)| !q.measured).count();
+    let by_answer: BTreeMap<StreamId, usize> = (warmup..used.len())
+        .filter_map(|i| Some((used[i].1.answer?, i)))
+        .collect();
+    let quoted: Vec<Option<usize>> = (0..used.len())
+        .map(|i| {
+            let prompt = used[i].1.prompt.as_ref()?;
+            let mut back = prompt.segments().iter().rev();
+            back.find_map(|s| by_answer.get(&s.stream).copied())
+                .filter(|&j| j < i)
+        })
+        .collect();
+    let mut free: BTreeSet<usize> = (warmup..used.len()).collect();
+    for j in quoted.iter().flatten() {
+        free.remove(j);
+    }
+    let mut begun = 0;
+    (0..used.len())
+        .map(|i| {
+            let before = if i < warmup {
+                i.checked_sub(1)
+            } else if let Some(j) = quoted[i] {
+                Some(j)
+            } else if begun < users {
+                begun += 1;
+                warmup.checked_sub(1)
+            } else {
+                let there = free.iter().copied().filter(|&j| j < i && end(j) <= sent(i));
+                let first = there.min_by(|&a, &b| end(a).total_cmp(&end(b)));
+                first.inspect(|j| {
+                    free.remove(j);
+                })
+            };
+            before.map(|request| Follows {
+                request,
+                gap: Span::from_secs((sent(i) - end(request)).max(0.0)),
+            })
+        })
+        .collect()
 }
 
 /// Time between the first sends of successive clients, as recorded: their mean.
@@ -307,18 +359,22 @@ pub fn scenario(basis: &Basis, args: &ServeArgs, r: &Recording) -> Scenario {
         let n = r.answered().count().max(1) as u64;
         ((r.answered().map(|q| u64::from(f(q))).sum::<u64>() / n) as u32).max(1)
     };
-    let load = WorkloadSpec {
-        max_concurrency: r.max_concurrency,
-        request_rate: r.request_rate,
-        warmup: r.warmup(),
-        ..r.spec.clone().unwrap_or_else(|| {
-            WorkloadSpec::closed_loop(
+    let load = match &r.spec {
+        Some(spec) => WorkloadSpec {
+            warmup: r.warmup(),
+            ..spec.clone()
+        },
+        None => WorkloadSpec {
+            max_concurrency: r.max_concurrency,
+            request_rate: r.request_rate,
+            warmup: r.warmup(),
+            ..WorkloadSpec::closed_loop(
                 r.answered().count().max(1) as u32,
                 r.max_concurrency.unwrap_or(1),
                 lengths(&|q| q.input),
                 lengths(&|q| q.output),
             )
-        })
+        },
     };
     Scenario {
         model_name: basis.model_name.clone(),
@@ -653,6 +709,16 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
     };
     let answered = r.answered().count().max(1) as u32;
     let clients = w.max_concurrency.or(r.max_concurrency);
+    // A load with a pace of its own as one of that rate: a file of runs knows no other.
+    let paced = r
+        .spec
+        .as_ref()
+        .is_some_and(|s| open_loop(s) || s.users.is_some());
+    let request_rate = r.request_rate.or_else(|| {
+        let sent = || r.answered().filter_map(|q| q.sent);
+        let (first, last) = (sent().reduce(f64::min)?, sent().reduce(f64::max)?);
+        (paced && last > first).then(|| f64::from(answered - 1) / (last - first))
+    });
     let note = format!("from {}", r.tool.words());
     RecordedRun {
         id: r.name.clone(),
@@ -664,11 +730,11 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
         workload: RecordedWorkload {
             trace: None,
             num_prompts: answered,
-            max_concurrency: match (clients, r.request_rate) {
+            max_concurrency: match (clients, request_rate) {
                 (None, Some(_)) => None,
                 (clients, _) => Some(clients.unwrap_or(answered).min(answered)),
             },
-            request_rate: r.request_rate,
+            request_rate,
             // The arrivals of the recording itself cannot be said here, only their law.
             seed: None,
             shared_prefix_len: r

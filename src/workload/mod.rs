@@ -12,7 +12,7 @@ pub mod vllm_bench;
 pub use arrival::{Arrival, RampUp};
 pub use generator::Generator;
 pub use length::Length;
-pub use replay::{Pace, Replay};
+pub use replay::{Follows, Pace, Replay};
 pub use spec::{PromptKind, WorkloadError, WorkloadSpec};
 pub use trace::{Trace, TraceSpec};
 pub use users::{Think, Users};

@@ -2,10 +2,10 @@
 use super::{ListSource, Request, RequestId, Source};
 use crate::units::{SimTime, Span};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 /// What decides when the next request is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// The recording.
     Recorded,
@@ -16,6 +16,18 @@ pub enum Pace {
         /// Between the first requests of successive clients.
         skew: Span,
     },
+    /// Each request its recorded time after the answer that it followed, in the order of the requests; those that followed none
+    /// at their recorded times. Users who read and think.
+    Answers(Vec<Option<Follows>>),
+}
+
+/// What a request followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follows {
+    /// Number of the earlier request.
+    pub request: usize,
+    /// From the end of its answer to the next request.
+    pub gap: Span,
 }
 
 /// A list of requests and their pace.
@@ -51,15 +63,16 @@ impl Replay {
     }
 
     /// The pace.
-    pub fn pace(&self) -> Pace {
-        self.pace
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// The source; `turnaround` passes between an answer and the same client's next request.
     pub fn source(&self, turnaround: Span) -> Box<dyn Source> {
-        match self.pace {
+        match &self.pace {
             Pace::Recorded => Box::new(ListSource::new(self.requests.iter().cloned())),
-            Pace::Clients { count, skew } => Box::new(Closed::new(self, count, skew, turnaround)),
+            Pace::Clients { count, skew } => Box::new(Closed::new(self, *count, *skew, turnaround)),
+            Pace::Answers(follows) => Box::new(Chained::new(&self.requests, follows)),
         }
     }
 }
@@ -73,6 +86,54 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
     fn finished(&mut self, id: RequestId, now: SimTime) {
         (**self).finished(id, now)
+    }
+}
+
+/// Requests that wait for answers.
+struct Chained {
+    /// By number; handed out once.
+    requests: Vec<Option<Request>>,
+    /// What an answer sets off.
+    next: BTreeMap<u64, Vec<(u64, Span)>>,
+    pending: BinaryHeap<Reverse<(SimTime, u64)>>,
+}
+
+impl Chained {
+    fn new(requests: &[Request], follows: &[Option<Follows>]) -> Self {
+        let mut chained = Self {
+            requests: requests.iter().cloned().map(Some).collect(),
+            next: BTreeMap::new(),
+            pending: BinaryHeap::new(),
+        };
+        for (i, r) in requests.iter().enumerate() {
+            match follows.get(i).copied().flatten() {
+                // Only an earlier request can have been answered before.
+                Some(f) if f.request < i => {
+                    let after = chained.next.entry(f.request as u64).or_default();
+                    after.push((i as u64, f.gap));
+                }
+                _ => chained.pending.push(Reverse((r.arrival, i as u64))),
+            }
+        }
+        chained
+    }
+}
+
+impl Source for Chained {
+    fn peek(&mut self) -> Option<SimTime> {
+        self.pending.peek().map(|Reverse((t, _))| *t)
+    }
+
+    fn pop(&mut self) -> Option<Request> {
+        let Reverse((arrival, i)) = self.pending.pop()?;
+        let request = self.requests[i as usize].take()?;
+        Some(Request { arrival, ..request })
+    }
+
+    fn finished(&mut self, id: RequestId, now: SimTime) {
+        for (i, gap) in self.next.remove(&id.0).unwrap_or_default() {
+            self.pending.push(Reverse((now + gap, i)));
+        }
     }
 }
 
@@ -195,6 +256,22 @@ mod tests {
         };
         let replay = Replay::new((0..3).map(request).collect(), 0, many);
         assert_eq!(drain(&replay), [(0, 0), (1, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn a_request_waits_for_the_answer_that_it_followed() {
+        let after = |request, gap| {
+            Some(Follows {
+                request,
+                gap: Span(gap),
+            })
+        };
+        let pace = Pace::Answers(vec![None, after(0, 7), None, after(1, 3), after(1, 1)]);
+        let replay = Replay::new((0..5).map(request).collect(), 0, pace);
+        assert_eq!(
+            drain(&replay),
+            [(0, 0), (1, 17), (4, 28), (3, 30), (2, 2000)]
+        );
     }
 
     #[test]

@@ -46,6 +46,17 @@ pub(super) fn lines(text: &str) -> Result<Recording, Bad> {
             }
         };
         let latency = ms("request_latency")?.map(|v| v / 1e3);
+        let gaps = match get("inter_chunk_latency") {
+            None => vec![],
+            Some(m) => {
+                let all = m["value"].as_array().map_or(&[][..], Vec::as_slice);
+                let one = |v: &Value| {
+                    let gap = serde_json::json!({"value": v, "unit": m["unit"]});
+                    millis(&gap, &at("inter_chunk_latency")).map(|ms| ms / 1e3)
+                };
+                all.iter().map(one).collect::<Result<_, _>>()?
+            }
+        };
         r.requests.push(Recorded {
             measured: meta["benchmark_phase"] != "warmup",
             ok: !error && latency.is_some(),
@@ -54,6 +65,7 @@ pub(super) fn lines(text: &str) -> Result<Recording, Bad> {
             output: count("output_sequence_length")?,
             ttft: ms("time_to_first_token")?.map(|v| v / 1e3),
             latency,
+            itls: gaps,
             held: meta["credit_issued_ns"]
                 .as_f64()
                 .map_or(0.0, |c| (start - c / 1e9).max(0.0)),
@@ -135,13 +147,22 @@ pub(super) fn totals(v: &Value) -> Result<Recording, Bad> {
             "request_count, input_sequence_length and output_sequence_length are needed".into(),
         ));
     };
-    let find = |name: &str| {
-        ["/input_config/loadgen", "/input_config"]
-            .iter()
-            .find_map(|p| v.pointer(&format!("{p}/{name}")).and_then(Value::as_f64))
-    };
-    r.max_concurrency = find("concurrency").map(|c| c as u32);
-    r.request_rate = find("request_rate");
+    let phases = v.pointer("/input_config/phases").and_then(Value::as_array);
+    let measured = phases.and_then(|all| all.iter().find(|p| p["kind"] == "profiling"));
+    if let Some(phase) = measured {
+        r.max_concurrency = phase["concurrency"].as_f64().map(|c| c as u32);
+        r.request_rate = phase["rate"].as_f64();
+    }
+    r.model = v
+        .pointer("/input_config/models/items/0/name")
+        .and_then(Value::as_str)
+        .map(Into::into);
+    let errors = v["error_summary"].as_array().map_or(&[][..], Vec::as_slice);
+    let failed: u64 = errors.iter().filter_map(|e| e["count"].as_u64()).sum();
+    if failed > 0 {
+        r.notes
+            .push(format!("{failed} requests failed; they are in no figure"));
+    }
     r.requests = vec![
         Recorded {
             measured: true,

@@ -184,6 +184,7 @@ impl ClientArgs {
             retries: self.retries,
             request_id_prefix: self.request_id_prefix.clone(),
             keep_text,
+            keep_tokens: false,
         })
     }
 

@@ -1,7 +1,8 @@
 //! The load of a run, under `vllm bench serve`'s names.
+use super::super::load_args::LoadArgs;
 use crate::units::Span;
-use crate::workload::{PromptKind, WorkloadSpec};
-use anyhow::{Context, bail};
+use crate::workload::{Arrival, PromptKind, WorkloadSpec};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 
 /// What all modes share.
@@ -86,19 +87,44 @@ pub struct ServeLoad {
     #[arg(long, conflicts_with = "vllm_bench")]
     own_draws: bool,
     #[command(flatten)]
+    shapes: LoadArgs,
+    #[command(flatten)]
     pub common: CommonLoad,
+}
+
+/// Whether `vllm bench serve --dataset-name random` can send such a load.
+fn vllm_has(w: &WorkloadSpec) -> bool {
+    let arrival = matches!(
+        w.arrival,
+        None | Some(Arrival::Gamma | Arrival::Constant | Arrival::RampUp { .. })
+    );
+    arrival
+        && w.users.is_none()
+        && w.trace.is_none()
+        && w.input_dist.is_none()
+        && w.output_dist.is_none()
 }
 
 impl ServeLoad {
     /// The load.
     pub fn spec(&self, greedy: bool) -> anyhow::Result<WorkloadSpec> {
+        ensure!(
+            self.shapes.users.len() <= 1 && self.shapes.trace_speedup.len() <= 1,
+            "--users and --trace-speedup: one value each for one run"
+        );
         let mut w =
             WorkloadSpec::closed_loop(1000, 1, self.random_input_len, self.random_output_len);
         w.max_concurrency = self.max_concurrency;
         w.request_rate = (self.request_rate != f64::INFINITY).then_some(self.request_rate);
         w.burstiness = self.burstiness;
         w.range_ratio = self.random_range_ratio;
-        w.vllm_bench = !self.own_draws;
+        w.seed = self.common.seed;
+        self.shapes.apply(&mut w)?;
+        if let (Some(t), Some(&v)) = (&mut w.trace, self.shapes.trace_speedup.first()) {
+            t.speedup = v;
+        }
+        w.num_prompts = self.shapes.num_prompts(&w).unwrap_or(w.num_prompts);
+        w.vllm_bench = self.vllm_bench || (!self.own_draws && vllm_has(&w));
         self.common.apply(&mut w, greedy)?;
         Ok(w)
     }

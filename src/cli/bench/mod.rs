@@ -4,7 +4,7 @@ pub mod load;
 mod output;
 pub mod session;
 
-use crate::bench::result;
+use crate::bench::{drive::conversations, result};
 use crate::report::bench::{self as report, Point};
 use clap::{Args, Subcommand};
 use client_args::ClientArgs;
@@ -75,7 +75,13 @@ fn measure(
 ) -> anyhow::Result<ExitCode> {
     let output = &run.output;
     let wanted = output.wanted()?;
-    let session = Session::open(&run.client, run.model.as_deref(), output.save_detailed)?;
+    let talks = specs.iter().any(conversations);
+    let session = Session::open(
+        &run.client,
+        run.model.as_deref(),
+        output.save_detailed,
+        talks,
+    )?;
     let mut all = vec![];
     for spec in specs {
         let m = session.run(spec, wanted.rule, wanted.goodput)?;

@@ -1,7 +1,7 @@
 //! A server that was reached, and runs against it.
 use super::client_args::ClientArgs;
 use super::output::Wanted;
-use crate::bench::client::Client;
+use crate::bench::client::{Client, ClientOptions};
 use crate::bench::clock::Clock;
 use crate::bench::measured::Goodput;
 use crate::bench::result::Context;
@@ -22,7 +22,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Reaches the server. `keep_text`: whether generated texts are wanted.
+    /// Reaches the server. `keep_text`, `keep_tokens`: whether generated texts and tokens are wanted.
     ///
     /// # Errors
     /// Flags that make no sense, or nobody there.
@@ -30,8 +30,12 @@ impl<'a> Session<'a> {
         args: &'a ClientArgs,
         model: Option<&str>,
         keep_text: bool,
+        keep_tokens: bool,
     ) -> anyhow::Result<Self> {
-        let options = args.options(model, keep_text)?;
+        let options = ClientOptions {
+            keep_tokens,
+            ..args.options(model, keep_text)?
+        };
         // Checked before anything is waited for.
         args.prompts(options.api, 0)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -78,6 +82,11 @@ impl<'a> Session<'a> {
         goodput: Option<Goodput>,
     ) -> anyhow::Result<Measured> {
         let prompts = self.args.prompts(self.client.options().api, spec.seed)?;
+        let mut spec = spec.clone();
+        if let Some(users) = &mut spec.users {
+            users.max_context = users.max_context.or(self.info.max_model_len);
+        }
+        let spec = &spec;
         let bar = super::super::predict::bar(spec.num_prompts as usize);
         if let Ok(style) = indicatif::ProgressStyle::with_template(
             "{elapsed_precise} {wide_bar} {pos}/{len} {msg}",

@@ -520,3 +520,37 @@ fn public_runs_are_predicted() {
         }
     }
 }
+
+/// No shipped profile beats its data sheet: a lone sequence's step streams every weight, and a long chunk computes them all.
+#[test]
+fn shipped_profiles_obey_their_data_sheets() {
+    let mut seen = 0;
+    for gpu in gpus::ALL {
+        let d = builtin::device(gpu.id).unwrap();
+        assert!(!d.kernels.is_empty() && d.link.is_some(), "{}", gpu.id);
+        for (name, tp) in [
+            ("llama-3.1-8b", 1),
+            ("llama-3.1-8b", 4),
+            ("qwen3-30b-a3b", 1),
+        ] {
+            seen += 1;
+            let m = bf16(name).shared(Parallel::tensor(tp)).unwrap();
+            let c = cost(&m, &d);
+            let secs = |s: &StepShape| c.step(s).secs();
+            let one = secs(&decode(1, 1000));
+            let roof = m.weight_bytes_per_token().as_f64() / gpu.bandwidth;
+            assert!(
+                one > roof && one < 12.0 * roof,
+                "{} {name} tp{tp}: {one} {roof}",
+                gpu.id
+            );
+            // 256 sequences at once cost less than one after the other, and a chunk less than decoding it.
+            assert!(secs(&decode(256, 1000)) < 128.0 * one, "{} {name}", gpu.id);
+            assert!(secs(&chunk(2048, 0)) < 512.0 * one, "{} {name}", gpu.id);
+            // Nobody computes faster than 1.2 · 10¹⁵ operations per second in 16 bit.
+            let ops = 2.0 * m.parameters().active() as f64 / f64::from(tp) * 2048.0;
+            assert!(ops / secs(&chunk(2048, 0)) < 1.2e15, "{} {name}", gpu.id);
+        }
+    }
+    assert_eq!(seen, 3 * gpus::ALL.len());
+}

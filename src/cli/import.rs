@@ -341,6 +341,10 @@ fn release(family: &Path, wanted: Option<&str>, file: &str) -> Option<(String, P
     all.pop().map(|(_, name, path)| (name, path))
 }
 
+/// Adds a table's bytes to a database; the name is for messages.
+type Add<'a> =
+    dyn FnMut(&mut aiconfigurator::Database, &[u8], &str) -> Result<(), import::ImportError> + 'a;
+
 fn aiconfigurator_database(args: &AiconfiguratorArgs) -> anyhow::Result<()> {
     let gpu = known(&args.system)?;
     let beneath = |d: &Path| d.join("data").join(&args.system);
@@ -364,11 +368,7 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs) -> anyhow::Result<()> {
                           backend: &str,
                           wanted: Option<&str>,
                           file: &str,
-                          add: &mut dyn FnMut(
-        &mut aiconfigurator::Database,
-        &[u8],
-        &str,
-    ) -> Result<(), import::ImportError>|
+                          add: &mut Add<'_>|
      -> anyhow::Result<()> {
         let folder = root.join(family).join(backend);
         let Some((version, path)) = release(&folder, wanted, file) else {

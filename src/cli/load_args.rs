@@ -62,7 +62,7 @@ pub struct LoadArgs {
 /// How a trace is read and which part of it is taken.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ReadArgs {
-    /// mooncake, bailian, azure, burstgpt, vidur, csv, servegen (default: recognised by the first line)
+    /// mooncake, bailian, llmservingsim, azure, burstgpt, vidur, csv, servegen (default: recognised by the first line)
     #[arg(long, help_heading = HEADING)]
     trace_format: Option<String>,
     /// Columns of any other CSV: time=NAME,input=NAME,output=NAME[,unit=s|ms|us|ns]

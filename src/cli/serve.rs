@@ -136,8 +136,17 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         &scenario.device,
         &scenario.engine,
     )?;
+    anyhow::ensure!(
+        settings.group.engines == 1,
+        "--data-parallel-size {}: one server stands in for one engine; start several, or use capsim predict",
+        settings.group.engines
+    );
+    let model = scenario
+        .model
+        .shared(settings.parallel)
+        .map_err(anyhow::Error::msg)?;
     let cost = CalibratedCost::new(
-        &scenario.model,
+        &model,
         &scenario.device,
         &scenario.engine,
         CostOptions {

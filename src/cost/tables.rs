@@ -97,6 +97,7 @@ impl Tables {
                     t.covered.push(name);
                     t.rows.push((*op, times.clone()));
                 }
+                None if matches!(op.kind, OpKind::Collective(_)) => {}
                 None => t.uncovered.push(name),
             }
         }

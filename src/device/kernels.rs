@@ -470,7 +470,7 @@ impl KernelTimes {
             if e.points.is_empty()
                 || e.points[0].tokens <= 0.0
                 || e.points.windows(2).any(|w| w[0].tokens >= w[1].tokens)
-                || e.points.iter().any(|p| !(p.tokens < 1e9))
+                || !e.points.iter().all(|p| p.tokens < 1e9)
             {
                 return bad(at, "needs points with increasing positive tokens");
             }

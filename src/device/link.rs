@@ -46,11 +46,11 @@ impl Link {
             return 0.0;
         }
         // Two devices are the link itself.
-        let group = self.groups.iter().filter(|_| ranks > 2);
-        let (latency, rate) = group
-            .clone()
+        let groups: &[LinkGroup] = if ranks > 2 { &self.groups } else { &[] };
+        let (latency, rate) = groups
+            .iter()
             .find(|g| g.ranks >= ranks)
-            .or(group.last())
+            .or(groups.last())
             .map_or((1.0, 1.0), |g| (g.latency, g.rate));
         self.latency.value * latency + share * bytes / (self.rate.value * rate)
     }

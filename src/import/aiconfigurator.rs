@@ -15,17 +15,23 @@ use std::collections::BTreeMap;
 /// A matrix product: rows, out, in, seconds.
 type Product = (u32, u64, u64, f64);
 
+/// Query heads, key/value heads, width of a head.
+type Heads = (u32, u32, u32);
+
+/// Two coordinates and seconds.
+type Timed = (f64, f64, f64);
+
 /// What of a database describes bf16 models.
 #[derive(Clone, Debug, Default)]
 pub struct Database {
     /// `gemm_perf`.
     gemm: Vec<Product>,
     /// `generation_attention_perf`: (query heads, kv heads, head width) → (sequences, KV tokens of each, seconds).
-    decode: BTreeMap<(u32, u32, u32), Vec<(f64, f64, f64)>>,
+    decode: BTreeMap<Heads, Vec<Timed>>,
     /// `context_attention_perf`: the same → (prompts, tokens of each, seconds).
-    prefill: BTreeMap<(u32, u32, u32), Vec<(f64, f64, f64)>>,
+    prefill: BTreeMap<Heads, Vec<Timed>>,
     /// `moe_perf`: (hidden, inner width on a device, top k, experts) → (tokens, distinct experts, seconds).
-    moe: BTreeMap<(u64, u64, u32, u32), Vec<(f64, f64, f64)>>,
+    moe: BTreeMap<(u64, u64, u32, u32), Vec<Timed>>,
     /// All-reduce: (devices, bytes, seconds).
     all_reduce: Vec<(u32, f64, f64)>,
 }
@@ -52,9 +58,9 @@ pub fn distinct_of(label: &str, tokens: u64, top_k: u32, experts: u32) -> Option
         .map(|i| {
             let u = (f64::from(i) + 0.5) / e;
             if power.abs() < 1e-9 {
-                high.powf(u)
+                libm::pow(high, u)
             } else {
-                ((high.powf(power) - 1.0) * u + 1.0).powf(1.0 / power)
+                libm::pow((libm::pow(high, power) - 1.0) * u + 1.0, 1.0 / power)
             }
         })
         .collect();
@@ -351,7 +357,12 @@ impl Database {
         let all = self.moe.get(&(hidden, inner, top_k, experts))?;
         let few: Vec<(f64, f64)> = all
             .iter()
-            .filter(|s| s.0 <= 16.0)
+            // Balanced rows of few tokens: their numbers of experts are certain, and arithmetic costs nothing yet. A
+            // quarter of the experts and more, because the weights of fewer may stay in a cache between repetitions.
+            .filter(|s| {
+                let most = (s.0 * f64::from(top_k)).min(f64::from(experts));
+                s.0 <= 16.0 && s.1 == most && s.1 >= f64::from(experts) / 4.0
+            })
             .map(|s| (s.1, s.2))
             .collect();
         let n = few.len() as f64;
@@ -378,16 +389,16 @@ impl Database {
                 // The mean of what is left over at the nearest measured numbers of tokens.
                 let near = all
                     .iter()
-                    .map(|s| (s.0 / t).ln().abs())
+                    .map(|s| libm::log(s.0 / t).abs())
                     .fold(f64::INFINITY, f64::min);
                 let left: Vec<f64> = all
                     .iter()
-                    .filter(|s| (s.0 / t).ln().abs() <= near + 1e-9)
+                    .filter(|s| libm::log(s.0 / t).abs() <= near + 1e-9)
                     .map(|s| s.2 - slope * s.1)
                     .collect();
                 ExpertPoint {
                     tokens: t,
-                    base: fit::round(left.iter().sum::<f64>() / left.len() as f64),
+                    base: fit::round((left.iter().sum::<f64>() / left.len() as f64).max(0.0)),
                     per_expert: fit::round(slope),
                     least: fit::round(0.8 * per_token * t),
                 }

@@ -269,13 +269,14 @@ pub fn mixed(
         .collect()
 }
 
-/// Lines over distinct experts, one per number of tokens: (tokens, experts, seconds) → base, slope, least. `base` is what
-/// the larger numbers of experts leave at none; few experts' weights may stay in a cache between repetitions of a
-/// measurement, which they never do between layers, so the two largest numbers weigh most.
+/// Lines over distinct experts, one per number of tokens: (tokens, experts, seconds) → base, slope, least. The weights of
+/// few experts may stay in a cache between repetitions of a measurement, which they never do between layers: lines go
+/// through a quarter of the experts and more, and fewer tokens than touch those have the line of the next.
 pub fn experts(samples: &[(u32, u32, f64)]) -> Vec<ExpertPoint> {
     let mut tokens: Vec<u32> = samples.iter().map(|s| s.0).collect();
     tokens.sort_unstable();
     tokens.dedup();
+    let most = samples.iter().map(|s| f64::from(s.1)).fold(0.0, f64::max);
     let mut lines: Vec<(u32, f64, f64, f64)> = vec![];
     for &t in &tokens {
         let mut here: Vec<(f64, f64)> = samples
@@ -291,13 +292,11 @@ pub fn experts(samples: &[(u32, u32, f64)]) -> Vec<ExpertPoint> {
             .count();
         let least = if flat > 0 { here[flat.min(1)].1 } else { 0.0 };
         let sloped = &here[flat.min(here.len() - 1)..];
-        let sloped = if sloped.len() > 3 {
-            &sloped[sloped.len() - 3..]
-        } else {
-            sloped
-        };
+        // A quarter of the experts and more: fewer may stay in a cache.
+        let sure = sloped.partition_point(|p| p.0 < most / 4.0);
+        let sloped = &sloped[sure..];
         if sloped.len() < 2 {
-            lines.push((t, f64::NAN, f64::NAN, least.max(sloped[0].1)));
+            lines.push((t, f64::NAN, f64::NAN, least));
             continue;
         }
         let n = sloped.len() as f64;
@@ -310,8 +309,6 @@ pub fn experts(samples: &[(u32, u32, f64)]) -> Vec<ExpertPoint> {
         let slope = (sxy / sxx).max(0.0);
         lines.push((t, my - slope * mx, slope, least));
     }
-    // A single number of experts has no slope of its own: the nearest line's is taken, through the point itself if that
-    // leaves something for no experts.
     let known: Vec<(u32, f64, f64)> = lines
         .iter()
         .filter(|l| l.2.is_finite())
@@ -332,7 +329,7 @@ pub fn experts(samples: &[(u32, u32, f64)]) -> Vec<ExpertPoint> {
             };
             slope.is_finite().then(|| ExpertPoint {
                 tokens: f64::from(t),
-                base: round(base),
+                base: round(base.max(0.0)),
                 per_expert: round(slope),
                 least: round(if known.is_empty() {
                     least

@@ -260,9 +260,9 @@ pub fn device(
         match *m {
             Measure::Prompt {
                 tokens,
-                depth,
+                depth: 0.0,
                 seconds,
-            } if depth == 0.0 => {
+            } => {
                 gemm.push((tokens, ops * tokens / seconds));
                 prompts.push((tokens, seconds));
             }

@@ -57,7 +57,10 @@ fn the_index_keeps_its_own_rules_and_breaches_are_named() {
         let mut twice = v["profiles"][i]["paths"][0].clone();
         twice["experiment"] = json!("visor-85w-llama-2-7b");
         twice["moves"] = json!(["elementwise"]);
-        v["profiles"][i]["paths"].as_array_mut().unwrap().push(twice);
+        v["profiles"][i]["paths"]
+            .as_array_mut()
+            .unwrap()
+            .push(twice);
     });
     assert!(e.contains("one experiment per kernel path"), "{e}");
     // One coefficient for two experiments.
@@ -75,9 +78,13 @@ fn the_index_keeps_its_own_rules_and_breaches_are_named() {
     // Another engine's experiment.
     let e = complaint(|v| {
         let i = profile(v, "llamacpp-vulkan");
-        v["profiles"][i]["paths"][0]["experiment"] = json!("lhl-vllm-fp16-c16");
+        v["profiles"][i]["paths"][0]["experiment"] =
+            json!("kyuz0-tp1-meta-llama-3.1-8b-instruct-rocm_attn");
     });
-    assert!(e.contains("is predicted with profile `vllm-2025-rocm`"), "{e}");
+    assert!(
+        e.contains("is predicted with profile `vllm-0.19-rocm`"),
+        "{e}"
+    );
     let e = complaint(|v| {
         let i = profile(v, "llamacpp-vulkan");
         v["profiles"].as_array_mut().unwrap().remove(i);

@@ -160,7 +160,11 @@ fn sglang_prefills_before_it_decodes_and_goes_on_with_the_request_it_cut() {
             .all(|s| s.decode_seqs == 0 || s.prefill_seqs == 0)
     );
     // 40 tokens in pieces of 16, 16 and 8; the third request's 4 share the last batch. No decode in between.
-    let at = log.steps.iter().position(|s| s.prefill_tokens == 16).unwrap();
+    let at = log
+        .steps
+        .iter()
+        .position(|s| s.prefill_tokens == 16)
+        .unwrap();
     let pieces: Vec<(u32, u32)> = log.steps[at..at + 3]
         .iter()
         .map(|s| (s.prefill_seqs, s.prefill_tokens))

@@ -14,7 +14,10 @@ use std::process::ExitCode;
 pub struct ValidateArgs {
     /// Recorded runs (docs/formats.md)
     #[cfg_attr(feature = "http", arg(required_unless_present_any = ["base_url", "bench", "all"], conflicts_with_all = ["base_url", "bench", "all"]))]
-    #[cfg_attr(not(feature = "http"), arg(required_unless_present = "all", conflicts_with = "all"))]
+    #[cfg_attr(
+        not(feature = "http"),
+        arg(required_unless_present = "all", conflicts_with = "all")
+    )]
     runs: Option<PathBuf>,
     /// Every run set of an index: fit what it says, predict the rest, and write docs/accuracy.md and docs/accuracy.svg
     #[arg(long, value_name = "INDEX", num_args = 0..=1, default_missing_value = "validation/index.json",
@@ -77,7 +80,7 @@ pub fn open(
         None,
         file.kv_cache.as_deref(),
     )
-        .with_context(|| field("weights"))?;
+    .with_context(|| field("weights"))?;
     let device = load::device(&device.map_or_else(|| near(&file.device), String::from))
         .with_context(|| field("device"))?;
     let engine = load::engine(&engine.map_or_else(|| near(&file.engine), String::from))

@@ -246,10 +246,7 @@ pub fn run(
     }
     let text = report::markdown(&manifest, &plain, &accuracy, &unusable, &absent);
     let docs = home.join("../docs");
-    files::write(
-        markdown.unwrap_or(&docs.join("accuracy.md")),
-        &text,
-    )?;
+    files::write(markdown.unwrap_or(&docs.join("accuracy.md")), &text)?;
     files::write(
         svg.unwrap_or(&docs.join("accuracy.svg")),
         &report::svg(&plain, &accuracy),

@@ -236,8 +236,8 @@ impl CalibratedCost {
                     }
                 }
                 OpKind::Recurrence(r) => {
-                    state += layers * 2.0 * r.state.as_f64()
-                        / (stream * engine.attention_stream.value);
+                    state +=
+                        layers * 2.0 * r.state.as_f64() / (stream * engine.attention_stream.value);
                     recurrence_ops += layers * r.ops_per_token as f64;
                 }
                 OpKind::Experts(e) => {

@@ -31,9 +31,9 @@ mod waiting;
 mod walked;
 pub mod observe;
 
+pub use batcher::Batcher;
 pub use config::{ConfigError, EngineConfig, EngineVersion, Rules, SchedulingPolicy, VersionError};
 pub use kv::BlockId;
-pub use batcher::Batcher;
 pub use radix::Radix;
 pub use sim::{SimError, SimSummary, simulate, simulate_radix, simulate_slots};
 pub use slots::Slots;

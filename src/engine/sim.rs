@@ -9,8 +9,8 @@
 //! Synchronous: a step that begins at `now` lasts `cost.step(shape)`. Asynchronous: iteration i schedules batch i,
 //! then waits for batch i − 1; the device runs batches back to back, so that batch i ends at
 //! max(end of batch i − 1, time of its scheduling) + cost.
-use super::observe::{Observer, StepRecord};
 use super::batcher::Batcher;
+use super::observe::{Observer, StepRecord};
 use super::radix::Radix;
 use super::slots::Slots;
 use super::{ConfigError, Engine, EngineConfig, PrefixCounters};

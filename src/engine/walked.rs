@@ -116,7 +116,14 @@ impl Ledger {
     }
 
     /// `tokens` more tokens of a request join the batch.
-    pub fn join(&mut self, parts: &mut Vec<Part>, at: usize, r: &mut Walked, tokens: u32, now: SimTime) {
+    pub fn join(
+        &mut self,
+        parts: &mut Vec<Part>,
+        at: usize,
+        r: &mut Walked,
+        tokens: u32,
+        now: SimTime,
+    ) {
         let (before, after) = (u64::from(r.computed), u64::from(r.computed + tokens));
         let window = self.window.map_or(u64::MAX, u64::from);
         let s = &mut self.shape;
@@ -145,7 +152,11 @@ impl Ledger {
             s.distinct_tokens += tokens;
         }
         r.scheduled.get_or_insert(now);
-        parts.push(Part { at, tokens, sampled });
+        parts.push(Part {
+            at,
+            tokens,
+            sampled,
+        });
     }
 
     /// Counts a look-up in the cache at admission.

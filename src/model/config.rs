@@ -442,7 +442,9 @@ impl Reader<'_> {
                 "is 0; 4 means that every fourth layer sees everything".to_owned(),
             ));
         }
-        Ok((0..layers).map(|i| !(i + 1).is_multiple_of(every)).collect())
+        Ok((0..layers)
+            .map(|i| !(i + 1).is_multiple_of(every))
+            .collect())
     }
 
     fn linear(&mut self, layers: &[bool]) -> Result<Option<LinearAttention>, ModelError> {

@@ -27,7 +27,9 @@
 use super::architecture::Architecture;
 use super::config::{LinearAttention, ModelConfig, MoeConfig};
 use super::format::WeightFormat;
-use super::op::{AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Recurrence, Rows};
+use super::op::{
+    AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Recurrence, Rows,
+};
 use super::precision::Precision;
 use crate::units::Bytes;
 

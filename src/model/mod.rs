@@ -41,9 +41,7 @@ pub use architecture::Architecture;
 pub use config::{FullHeads, LinearAttention, ModelConfig, MoeConfig, Quantization};
 pub use error::ModelError;
 pub use format::WeightFormat;
-pub use op::{
-    AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Recurrence, Rows,
-};
+pub use op::{AttentionDims, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass, Recurrence, Rows};
 pub use params::Parameters;
 pub use precision::{Dtype, KvDtype, Precision};
 

@@ -227,10 +227,16 @@ impl Precision {
             "q8_0" => return Ok(Self::gguf_q8_0()),
             // `llama_model_quantize`: Q4_0, IQ4_NL and Q6_K files keep the head in Q6_K.
             "gguf-q4_0" => {
-                return Ok(Self::gguf_pure(WeightFormat::GgufQ40, WeightFormat::GgufQ6K));
+                return Ok(Self::gguf_pure(
+                    WeightFormat::GgufQ40,
+                    WeightFormat::GgufQ6K,
+                ));
             }
             "gguf-q6_k" => {
-                return Ok(Self::gguf_pure(WeightFormat::GgufQ6K, WeightFormat::GgufQ6K));
+                return Ok(Self::gguf_pure(
+                    WeightFormat::GgufQ6K,
+                    WeightFormat::GgufQ6K,
+                ));
             }
             // ggml-org's gpt-oss files: experts as released, the rest in Q8_0.
             "gguf-mxfp4" => {

@@ -221,7 +221,11 @@ pub(super) fn propagate(
         .map_or(model, |q| q.value);
     let mut intervals = std::collections::BTreeMap::new();
     for (m, name) in METRICS.iter().enumerate() {
-        let structure = if name.contains("ttft") { prefill } else { model };
+        let structure = if name.contains("ttft") {
+            prefill
+        } else {
+            model
+        };
         let mut variance = repeat * repeat + structure * structure;
         for i in 0..n {
             for j in 0..n {

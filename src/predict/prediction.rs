@@ -4,9 +4,7 @@ use super::{Caveat, ServeArgs, Settings, SettingsError};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin, Scheduler};
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{
-    Moves, SimError, SimSummary, simulate, simulate_radix, simulate_slots,
-};
+use crate::engine::{Moves, SimError, SimSummary, simulate, simulate_radix, simulate_slots};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::model::Model;
 use crate::units::{Blocks, SimTime, Span};

@@ -54,12 +54,7 @@ impl Tally {
             if v.is_empty() {
                 "–|–".to_string()
             } else {
-                format!(
-                    "{:.1} % ({})|{:+.1} %",
-                    100.0 * abs,
-                    v.len(),
-                    100.0 * bias
-                )
+                format!("{:.1} % ({})|{:+.1} %", 100.0 * abs, v.len(), 100.0 * bias)
             }
         };
         let covered = if self.metrics == 0 {
@@ -132,11 +127,7 @@ pub fn headline(files: &[RunsFile], a: &Accuracy) -> String {
 
 /// A device's id, or the folder that its profile lies in.
 fn device_name(device: &str) -> &str {
-    if device.contains('/') {
-        "cpu"
-    } else {
-        device
-    }
+    if device.contains('/') { "cpu" } else { device }
 }
 
 /// Batch sizes that a reader tells apart.
@@ -151,12 +142,7 @@ fn load(r: &ScoredRun) -> &'static str {
 const HEADER: &str = "class|experiments|runs|decode: median abs. error (runs)|bias|TTFT: median abs. error (runs)|bias|in the \
                       90 % interval (metrics)\n---|---|---|---|---|---|---|---\n";
 
-fn by(
-    o: &mut String,
-    title: &str,
-    runs: &[&ScoredRun],
-    class: impl Fn(&ScoredRun) -> String,
-) {
+fn by(o: &mut String, title: &str, runs: &[&ScoredRun], class: impl Fn(&ScoredRun) -> String) {
     let mut classes: BTreeMap<String, Vec<&ScoredRun>> = BTreeMap::new();
     for r in runs {
         classes.entry(class(r)).or_default().push(r);
@@ -190,7 +176,9 @@ pub fn markdown(
          llama-bench tables and depth curves give several runs each.\n\n## By class, predicted runs only\n",
     );
     let mut o2 = String::new();
-    by(&mut o2, "Engine", &all, |r| engine(&files[r.file], a).into());
+    by(&mut o2, "Engine", &all, |r| {
+        engine(&files[r.file], a).into()
+    });
     by(&mut o2, "Model", &all, |r| {
         if r.moe { "mixture of experts" } else { "dense" }.into()
     });
@@ -223,10 +211,9 @@ pub fn markdown(
                 "- path *{}*: `{}`{}, moving {}",
                 path.path,
                 path.experiment,
-                path.runs.as_ref().map_or(String::new(), |r| format!(
-                    " ({})",
-                    r.join(", ")
-                )),
+                path.runs
+                    .as_ref()
+                    .map_or(String::new(), |r| format!(" ({})", r.join(", "))),
                 path.moves
                     .iter()
                     .map(|m| format!("`{m}`"))
@@ -418,8 +405,24 @@ pub fn svg(files: &[RunsFile], a: &Accuracy) -> String {
     }
     o.push_str("<text x=\"830\" y=\"440.5\" text-anchor=\"end\" fill=\"#555555\">bands: ±10 % and ±20 %</text>\n");
     // Decade exponents of the axes.
-    panel(&mut o, files, a, Kind::Decode, 56.0, (0, 3), "Decoding, tokens per second");
-    panel(&mut o, files, a, Kind::Prefill, 486.0, (1, 6), "Time to first token, ms");
+    panel(
+        &mut o,
+        files,
+        a,
+        Kind::Decode,
+        56.0,
+        (0, 3),
+        "Decoding, tokens per second",
+    );
+    panel(
+        &mut o,
+        files,
+        a,
+        Kind::Prefill,
+        486.0,
+        (1, 6),
+        "Time to first token, ms",
+    );
     o.push_str("</svg>\n");
     o
 }
@@ -440,7 +443,10 @@ fn panel(
         |v: f64| left + side * t(v),
         |v: f64| top + side * (1.0 - t(v)),
     );
-    let (low, high) = (libm::pow(10.0, decades.0.into()), libm::pow(10.0, decades.1.into()));
+    let (low, high) = (
+        libm::pow(10.0, decades.0.into()),
+        libm::pow(10.0, decades.1.into()),
+    );
     let _ = writeln!(
         o,
         "<text x=\"{left}\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{title}</text>"
@@ -494,9 +500,11 @@ fn panel(
     for r in predicted(a) {
         let (measured, predicted) = match kind {
             Kind::Prefill => {
-                let Some(m) = r.metrics.iter().find(|m| {
-                    m.metric == "mean_ttft_ms" || m.metric == "median_ttft_ms"
-                }) else {
+                let Some(m) = r
+                    .metrics
+                    .iter()
+                    .find(|m| m.metric == "mean_ttft_ms" || m.metric == "median_ttft_ms")
+                else {
                     continue;
                 };
                 (m.measured, m.predicted)

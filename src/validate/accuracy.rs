@@ -289,9 +289,7 @@ const Z: f64 = 1.644_853_626_951_472_7;
 /// The repository or thread that a run was published in: its source up to the path, the commit or the date.
 fn group(file: &RunsFile, run: &RecordedRun) -> String {
     let source = run.source.as_deref().unwrap_or(&file.source);
-    let rest = source
-        .strip_prefix("https://github.com/")
-        .unwrap_or(source);
+    let rest = source.strip_prefix("https://github.com/").unwrap_or(source);
     let mut parts = rest.split(['/', ':', ',', ' ', '@']);
     match (parts.next(), parts.next()) {
         (Some(owner), Some(name)) => format!("{owner}/{name}"),
@@ -458,7 +456,8 @@ mod tests {
 
     #[test]
     fn the_models_deviation_covers_nine_tenths_and_no_group_outweighs_another() {
-        let errors: Vec<(&str, f64, f64)> = (1..=10).map(|i| ("a", f64::from(i) * 0.01, 0.0)).collect();
+        let errors: Vec<(&str, f64, f64)> =
+            (1..=10).map(|i| ("a", f64::from(i) * 0.01, 0.0)).collect();
         assert!((model_sd(&errors) - 0.09 / Z).abs() < 1e-12);
         // Ten thousand small errors of one group do not hide a large one of another.
         let mut many = vec![("a", 0.001, 0.0); 10_000];
@@ -485,7 +484,10 @@ mod tests {
                 predicted: libm::exp(log_error),
                 log_error,
                 propagated: 0.01,
-                interval: Interval { low: 1.0, high: 1.0 },
+                interval: Interval {
+                    low: 1.0,
+                    high: 1.0,
+                },
                 inside: false,
             }],
             diagnosis: None,

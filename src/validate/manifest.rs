@@ -297,7 +297,10 @@ impl Manifest {
             return Err(ManifestError {
                 name: name.into(),
                 field: "profiles".into(),
-                problem: format!("`{}` needs profile `{}`, which is not listed", f.name, f.engine),
+                problem: format!(
+                    "`{}` needs profile `{}`, which is not listed",
+                    f.name, f.engine
+                ),
             });
         }
         Ok(())

@@ -78,10 +78,11 @@ fn the_index_keeps_its_own_rules_and_breaches_are_named() {
     // Another engine's experiment.
     let e = complaint(|v| {
         let i = profile(v, "llamacpp-vulkan");
-        v["profiles"][i]["paths"][0]["experiment"] = json!("lhl-vllm-fp16-c16");
+        v["profiles"][i]["paths"][0]["experiment"] =
+            json!("kyuz0-tp1-meta-llama-3.1-8b-instruct-rocm_attn");
     });
     assert!(
-        e.contains("is predicted with profile `vllm-2025-rocm`"),
+        e.contains("is predicted with profile `vllm-0.19-rocm`"),
         "{e}"
     );
     let e = complaint(|v| {

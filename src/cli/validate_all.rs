@@ -240,6 +240,9 @@ pub fn run(
                 rounded(&mut value);
                 let profile: EngineProfile = serde_json::from_value(value)?;
                 let text = serde_json::to_string_pretty(&profile)? + "\n";
+                // A fit that left the range of what a profile may say is no profile.
+                EngineProfile::parse(&text, ship)
+                    .with_context(|| format!("the profile fitted to `{}`'s plan", plan.id))?;
                 files::write(&home.join(ship), &text)?;
             }
         }

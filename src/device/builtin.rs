@@ -51,6 +51,66 @@ const ENGINES: &[(&str, &str)] = &[
         "calibration/engines/vllm-0.32-cpu.json",
         include_str!("../../calibration/engines/vllm-0.32-cpu.json"),
     ),
+    (
+        "calibration/engines/vllm-0.19-rocm.json",
+        include_str!("../../calibration/engines/vllm-0.19-rocm.json"),
+    ),
+    (
+        "calibration/engines/vllm-2025-rocm.json",
+        include_str!("../../calibration/engines/vllm-2025-rocm.json"),
+    ),
+    (
+        "calibration/engines/vllm-w4-rocm.json",
+        include_str!("../../calibration/engines/vllm-w4-rocm.json"),
+    ),
+    (
+        "calibration/engines/vllm-w8a8-rocm.json",
+        include_str!("../../calibration/engines/vllm-w8a8-rocm.json"),
+    ),
+    (
+        "calibration/engines/sglang-rocm.json",
+        include_str!("../../calibration/engines/sglang-rocm.json"),
+    ),
+    (
+        "calibration/engines/sglang-w4-rocm.json",
+        include_str!("../../calibration/engines/sglang-w4-rocm.json"),
+    ),
+    (
+        "calibration/engines/llamacpp-vulkan.json",
+        include_str!("../../calibration/engines/llamacpp-vulkan.json"),
+    ),
+    (
+        "calibration/engines/llamacpp-vulkan-float.json",
+        include_str!("../../calibration/engines/llamacpp-vulkan-float.json"),
+    ),
+    (
+        "calibration/engines/llamacpp-amdvlk.json",
+        include_str!("../../calibration/engines/llamacpp-amdvlk.json"),
+    ),
+    (
+        "calibration/engines/llamacpp-amdvlk-float.json",
+        include_str!("../../calibration/engines/llamacpp-amdvlk-float.json"),
+    ),
+    (
+        "calibration/engines/llamacpp-hip.json",
+        include_str!("../../calibration/engines/llamacpp-hip.json"),
+    ),
+    (
+        "calibration/engines/llamacpp-hip-float.json",
+        include_str!("../../calibration/engines/llamacpp-hip-float.json"),
+    ),
+    (
+        "calibration/engines/llamacpp-vulkan-2025.json",
+        include_str!("../../calibration/engines/llamacpp-vulkan-2025.json"),
+    ),
+    (
+        "calibration/engines/llamacpp-hip-2025.json",
+        include_str!("../../calibration/engines/llamacpp-hip-2025.json"),
+    ),
+    (
+        "calibration/engines/ollama.json",
+        include_str!("../../calibration/engines/ollama.json"),
+    ),
 ];
 
 /// All built-in device profiles.

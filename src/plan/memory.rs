@@ -440,7 +440,7 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
         fewer /= 2;
     }
     let precision = scenario.model.precision();
-    if precision.kv != KvDtype::Fp8 {
+    if precision.kv.block_bytes(precision.dtype) > KvDtype::Fp8.block_bytes(precision.dtype) {
         let s = with(scenario, |s| {
             let p = s.model.precision().with_kv(KvDtype::Fp8);
             s.model = Model::new(s.model.config(), p);

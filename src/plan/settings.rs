@@ -96,6 +96,8 @@ impl fmt::Display for Setting {
                 KvDtype::Fp16 => "float16",
                 KvDtype::Bf16 => "bfloat16",
                 KvDtype::Fp8 => "fp8",
+                KvDtype::Q8 => "q8_0",
+                KvDtype::Q4 => "q4_0",
             }),
             Setting::Device(d) => f.write_str(&d.id),
         }

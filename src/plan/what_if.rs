@@ -81,7 +81,7 @@ pub fn changes(base: &Scenario) -> Vec<Change> {
         });
     }
     let precision = base.model.precision();
-    if precision.kv != KvDtype::Fp8 {
+    if precision.kv.block_bytes(precision.dtype) > KvDtype::Fp8.block_bytes(precision.dtype) {
         offer("--kv-cache-dtype fp8".into(), false, &|s| {
             let p = s.model.precision().with_kv(KvDtype::Fp8);
             s.model = Model::new(s.model.config(), p);

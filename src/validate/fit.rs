@@ -85,6 +85,9 @@ const FITTED: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"];
 /// What is used where no mean latency was recorded, the first that was.
 const FALLBACK: &[&str] = &["output_token_throughput", "median_itl_ms"];
 
+/// Most Gauss-Newton rounds; where f is smooth three or four do.
+const ROUNDS: usize = 12;
+
 /// Whether more of it takes longer: host times, and work-groups needed to fill the device; efficiencies are the others.
 fn is_cost(name: &str) -> bool {
     name.starts_with("host.") || name.ends_with(".fill")
@@ -235,8 +238,21 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
     let mut theta = DVector::from_element(n, 1.0);
     let rows = observed.len() + n;
     let mut a = DMatrix::zeros(rows, n);
-    for _ in 0..4 {
-        let f = simulate(&theta)?;
+    // What is minimised.
+    let objective = |theta: &DVector<f64>, f: &[f64]| -> f64 {
+        let data = observed.iter().zip(f).map(|((_, _, y), f)| {
+            let r = (y - f) / (noise * y);
+            r * r
+        });
+        let prior = (0..n).map(|j| {
+            let r = (theta[j] - 1.0) / prior_sd[j];
+            r * r
+        });
+        data.chain(prior).sum()
+    };
+    let mut f = simulate(&theta)?;
+    let mut best = objective(&theta, &f);
+    for _ in 0..ROUNDS {
         let mut b = DVector::zeros(rows);
         a.fill(0.0);
         for j in 0..n {
@@ -253,10 +269,26 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             let linear: f64 = (0..n).map(|j| a[(k, j)] * theta[j]).sum();
             b[k] = (observed[k].2 - f[k]) / (noise * observed[k].2) + linear;
         }
+        // Where another term begins to bind, f bends: half the step, until it is one downhill.
         // θ = lowest + x with x ≥ 0.
-        theta = &lowest + nnls::solve(&a, &(&b - &a * &lowest));
+        let target = &lowest + nnls::solve(&a, &(&b - &a * &lowest));
+        let mut step = 1.0;
+        let before = best;
+        while step > 0.05 {
+            let tried = &theta + (&target - &theta) * step;
+            let g = simulate(&tried)?;
+            let o = objective(&tried, &g);
+            if o < best {
+                (theta, f, best) = (tried, g, o);
+                break;
+            }
+            step *= 0.5;
+        }
+        if before - best <= 1e-9 * before {
+            break;
+        }
     }
-    let residuals = simulate(&theta)?;
+    let residuals = f;
     let worst_residual = observed
         .iter()
         .zip(&residuals)

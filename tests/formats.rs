@@ -46,6 +46,22 @@ fn shipped_files_obey_their_schemas() {
     obeys(schemars::schema_for!(RunsFile), RUNS);
     obeys(schemars::schema_for!(Manifest), INDEX);
     obeys(schemars::schema_for!(UnusableFile), UNUSABLE);
+    for device in [
+        "calibration/rtx-4090/llmservingsim-5daddb21/device.json",
+        "calibration/rtx-pro-6000/llmservingsim-5daddb21/device.json",
+        "calibration/h100-sxm/aiconfigurator-0.12.0/device.json",
+        "calibration/l40s/aiconfigurator-0.12.0/device.json",
+    ] {
+        obeys(schemars::schema_for!(DeviceProfile), device);
+    }
+    obeys(
+        schemars::schema_for!(EngineProfile),
+        "calibration/engines/vllm-0.19-cuda.json",
+    );
+    obeys(
+        schemars::schema_for!(RunsFile),
+        "validation/llmservingsim/rtx-4090-llama-3.1-8b/runs.json",
+    );
 }
 
 #[test]

@@ -227,10 +227,7 @@ proptest! {
         let at = at % (bytes.len() - 4);
         bytes[at..at + 4].copy_from_slice(&with);
         // The reader may panic inside; that must not come out.
-        let quiet = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
         let result = aiconfigurator::Database::default().add_gemm(&bytes, "gemm_perf.parquet");
-        std::panic::set_hook(quiet);
         if let Err(e) = result {
             prop_assert!(e.to_string().starts_with("gemm_perf.parquet: "), "{e}");
         }
@@ -553,4 +550,31 @@ fn shipped_profiles_obey_their_data_sheets() {
         }
     }
     assert_eq!(seen, 3 * gpus::ALL.len());
+}
+
+/// What a benchmark of the whole model measured comes out again.
+#[test]
+fn a_whole_model_is_predicted_as_it_was_measured() {
+    let config = model::builtin::find("llama-2-7b").unwrap().config();
+    let m = Model::new(&config, Precision::by_name("q4_k_m", &config).unwrap());
+    let text = "| model | test | t/s |\n| --- | --- | --- |\n| m | pp512 | 4000.0 ± 1 |\n| m | tg128 | 100.0 ± 1 |\n";
+    let all = llamacpp::parse(text, "b.md").unwrap();
+    let gpu = gpus::find("rtx-4090").unwrap();
+    let mut d = llamacpp::device(gpu, &m, &all, &source(), "b.md").unwrap();
+    d.launch.value = 1e-12;
+    let like = builtin::engine("vllm-0.19-cuda").unwrap();
+    let e = llamacpp::engine(&like, &d, &source());
+    let options = CostOptions {
+        enforce_eager: true,
+        async_scheduling: true,
+        max_num_seqs: 8,
+        max_num_batched_tokens: 512,
+        moe_path: None,
+        routing: Routing::Uniform,
+    };
+    let c = CalibratedCost::new(&m, &d, &e, options).unwrap();
+    let step = c.step(&decode(1, 64)).secs();
+    assert!((step * 100.0 - 1.0).abs() < 0.02, "{step}");
+    let prompt = c.step(&chunk(512, 0)).secs();
+    assert!((prompt * 4000.0 / 512.0 - 1.0).abs() < 0.10, "{prompt}");
 }

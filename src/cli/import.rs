@@ -77,6 +77,9 @@ struct LlamaBenchArgs {
     /// Its weight format: q4_k_m, q8_0, bf16, …
     #[arg(long)]
     weights: String,
+    /// Also write the engine profile that goes with it: no efficiencies and no host time on top of the measured rates
+    #[arg(long, value_name = "FILE")]
+    engine_output: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -521,7 +524,18 @@ fn llama_bench(args: &LlamaBenchArgs) -> anyhow::Result<()> {
     let model = load::model(&config, Some(&args.weights), None, None, None)?;
     let all = llamacpp::parse(&files::read(&args.file)?, &name)?;
     println!("{} measurements", all.len());
-    let profile = llamacpp::device(&gpu, &model, &all, &args.device.source(), &name)?;
+    let source = args.device.source();
+    let mut profile = llamacpp::device(&gpu, &model, &all, &source, &name)?;
+    // Gaps between kernels are in the measured times.
+    profile.launch.value = 1e-12;
+    if let Some(path) = &args.engine_output {
+        let like = crate::device::builtin::engine("vllm-0.19-cuda")?;
+        let engine = llamacpp::engine(&like, &profile, &source);
+        let text = compact::text(&serde_json::to_value(&engine)?);
+        crate::device::EngineProfile::parse(&text, "the profile just made")?;
+        files::write(path, &text)?;
+        println!("{}", path.display());
+    }
     save(&profile, &args.device.output)
 }
 

@@ -6,6 +6,7 @@ use super::validate::ValidateArgs;
 use super::{files, load};
 use crate::bench::read::{self, Recording};
 use crate::bench::{MetricsAs, drive::conversations, result};
+use crate::model::KvDtype;
 use crate::predict::ServeArgs;
 use crate::report::{paired as report, plot};
 use crate::validate::hypothesis::Basis;
@@ -182,6 +183,10 @@ fn write_runs(
         source: "capsim validate --write-runs".into(),
         model: basis.model_name.clone(),
         weights: args.weights.clone(),
+        kv_cache: match basis.model.precision().kv {
+            KvDtype::Auto => None,
+            kv => Some(kv.to_string()),
+        },
         device: basis.device.id.clone(),
         engine: basis.engine.id.clone(),
         moe_tiles: args.moe_tiles.clone(),

@@ -334,11 +334,48 @@ pub fn device(
         d.attention_prefill.provenance.origin = Origin::Assumed;
     }
     d.elementwise = curve(
-        vec![(1e6, stream)],
+        vec![(1e6, 1e18)],
         &words,
-        "as streaming: part of the whole model's time",
+        "no time of their own: passes are within the whole model's",
     );
     Ok(d)
+}
+
+/// The engine that goes with [`device`]: the rates there are what the engine itself achieved, host time included, so that
+/// every efficiency is 1 and no host time is added. `like` gives the rest: scheduling rules and memory.
+pub fn engine(
+    like: &crate::device::EngineProfile,
+    device: &DeviceProfile,
+    source: &Source,
+) -> crate::device::EngineProfile {
+    let mut e = like.clone();
+    e.id = format!("{}-as-measured", device.id);
+    e.name = format!("As measured on {}", device.name);
+    e.devices = vec![device.id.clone()];
+    let names: Vec<String> = e.coefficients().into_iter().map(|(n, _)| n).collect();
+    for name in names {
+        let q = e.coefficient_mut(&name).expect("listed by the profile");
+        let host = name.starts_with("host.");
+        if name == "host.turnaround" {
+            continue;
+        }
+        q.value = if host { 1e-9 } else { 1.0 };
+        q.rel_sd = if host { 0.0 } else { 0.05 };
+        q.provenance = Provenance {
+            origin: Origin::Fitted,
+            source: source.words(),
+            note: "within the device profile's rates, which a whole model achieved".into(),
+        };
+    }
+    e.provenance = Provenance {
+        origin: Origin::Fitted,
+        source: source.words(),
+        note: format!(
+            "goes with the device profile; scheduling and memory as {}",
+            like.id
+        ),
+    };
+    e
 }
 
 /// Times of `test-backend-ops perf`.

@@ -67,6 +67,19 @@ impl KvDtype {
     }
 }
 
+impl std::fmt::Display for KvDtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Fp16 => "float16",
+            Self::Bf16 => "bfloat16",
+            Self::Fp8 => "fp8",
+            Self::Q8 => "q8_0",
+            Self::Q4 => "q4_0",
+        })
+    }
+}
+
 impl FromStr for KvDtype {
     type Err = ModelError;
     /// vLLM's names: `auto`, `bfloat16`, `fp8`, `fp8_e4m3`, `fp8_e5m2`; also `fp16`, and llama.cpp's `q8_0`, `q4_0`.

@@ -91,14 +91,7 @@ impl fmt::Display for Setting {
             | Setting::AsyncScheduling(v)
             | Setting::EnforceEager(v) => f.write_str(switch(*v)),
             Setting::MoeTiles(v) | Setting::Weights(v, _) => f.write_str(v),
-            Setting::KvCacheDtype(v) => f.write_str(match v {
-                KvDtype::Auto => "auto",
-                KvDtype::Fp16 => "float16",
-                KvDtype::Bf16 => "bfloat16",
-                KvDtype::Fp8 => "fp8",
-                KvDtype::Q8 => "q8_0",
-                KvDtype::Q4 => "q4_0",
-            }),
+            Setting::KvCacheDtype(v) => write!(f, "{v}"),
             Setting::Device(d) => f.write_str(&d.id),
         }
     }

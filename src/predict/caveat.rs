@@ -20,6 +20,13 @@ pub enum Caveat {
     OutsideKernels(f64),
     /// The device profile has times of the engine's kernels, but not of these.
     WithoutKernels(Vec<String>),
+    /// The kernel times were measured in another release than the one simulated.
+    OtherRelease {
+        /// Where they were measured.
+        measured: String,
+        /// The engine profile's release.
+        simulated: String,
+    },
     /// The engine profile was made for other devices.
     ForeignDevice {
         /// The engine profile's id.
@@ -71,6 +78,13 @@ impl std::fmt::Display for Caveat {
                 f,
                 "the device profile has no times of these kernels at this model's shapes, their price comes from curves: {}",
                 names.join(", ")
+            ),
+            Caveat::OtherRelease {
+                measured,
+                simulated,
+            } => write!(
+                f,
+                "kernel times were measured in {measured}; release {simulated} may run other kernels"
             ),
             Caveat::ForeignDevice { engine, device } => write!(
                 f,

@@ -403,6 +403,18 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
     if tables && run.outside > 0.001 * total {
         all.push(Caveat::OutsideKernels(run.outside / total.max(1e-12)));
     }
+    // `0.19` of `0.19.0`: patch releases run the same kernels.
+    let release = scenario.engine.version.split('.').take(2);
+    let release = release.collect::<Vec<_>>().join(".");
+    if let Some(k) = scenario.device.kernels.first()
+        && tables
+        && !k.engine.contains(&format!(" {release}."))
+    {
+        all.push(Caveat::OtherRelease {
+            measured: k.engine.clone(),
+            simulated: scenario.engine.version.clone(),
+        });
+    }
     if tables && !run.covered.1.is_empty() {
         all.push(Caveat::WithoutKernels(
             run.covered.1.iter().map(|s| s.to_string()).collect(),

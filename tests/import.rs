@@ -67,6 +67,7 @@ fn cost(model: &Model, device: &DeviceProfile) -> CalibratedCost {
         max_num_batched_tokens: 2048,
         moe_path: None,
         routing: Routing::Uniform,
+        micro_batch: None,
     };
     CalibratedCost::new(model, device, &engine, options).unwrap()
 }
@@ -571,6 +572,7 @@ fn a_whole_model_is_predicted_as_it_was_measured() {
         max_num_batched_tokens: 512,
         moe_path: None,
         routing: Routing::Uniform,
+        micro_batch: None,
     };
     let c = CalibratedCost::new(&m, &d, &e, options).unwrap();
     let step = c.step(&decode(1, 64)).secs();

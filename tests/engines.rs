@@ -116,7 +116,7 @@ fn prompt_pieces_go_in_the_order_of_slots() {
     let requests = [
         request(0, 0, 0, 2, 2),
         request(1, 0, 0, 2, 100),
-        request(2, 0, 0, 60, 2),
+        request(2, 0, 0, 59, 2),
         request(3, 1, 0, 5, 2),
     ];
     let (_, s) = run(slots, &c, &requests);

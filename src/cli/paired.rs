@@ -181,6 +181,7 @@ fn write_runs(
         date: None,
         source: "capsim validate --write-runs".into(),
         model: basis.model_name.clone(),
+        kv_cache: None,
         weights: args.weights.clone(),
         device: basis.device.id.clone(),
         engine: basis.engine.id.clone(),

@@ -172,7 +172,7 @@ pub enum AccuracyError {
         /// Which.
         profile: String,
         /// Why.
-        error: FitError,
+        error: Box<FitError>,
     },
     /// A fitted run cannot be simulated.
     #[error("run `{run}`: {error}")]
@@ -180,7 +180,7 @@ pub enum AccuracyError {
         /// Which.
         run: String,
         /// Why.
-        error: PredictError,
+        error: Box<PredictError>,
     },
     /// A manifest and its files do not fit together.
     #[error(transparent)]
@@ -246,7 +246,7 @@ pub fn fit_profile(
     for (file, basis, run) in &chosen {
         let best = candidates(file, basis, run).map_err(|error| AccuracyError::Run {
             run: run.id.clone(),
-            error,
+            error: Box::new(error),
         })?;
         runs.push(FitRun {
             name: run.id.clone(),
@@ -262,7 +262,7 @@ pub fn fit_profile(
     };
     let mut f = fit(&base, &runs, Percentiles::Linear).map_err(|error| AccuracyError::Fit {
         profile: plan.id.clone(),
-        error,
+        error: Box::new(error),
     })?;
     for (name, sd) in names.iter().filter(|(n, _)| !moved(n)) {
         if let Some(q) = f.profile.coefficient_mut(name) {

@@ -182,7 +182,6 @@ fn write_runs(
         date: None,
         source: "capsim validate --write-runs".into(),
         model: basis.model_name.clone(),
-        kv_cache: None,
         weights: args.weights.clone(),
         kv_cache: match basis.model.precision().kv {
             KvDtype::Auto => None,

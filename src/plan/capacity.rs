@@ -90,7 +90,7 @@ pub struct FloorTerm {
     pub limit: f64,
     /// At the lowest load.
     pub alone: f64,
-    /// At the lowest load, if the engine wasted nothing of the device ([`ideal`](super::ideal)).
+    /// At the lowest load, if the engine wasted nothing of the device ([`ideal`]).
     pub ideal: f64,
 }
 

@@ -280,17 +280,8 @@ impl Batcher for Radix {
         &self.ledger.config
     }
     fn submit(&mut self, request: Request) -> Result<(), SubmitError> {
-        if request.prompt.len() == 0 || request.max_tokens == 0 {
-            return Err(SubmitError::Empty);
-        }
-        let max_model_len = self.ledger.config.max_model_len;
-        if request.prompt.len() >= max_model_len {
-            return Err(SubmitError::PromptTooLong {
-                prompt: request.prompt.len(),
-                max_model_len,
-            });
-        }
-        self.waiting.push_back(Walked::new(request, max_model_len));
+        let request = self.ledger.accept(request)?;
+        self.waiting.push_back(request);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! written for clarity, and fast enough for batches of some hundred.
 use super::content::request_hash;
 use super::observe::{FinishReason, RequestRecord};
-use super::{EngineConfig, Moves, PrefixCounters};
+use super::{EngineConfig, Moves, PrefixCounters, SubmitError};
 use crate::cost::StepShape;
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
@@ -91,6 +91,21 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// A request that may wait: one with a prompt that the context holds, and something to answer.
+    pub fn accept(&self, request: Request) -> Result<Walked, SubmitError> {
+        if request.prompt.len() == 0 || request.max_tokens == 0 {
+            return Err(SubmitError::Empty);
+        }
+        let max_model_len = self.config.max_model_len;
+        if request.prompt.len() >= max_model_len {
+            return Err(SubmitError::PromptTooLong {
+                prompt: request.prompt.len(),
+                max_model_len,
+            });
+        }
+        Ok(Walked::new(request, max_model_len))
+    }
+
     pub fn new(config: EngineConfig) -> Self {
         Self {
             config,

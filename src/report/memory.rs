@@ -51,7 +51,7 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
         (
             "weights",
             m.weights,
-            format!("exact, experts {:?}", p.experts),
+            format!("exact, experts {}", p.experts),
         ),
         (
             "activations",

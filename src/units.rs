@@ -137,6 +137,7 @@ impl Div<FlopsPerSec> for Flops {
 }
 
 /// A length of simulated time in nanoseconds.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

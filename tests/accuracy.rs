@@ -133,7 +133,7 @@ fn the_committed_report_is_what_the_command_writes() {
     let (md, svg) = (dir.path().join("a.md"), dir.path().join("a.svg"));
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_capsim"))
         .current_dir(root())
-        .args(["validate", "--all", "--markdown"])
+        .args(["validate", "--all", "--json", "--markdown"])
         .arg(&md)
         .arg("--svg")
         .arg(&svg)
@@ -144,6 +144,13 @@ fn the_committed_report_is_what_the_command_writes() {
         "{}",
         String::from_utf8_lossy(&out.stderr)
     );
+    let answer: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let format = capsim::report::json::schemas::find("accuracy").unwrap();
+    let schema = serde_json::to_value((format.schema)()).unwrap();
+    jsonschema::validate(&schema, &answer).unwrap();
+    let recorded: usize = files().iter().map(|f| f.runs.len()).sum();
+    let told = |key: &str| answer[key].as_array().unwrap().len();
+    assert_eq!(told("runs") + told("failed"), recorded);
     for (written, committed) in [(md, "docs/accuracy.md"), (svg, "docs/accuracy.svg")] {
         let written = std::fs::read_to_string(written).unwrap();
         let committed = std::fs::read_to_string(root().join(committed)).unwrap();

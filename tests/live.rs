@@ -1,8 +1,11 @@
 //! `capsim bench` and `capsim validate --url` against `capsim serve`: what is sent is the load described, and counters that involve no
 //! time are predicted exactly.
 #![cfg(all(feature = "http", feature = "cli"))]
+#[path = "common/serving.rs"]
+mod serving;
 use capsim::workload::{Source as _, WorkloadSpec};
 use serde_json::Value;
+use serving::Serving;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,36 +19,18 @@ fn capsim(args: &[&str]) -> std::process::Output {
         .unwrap()
 }
 
-/// `capsim serve` on a free port; stopped when dropped.
-struct Serving(std::process::Child, String);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 const MODEL: &str = "tests/data/bench/tiny-moe-mid.config.json";
 
 fn serving(more: &[&str]) -> Serving {
-    use std::io::BufRead as _;
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_capsim"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["serve", "--port", "0", "--model", MODEL])
-        .args(["--max-num-seqs", "4", "--max-model-len", "4096"])
-        .args(more)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let out = std::io::BufReader::new(child.stdout.take().unwrap());
-    let url = out
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|l| Some(l.split_once("http://")?.1.trim().to_string()))
-        .expect("the server says where it listens");
-    Serving(child, format!("http://{url}"))
+    let own = [
+        "--model",
+        MODEL,
+        "--max-num-seqs",
+        "4",
+        "--max-model-len",
+        "4096",
+    ];
+    Serving::start(&[&own[..], more].concat())
 }
 
 fn paired(args: &[&str]) -> serde_json::Value {
@@ -100,7 +85,7 @@ fn what_capsim_serves_is_what_capsim_predicts() {
     ];
     let mut live = vec![
         "--url",
-        &server.1,
+        server.url(),
         "--save-bench",
         &saved,
         "--write-runs",
@@ -147,7 +132,7 @@ fn what_capsim_serves_is_what_capsim_predicts() {
     // Shared prefixes: exact counts, no timing involved. One client: 96-token prompts, 64 shared, blocks of 16.
     let shared = paired(&[
         "--url",
-        &server.1,
+        server.url(),
         "--num-prompts",
         "5",
         "--max-concurrency",
@@ -246,7 +231,7 @@ fn loads_of_every_shape_are_sent_and_predicted() {
             all = all[6..].to_vec();
         }
         all.extend(flags);
-        let v = bench(&server.1, &path, &all);
+        let v = bench(server.url(), &path, &all);
         let n = v["completed"].as_u64().unwrap();
         assert_eq!(n, if name == "trace" { 7 } else { 16 }, "{name}");
         let rows = v["capsim"]["requests"].as_array().unwrap();
@@ -323,7 +308,7 @@ fn conversations_quote_the_servers_own_answers() {
         let server = serving(&server);
         let mut load = vec![
             "--url",
-            &server.1,
+            server.url(),
             "--users",
             "2",
             "--turns",
@@ -402,7 +387,7 @@ fn text_prompts_have_the_length_that_the_server_counts() {
     ];
     let shared = ["--prompts", "shared-prefix", "--shared-prefix-len", "64"];
     let v = bench(
-        &server.1,
+        server.url(),
         &dir.path().join("r.json"),
         &[&flags[..], &shared].concat(),
     );
@@ -418,7 +403,7 @@ fn text_prompts_have_the_length_that_the_server_counts() {
     assert!(hits >= 4.0 * 64.0 && hits % 64.0 == 0.0, "{hits}");
     // A chat adds its template, and both numbers are told.
     let chat = bench(
-        &server.1,
+        server.url(),
         &dir.path().join("c.json"),
         &[
             &flags[..],

@@ -14,6 +14,7 @@ use crate::calibrate::supervise::{self, News};
 use crate::calibrate::synthetic::{self, Synthetic, Truth};
 use crate::calibrate::worker::{Job, Message};
 use crate::calibrate::{datasheet, families, meaning, sources};
+use crate::report::json::{self, calibration::Comparison};
 use crate::report::{calibration, roofline};
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -273,10 +274,7 @@ fn show(
     meaning: Option<&meaning::Meaning>,
 ) -> anyhow::Result<ExitCode> {
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&calibration::json(file, fit, meaning))?
-        );
+        println!("{}", json::text(&calibration::json(file, fit, meaning)));
     } else {
         print!("{}", calibration::text(file, fit, meaning));
         println!(
@@ -296,10 +294,7 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         };
         let (a, b) = (name(&pair[0], &a), name(&pair[1], &b));
         if args.json {
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&calibration::comparison_json(&a, &b, &all))?
-            );
+            println!("{}", json::text(&Comparison::new(&a, &b, &all)));
         } else {
             print!("{}", calibration::comparison(&a, &b, &all));
         }

@@ -3,9 +3,9 @@ use crate::calibrate::backend::Api;
 use crate::calibrate::discover::{self, Selector};
 use crate::calibrate::environment::Environment;
 use crate::report;
+use crate::report::json::{self, listing::Devices};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,13 +61,13 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<ExitCode> {
     let all = discover::discover(&program, &apis, timeout);
     let machine = Environment::read();
     if args.json {
-        let value = json!({
-            "schema": "capsim.devices/1",
-            "devices": all,
-            "environment": machine,
-            "disturbances": machine.disturbances(),
-        });
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        let answer = Devices {
+            schema: "capsim.devices/1".into(),
+            devices: all,
+            disturbances: machine.disturbances(),
+            environment: machine,
+        };
+        println!("{}", json::text(&answer));
         return Ok(ExitCode::SUCCESS);
     }
     print!("{}", report::devices::devices(&all, args.verbose));

@@ -1,10 +1,11 @@
 //! `capsim explain`.
+use super::progress::Busy;
 use super::validate::{fitted, open};
+use crate::report::json::{self, validation::Explanation};
 use crate::report::table::wrap;
 use crate::validate::compare::compare;
 use crate::validate::explain::{attribute, explain};
 use clap::Args;
-use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ pub struct ExplainArgs {
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let (file, mut basis) = open(&args.runs, args.device.as_deref(), args.engine.as_deref())?;
+    let busy = Busy::new("predicting the runs", 0);
     if let Some(f) = fitted(&args.runs, &file, &basis, &args.fit)? {
         basis.engine = f.profile;
     }
@@ -35,17 +37,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
     let runs = explain(&file, &basis, &comparisons);
     let pairs = attribute(&file, &comparisons);
+    drop(busy);
     if args.json {
-        let finding = |f: &crate::validate::explain::Finding| json!({"claim": f.claim, "evidence": f.evidence});
-        let value = json!({
-            "schema": "capsim.explanation/1",
-            "runs": runs.iter().map(|r| json!({
-                "id": r.id,
-                "findings": r.findings.iter().map(finding).collect::<Vec<_>>(),
-            })).collect::<Vec<_>>(),
-            "differences": pairs.iter().map(|(a, b, f)| json!({"between": [a, b], "finding": finding(f)})).collect::<Vec<_>>(),
-        });
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        println!("{}", json::text(&Explanation::new(&runs, &pairs)));
         return Ok(ExitCode::SUCCESS);
     }
     println!("{}\n", file.name);

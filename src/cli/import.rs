@@ -4,6 +4,7 @@ use crate::device::DeviceProfile;
 use crate::device::KernelTimes;
 use crate::import::{self, Source, aiconfigurator, compact, gpus, llamacpp, llmservingsim, vidur};
 use crate::model::{Model, Parallel};
+use crate::report::json::{self, listing::Imported};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use std::process::ExitCode;
 pub struct ImportArgs {
     #[command(subcommand)]
     kind: Kind,
+    /// Machine-readable output (capsim schema import)
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -196,14 +200,55 @@ struct AiconfiguratorArgs {
 }
 
 pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    let mut told = Imported::new();
     match &args.kind {
-        Kind::Llmservingsim(a) => llmservingsim_bundle(a),
-        Kind::Aiconfigurator(a) => aiconfigurator_database(a),
-        Kind::Vidur(a) => vidur_profile(a),
-        Kind::LlamaBench(a) => llama_bench(a),
-        Kind::TestBackendOps(a) => backend_ops(a),
+        Kind::Llmservingsim(a) => llmservingsim_bundle(a, &mut told),
+        Kind::Aiconfigurator(a) => aiconfigurator_database(a, &mut told),
+        Kind::Vidur(a) => vidur_profile(a, &mut told),
+        Kind::LlamaBench(a) => llama_bench(a, &mut told),
+        Kind::TestBackendOps(a) => backend_ops(a, &mut told),
+    }?;
+    if args.json {
+        println!("{}", json::text(&told));
+    } else {
+        show(&told);
     }
-    .map(|()| ExitCode::SUCCESS)
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was read, how well it was fitted, and where it is now.
+fn show(told: &Imported) {
+    for note in &told.notes {
+        eprintln!("note: {note}");
+    }
+    for (what, release) in &told.tables {
+        println!("{what}: {release}");
+    }
+    if let Some(n) = told.measurements {
+        println!("{n} measurements");
+    }
+    let mut of = None;
+    for f in &told.fits {
+        let this = Some((&f.what, f.tensor_parallel_size));
+        if of != this {
+            println!(
+                "{} tp{}: |error| median, 90 %, bias",
+                f.what, f.tensor_parallel_size
+            );
+            of = this;
+        }
+        println!(
+            "  {:<26} {:>6.2} % {:>6.2} % {:>+6.2} %  of {} points",
+            f.kernel,
+            f.residual.median * 100.0,
+            f.residual.p90 * 100.0,
+            f.residual.bias * 100.0,
+            f.residual.points
+        );
+    }
+    for path in told.files.values() {
+        println!("{path}");
+    }
 }
 
 /// Folders beneath `dir` that hold a `dense.csv`, in order of their paths.
@@ -234,7 +279,7 @@ fn meta(text: &str, key: &str) -> Option<String> {
     })
 }
 
-fn llmservingsim_bundle(args: &LlmservingsimArgs) -> anyhow::Result<()> {
+fn llmservingsim_bundle(args: &LlmservingsimArgs, told: &mut Imported) -> anyhow::Result<()> {
     let mut folders = vec![];
     bundles(&args.dir, 5, &mut folders)?;
     ensure!(
@@ -293,9 +338,11 @@ fn llmservingsim_bundle(args: &LlmservingsimArgs) -> anyhow::Result<()> {
         let engine = format!("vLLM {}", value("vllm_version")?);
         let from = format!("{}, tables of {model_name} tp{tp}", source.words());
         let (times, unknown) = llmservingsim::kernel_times(&tables, &model, &engine, &from);
-        report(&model_name, tp, &times);
+        told.fitted(&model_name, tp, &times);
         for layer in unknown {
-            eprintln!("note: {name}: `{layer}` answers to no operator of {model_name}; left out");
+            told.notes.push(format!(
+                "{name}: `{layer}` answers to no operator of {model_name}; left out"
+            ));
         }
         import::add_kernels(&mut kernels, times);
     }
@@ -306,15 +353,15 @@ fn llmservingsim_bundle(args: &LlmservingsimArgs) -> anyhow::Result<()> {
     let gpu = known(&gpu_name)?;
     let profile = import::device_of(gpu, kernels, &source)
         .context("the tables hold no matrix product that curves could be read off")?;
-    save(&profile, &args.output)
+    save(&profile, &args.output, told)
 }
 
 /// Writes a profile that reads back.
-fn save(profile: &DeviceProfile, output: &Path) -> anyhow::Result<()> {
+fn save(profile: &DeviceProfile, output: &Path, told: &mut Imported) -> anyhow::Result<()> {
     let text = compact::text(&serde_json::to_value(profile)?);
     DeviceProfile::parse(&text, "the profile just made")?;
     files::write(output, &text)?;
-    println!("{}", output.display());
+    told.wrote("device profile", output);
     Ok(())
 }
 
@@ -348,7 +395,7 @@ fn release(family: &Path, wanted: Option<&str>, file: &str) -> Option<(String, P
 type Add<'a> =
     dyn FnMut(&mut aiconfigurator::Database, &[u8], &str) -> Result<(), import::ImportError> + 'a;
 
-fn aiconfigurator_database(args: &AiconfiguratorArgs) -> anyhow::Result<()> {
+fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> anyhow::Result<()> {
     let gpu = known(&args.system)?;
     let beneath = |d: &Path| d.join("data").join(&args.system);
     let root = [
@@ -375,12 +422,13 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs) -> anyhow::Result<()> {
      -> anyhow::Result<()> {
         let folder = root.join(family).join(backend);
         let Some((version, path)) = release(&folder, wanted, file) else {
-            eprintln!("note: {}: no {file}", folder.display());
+            told.notes.push(format!("{}: no {file}", folder.display()));
             return Ok(());
         };
         let bytes = std::fs::read(&path).with_context(|| format!("{}", path.display()))?;
         add(&mut db, &bytes, &path.display().to_string())?;
-        println!("{family}: {backend} {version}");
+        told.tables
+            .insert(family.into(), format!("{backend} {version}"));
         if family == "gemm" {
             newest = version;
         }
@@ -450,44 +498,12 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs) -> anyhow::Result<()> {
         )
     })?;
     for k in &profile.kernels {
-        report(&args.system, 1, k);
+        told.fitted(&args.system, 1, k);
     }
-    save(&profile, &args.output)
+    save(&profile, &args.output, told)
 }
 
-/// How near the fits are.
-fn report(model: &str, tp: u32, k: &KernelTimes) {
-    println!("{model} tp{tp}: |error| median, 90 %, bias");
-    let show = |name: &str, r: &crate::device::Residual| {
-        println!(
-            "  {name:<22} {:>6.2} % {:>6.2} % {:>+6.2} %  of {} points",
-            r.median * 100.0,
-            r.p90 * 100.0,
-            r.bias * 100.0,
-            r.points
-        );
-    };
-    for r in &k.rows {
-        if let Some(res) = &r.residual {
-            show(&format!("{} ({} pieces)", r.covers[0], r.pieces.len()), res);
-        }
-    }
-    for a in &k.attention {
-        for (name, r) in ["decode attention", "prefill attention", "mixed attention"]
-            .iter()
-            .zip(&a.residual)
-        {
-            show(name, r);
-        }
-    }
-    for e in &k.experts {
-        if let Some(r) = &e.residual {
-            show("experts", r);
-        }
-    }
-}
-
-fn vidur_profile(args: &VidurArgs) -> anyhow::Result<()> {
+fn vidur_profile(args: &VidurArgs, told: &mut Imported) -> anyhow::Result<()> {
     let source = args.device.source();
     let gpu = args.device.gpu(None)?;
     let whole = load::model(&load::config(&args.model)?, Some("bf16"), None, None, None)?;
@@ -509,21 +525,21 @@ fn vidur_profile(args: &VidurArgs) -> anyhow::Result<()> {
         )?;
         let (times, _) =
             llmservingsim::kernel_times(&tables, &model, "Vidur's profiler", &source.words());
-        report(&args.model, tp, &times);
+        told.fitted(&args.model, tp, &times);
         import::add_kernels(&mut kernels, times);
     }
     let profile = import::device_of(&gpu, kernels, &source)
         .context("there are no matrix products that curves could be read off")?;
-    save(&profile, &args.device.output)
+    save(&profile, &args.device.output, told)
 }
 
-fn llama_bench(args: &LlamaBenchArgs) -> anyhow::Result<()> {
+fn llama_bench(args: &LlamaBenchArgs, told: &mut Imported) -> anyhow::Result<()> {
     let gpu = args.device.gpu(None)?;
     let name = args.file.display().to_string();
     let config = load::config(&args.model)?;
     let model = load::model(&config, Some(&args.weights), None, None, None)?;
     let all = llamacpp::parse(&files::read(&args.file)?, &name)?;
-    println!("{} measurements", all.len());
+    told.measurements = Some(all.len());
     let source = args.device.source();
     let mut profile = llamacpp::device(&gpu, &model, &all, &source, &name)?;
     // Gaps between kernels are in the measured times.
@@ -534,25 +550,25 @@ fn llama_bench(args: &LlamaBenchArgs) -> anyhow::Result<()> {
         let text = compact::text(&serde_json::to_value(&engine)?);
         crate::device::EngineProfile::parse(&text, "the profile just made")?;
         files::write(path, &text)?;
-        println!("{}", path.display());
+        told.wrote("engine profile", path);
     }
-    save(&profile, &args.device.output)
+    save(&profile, &args.device.output, told)
 }
 
-fn backend_ops(args: &BackendOpsArgs) -> anyhow::Result<()> {
+fn backend_ops(args: &BackendOpsArgs, told: &mut Imported) -> anyhow::Result<()> {
     let name = args.file.display().to_string();
     let found = llamacpp::operators(&files::read(&args.file)?, &name)?;
     let gpu = args.device.gpu(found.memory)?;
     let kernels = found.kernel_times("llama.cpp", &args.device.source());
     for k in &kernels {
-        report(&k.format, 1, k);
+        told.fitted(&k.format, 1, k);
     }
     for (op, n) in &found.left_out {
-        eprintln!(
-            "note: {n} lines of {op} are left out: shapes or formats that no profile holds yet"
-        );
+        told.notes.push(format!(
+            "{n} lines of {op} are left out: shapes or formats that no profile holds yet"
+        ));
     }
     let profile = import::device_of(&gpu, kernels, &args.device.source())
         .context("there are no matrix products that curves could be read off")?;
-    save(&profile, &args.device.output)
+    save(&profile, &args.device.output, told)
 }

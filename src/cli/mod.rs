@@ -1,6 +1,7 @@
 //! The command tree: flags → library calls → files. The only place that prints.
 mod calibrate;
 mod capacity;
+mod complete;
 mod devices;
 #[cfg(feature = "http")]
 mod bench;
@@ -13,6 +14,7 @@ mod load_args;
 mod measure_device;
 mod memory;
 mod models;
+mod progress;
 #[cfg(feature = "http")]
 mod paired;
 mod pool;
@@ -27,13 +29,32 @@ mod trace;
 mod tune;
 mod validate;
 mod validate_all;
+mod version;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+/// What the shell gets to see; docs/cli.md says it at length.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a verdict failed: a run outside its tolerance, a request that failed, an
+       SLO that nothing meets, settings that do not fit the memory
+  2    input that cannot be used; the error names the field and what to do
+  130  interrupted; what was measured until then is reported
+
+More: docs/cli.md, and capsim man for man pages.";
+
 /// Predict how fast a language model will serve on your device, and hold the prediction against reality.
 #[derive(Parser, Debug)]
-#[command(version, about, propagate_version = true)]
+#[command(
+    version = version::SHORT,
+    long_version = version::LONG.as_str(),
+    about,
+    propagate_version = true,
+    after_help = EXIT_CODES,
+    after_long_help = EXIT_CODES
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -64,7 +85,7 @@ enum Command {
     #[cfg(feature = "http")]
     Serve(Box<serve::ServeCommand>),
     /// Models, devices and engines that ship with capsim
-    Models,
+    Models(models::ModelsArgs),
     /// Many predictions from a plan, on all cores or many machines
     Sweep(Box<sweep::SweepCommand>),
     /// One HTML page from any results
@@ -81,6 +102,10 @@ enum Command {
     MeasureDevice,
     /// JSON Schema of a file format
     Schema(schema::SchemaArgs),
+    /// Completions for a shell, to be sourced or saved where it looks for them
+    Completions(complete::CompletionsArgs),
+    /// Man pages, one per command
+    Man(complete::ManArgs),
 }
 
 /// Runs a parsed command line.
@@ -101,7 +126,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "http")]
         Command::Serve(args) => serve::run(*args),
-        Command::Models => models::run(),
+        Command::Models(args) => models::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Trace(args) => trace::run(&args),
@@ -109,5 +134,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ProbeDevice(args) => devices::probe(&args),
         Command::MeasureDevice => measure_device::run(),
         Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => complete::completions(&args),
+        Command::Man(args) => complete::man(&args),
     }
 }

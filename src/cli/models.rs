@@ -1,33 +1,80 @@
 //! `capsim models`.
-use crate::device::builtin;
+use crate::device::{Provenance, builtin};
 use crate::model::{self, Model, Precision};
+use crate::report::json;
+use crate::report::json::listing::{ModelEntry, Models, ProfileEntry};
 use crate::report::table::plain;
+use crate::units::Bytes;
+use clap::Args;
 use std::process::ExitCode;
 
-pub fn run() -> anyhow::Result<ExitCode> {
+#[derive(Args, Debug)]
+pub struct ModelsArgs {
+    /// Machine-readable output (capsim schema models)
+    #[arg(long)]
+    json: bool,
+}
+
+fn entry(id: &str, name: &str, provenance: &Provenance) -> ProfileEntry {
+    ProfileEntry {
+        id: id.into(),
+        name: name.into(),
+        rests_on: provenance.origin,
+    }
+}
+
+fn all() -> Models {
+    Models {
+        schema: "capsim.models/1".into(),
+        models: model::builtin::ALL
+            .iter()
+            .map(|b| {
+                let config = b.config();
+                let m = Model::new(&config, Precision::of(&config));
+                let p = m.parameters();
+                ModelEntry {
+                    name: b.name().into(),
+                    parameters: p.total(),
+                    active_parameters: p.active(),
+                    weight_bytes: m.total_weight_bytes().0,
+                    kv_bytes_per_token: m.kv_bytes_per_token().0,
+                }
+            })
+            .collect(),
+        devices: builtin::devices()
+            .iter()
+            .map(|d| entry(&d.id, &d.name, &d.provenance))
+            .collect(),
+        engines: builtin::engines()
+            .iter()
+            .map(|e| entry(&e.id, &e.name, &e.provenance))
+            .collect(),
+    }
+}
+
+pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
+    let all = all();
+    if args.json {
+        println!("{}", json::text(&all));
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut t = plain(["model", "parameters", "active", "weights", "KV/token"]);
-    for b in model::builtin::ALL {
-        let config = b.config();
-        let m = Model::new(&config, Precision::of(&config));
-        let p = m.parameters();
+    for m in &all.models {
         t.add_row([
-            b.name(),
-            format!("{:.2} B", p.total() as f64 / 1e9),
-            format!("{:.2} B", p.active() as f64 / 1e9),
-            m.total_weight_bytes().to_string(),
-            m.kv_bytes_per_token().to_string(),
+            m.name.clone(),
+            format!("{:.2} B", m.parameters as f64 / 1e9),
+            format!("{:.2} B", m.active_parameters as f64 / 1e9),
+            Bytes(m.weight_bytes).to_string(),
+            Bytes(m.kv_bytes_per_token).to_string(),
         ]);
     }
-    println!("{t}\n");
-    let mut t = plain(["device", "name", "rests on"]);
-    for d in builtin::devices() {
-        t.add_row([d.id, d.name, d.provenance.origin.word().into()]);
-    }
-    println!("{t}\n");
-    let mut t = plain(["engine", "name", "rests on"]);
-    for e in builtin::engines() {
-        t.add_row([e.id, e.name, e.provenance.origin.word().into()]);
-    }
     println!("{t}");
+    for (what, entries) in [("device", &all.devices), ("engine", &all.engines)] {
+        let mut t = plain([what, "name", "rests on"]);
+        for e in entries {
+            t.add_row([&e.id, &e.name, e.rests_on.word()]);
+        }
+        println!("\n{t}");
+    }
     Ok(ExitCode::SUCCESS)
 }

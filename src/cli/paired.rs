@@ -8,6 +8,7 @@ use crate::bench::read::{self, Recording};
 use crate::bench::{MetricsAs, drive::conversations, result};
 use crate::model::KvDtype;
 use crate::predict::ServeArgs;
+use crate::report::json::{self, paired::PairedAnswer};
 use crate::report::{paired as report, plot};
 use crate::validate::hypothesis::Basis;
 use crate::validate::paired::{self, Suppose};
@@ -296,10 +297,7 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
         )?;
     }
     if v.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&report::json(fit.as_ref(), &all))?
-        );
+        println!("{}", json::text(&PairedAnswer::new(fit.as_ref(), &all)));
     } else {
         print!("{}", report::text(&basis, fit.as_ref(), &all));
     }

@@ -1,5 +1,6 @@
 //! `capsim report`.
 use super::files;
+use crate::report::json::{self, listing::Page};
 use crate::report::page::{self, Section};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -19,6 +20,9 @@ pub struct ReportArgs {
     /// Heading
     #[arg(long, default_value = "capsim report")]
     title: String,
+    /// Machine-readable output (capsim schema page)
+    #[arg(long)]
+    json: bool,
 }
 
 /// What a file holds.
@@ -109,6 +113,15 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         sections.push(page::requests(&requests));
     }
     files::write(&args.output, &page::page(&args.title, &sections))?;
-    println!("{}", args.output.display());
+    let answer = Page {
+        schema: "capsim.page/1".into(),
+        output: args.output.display().to_string(),
+        sections: sections.len(),
+    };
+    if args.json {
+        println!("{}", json::text(&answer));
+    } else {
+        println!("{}", answer.output);
+    }
     Ok(ExitCode::SUCCESS)
 }

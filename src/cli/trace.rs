@@ -1,6 +1,7 @@
 //! `capsim trace`: recorded traces, looked at and translated.
 use super::files;
 use super::load_args::ReadArgs;
+use crate::report::json::{self, listing};
 use crate::report::table::with_header;
 use crate::workload::Trace;
 use clap::{Args, Subcommand};
@@ -39,7 +40,7 @@ struct Input {
 struct StatsArgs {
     #[command(flatten)]
     input: Input,
-    /// Machine-readable output
+    /// Machine-readable output (capsim schema trace)
     #[arg(long)]
     json: bool,
 }
@@ -51,6 +52,9 @@ struct ConvertArgs {
     /// File to write
     #[arg(short, long)]
     output: PathBuf,
+    /// Machine-readable output (capsim schema converted-trace)
+    #[arg(long)]
+    json: bool,
 }
 
 impl Input {
@@ -72,12 +76,20 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
         TraceCommand::Convert(a) => {
             let trace = a.input.load()?;
             files::write(&a.output, &trace.mooncake()?)?;
-            println!(
-                "{}: {} requests over {:.3} s",
-                a.output.display(),
-                trace.rows().len(),
-                trace.duration().secs()
-            );
+            let answer = listing::Converted {
+                schema: "capsim.converted-trace/1".into(),
+                output: a.output.display().to_string(),
+                requests: trace.rows().len(),
+                duration_s: trace.duration().secs(),
+            };
+            if a.json {
+                println!("{}", json::text(&answer));
+            } else {
+                println!(
+                    "{}: {} requests over {:.3} s",
+                    answer.output, answer.requests, answer.duration_s
+                );
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -86,7 +98,11 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
 fn stats(args: &StatsArgs) -> anyhow::Result<()> {
     let s = args.input.load()?.stats();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&s)?);
+        let answer = listing::Trace {
+            schema: "capsim.trace/1".into(),
+            stats: s,
+        };
+        println!("{}", json::text(&answer));
         return Ok(());
     }
     println!("{:<28}{}", "Requests", s.requests);

@@ -1,5 +1,7 @@
 //! `capsim validate`.
+use super::progress::Busy;
 use super::{files, load};
+use crate::report::json::{self, validation::Validation};
 use crate::report::{svg, validation};
 use crate::validate::compare::{candidates, compare};
 use crate::validate::fit::{FitRun, fit};
@@ -21,7 +23,7 @@ pub struct ValidateArgs {
     runs: Option<PathBuf>,
     /// Every run set of an index: fit what it says, predict the rest, and write docs/accuracy.md and docs/accuracy.svg
     #[arg(long, value_name = "INDEX", num_args = 0..=1, default_missing_value = "validation/index.json",
-          conflicts_with_all = ["fit", "write_profile", "engine", "device", "tolerance", "summary", "json"])]
+          conflicts_with_all = ["fit", "write_profile", "engine", "device", "tolerance", "summary"])]
     all: Option<PathBuf>,
     /// With --all: also write the fitted engine profiles where the index says
     #[arg(long, requires = "all")]
@@ -175,6 +177,7 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
             args.markdown.as_deref(),
             args.svg.as_deref(),
             args.write_profiles,
+            args.json,
         );
     }
     if args.write_profile.is_some() && args.fit.is_empty() {
@@ -190,12 +193,14 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         file.tolerance.mean = Some(t);
         file.tolerance.throughput = Some(t);
     }
+    let busy = Busy::new("predicting the runs", 0);
     let fit = fitted(path, &file, &basis, &args.fit)?;
     if let Some(f) = &fit {
         basis.engine = f.profile.clone();
     }
     let runs = compare(&file, &basis, &args.fit)
         .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
+    drop(busy);
     if let (Some(path), Some(f)) = (&args.write_profile, &fit) {
         files::write(path, &(serde_json::to_string_pretty(&f.profile)? + "\n"))?;
     }
@@ -212,7 +217,7 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!(
             "{}",
-            serde_json::to_string_pretty(&validation::json(&file, fit.as_ref(), &runs))?
+            json::text(&Validation::new(&file, fit.as_ref(), &runs))
         );
     } else if args.summary {
         print!("{}", validation::summary(&runs));

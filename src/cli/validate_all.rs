@@ -3,9 +3,10 @@
     clippy::disallowed_types,
     reason = "runs are predicted on several threads; each is a pure function, and results keep the files' order"
 )]
+use super::progress::Busy;
 use super::{files, load};
 use crate::device::{EngineProfile, Origin, Provenance, Quantity};
-use crate::report::accuracy as report;
+use crate::report::{accuracy as report, json};
 use crate::validate::accuracy::{
     Accuracy, FittedProfile, Kind, ScoredRun, fit_profile, intervals, score,
 };
@@ -151,6 +152,7 @@ pub fn run(
     markdown: Option<&Path>,
     svg: Option<&Path>,
     write_profiles: bool,
+    json: bool,
 ) -> anyhow::Result<ExitCode> {
     let name = index.display().to_string();
     let manifest = Manifest::parse(&files::read(index)?, &name)?;
@@ -182,6 +184,7 @@ pub fn run(
     manifest.check(&name, &plain)?;
 
     let plans: Vec<_> = manifest.profiles.iter().zip(&priors).collect();
+    let busy = Busy::new("fitting profiles", plans.len());
     let mut profiles = vec![];
     for p in in_parallel(&plans, |(plan, (_, prior))| {
         let own: Vec<(RunsFile, Basis)> = sets
@@ -189,10 +192,13 @@ pub fn run(
             .filter(|(f, _)| f.engine == plan.id)
             .cloned()
             .collect();
-        fit_profile(plan, prior, &own)
+        let fit = fit_profile(plan, prior, &own);
+        busy.step();
+        fit
     }) {
         profiles.push(p?);
     }
+    drop(busy);
     for (file, basis) in &mut sets {
         let fitted = profiles
             .iter()
@@ -208,10 +214,14 @@ pub fn run(
         .enumerate()
         .flat_map(|(i, (f, _))| (0..f.runs.len()).map(move |j| (i, j)))
         .collect();
+    let busy = Busy::new("predicting runs", jobs.len());
     let scored = in_parallel(&jobs, |&(i, j)| {
         let (file, basis) = &sets[i];
-        score(&manifest, i, file, basis, &file.runs[j])
+        let score = score(&manifest, i, file, basis, &file.runs[j]);
+        busy.step();
+        score
     });
+    drop(busy);
     let mut runs: Vec<ScoredRun> = vec![];
     let mut failed = vec![];
     for ((i, j), r) in jobs.iter().zip(scored) {
@@ -254,6 +264,13 @@ pub fn run(
         svg.unwrap_or(&docs.join("accuracy.svg")),
         &report::svg(&plain, &accuracy),
     )?;
-    print!("{}", report::headline(&plain, &accuracy));
+    if json {
+        println!(
+            "{}",
+            json::text(&json::validation::All::new(&plain, &accuracy))
+        );
+    } else {
+        print!("{}", report::headline(&plain, &accuracy));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,11 @@
 //! A calibration for people: a table that says what was measured, what it is worth and what it means.
+use super::json::calibration::Calibration;
 use super::table::{plain, three, with_header, wrap};
 use crate::calibrate::backend::Api;
 use crate::calibrate::compare::{Difference, Verdict};
 use crate::calibrate::fit::{Fit, flags};
 use crate::calibrate::meaning::{self, Meaning};
 use crate::calibrate::samples::{Flag, Outcome, SamplesFile};
-use serde_json::json;
 use std::fmt::Write as _;
 
 /// A number with three digits and a decimal prefix: `212 G`.
@@ -356,37 +356,8 @@ pub fn readme(file: &SamplesFile, fit: &Fit, meaning: Option<&Meaning>) -> Strin
 }
 
 /// The answer for machines.
-pub fn json(file: &SamplesFile, fit: &Fit, meaning: Option<&Meaning>) -> serde_json::Value {
-    json!({
-        "schema": "capsim.calibration/1",
-        "device": fit.profile.id,
-        "name": fit.profile.name,
-        "software": file.device.software,
-        "memory_read_bytes_per_s": fit.profile.dram_read(),
-        "cache_read_bytes_per_s": fit.profile.stream_read.peak(),
-        "gemm_f16_peak_ops_per_s": fit.profile.gemm_f16.peak(),
-        "launch_s": fit.profile.launch.value,
-        "limits": file.limits,
-        "parameters": fit.parameters.iter().map(|p| json!({
-            "name": p.name, "value": p.value, "rel_sd": p.rel_sd, "unit": p.unit,
-        })).collect::<Vec<_>>(),
-        "curves": fit.families.iter().map(|f| json!({
-            "name": f.name, "points": f.points, "spread": f.spread,
-            "left_out_median": finite(f.median_error), "left_out_p90": finite(f.p90_error),
-        })).collect::<Vec<_>>(),
-        "points": file.points.iter().map(|p| json!({
-            "family": p.family, "id": p.id, "outcome": p.outcome, "variant": p.variant,
-            "seconds": p.seconds(), "flags": p.flags,
-        })).collect::<Vec<_>>(),
-        "qwen3_30b_a3b_bf16_batch_1": meaning.map(|m| json!({
-            "roof_tokens_per_s": m.roof, "vllm_0_12_rocm_tokens_per_s": m.engine, "fits": m.fits,
-        })),
-        "notes": remarks(file, fit),
-    })
-}
-
-fn finite(v: f64) -> Option<f64> {
-    v.is_finite().then_some(v)
+pub fn json(file: &SamplesFile, fit: &Fit, meaning: Option<&Meaning>) -> Calibration {
+    Calibration::new(file, fit, meaning, remarks(file, fit))
 }
 
 /// A comparison of two calibrations.
@@ -420,16 +391,4 @@ pub fn comparison(a: &str, b: &str, all: &[Difference]) -> String {
         all.len()
     );
     o
-}
-
-/// The same for machines.
-pub fn comparison_json(a: &str, b: &str, all: &[Difference]) -> serde_json::Value {
-    json!({
-        "schema": "capsim.calibration-comparison/1",
-        "first": a,
-        "second": b,
-        "points": all.iter().map(|d| json!({
-            "point": d.key, "time_ratio": d.ratio, "low": d.low, "high": d.high, "verdict": d.verdict.words(),
-        })).collect::<Vec<_>>(),
-    })
 }

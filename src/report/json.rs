@@ -1,87 +1,232 @@
-//! Predictions and validations for machines.
+//! What the commands answer machines with: one type per answer, from which its JSON Schema follows (`capsim schema`).
+pub mod calibration;
+pub mod listing;
+#[cfg(feature = "http")]
+pub mod paired;
+pub mod schemas;
+pub mod validation;
+
 use crate::cost::Part;
+use crate::device::Origin;
 use crate::metrics::Percentiles;
 use crate::predict::{METRICS, Prediction, Scenario};
+use crate::workload::WorkloadSpec;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-fn number(v: f64) -> Value {
-    serde_json::Number::from_f64(v).map_or(Value::Null, Value::Number)
+/// JSON knows no NaN and no infinity.
+fn finite(v: f64) -> Option<f64> {
+    v.is_finite().then_some(v)
+}
+
+/// An answer as JSON, keys in alphabetical order.
+pub fn value<T: Serialize>(answer: &T) -> Value {
+    serde_json::to_value(answer).expect("answers have text keys and nothing that can fail")
+}
+
+/// An answer as it is printed.
+pub fn text<T: Serialize>(answer: &T) -> String {
+    serde_json::to_string_pretty(&value(answer)).expect("as above")
+}
+
+/// A metric with its 90 % interval.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Figure {
+    /// As simulated; null where the load has no such metric (TPOT of one-token answers).
+    pub value: Option<f64>,
+    /// Lower end of the 90 % interval, where one is computed.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+}
+
+/// The engine's settings after its own rules.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Settings {
+    /// Release of vLLM whose rules apply.
+    pub version: String,
+    /// Most sequences in a batch.
+    pub max_num_seqs: u32,
+    /// Most new tokens in a step.
+    pub max_num_batched_tokens: u32,
+    /// Longest context in tokens.
+    pub max_model_len: u32,
+    /// Tokens of a KV block.
+    pub block_size: u32,
+    /// KV blocks.
+    pub num_gpu_blocks: u32,
+    /// Whether KV blocks of equal prefixes are shared.
+    pub enable_prefix_caching: bool,
+    /// Whether long prompts are cut into chunks.
+    pub enable_chunked_prefill: bool,
+    /// Whether the next batch is composed while one runs.
+    pub async_scheduling: bool,
+    /// Whether graphs are off.
+    pub enforce_eager: bool,
+    /// Share of the device's memory that the engine takes.
+    pub gpu_memory_utilization: Option<f64>,
+}
+
+/// What the engine was busy with, averaged over its steps.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Occupancy {
+    /// Steps.
+    pub steps: u64,
+    /// Seconds in which a step ran.
+    pub busy_s: Option<f64>,
+    /// Sequences in a batch.
+    pub batch: Option<f64>,
+    /// Requests that wait.
+    pub waiting: Option<f64>,
+    /// Share of the KV blocks in use, mean over time.
+    pub kv_usage_mean: Option<f64>,
+    /// The same, at most.
+    pub kv_usage_max: Option<f64>,
+    /// Share of prompt tokens that were cached.
+    pub prefix_hit_rate: Option<f64>,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Distinct experts per layer and step; null for dense models.
+    pub distinct_experts: Option<f64>,
+}
+
+/// A coefficient that the prediction rests on.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RestsOn {
+    /// Its name in the profile.
+    pub coefficient: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its relative standard deviation.
+    pub rel_sd: Option<f64>,
+    /// d ln(output throughput) / d ln(coefficient).
+    pub slope_of_output_throughput: Option<f64>,
+}
+
+/// One prediction.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Point {
+    /// Flags that differ between the points of a table, with this point's values.
+    pub varied: BTreeMap<String, String>,
+    /// Model.
+    pub model: String,
+    /// Device profile.
+    pub device: String,
+    /// Engine profile.
+    pub engine: String,
+    /// Way the engine runs its expert kernels.
+    pub moe_tiles: String,
+    /// Settings.
+    pub settings: Settings,
+    /// Load.
+    pub workload: WorkloadSpec,
+    /// Requests answered.
+    pub completed: u64,
+    /// Prompt tokens of all requests.
+    pub total_input_tokens: u64,
+    /// Tokens of all answers.
+    pub total_output_tokens: u64,
+    /// Every metric by name; names end in their unit, throughputs are per second.
+    pub metrics: BTreeMap<String, Figure>,
+    /// Occupancy.
+    pub occupancy: Occupancy,
+    /// Seconds of all steps, by part.
+    pub breakdown_s: BTreeMap<String, Option<f64>>,
+    /// What requests wait for and what steps spend time on.
+    pub binds: String,
+    /// What a reader must know.
+    pub caveats: Vec<String>,
+    /// Coefficients, the most important first.
+    pub rests_on: Vec<RestsOn>,
+}
+
+/// `capsim predict --json`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Predictions {
+    /// Format.
+    #[schemars(extend("const" = "capsim.prediction/1"))]
+    pub schema: String,
+    /// One point per row of the table.
+    pub points: Vec<Point>,
 }
 
 /// One prediction: settings, load, metrics with intervals, occupancy, breakdown, caveats, provenance.
 pub fn prediction(varied: &[(&'static str, String)], scenario: &Scenario, p: &Prediction) -> Value {
     let s = &p.run.summary;
     let c = &p.run.settings.config;
-    let metrics: serde_json::Map<String, Value> = METRICS
-        .iter()
-        .map(|m| {
-            let v = s.metric(m, Percentiles::Linear).unwrap_or(f64::NAN);
-            let i = p.interval_of(m);
-            (
-                m.to_string(),
-                json!({
-                    "value": number(v),
-                    "low": i.map(|i| number(i.low)),
-                    "high": i.map(|i| number(i.high)),
-                }),
-            )
-        })
-        .collect();
-    let breakdown: serde_json::Map<String, Value> = Part::ALL
-        .iter()
-        .map(|q| {
-            let name = serde_json::to_value(q).expect("a name");
-            (
-                name.as_str().expect("a string").into(),
-                number(p.run.breakdown.of(*q)),
-            )
-        })
-        .collect();
+    let metric = |m: &&str| {
+        let i = p.interval_of(m);
+        let figure = Figure {
+            value: s.metric(m, Percentiles::Linear).and_then(finite),
+            low: i.and_then(|i| finite(i.low)),
+            high: i.and_then(|i| finite(i.high)),
+        };
+        (m.to_string(), figure)
+    };
+    let part = |q: &Part| {
+        let name = serde_json::to_value(q).expect("a name");
+        (
+            name.as_str().expect("a string").to_string(),
+            finite(p.run.breakdown.of(*q)),
+        )
+    };
     let occ = &p.run.occupancy;
-    json!({
-        "varied": varied.iter().map(|(k, v)| (k.to_string(), json!(v))).collect::<serde_json::Map<_, _>>(),
-        "model": scenario.model_name,
-        "device": scenario.device.id,
-        "engine": scenario.engine.id,
-        "moe_tiles": scenario.moe_path.as_deref().unwrap_or(&scenario.engine.moe_default),
-        "settings": {
-            "version": c.version.to_string(),
-            "max_num_seqs": c.max_num_seqs,
-            "max_num_batched_tokens": c.max_num_batched_tokens,
-            "max_model_len": c.max_model_len,
-            "block_size": c.block_size,
-            "num_gpu_blocks": c.num_gpu_blocks,
-            "enable_prefix_caching": c.enable_prefix_caching,
-            "enable_chunked_prefill": c.enable_chunked_prefill,
-            "async_scheduling": c.async_scheduling,
-            "enforce_eager": p.run.settings.enforce_eager,
-            "gpu_memory_utilization": number(p.run.settings.gpu_memory_utilization),
+    value(&Point {
+        varied: varied
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.clone()))
+            .collect(),
+        model: scenario.model_name.clone(),
+        device: scenario.device.id.clone(),
+        engine: scenario.engine.id.clone(),
+        moe_tiles: scenario
+            .moe_path
+            .clone()
+            .unwrap_or_else(|| scenario.engine.moe_default.clone()),
+        settings: Settings {
+            version: c.version.to_string(),
+            max_num_seqs: c.max_num_seqs,
+            max_num_batched_tokens: c.max_num_batched_tokens,
+            max_model_len: c.max_model_len,
+            block_size: c.block_size,
+            num_gpu_blocks: c.num_gpu_blocks,
+            enable_prefix_caching: c.enable_prefix_caching,
+            enable_chunked_prefill: c.enable_chunked_prefill,
+            async_scheduling: c.async_scheduling,
+            enforce_eager: p.run.settings.enforce_eager,
+            gpu_memory_utilization: finite(p.run.settings.gpu_memory_utilization),
         },
-        "workload": scenario.workload,
-        "completed": s.completed,
-        "total_input_tokens": s.input_tokens,
-        "total_output_tokens": s.output_tokens,
-        "metrics": metrics,
-        "occupancy": {
-            "steps": occ.steps,
-            "busy_s": number(occ.busy),
-            "batch": number(occ.batch),
-            "waiting": number(occ.waiting),
-            "kv_usage_mean": number(occ.kv_mean),
-            "kv_usage_max": number(occ.kv_max),
-            "prefix_hit_rate": number(s.prefix_hit_rate()),
-            "preemptions": s.preemptions,
-            "distinct_experts": p.run.distinct_experts.map(number),
+        workload: scenario.workload.clone(),
+        completed: s.completed,
+        total_input_tokens: s.input_tokens,
+        total_output_tokens: s.output_tokens,
+        metrics: METRICS.iter().map(metric).collect(),
+        occupancy: Occupancy {
+            steps: occ.steps,
+            busy_s: finite(occ.busy),
+            batch: finite(occ.batch),
+            waiting: finite(occ.waiting),
+            kv_usage_mean: finite(occ.kv_mean),
+            kv_usage_max: finite(occ.kv_max),
+            prefix_hit_rate: finite(s.prefix_hit_rate()),
+            preemptions: s.preemptions,
+            distinct_experts: p.run.distinct_experts.and_then(finite),
         },
-        "breakdown_s": breakdown,
-        "binds": p.binding.to_string(),
-        "caveats": p.caveats.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "rests_on": p.sensitivities.iter().map(|s| json!({
-            "coefficient": s.name,
-            "origin": s.origin,
-            "rel_sd": number(s.rel_sd),
-            "slope_of_output_throughput": number(s.slope),
-        })).collect::<Vec<_>>(),
+        breakdown_s: Part::ALL.iter().map(part).collect(),
+        binds: p.binding.to_string(),
+        caveats: p.caveats.iter().map(ToString::to_string).collect(),
+        rests_on: p
+            .sensitivities
+            .iter()
+            .map(|s| RestsOn {
+                coefficient: s.name.clone(),
+                origin: s.origin,
+                rel_sd: finite(s.rel_sd),
+                slope_of_output_throughput: finite(s.slope),
+            })
+            .collect(),
     })
 }
 

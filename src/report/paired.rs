@@ -5,7 +5,6 @@ use crate::validate::compare::MetricComparison;
 use crate::validate::fit::Fit;
 use crate::validate::hypothesis::Basis;
 use crate::validate::paired::{Component, Paired};
-use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 const COLUMNS: [&str; 5] = ["metric", "measured", "predicted", "error", "90 % interval"];
@@ -196,34 +195,4 @@ pub fn markdown(
         o.push('\n');
     }
     o
-}
-
-/// For machines.
-pub fn json(fit: Option<&Fit>, all: &[Paired]) -> Value {
-    json!({
-        "schema": "capsim.paired/1",
-        "fitted_on": fit.and_then(|f| f.profile.fit.as_ref()).map(|f| f.runs.clone()),
-        "recordings": all.iter().map(|p| json!({
-            "name": p.name,
-            "fitted": p.fitted,
-            "metrics": p.metrics.iter().map(|m| json!({
-                "metric": m.metric,
-                "measured": m.measured,
-                "predicted": m.predicted,
-                "error": m.error,
-                "low": m.interval.map(|i| i.low),
-                "high": m.interval.map(|i| i.high),
-                "inside": m.inside(),
-                "agrees": m.agrees(),
-            })).collect::<Vec<_>>(),
-            "components": p.components.iter().map(|c| json!({
-                "name": c.name, "unit": c.unit, "measured": c.measured, "predicted": c.predicted,
-            })).collect::<Vec<_>>(),
-            "largest_difference": p.blame,
-            "requests": p.pairs.iter().map(|q| json!({
-                "ttft": q.ttft, "ttft_predicted": q.ttft_predicted, "e2el": q.e2el, "e2el_predicted": q.e2el_predicted,
-            })).collect::<Vec<_>>(),
-            "notes": p.notes,
-        })).collect::<Vec<_>>(),
-    })
 }

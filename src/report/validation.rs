@@ -4,7 +4,6 @@ use crate::validate::compare::{Candidate, RunComparison};
 use crate::validate::fit::Fit;
 use crate::validate::hypothesis::{AS_RECORDED, Basis};
 use crate::validate::runs::RunsFile;
-use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 const COLUMNS: [&str; 6] = [
@@ -406,40 +405,4 @@ pub fn markdown(
     }
     o.push_str(&closing(runs));
     o
-}
-
-/// For machines.
-pub fn json(file: &RunsFile, fit: Option<&Fit>, runs: &[RunComparison]) -> Value {
-    let candidate = |c: &Candidate| {
-        json!({
-            "hypothesis": c.hypothesis.words,
-            "engine_args": c.hypothesis.serve,
-            "misfit": c.misfit,
-            "counters": c.counters.iter().map(|(name, recorded, simulated)| json!({
-                "counter": name, "recorded": recorded, "simulated": simulated,
-            })).collect::<Vec<_>>(),
-            "metrics": c.metrics.iter().map(|m| json!({
-                "metric": m.metric,
-                "measured": m.measured,
-                "predicted": m.predicted,
-                "error": m.error,
-                "low": m.interval.map(|i| i.low),
-                "high": m.interval.map(|i| i.high),
-                "inside": m.inside(),
-                "tolerance": m.tolerance,
-                "agrees": m.agrees(),
-            })).collect::<Vec<_>>(),
-        })
-    };
-    json!({
-        "schema": "capsim.validation/1",
-        "name": file.name,
-        "fitted_on": fit.and_then(|f| f.profile.fit.as_ref()).map(|f| f.runs.clone()),
-        "runs": runs.iter().map(|r| json!({
-            "id": r.id,
-            "fitted": r.fitted,
-            "agrees": (!r.fitted).then(|| r.agrees()),
-            "candidates": r.candidates.iter().map(candidate).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-    })
 }

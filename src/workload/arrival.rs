@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 /// Law of the send times.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "process", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Arrival {
     /// Gamma-distributed gaps of shape `burstiness` and mean 1 / `request_rate`, as `vllm bench serve` sends; a shape of 1 is
@@ -58,6 +59,7 @@ pub enum Arrival {
 
 /// How a ramp-up goes from its first rate to its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RampUp {
     /// By equal differences.

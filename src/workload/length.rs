@@ -12,6 +12,7 @@ pub const LONGEST: u32 = 1 << 24;
 /// Law of a length. Continuous laws are truncated to min − ½ … max + ½ (by rejection, so that the shape within is kept)
 /// and rounded to the nearest whole number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "dist", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Length {
     /// Always this many.

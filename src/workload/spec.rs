@@ -19,6 +19,7 @@ pub enum PromptKind {
 
 /// A load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSpec {
     /// Requests measured (`--num-prompts`).

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A closed loop of users (`--users`): each has one request open at most.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Users {
     /// How many.
@@ -31,6 +32,7 @@ fn is_one(n: &u32) -> bool {
 
 /// Law of the think time, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "dist", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Think {
     /// Always this long.

@@ -2,6 +2,7 @@
 mod plan;
 mod point;
 mod store;
+mod summary;
 
 use super::files;
 use anyhow::{Context, bail, ensure};
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use store::{Listing, Merged, Store};
+use store::{Listing, Store};
 
 /// Schema of a point's file.
 const POINT: &str = "capsim.sweep-point/1";
@@ -43,6 +44,9 @@ struct MergeArgs {
     /// Write the tables although points are missing
     #[arg(long)]
     partial: bool,
+    /// Machine-readable output (capsim schema sweep-summary)
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -78,6 +82,9 @@ struct RunArgs {
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
+    /// Machine-readable output (capsim schema sweep-summary)
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
     /// A `vllm serve …` line whose settings hold for every point that does not say otherwise
     #[arg(last = true, value_name = "vllm serve …")]
     line: Vec<String>,
@@ -199,15 +206,9 @@ fn sweep(args: &RunArgs) -> anyhow::Result<ExitCode> {
     );
     let merged = store::collect(std::slice::from_ref(&dir))?;
     if merged.missing.is_empty() {
-        finish(&dir, &merged)?;
-    } else {
-        println!(
-            "{} of {} points are in {}; when all shards are done: capsim sweep merge {2}",
-            merged.rows.len(),
-            points.len(),
-            dir.display()
-        );
+        store::tables(&dir, &merged)?;
     }
+    summary::show(&dir, &merged, merged.missing.is_empty(), args.json);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -226,46 +227,8 @@ fn merge(args: &MergeArgs) -> anyhow::Result<ExitCode> {
         );
         eprintln!("{text}");
     }
-    finish(args.output.as_ref().unwrap_or(&args.folders[0]), &merged)?;
+    let dir = args.output.as_ref().unwrap_or(&args.folders[0]);
+    store::tables(dir, &merged)?;
+    summary::show(dir, &merged, true, args.json);
     Ok(ExitCode::SUCCESS)
-}
-
-fn finish(dir: &std::path::Path, merged: &Merged) -> anyhow::Result<()> {
-    store::tables(dir, merged)?;
-    let refused = merged
-        .rows
-        .iter()
-        .filter(|r| !r["refused"].is_null())
-        .count();
-    println!(
-        "{} points, {refused} of them cannot be served; {}/results.jsonl, .csv, .parquet",
-        merged.rows.len(),
-        dir.display()
-    );
-    let figure = |r: &serde_json::Value, m: &str| {
-        r.pointer(&format!("/prediction/metrics/{m}/value"))
-            .and_then(serde_json::Value::as_f64)
-    };
-    for (title, metric, unit, sign) in [
-        ("most output", "output_throughput", "tok/s", 1.0),
-        ("lowest mean TPOT", "mean_tpot_ms", "ms", -1.0),
-        ("lowest mean TTFT", "mean_ttft_ms", "ms", -1.0),
-    ] {
-        let best = merged
-            .rows
-            .iter()
-            .filter_map(|r| Some((figure(r, metric)?, r)))
-            // The first of equals.
-            .reduce(|a, b| if sign * b.0 > sign * a.0 { b } else { a });
-        if let Some((value, row)) = best {
-            let flags: Vec<String> = merged
-                .listing
-                .dimensions
-                .iter()
-                .filter_map(|d| Some(format!("{d} {}", row["flags"][d].as_str()?)))
-                .collect();
-            println!("  {title}: {value:.4} {unit} with {}", flags.join(", "));
-        }
-    }
-    Ok(())
 }

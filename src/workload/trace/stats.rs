@@ -5,6 +5,7 @@ use serde::Serialize;
 
 /// A trace in a few numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TraceStats {
     /// Requests.
     pub requests: usize,

@@ -1,0 +1,82 @@
+//! What a sweep says when it ends.
+use super::store::Merged;
+use crate::report::json;
+use crate::report::json::listing::{Best, SweepSummary};
+use serde_json::Value;
+use std::path::Path;
+
+/// What people look for first: in words, metric, unit, and whether more is better.
+const WANTED: [(&str, &str, &str, f64); 3] = [
+    ("most output", "output_throughput", "tok/s", 1.0),
+    ("lowest mean TPOT", "mean_tpot_ms", "ms", -1.0),
+    ("lowest mean TTFT", "mean_ttft_ms", "ms", -1.0),
+];
+
+/// The best point by a metric; the first of equals.
+fn best(merged: &Merged, what: &str, metric: &str, sign: f64) -> Option<Best> {
+    let path = format!("/prediction/metrics/{metric}/value");
+    let (value, row) = merged
+        .rows
+        .iter()
+        .filter_map(|r| Some((r.pointer(&path)?.as_f64()?, r)))
+        .reduce(|a, b| if sign * b.0 > sign * a.0 { b } else { a })?;
+    let flag = |d: &String| Some((d.clone(), row["flags"][d].as_str()?.to_string()));
+    Some(Best {
+        what: what.into(),
+        metric: metric.into(),
+        value,
+        flags: merged.listing.dimensions.iter().filter_map(flag).collect(),
+    })
+}
+
+fn summary(dir: &Path, merged: &Merged) -> SweepSummary {
+    let refused = |r: &&Value| !r["refused"].is_null();
+    SweepSummary {
+        schema: "capsim.sweep-summary/1".into(),
+        folder: dir.display().to_string(),
+        complete: merged.missing.is_empty(),
+        points: merged.listing.points.len(),
+        missing: merged.missing.len(),
+        refused: merged.rows.iter().filter(refused).count(),
+        best: WANTED
+            .iter()
+            .filter_map(|(what, metric, _, sign)| best(merged, what, metric, *sign))
+            .collect(),
+    }
+}
+
+/// Prints it; `tables` says whether they are written.
+pub fn show(dir: &Path, merged: &Merged, tables: bool, json: bool) {
+    let s = summary(dir, merged);
+    if json {
+        println!("{}", json::text(&s));
+        return;
+    }
+    let there = s.points - s.missing;
+    if !tables {
+        println!(
+            "{there} of {} points are in {}; when all shards are done: capsim sweep merge {1}",
+            s.points, s.folder
+        );
+        return;
+    }
+    println!(
+        "{there} points, {} of them cannot be served; {}/results.jsonl, .csv, .parquet",
+        s.refused, s.folder
+    );
+    for b in &s.best {
+        let unit = WANTED.iter().find(|w| w.1 == b.metric).map_or("", |w| w.2);
+        let flags: Vec<String> = merged
+            .listing
+            .dimensions
+            .iter()
+            .filter_map(|d| Some(format!("{d} {}", b.flags.get(d)?)))
+            .collect();
+        println!(
+            "  {}: {:.4} {unit} with {}",
+            b.what,
+            b.value,
+            flags.join(", ")
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Recorded benchmarks beside simulations of the very same requests.
 use super::table::{three, with_header, wrap};
 use super::validation::fit_lines;
+use crate::bench::scrape::Sample;
 use crate::validate::compare::MetricComparison;
 use crate::validate::fit::Fit;
 use crate::validate::hypothesis::Basis;
@@ -198,6 +199,13 @@ pub fn markdown(
     o
 }
 
+/// The engine over time: seconds, requests, share of KV blocks.
+fn series(all: &[Sample]) -> Vec<Value> {
+    all.iter()
+        .map(|s| json!({ "t": s.t, "running": s.running, "waiting": s.waiting, "kv": s.kv }))
+        .collect()
+}
+
 /// For machines.
 pub fn json(fit: Option<&Fit>, all: &[Paired]) -> Value {
     json!({
@@ -223,6 +231,8 @@ pub fn json(fit: Option<&Fit>, all: &[Paired]) -> Value {
             "requests": p.pairs.iter().map(|q| json!({
                 "ttft": q.ttft, "ttft_predicted": q.ttft_predicted, "e2el": q.e2el, "e2el_predicted": q.e2el_predicted,
             })).collect::<Vec<_>>(),
+            "series": series(&p.series),
+            "predicted_series": series(&p.predicted_series),
             "notes": p.notes,
         })).collect::<Vec<_>>(),
     })

@@ -109,10 +109,7 @@ fn slug(title: &str) -> String {
 fn pictures(dir: &Path, sections: &[Section]) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("--svg {}", dir.display()))?;
     let all = sections.iter().flat_map(|s| &s.pictures);
-    for (i, (title, svg)) in all
-        .filter_map(|p| Some((p.title(), p.file()?)))
-        .enumerate()
-    {
+    for (i, (title, svg)) in all.filter_map(|p| Some((p.title(), p.file()?))).enumerate() {
         let path = dir.join(format!("{:02}-{}.svg", i + 1, slug(title)));
         files::write(&path, &svg)?;
     }

@@ -359,11 +359,7 @@ pub fn capacity(
         Some(b) => (p.load < b && !p.met) || (p.load > b && p.met && !unlimited),
         None => p.met,
     });
-    let knee = knee(
-        curve
-            .iter()
-            .map(|p| (p.load, p.request_throughput, p.e2el)),
-    );
+    let knee = knee(curve.iter().map(|p| (p.load, p.request_throughput, p.e2el)));
     let floor = floor(&mut bench, q)?;
     let elasticities = elasticities(&few, &q.slo, &decisive, pool).ok();
     let outlooks = if q.what_if {

@@ -228,9 +228,7 @@ impl Chart {
         let dots = || self.series.iter().flat_map(|s| &s.dots);
         let x = Axis::new(
             self.x_scale,
-            dots()
-                .map(|d| d.x)
-                .chain(self.uprights.iter().map(|u| u.x)),
+            dots().map(|d| d.x).chain(self.uprights.iter().map(|u| u.x)),
         )?;
         let y = Axis::new(
             self.y_scale,

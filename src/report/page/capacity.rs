@@ -63,11 +63,7 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             Term::Goodput(share) => ("%", 100.0, *share),
             Term::Throughput { least, .. } => ("1/s", 1.0, *least),
         };
-        let series = line(
-            curve,
-            |p| p["values"][i].as_f64().map(|v| v * factor),
-            unit,
-        );
+        let series = line(curve, |p| p["values"][i].as_f64().map(|v| v * factor), unit);
         let scale = match term {
             Term::Latency { .. } => Scale::Log,
             _ => Scale::Linear,
@@ -98,7 +94,15 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
     let mut head = vec![axis.to_string()];
     head.extend(slo.terms.iter().map(Term::name));
     head.extend(
-        ["E2EL s", "batch", "output tok/s", "KV most", "waits for", "SLO"].map(String::from),
+        [
+            "E2EL s",
+            "batch",
+            "output tok/s",
+            "KV most",
+            "waits for",
+            "SLO",
+        ]
+        .map(String::from),
     );
     let rows: Vec<Vec<String>> = curve
         .iter()

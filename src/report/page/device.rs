@@ -27,7 +27,11 @@ fn roofline(value: &Value) -> Result<Chart, PageError> {
         .map(|x| Dot {
             x,
             y: peak.min(memory * x),
-            label: format!("{}op/s at {} op/byte", short(peak.min(memory * x)), short(x)),
+            label: format!(
+                "{}op/s at {} op/byte",
+                short(peak.min(memory * x)),
+                short(x)
+            ),
             ..Dot::default()
         })
         .collect();

@@ -31,10 +31,7 @@ fn metric_of(term: &Term) -> Option<String> {
 
 /// Title, unit, and milliseconds (or tokens) of one unit.
 fn words(metric: &str) -> (String, &'static str, f64) {
-    let Some((stat, latency)) = metric
-        .strip_suffix("_ms")
-        .and_then(|m| m.split_once('_'))
-    else {
+    let Some((stat, latency)) = metric.strip_suffix("_ms").and_then(|m| m.split_once('_')) else {
         return (metric.replace('_', " "), "1/s", 1.0);
     };
     let stat = match stat {
@@ -124,11 +121,7 @@ fn uprights(
 ///
 /// # Errors
 /// An SLO on a figure that predictions do not hold.
-pub fn over(
-    flag: &str,
-    points: &[Named<'_>],
-    slo: Option<&Slo>,
-) -> Result<Vec<Chart>, PageError> {
+pub fn over(flag: &str, points: &[Named<'_>], slo: Option<&Slo>) -> Result<Vec<Chart>, PageError> {
     let terms: Vec<(String, &Term)> = slo
         .iter()
         .flat_map(|s| &s.terms)

@@ -119,7 +119,7 @@ pub fn breakdown(points: &[Value]) -> (Picture, String) {
 }
 
 /// What a prediction rests on, and what its reader must know.
-pub fn foundations(p: &Value) -> String {
+pub fn foundations(title: &str, p: &Value) -> String {
     let rests: Vec<Vec<String>> = p["rests_on"]
         .as_array()
         .into_iter()
@@ -150,10 +150,7 @@ pub fn foundations(p: &Value) -> String {
         .flatten()
         .filter_map(|c| c.as_str().map(String::from))
         .collect();
-    folded(
-        "What the first row rests on",
-        &table("Coefficients", &head, &rests),
-    ) + &list(&caveats)
+    folded(title, &table("Coefficients", &head, &rests)) + &list(&caveats)
 }
 
 pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageError> {
@@ -227,7 +224,7 @@ pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageE
     let (parts, below) = breakdown(points);
     body += &figure(&parts, &below);
     all.push(parts);
-    body += &foundations(first);
+    body += &foundations("What the first row rests on", first);
     Ok(Section {
         title: "Prediction".into(),
         body,

@@ -27,11 +27,7 @@ pub fn pareto(points: &[(f64, f64)]) -> Vec<bool> {
         .collect()
 }
 
-pub fn section(
-    title: &str,
-    rows: &[Value],
-    slo: Option<&Slo>,
-) -> Result<Section, PageError> {
+pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section, PageError> {
     let mut dimensions: Vec<String> = vec![];
     for r in rows {
         let flags = r["flags"]
@@ -133,7 +129,11 @@ pub fn section(
         let lines: std::collections::BTreeSet<&String> = named.iter().map(|n| &n.0).collect();
         // More lines than colours say nothing.
         if lines.len() <= 6 {
-            all.extend(super::over(&flag, &named, slo)?.into_iter().map(Picture::from));
+            all.extend(
+                super::over(&flag, &named, slo)?
+                    .into_iter()
+                    .map(Picture::from),
+            );
         }
     }
     let refused: Vec<Vec<String>> = rows

@@ -27,5 +27,7 @@ pub mod serve;
 pub mod validate;
 #[cfg(feature = "cli")]
 pub mod report;
+#[cfg(all(feature = "cli", feature = "http"))]
+pub mod explore;
 #[cfg(feature = "cli")]
 pub mod cli;

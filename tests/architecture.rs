@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["calibrate", "bench", "import", "serve"],
     &["validate"],
     &["report"],
+    &["explore"],
     &["cli"],
 ];
 

@@ -6,6 +6,8 @@ mod devices;
 #[cfg(feature = "http")]
 mod bench;
 mod explain;
+#[cfg(feature = "http")]
+mod explore;
 mod exports;
 mod files;
 mod import;
@@ -23,6 +25,8 @@ mod report;
 mod schema;
 #[cfg(feature = "http")]
 mod serve;
+#[cfg(feature = "http")]
+mod stop;
 mod sweep;
 mod sweep_args;
 mod trace;
@@ -88,6 +92,9 @@ enum Command {
     Models(models::ModelsArgs),
     /// Many predictions from a plan, on all cores or many machines
     Sweep(Box<sweep::SweepCommand>),
+    /// A page on this machine with the scenario's knobs as sliders; each change runs the simulator
+    #[cfg(feature = "http")]
+    Explore(Box<explore::ExploreArgs>),
     /// One HTML page from any results
     Report(report::ReportArgs),
     /// Recorded request traces: figures, conversion
@@ -128,6 +135,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(*args),
         Command::Models(args) => models::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        #[cfg(feature = "http")]
+        Command::Explore(args) => explore::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -1,5 +1,6 @@
 //! `capsim report`.
 use super::files;
+use crate::plan::Slo;
 use crate::report::json::{self, listing::Page};
 use crate::report::page::{self, Section};
 use anyhow::{Context, bail, ensure};
@@ -10,8 +11,8 @@ use std::process::ExitCode;
 
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// Results of capsim: what `predict --json` or `validate --json` printed, a sweep's folder, a device profile, or a file of
-    /// --save-timeline or --save-requests; several become one page
+    /// Results of capsim: what `predict`, `capacity` or `validate` printed with --json, a sweep's folder, a device profile, or a
+    /// file of --save-timeline or --save-requests; several become one page
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
     /// The page
@@ -23,6 +24,12 @@ pub struct ReportArgs {
     /// Machine-readable output (capsim schema page)
     #[arg(long)]
     json: bool,
+    /// Conditions to draw where latency stands against load: ttft.p99<2s,tpot.mean<100ms
+    #[arg(long)]
+    slo: Option<String>,
+    /// Also write every picture as an SVG file of its own into this folder
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
 }
 
 /// What a file holds.
@@ -50,12 +57,12 @@ fn rows<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> anyhow::Resul
         .collect()
 }
 
-fn input(path: &Path) -> anyhow::Result<Input> {
+fn input(path: &Path, slo: Option<&Slo>) -> anyhow::Result<Input> {
     let name = path.display().to_string();
     if path.is_dir() {
         let device = path.join("device.json");
         if device.exists() {
-            return input(&device);
+            return input(&device, slo);
         }
         let table = path.join("results.jsonl");
         ensure!(
@@ -69,7 +76,7 @@ fn input(path: &Path) -> anyhow::Result<Input> {
         ensure!(!rows.is_empty(), "{name}: the sweep has no points");
         let title = plan["name"].as_str().unwrap_or("");
         return Ok(Input::Section(
-            page::sweep_section(title, &rows).context(name)?,
+            page::sweep_section(title, &rows, slo).context(name)?,
         ));
     }
     let text = files::read(path)?;
@@ -83,19 +90,47 @@ fn input(path: &Path) -> anyhow::Result<Input> {
     if first.starts_with("{\"flags\"") || first.contains("capsim.sweep-point/1") {
         let rows: Vec<Value> = rows(&text, &name)?;
         return Ok(Input::Section(
-            page::sweep_section("", &rows).context(name)?,
+            page::sweep_section("", &rows, slo).context(name)?,
         ));
     }
     let value: Value = serde_json::from_str(&text)
         .map_err(|e| anyhow::anyhow!("{name}:{}:{}: {e}", e.line(), e.column()))?;
-    Ok(Input::Section(page::section(&value).context(name)?))
+    Ok(Input::Section(page::section(&value, slo).context(name)?))
+}
+
+/// Words of a title as part of a file's name.
+fn slug(title: &str) -> String {
+    let words: Vec<String> = title
+        .to_lowercase()
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|w| !w.is_empty())
+        .map(String::from)
+        .collect();
+    words.join("-")
+}
+
+/// Every picture in a file of its own, numbered in the order of the page.
+fn pictures(dir: &Path, sections: &[Section]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("--svg {}", dir.display()))?;
+    let all = sections.iter().flat_map(|s| &s.pictures);
+    for (i, (title, svg)) in all.filter_map(|p| Some((p.title(), p.file()?))).enumerate() {
+        let path = dir.join(format!("{:02}-{}.svg", i + 1, slug(title)));
+        files::write(&path, &svg)?;
+    }
+    Ok(())
 }
 
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let slo = args
+        .slo
+        .as_deref()
+        .map(Slo::parse)
+        .transpose()
+        .context("--slo")?;
     let mut sections = vec![];
     let mut requests = vec![];
     for path in &args.inputs {
-        match input(path)? {
+        match input(path, slo.as_ref())? {
             Input::Section(s) => sections.push(s),
             Input::Requests(r) => requests.push((
                 path.file_stem()
@@ -111,6 +146,9 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     }
     if !requests.is_empty() {
         sections.push(page::requests(&requests));
+    }
+    if let Some(dir) = &args.svg {
+        pictures(dir, &sections)?;
     }
     files::write(&args.output, &page::page(&args.title, &sections))?;
     let answer = Page {

@@ -1,5 +1,6 @@
 //! `capsim serve`.
 use super::files;
+use super::stop::Stop;
 use super::sweep_args::SweepArgs;
 use crate::cost::{CalibratedCost, CostOptions};
 use crate::predict::Settings;
@@ -256,38 +257,4 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// SIGINT or SIGTERM.
-struct Stop {
-    #[cfg(unix)]
-    term: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    int: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    #[cfg(unix)]
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-        })
-    }
-    #[cfg(unix)]
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {})
-    }
-    #[cfg(not(unix))]
-    async fn asked(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
-    }
 }

@@ -114,6 +114,9 @@ pub fn simulate_group<C: StepCost, S: Source, O: Observer>(
         router: group.router,
     };
     loop {
+        if s.observer.stop() {
+            return Err(SimError::Stopped);
+        }
         let output = clocks
             .iter()
             .filter_map(|c| c.flights.front().map(|f| f.end))

@@ -62,6 +62,11 @@ pub struct StepRecord {
 
 /// Watches a simulation. All methods default to doing nothing.
 pub trait Observer {
+    /// Whether nobody wants the rest of the simulation: it ends with [`SimError::Stopped`](super::SimError::Stopped). Asked
+    /// before every step.
+    fn stop(&self) -> bool {
+        false
+    }
     /// A request entered the waiting queue. Reported when the engine next looks: by the next
     /// [`on_schedule`](Self::on_schedule) at or after `at`, perhaps after a step that ended later.
     fn on_arrival(&mut self, _id: RequestId, _at: SimTime) {}
@@ -88,6 +93,9 @@ impl Observer for () {}
 
 /// Perhaps somebody watches.
 impl<O: Observer> Observer for Option<O> {
+    fn stop(&self) -> bool {
+        self.as_ref().is_some_and(O::stop)
+    }
     fn on_arrival(&mut self, id: RequestId, at: SimTime) {
         if let Some(o) = self {
             o.on_arrival(id, at)

@@ -63,6 +63,9 @@ pub enum SimError {
         /// KV blocks.
         blocks: u32,
     },
+    /// Whoever watched wanted no more ([`Observer::stop`]).
+    #[error("stopped before the end")]
+    Stopped,
 }
 
 /// A batch on the device.
@@ -156,6 +159,9 @@ fn drive<B: Batcher, C: StepCost, S: Source, O: Observer>(
     let mut flights: VecDeque<Flight> = VecDeque::new();
     let mut fruitless = 0;
     loop {
+        if l.observer.stop() {
+            return Err(SimError::Stopped);
+        }
         l.arrivals(now);
         if !l.engine.has_work() {
             match l.source.peek() {

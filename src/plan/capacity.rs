@@ -359,7 +359,7 @@ pub fn capacity(
         Some(b) => (p.load < b && !p.met) || (p.load > b && p.met && !unlimited),
         None => p.met,
     });
-    let knee = knee(&curve);
+    let knee = knee(curve.iter().map(|p| (p.load, p.request_throughput, p.e2el)));
     let floor = floor(&mut bench, q)?;
     let elasticities = elasticities(&few, &q.slo, &decisive, pool).ok();
     let outlooks = if q.what_if {
@@ -466,15 +466,12 @@ fn curve<P: Pool>(bench: &mut Bench<'_, P>, at: i64) -> Result<Vec<Point>, Predi
         .collect()
 }
 
-/// The load at which throughput over latency is largest: power, as L. Kleinrock defines it (Proc. ICC, 1979).
-fn knee(curve: &[Point]) -> Option<f64> {
-    curve
-        .iter()
-        .max_by(|a, b| {
-            let power = |p: &Point| p.request_throughput / p.e2el;
-            power(a).total_cmp(&power(b))
-        })
-        .map(|p| p.load)
+/// The load, of (load, throughput, latency), at which throughput over latency is largest: power, as L. Kleinrock defines it
+/// (Proc. ICC, 1979).
+pub fn knee(points: impl Iterator<Item = (f64, f64, f64)>) -> Option<f64> {
+    points
+        .max_by(|a, b| (a.1 / a.2).total_cmp(&(b.1 / b.2)))
+        .map(|p| p.0)
 }
 
 fn floor<P: Pool>(bench: &mut Bench<'_, P>, q: &Question) -> Result<Vec<FloorTerm>, PredictError> {

@@ -10,7 +10,7 @@ mod load;
 pub mod memory;
 mod pool;
 mod search;
-mod serve_line;
+pub mod serve_line;
 mod settings;
 mod slo;
 mod trial;

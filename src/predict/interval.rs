@@ -62,6 +62,7 @@ const Z: f64 = 1.644_853_626_951_472_7;
 const STEP: f64 = 0.03;
 
 /// Gradients of ln metric for every metric, and the intervals that follow.
+#[derive(Default)]
 pub(super) struct Propagation {
     pub intervals: std::collections::BTreeMap<&'static str, Interval>,
     pub sensitivities: Vec<Sensitivity>,

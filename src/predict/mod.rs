@@ -15,8 +15,8 @@ mod sglang;
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
 pub use prediction::{
-    Binding, PredictError, Prediction, Run, Scenario, predict, predict_observed, predict_replay,
-    simulate_observed, simulate_once, simulate_replay,
+    Binding, PredictError, Prediction, Run, Scenario, estimate, predict, predict_after,
+    predict_observed, predict_replay, simulate_observed, simulate_once, simulate_replay,
 };
 pub use serve_args::{PastedLine, ServeArgs, ServeArgsError};
 pub use settings::{Settings, SettingsError};

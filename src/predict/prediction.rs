@@ -148,6 +148,9 @@ struct Watch<'a, O> {
 }
 
 impl<O: Observer> Observer for Watch<'_, O> {
+    fn stop(&self) -> bool {
+        self.other.stop()
+    }
     fn on_arrival(&mut self, id: RequestId, at: SimTime) {
         self.other.on_arrival(id, at)
     }
@@ -327,8 +330,26 @@ pub fn predict_observed(
     other: &mut impl Observer,
 ) -> Result<Prediction, PredictError> {
     let run = simulate_observed(scenario, other)?;
-    let propagation = propagate(scenario, &run.summary, &simulate_once, true)?;
+    predict_after(scenario, run, &simulate_once)
+}
+
+/// The prediction whose simulation is already there. `simulate` does the others that the intervals need, and is
+/// [`simulate_once`] unless somebody wants to be able to stop them.
+///
+/// # Errors
+/// As [`simulate_once`].
+pub fn predict_after(
+    scenario: &Scenario,
+    run: Run,
+    simulate: &dyn Fn(&Scenario) -> Result<Run, PredictError>,
+) -> Result<Prediction, PredictError> {
+    let propagation = propagate(scenario, &run.summary, simulate, true)?;
     Ok(concluded(scenario, run, propagation))
+}
+
+/// The prediction without intervals, which cost ten and more further simulations: what does not depend on them, at once.
+pub fn estimate(scenario: &Scenario, run: Run) -> Prediction {
+    concluded(scenario, run, Propagation::default())
 }
 
 /// As [`predict_observed`], of recorded requests instead of the scenario's load.

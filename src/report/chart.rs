@@ -21,9 +21,10 @@ pub const STYLE: &str = "\
 ";
 
 /// How an axis runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scale {
     /// Even steps, from zero.
+    #[default]
     Linear,
     /// Even steps, from wherever the values begin.
     Free,
@@ -32,9 +33,10 @@ pub enum Scale {
 }
 
 /// How a series is drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mark {
     /// Dots, joined by a line.
+    #[default]
     Line,
     /// A value that holds until the next.
     Step,
@@ -43,7 +45,7 @@ pub enum Mark {
 }
 
 /// One point.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dot {
     /// Place.
     pub x: f64,
@@ -56,7 +58,7 @@ pub struct Dot {
 }
 
 /// Points that belong together.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// Name in the legend.
     pub name: String,
@@ -66,8 +68,19 @@ pub struct Series {
     pub mark: Mark,
 }
 
-/// A chart.
+/// A place on the axis to the right that has a name.
 #[derive(Clone, Debug, PartialEq)]
+pub struct Upright {
+    /// Where.
+    pub x: f64,
+    /// Its name.
+    pub name: String,
+    /// Number of the series that it belongs to, which gives the colour; `None`: to all.
+    pub series: Option<usize>,
+}
+
+/// A chart.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chart {
     /// What it shows; also its accessible name.
     pub title: String,
@@ -83,6 +96,8 @@ pub struct Chart {
     pub series: Vec<Series>,
     /// Levels to compare with: value and name.
     pub levels: Vec<(f64, String)>,
+    /// Places to compare with.
+    pub uprights: Vec<Upright>,
 }
 
 /// `&`, `<`, `>` and quotes as text.
@@ -211,7 +226,10 @@ impl Chart {
     /// The drawing, for a page that defines the colours of [`STYLE`]; `None` if there is nothing to draw.
     pub fn svg(&self) -> Option<String> {
         let dots = || self.series.iter().flat_map(|s| &s.dots);
-        let x = Axis::new(self.x_scale, dots().map(|d| d.x))?;
+        let x = Axis::new(
+            self.x_scale,
+            dots().map(|d| d.x).chain(self.uprights.iter().map(|u| u.x)),
+        )?;
         let y = Axis::new(
             self.y_scale,
             dots()
@@ -277,6 +295,26 @@ impl Chart {
                 );
             }
         }
+        for (i, u) in self.uprights.iter().enumerate() {
+            if let Some(p) = px(u.x) {
+                let colour = u
+                    .series
+                    .map_or("var(--ink)".into(), |s| format!("var(--c{})", s % 6));
+                // Names stand beside their line, on the side with more room, each on a row of its own.
+                let (at, anchor) = if p > WIDTH / 2.0 {
+                    (p - 5.0, "end")
+                } else {
+                    (p + 5.0, "start")
+                };
+                let _ = writeln!(
+                    o,
+                    "<path d=\"M{p:.1} {TOP}V{bottom}\" stroke=\"{colour}\" stroke-dasharray=\"2 4\"/><text x=\"{at:.1}\" \
+                     y=\"{:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{}</text>",
+                    TOP + 12.0 + 14.0 * i as f64,
+                    escape(&u.name)
+                );
+            }
+        }
         let stops = dots().filter(|d| !d.label.is_empty()).count() <= STOPS;
         for (i, s) in self.series.iter().enumerate() {
             draw(&mut o, s, i % 6, stops, &px, &py);
@@ -285,18 +323,75 @@ impl Chart {
         Some(o)
     }
 
-    /// The drawing as a file of its own.
-    pub fn file(&self) -> Option<String> {
-        let svg = self.svg()?;
-        let (head, rest) = svg.split_once('\n')?;
-        let style = STYLE.replace(":root", "svg");
-        let legend: Vec<String> = self.series.iter().map(|s| escape(&s.name)).collect();
-        Some(format!(
-            "{head}\n<title>{}: {}</title>\n<style>{style}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"var(--paper)\"/>\n{rest}",
-            escape(&self.title),
-            legend.join(", ")
-        ))
+    /// Names of the series, if there are several to be told apart.
+    pub fn legend(&self) -> Vec<&str> {
+        match &self.series[..] {
+            [_] => vec![],
+            many => many.iter().map(|s| s.name.as_str()).collect(),
+        }
     }
+
+    /// The drawing as a file of its own, with its title and legend.
+    pub fn file(&self) -> Option<String> {
+        Some(standalone(&self.title, &self.legend(), &self.svg()?))
+    }
+}
+
+/// How a part or series is coloured: after six come the same again, paler.
+pub(super) fn swatch(i: usize) -> (usize, &'static str) {
+    (i % 6, if i < 6 { "1" } else { ".55" })
+}
+
+/// A drawing of this module as a file of its own: the colours' values, paper, title and legend around it.
+pub(super) fn standalone(title: &str, legend: &[&str], svg: &str) -> String {
+    /// Width of a letter at 12 units, generously.
+    const LETTER: f64 = 6.6;
+    const ROW: f64 = 18.0;
+    let (head, body) = svg.split_once('\n').unwrap_or((svg, ""));
+    let height: f64 = head
+        .split_once("viewBox=\"0 0 ")
+        .and_then(|(_, r)| r.split('"').next()?.split(' ').nth(1)?.parse().ok())
+        .unwrap_or(HEIGHT);
+    // Where each entry of the legend stands: row and place.
+    let mut places: Vec<(f64, f64)> = vec![];
+    let (mut x, mut rows) = (12.0, f64::from(u8::from(!legend.is_empty())));
+    for name in legend {
+        let width = 28.0 + LETTER * name.chars().count() as f64;
+        if x > 12.0 && x + width > WIDTH {
+            (x, rows) = (12.0, rows + 1.0);
+        }
+        places.push((rows, x));
+        x += width;
+    }
+    let above = 34.0 + ROW * rows;
+    let mut entries = String::new();
+    for (i, (name, (row, x))) in legend.iter().zip(places).enumerate() {
+        let (colour, opacity) = swatch(i);
+        let y = 24.0 + ROW * row - above;
+        let _ = writeln!(
+            entries,
+            "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"10\" height=\"10\" fill=\"var(--c{colour})\" opacity=\"{opacity}\"/><text \
+             x=\"{:.1}\" y=\"{y:.1}\" fill=\"var(--ink)\">{}</text>",
+            y - 9.0,
+            x + 15.0,
+            escape(name)
+        );
+    }
+    let head = head.replacen(
+        &format!("viewBox=\"0 0 {WIDTH} {height}\""),
+        &format!("viewBox=\"0 {} {WIDTH} {}\"", -above, height + above),
+        1,
+    );
+    let style = STYLE.replace(":root", "svg");
+    format!(
+        "{head}\n<title>{0}</title>\n<style>{style}</style>\n<rect y=\"{1}\" width=\"100%\" height=\"{2}\" \
+         fill=\"var(--paper)\"/>\n<text x=\"12\" y=\"{3}\" font-size=\"14\" font-weight=\"600\" \
+         fill=\"var(--ink)\">{0}</text>\n{entries}{body}",
+        escape(title),
+        -above,
+        height + above,
+        22.0 - above,
+    )
 }
 
 fn draw(
@@ -398,7 +493,7 @@ mod tests {
                     .collect(),
                 mark: Mark::Line,
             }],
-            levels: vec![],
+            ..Chart::default()
         }
     }
 

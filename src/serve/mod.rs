@@ -8,7 +8,7 @@
     reason = "a server lives in real time"
 )]
 mod answer;
-mod connection;
+pub(crate) mod connection;
 pub mod core;
 mod fault;
 mod http;

@@ -58,26 +58,20 @@ impl Known {
             None => bail!("`{name}` is no flag of `capsim predict` (see `capsim predict --help`)"),
         }
     }
-}
 
-/// One point, ready to be simulated.
-pub struct Point {
-    /// Names its result: 96 bits of SHA-256 over the version of capsim and the whole scenario, profiles included.
-    pub hash: String,
-    scenario: Scenario,
-    unmodelled: Vec<String>,
-}
-
-impl Point {
-    /// Understands flags as `capsim predict` would.
-    pub fn new(known: &Known, flags: &Flags, line: &[String]) -> anyhow::Result<Self> {
+    /// Understands flags as `capsim predict` would: the scenario, and flags that are not modelled.
+    pub fn scenario(
+        &self,
+        flags: &Flags,
+        line: &[String],
+    ) -> anyhow::Result<(Scenario, Vec<String>)> {
         let mut words = vec![];
         for (name, word) in flags {
-            known.check(name)?;
+            self.check(name)?;
             match word {
                 Word::Text(text) => words.push(format!("--{name}={text}")),
                 Word::Switch(true) => words.push(format!("--{name}")),
-                Word::Switch(false) if known.has(&format!("no-{name}")) => {
+                Word::Switch(false) if self.has(&format!("no-{name}")) => {
                     words.push(format!("--no-{name}"));
                 }
                 Word::Switch(false) => {}
@@ -94,10 +88,25 @@ impl Point {
                 .trim_start_matches("error: ");
             anyhow::anyhow!("{first}")
         })?;
-        let (scenario, unmodelled) = parsed
+        parsed
             .sweep
             .single()
-            .context("a list belongs in [grid] or [[together]]")?;
+            .context("a list belongs in [grid] or [[together]]")
+    }
+}
+
+/// One point, ready to be simulated.
+pub struct Point {
+    /// Names its result: 96 bits of SHA-256 over the version of capsim and the whole scenario, profiles included.
+    pub hash: String,
+    scenario: Scenario,
+    unmodelled: Vec<String>,
+}
+
+impl Point {
+    /// Understands flags as `capsim predict` would.
+    pub fn new(known: &Known, flags: &Flags, line: &[String]) -> anyhow::Result<Self> {
+        let (scenario, unmodelled) = known.scenario(flags, line)?;
         let mut hasher = Sha256::new();
         hasher.update(env!("CARGO_PKG_VERSION"));
         // The debug form holds every field of every part: two scenarios that differ anywhere have different names.

@@ -1,6 +1,7 @@
 //! Answers about benchmarks of real servers: `capsim bench`, `capsim validate --url` and `--bench`.
 use super::finite;
 use super::validation::{Metric, fitted_on};
+use crate::bench::scrape::Sample;
 use crate::validate::fit::Fit;
 use crate::validate::paired::Paired;
 use crate::workload::WorkloadSpec;
@@ -35,6 +36,19 @@ pub struct Request {
     pub e2el_predicted: f64,
 }
 
+/// The engine at a moment.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct State {
+    /// Seconds since the first request.
+    pub t: f64,
+    /// Requests in the batch.
+    pub running: f64,
+    /// Requests that wait.
+    pub waiting: f64,
+    /// Share of KV blocks in use.
+    pub kv: Option<f64>,
+}
+
 /// A recording against its simulation.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Recording {
@@ -50,6 +64,10 @@ pub struct Recording {
     pub largest_difference: String,
     /// Requests, where they were recorded.
     pub requests: Vec<Request>,
+    /// The engine over time, measured; empty where the server had no metrics.
+    pub series: Vec<State>,
+    /// The engine over time, simulated; the same clock.
+    pub predicted_series: Vec<State>,
     /// What a reader must know.
     pub notes: Vec<String>,
 }
@@ -64,6 +82,17 @@ pub struct PairedAnswer {
     pub fitted_on: Option<Vec<String>>,
     /// Recordings.
     pub recordings: Vec<Recording>,
+}
+
+fn states(all: &[Sample]) -> Vec<State> {
+    all.iter()
+        .map(|s| State {
+            t: s.t,
+            running: s.running,
+            waiting: s.waiting,
+            kv: finite(s.kv),
+        })
+        .collect()
 }
 
 impl PairedAnswer {
@@ -94,6 +123,8 @@ impl PairedAnswer {
                     e2el_predicted: q.e2el_predicted,
                 })
                 .collect(),
+            series: states(&p.series),
+            predicted_series: states(&p.predicted_series),
             notes: p.notes.clone(),
         };
         Self {

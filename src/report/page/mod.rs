@@ -1,15 +1,22 @@
 //! One self-contained HTML page from any result of capsim: no script, no other file, light and dark, for screens of any width.
+mod capacity;
 mod device;
-mod prediction;
+mod load;
+mod paired;
+mod picture;
+pub mod prediction;
 mod requests;
 mod sweep;
 mod timeline;
 mod validation;
 
-pub use requests::{Latencies, requests};
+pub use load::{LOADS, over};
+pub use picture::Picture;
+pub use requests::{Latencies, distribution, requests};
 pub use timeline::{Instant, timeline};
 
-use super::chart::{Chart, STYLE, escape, short};
+use super::chart::{STYLE, escape, short, swatch};
+use crate::plan::Slo;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -20,6 +27,8 @@ pub struct Section {
     pub title: String,
     /// What stands beneath, as HTML.
     pub body: String,
+    /// The pictures in it, for files of their own.
+    pub pictures: Vec<Picture>,
 }
 
 /// Why a result cannot be shown.
@@ -27,22 +36,30 @@ pub struct Section {
 pub enum PageError {
     /// No schema, or one that has no page.
     #[error(
-        "schema `{0}` cannot be shown; predictions, sweeps, validations, device profiles, timelines and requests can"
+        "schema `{0}` cannot be shown; predictions, sweeps, capacities, validations, device profiles, timelines and requests can"
     )]
     Schema(String),
+    /// An SLO whose figure predictions do not hold.
+    #[error(
+        "SLO `{0}`: predictions hold .mean, .p50, .p90 and .p99 of ttft, tpot, itl and e2el, and throughputs; `capsim capacity --json` \
+         answers every SLO"
+    )]
+    Slo(String),
     /// A figure that should be there is not.
     #[error("`{0}` is missing or of the wrong type")]
     Missing(String),
 }
 
-/// The section of a result in JSON, by its schema.
+/// The section of a result in JSON, by its schema. Where latency stands against load, `slo` is drawn in.
 ///
 /// # Errors
 /// An unknown schema, or a figure that is missing.
-pub fn section(value: &Value) -> Result<Section, PageError> {
+pub fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageError> {
     match value["schema"].as_str() {
-        Some("capsim.prediction/1") => prediction::section(value),
+        Some("capsim.prediction/1") => prediction::section(value, slo),
+        Some("capsim.capacity/1") => capacity::section(value),
         Some("capsim.validation/1") => validation::section(value),
+        Some("capsim.paired/1") => paired::section(value),
         Some("capsim.device/1") => device::section(value),
         other => Err(PageError::Schema(other.unwrap_or("none").into())),
     }
@@ -52,11 +69,12 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
 ///
 /// # Errors
 /// A row that is none.
-pub fn sweep_section(name: &str, rows: &[Value]) -> Result<Section, PageError> {
-    sweep::section(name, rows)
+pub fn sweep_section(name: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section, PageError> {
+    sweep::section(name, rows, slo)
 }
 
-const LAYOUT: &str = "\
+/// Layout of a page of sections, beside the colours of [`STYLE`].
+pub const LAYOUT: &str = "\
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 main{max-width:1080px;margin:0 auto;padding:16px}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px \
 solid var(--grid);padding-top:1rem}.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,420px),1fr));gap:16px}\
@@ -66,8 +84,7 @@ figcaption{font-weight:600;margin-bottom:4px}.legend{list-style:none;display:fle
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:3px \
 10px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left}caption{text-align:left;\
 color:var(--soft)}details{margin-top:8px}summary{cursor:pointer;color:var(--soft)}:focus-visible{outline:3px solid var(--c1);outline-offset:2px}\
-svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}.note{color:var(--soft);max-width:75ch}.bar{display:flex;\
-height:1.6em;border-radius:4px;overflow:hidden;min-width:280px}.bar span{display:block}ul.plain{padding-left:1.2em}";
+svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}.note{color:var(--soft);max-width:75ch}ul.plain{padding-left:1.2em}";
 
 /// The whole page.
 pub fn page(title: &str, sections: &[Section]) -> String {
@@ -100,33 +117,34 @@ pub fn page(title: &str, sections: &[Section]) -> String {
     o
 }
 
-/// A chart in its frame, with a legend if it has several series.
-fn figure(chart: &Chart) -> String {
-    let Some(svg) = chart.svg() else {
+/// A picture in its frame, with a legend if it has several series, and `below` it what belongs to it.
+pub fn figure(picture: &Picture, below: &str) -> String {
+    let Some(svg) = picture.svg() else {
         return String::new();
     };
     let mut o = format!(
         "<figure>\n<figcaption>{}</figcaption>\n",
-        escape(&chart.title)
+        escape(picture.title())
     );
-    if chart.series.len() > 1 {
+    let legend = picture.legend();
+    if !legend.is_empty() {
         o.push_str("<ul class=\"legend\">");
-        for (i, s) in chart.series.iter().enumerate() {
+        for (i, name) in legend.iter().enumerate() {
+            let (colour, opacity) = swatch(i);
             let _ = write!(
                 o,
-                "<li><span style=\"background:var(--c{})\"></span>{}</li>",
-                i % 6,
-                escape(&s.name)
+                "<li><span style=\"background:var(--c{colour});opacity:{opacity}\"></span>{}</li>",
+                escape(name)
             );
         }
         o.push_str("</ul>\n");
     }
-    o + &svg + "</figure>\n"
+    o + &svg + below + "</figure>\n"
 }
 
-/// Charts beside each other where there is room.
-fn charts(all: &[Chart]) -> String {
-    let inside: String = all.iter().map(figure).collect();
+/// Pictures beside each other where there is room.
+pub fn charts(all: &[Picture]) -> String {
+    let inside: String = all.iter().map(|p| figure(p, "")).collect();
     if inside.is_empty() {
         return inside;
     }
@@ -134,7 +152,7 @@ fn charts(all: &[Chart]) -> String {
 }
 
 /// A table; the first column is words, the others are figures.
-fn table(caption: &str, head: &[String], rows: &[Vec<String>]) -> String {
+pub fn table(caption: &str, head: &[String], rows: &[Vec<String>]) -> String {
     let mut o = format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\"><table><caption>{0}</caption><thead><tr>",
         escape(caption)
@@ -157,7 +175,7 @@ fn table(caption: &str, head: &[String], rows: &[Vec<String>]) -> String {
 }
 
 /// A table that is folded away.
-fn folded(summary: &str, inside: &str) -> String {
+pub fn folded(summary: &str, inside: &str) -> String {
     format!(
         "<details><summary>{}</summary>\n{inside}</details>\n",
         escape(summary)
@@ -165,7 +183,7 @@ fn folded(summary: &str, inside: &str) -> String {
 }
 
 /// A list of sentences.
-fn list(items: &[String]) -> String {
+pub fn list(items: &[String]) -> String {
     if items.is_empty() {
         return String::new();
     }
@@ -193,7 +211,7 @@ fn array<'a>(v: &'a Value, key: &str) -> Result<&'a Vec<Value>, PageError> {
 }
 
 /// A metric with its interval, or a dash; times of milliseconds as seconds if `name` ends in `_s`.
-fn metric(p: &Value, name: &str) -> String {
+pub fn metric(p: &Value, name: &str) -> String {
     let (place, factor) = match name.strip_suffix("_s") {
         Some(stem) => (format!("{stem}_ms"), 1e-3),
         None => (name.to_string(), 1.0),

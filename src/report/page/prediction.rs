@@ -1,8 +1,16 @@
 //! Predictions: throughput against interactivity, where step time goes, what the figures rest on.
-use super::super::chart::{Chart, Dot, Mark, Scale, Series, escape, short};
-use super::{PageError, Section, array, charts, figure_of, folded, list, metric, table, word};
+use super::super::bars::Bars;
+use super::super::chart::{Chart, Dot, Series, escape, short};
+use super::load::over;
+use super::{
+    PageError, Picture, Section, array, charts, figure, figure_of, folded, list, metric, table,
+    word,
+};
+use crate::plan::Slo;
 use serde_json::Value;
-use std::fmt::Write as _;
+
+/// A prediction with the line it belongs to and its own name.
+pub type Named<'a> = (String, String, &'a Value);
 
 /// What a prediction is called: the flags that make it differ from the others.
 fn name(p: &Value) -> String {
@@ -16,15 +24,28 @@ fn name(p: &Value) -> String {
         .join(", ")
 }
 
-fn range(p: &Value, metric: &str) -> Option<(f64, f64)> {
+/// The 90 % interval of a metric.
+pub(super) fn range(p: &Value, metric: &str) -> Option<(f64, f64)> {
     Some((
         figure_of(p, &format!("/metrics/{metric}/low"))?,
         figure_of(p, &format!("/metrics/{metric}/high"))?,
     ))
 }
 
+/// Adds a dot to the line of its group.
+pub(super) fn put(series: &mut Vec<Series>, group: &str, dot: Dot) {
+    match series.iter_mut().find(|s| s.name == group) {
+        Some(s) => s.dots.push(dot),
+        None => series.push(Series {
+            name: group.into(),
+            dots: vec![dot],
+            ..Series::default()
+        }),
+    }
+}
+
 /// Output throughput over tokens per second that one user sees: up and to the right is better. One series per value of `group`.
-pub fn frontier(points: &[(String, String, &Value)]) -> Chart {
+pub fn frontier(points: &[Named<'_>]) -> Chart {
     let mut series: Vec<Series> = vec![];
     for (group, label, p) in points {
         let (Some(tpot), Some(rate)) = (
@@ -46,104 +67,93 @@ pub fn frontier(points: &[(String, String, &Value)]) -> Chart {
                 short(1e3 / tpot)
             ),
         };
-        match series.iter_mut().find(|s| s.name == *group) {
-            Some(s) => s.dots.push(dot),
-            None => series.push(Series {
-                name: group.clone(),
-                dots: vec![dot],
-                mark: Mark::Line,
-            }),
-        }
+        put(&mut series, group, dot);
     }
     Chart {
         title: "Throughput against interactivity".into(),
         x: "tok/s that one user sees (1 / mean TPOT)".into(),
         y: "output tok/s".into(),
-        x_scale: Scale::Linear,
-        y_scale: Scale::Linear,
         series,
-        levels: vec![],
+        ..Chart::default()
     }
 }
 
-/// Parts of the step time as bars of one length.
-fn breakdown(points: &[Value]) -> String {
-    let mut parts: Vec<String> = vec![];
+/// Parts of the step time as bars of one length, and as a table.
+pub fn breakdown(points: &[Value]) -> (Picture, String) {
+    let mut keys: Vec<&String> = vec![];
     for p in points {
         for (k, v) in p["breakdown_s"].as_object().into_iter().flatten() {
-            if v.as_f64().unwrap_or(0.0) > 0.0 && !parts.contains(k) {
-                parts.push(k.clone());
+            if v.as_f64().unwrap_or(0.0) > 0.0 && !keys.contains(&k) {
+                keys.push(k);
             }
         }
     }
-    let rows: Vec<Vec<String>> = points
+    let parts: Vec<String> = keys.iter().map(|k| k.replace('_', " ")).collect();
+    let sizes = |p: &Value| -> Vec<f64> {
+        keys.iter()
+            .map(|k| p["breakdown_s"][*k].as_f64().unwrap_or(0.0))
+            .collect()
+    };
+    let rows: Vec<(String, Vec<f64>)> = points.iter().map(|p| (name(p), sizes(p))).collect();
+    let cells: Vec<Vec<String>> = rows
         .iter()
-        .map(|p| {
-            let at = |k: &String| p["breakdown_s"][k].as_f64().unwrap_or(0.0);
-            let sum: f64 = parts.iter().map(at).sum();
-            let mut row = vec![name(p)];
-            row.extend(
-                parts
-                    .iter()
-                    .map(|k| format!("{:.0} %", 100.0 * at(k) / sum.max(1e-300))),
-            );
-            row
+        .map(|(name, sizes)| {
+            let shares = Bars::shares(sizes).into_iter();
+            std::iter::once(name.clone())
+                .chain(shares.map(|s| format!("{:.0} %", 100.0 * s)))
+                .collect()
         })
         .collect();
     let mut head = vec!["setting".to_string()];
-    head.extend(parts.iter().map(|p| p.replace('_', " ")));
-    let mut bars = String::new();
-    for p in points.iter().take(12) {
-        let at = |k: &String| p["breakdown_s"][k].as_f64().unwrap_or(0.0);
-        let sum: f64 = parts.iter().map(at).sum();
-        let _ = write!(
-            bars,
-            "<p>{}</p><div class=\"bar\" role=\"img\" aria-label=\"",
-            escape(&name(p))
-        );
-        for k in &parts {
-            let _ = write!(
-                bars,
-                "{} {:.0} %, ",
-                escape(&k.replace('_', " ")),
-                100.0 * at(k) / sum.max(1e-300)
-            );
-        }
-        bars.push_str("\">");
-        for (i, k) in parts.iter().enumerate() {
-            let _ = write!(
-                bars,
-                "<span style=\"width:{:.2}%;background:var(--c{});opacity:{}\" title=\"{} {:.0} %\"></span>",
-                100.0 * at(k) / sum.max(1e-300),
-                i % 6,
-                if i < 6 { "1" } else { ".55" },
-                escape(&k.replace('_', " ")),
-                100.0 * at(k) / sum.max(1e-300)
-            );
-        }
-        bars.push_str("</div>\n");
-    }
-    let mut legend = String::from("<ul class=\"legend\">");
-    for (i, k) in parts.iter().enumerate() {
-        let _ = write!(
-            legend,
-            "<li><span style=\"background:var(--c{});opacity:{}\"></span>{}</li>",
-            i % 6,
-            if i < 6 { "1" } else { ".55" },
-            escape(&k.replace('_', " "))
-        );
-    }
-    legend.push_str("</ul>\n");
-    format!(
-        "<figure><figcaption>Where step time goes</figcaption>{legend}{bars}{}</figure>\n",
-        folded(
-            "Shares as a table",
-            &table("Share of step time", &head, &rows)
-        )
-    )
+    head.extend(parts.iter().cloned());
+    let bars = Bars {
+        title: "Where step time goes".into(),
+        parts,
+        rows,
+    };
+    let below = folded(
+        "Shares as a table",
+        &table("Share of step time", &head, &cells),
+    );
+    (bars.into(), below)
 }
 
-pub fn section(value: &Value) -> Result<Section, PageError> {
+/// What a prediction rests on, and what its reader must know.
+pub fn foundations(title: &str, p: &Value) -> String {
+    let rests: Vec<Vec<String>> = p["rests_on"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|r| {
+            vec![
+                r["coefficient"].as_str().unwrap_or("?").into(),
+                r["origin"].as_str().unwrap_or("?").into(),
+                r["rel_sd"]
+                    .as_f64()
+                    .map_or("–".into(), |v| format!("± {:.0} %", 100.0 * v)),
+                r["slope_of_output_throughput"]
+                    .as_f64()
+                    .map_or("–".into(), |v| format!("{v:+.2}")),
+            ]
+        })
+        .collect();
+    let head = [
+        "coefficient",
+        "origin",
+        "uncertainty",
+        "tok/s per 1 %, in %",
+    ]
+    .map(String::from);
+    let caveats: Vec<String> = p["caveats"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|c| c.as_str().map(String::from))
+        .collect();
+    folded(title, &table("Coefficients", &head, &rests)) + &list(&caveats)
+}
+
+pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageError> {
     let points = array(value, "points")?;
     let first = points
         .first()
@@ -156,7 +166,7 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
     );
     // The flag with most values runs along a line; the others tell lines apart.
     let along = along(points);
-    let named: Vec<(String, String, &Value)> = points
+    let named: Vec<Named<'_>> = points
         .iter()
         .map(|p| {
             let group: Vec<String> = p["varied"]
@@ -169,11 +179,11 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             (group.join(", "), name(p), p)
         })
         .collect();
-    let mut all = vec![];
+    let mut all: Vec<Picture> = vec![];
     if points.len() > 1 {
-        all.push(frontier(&named));
+        all.push(frontier(&named).into());
         if let Some(flag) = &along {
-            all.extend(over(flag, &named));
+            all.extend(over(flag, &named, slo)?.into_iter().map(Picture::from));
         }
     }
     body += &charts(&all);
@@ -211,45 +221,14 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
         })
         .collect();
     body += &table("Figures with their 90 % intervals", &head, &rows);
-    body += &breakdown(points);
-    let rests: Vec<Vec<String>> = first["rests_on"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|r| {
-            vec![
-                r["coefficient"].as_str().unwrap_or("?").into(),
-                r["origin"].as_str().unwrap_or("?").into(),
-                r["rel_sd"]
-                    .as_f64()
-                    .map_or("–".into(), |v| format!("± {:.0} %", 100.0 * v)),
-                r["slope_of_output_throughput"]
-                    .as_f64()
-                    .map_or("–".into(), |v| format!("{v:+.2}")),
-            ]
-        })
-        .collect();
-    let head = [
-        "coefficient",
-        "origin",
-        "uncertainty",
-        "tok/s per 1 %, in %",
-    ]
-    .map(String::from);
-    body += &folded(
-        "What the first row rests on",
-        &table("Coefficients", &head, &rests),
-    );
-    let caveats: Vec<String> = first["caveats"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|c| c.as_str().map(String::from))
-        .collect();
-    body += &list(&caveats);
+    let (parts, below) = breakdown(points);
+    body += &figure(&parts, &below);
+    all.push(parts);
+    body += &foundations("What the first row rests on", first);
     Ok(Section {
         title: "Prediction".into(),
         body,
+        pictures: all,
     })
 }
 
@@ -275,51 +254,4 @@ pub fn along(points: &[Value]) -> Option<String> {
         .filter(|(_, set)| set.len() > 1)
         .reduce(|a, b| if b.1.len() > a.1.len() { b } else { a })
         .map(|(k, _)| k)
-}
-
-/// Latencies over a flag.
-pub fn over(flag: &str, points: &[(String, String, &Value)]) -> Vec<Chart> {
-    [
-        ("mean_ttft_ms", "Mean TTFT", "s", 1e-3),
-        ("mean_tpot_ms", "Mean TPOT", "ms", 1.0),
-        ("p99_e2el_ms", "P99 E2E latency", "s", 1e-3),
-    ]
-    .into_iter()
-    .map(|(metric, title, unit, factor)| {
-        let mut series: Vec<Series> = vec![];
-        for (group, label, p) in points {
-            let (Some(x), Some(y)) = (
-                p["varied"][flag]
-                    .as_str()
-                    .and_then(|v| v.parse::<f64>().ok()),
-                figure_of(p, &format!("/metrics/{metric}/value")),
-            ) else {
-                continue;
-            };
-            let dot = Dot {
-                x,
-                y: y * factor,
-                range: range(p, metric).map(|(a, b)| (a * factor, b * factor)),
-                label: format!("{label}: {} {unit}", short(y * factor)),
-            };
-            match series.iter_mut().find(|s| s.name == *group) {
-                Some(s) => s.dots.push(dot),
-                None => series.push(Series {
-                    name: group.clone(),
-                    dots: vec![dot],
-                    mark: Mark::Line,
-                }),
-            }
-        }
-        Chart {
-            title: format!("{title} over {flag}"),
-            x: flag.into(),
-            y: format!("{unit}, logarithmic"),
-            x_scale: Scale::Linear,
-            y_scale: Scale::Log,
-            series,
-            levels: vec![],
-        }
-    })
-    .collect()
 }

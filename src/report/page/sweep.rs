@@ -1,6 +1,7 @@
 //! A sweep: all points, and those that no other beats.
 use super::super::chart::{Chart, Dot, Mark, Scale, Series, escape, short};
-use super::{PageError, Section, charts, figure_of, folded, metric, prediction, table};
+use super::{PageError, Picture, Section, charts, figure_of, folded, metric, prediction, table};
+use crate::plan::Slo;
 use serde_json::Value;
 
 /// Most rows of the table on the page; all are in the files.
@@ -26,7 +27,7 @@ pub fn pareto(points: &[(f64, f64)]) -> Vec<bool> {
         .collect()
 }
 
-pub fn section(title: &str, rows: &[Value]) -> Result<Section, PageError> {
+pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section, PageError> {
     let mut dimensions: Vec<String> = vec![];
     for r in rows {
         let flags = r["flags"]
@@ -74,7 +75,7 @@ pub fn section(title: &str, rows: &[Value]) -> Result<Section, PageError> {
         all.sort_by(|a, b| a.x.total_cmp(&b.x));
         all
     };
-    let mut all = vec![Chart {
+    let mut all = vec![Picture::from(Chart {
         title: "Throughput against interactivity".into(),
         x: "tok/s that one user sees (1 / mean TPOT)".into(),
         y: "output tok/s".into(),
@@ -92,8 +93,8 @@ pub fn section(title: &str, rows: &[Value]) -> Result<Section, PageError> {
                 mark: Mark::Dots,
             },
         ],
-        levels: vec![],
-    }];
+        ..Chart::default()
+    })];
     // Points in the form that a table of predictions has, so that the same charts serve.
     let points: Vec<Value> = served
         .iter()
@@ -107,10 +108,10 @@ pub fn section(title: &str, rows: &[Value]) -> Result<Section, PageError> {
             p
         })
         .collect();
-    let load = ["request-rate", "max-concurrency", "users"]
-        .into_iter()
-        .find(|d| dimensions.iter().any(|x| x == d))
-        .map(String::from)
+    let load = super::LOADS
+        .iter()
+        .find(|d| dimensions.iter().any(|x| x == **d))
+        .map(|d| d.to_string())
         .or_else(|| prediction::along(&points));
     if let Some(flag) = load {
         let named: Vec<(String, String, &Value)> = points
@@ -128,7 +129,11 @@ pub fn section(title: &str, rows: &[Value]) -> Result<Section, PageError> {
         let lines: std::collections::BTreeSet<&String> = named.iter().map(|n| &n.0).collect();
         // More lines than colours say nothing.
         if lines.len() <= 6 {
-            all.extend(prediction::over(&flag, &named));
+            all.extend(
+                super::over(&flag, &named, slo)?
+                    .into_iter()
+                    .map(Picture::from),
+            );
         }
     }
     let refused: Vec<Vec<String>> = rows
@@ -188,6 +193,7 @@ pub fn section(title: &str, rows: &[Value]) -> Result<Section, PageError> {
             format!("Sweep: {title}")
         },
         body,
+        pictures: all,
     })
 }
 

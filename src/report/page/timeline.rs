@@ -1,6 +1,6 @@
 //! The engine over time.
-use super::super::chart::{Chart, Dot, Mark, Scale, Series};
-use super::{Section, charts};
+use super::super::chart::{Chart, Dot, Mark, Series};
+use super::{Picture, Section, charts};
 
 /// A row of `--save-timeline`: seconds, running, waiting, share of KV blocks in use, sequences in the batch, preemptions so far.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
@@ -42,10 +42,8 @@ pub fn timeline(name: &str, rows: &[Instant]) -> Section {
         title: title.into(),
         x: "seconds".into(),
         y: y.into(),
-        x_scale: Scale::Linear,
-        y_scale: Scale::Linear,
         series,
-        levels: vec![],
+        ..Chart::default()
     };
     let mut preempted = 0.0;
     let sums: Vec<f64> = rows
@@ -70,6 +68,11 @@ pub fn timeline(name: &str, rows: &[Instant]) -> Section {
             vec![series("in use", &|r| 100.0 * r.kv_usage)],
         ),
         chart(
+            "Batch occupancy",
+            "sequences per step",
+            vec![series("in the step", &|r| r.batch)],
+        ),
+        chart(
             "Tokens per row",
             "tokens",
             vec![
@@ -85,8 +88,10 @@ pub fn timeline(name: &str, rows: &[Instant]) -> Section {
         }
         all.push(chart("Preemptions so far", "requests", vec![s]));
     }
+    let all: Vec<Picture> = all.into_iter().map(Picture::from).collect();
     Section {
         title: format!("Over time: {name}"),
         body: charts(&all),
+        pictures: all,
     }
 }

@@ -1,6 +1,6 @@
 //! Measured against predicted.
 use super::super::chart::{Chart, Dot, Mark, Scale, Series, escape, short};
-use super::{PageError, Section, array, charts, list, table, word};
+use super::{PageError, Picture, Section, array, charts, list, table, word};
 use serde_json::Value;
 
 pub fn section(value: &Value) -> Result<Section, PageError> {
@@ -84,7 +84,7 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             )
         }
     );
-    body += &charts(&[Chart {
+    let all = [Picture::from(Chart {
         title: "Predicted over measured".into(),
         x: "measured value (s, ms, tok/s), logarithmic".into(),
         y: "predicted / measured".into(),
@@ -92,7 +92,9 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
         y_scale: Scale::Free,
         series,
         levels: vec![(1.0, "exact".into())],
-    }]);
+        ..Chart::default()
+    })];
+    body += &charts(&all);
     let head = [
         "run, metric",
         "measured",
@@ -114,5 +116,6 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
     Ok(Section {
         title: "Validation".into(),
         body,
+        pictures: all.into(),
     })
 }

@@ -51,10 +51,10 @@ pub enum PredictError {
     #[error(transparent)]
     Cost(#[from] CostError),
     /// Load.
-    #[error("workload: {0}")]
+    #[error(transparent)]
     Workload(#[from] WorkloadError),
     /// The simulation could not go on.
-    #[error("simulation: {0}")]
+    #[error(transparent)]
     Simulation(#[from] SimError),
     /// Nothing was served.
     #[error(

@@ -153,7 +153,10 @@ fn sweep(args: &RunArgs) -> anyhow::Result<ExitCode> {
                         .filter(|(f, _)| plan.dimensions.contains(f))
                         .map(|(f, w)| format!("{f} {}", w.text()))
                         .collect();
-                    format!("point {} ({})", i + 1, what.join(", "))
+                    match what.is_empty() {
+                        true => format!("point {}", i + 1),
+                        false => format!("point {} ({})", i + 1, what.join(", ")),
+                    }
                 })
             })
             .collect::<anyhow::Result<_>>()
@@ -237,11 +240,24 @@ fn finish(dir: &std::path::Path, merged: &Merged) -> anyhow::Result<()> {
         .iter()
         .filter(|r| !r["refused"].is_null())
         .count();
+    let flags = |row: &serde_json::Value| {
+        let all: Vec<String> = merged
+            .listing
+            .dimensions
+            .iter()
+            .filter_map(|d| Some(format!("{d} {}", row["flags"][d].as_str()?)))
+            .collect();
+        all.join(", ")
+    };
     println!(
         "{} points, {refused} of them cannot be served; {}/results.jsonl, .csv, .parquet",
         merged.rows.len(),
         dir.display()
     );
+    if let Some(row) = merged.rows.iter().find(|r| !r["refused"].is_null()) {
+        let why = row["refused"].as_str().unwrap_or_default();
+        println!("  cannot be served, for one, {}: {why}", flags(row));
+    }
     let figure = |r: &serde_json::Value, m: &str| {
         r.pointer(&format!("/prediction/metrics/{m}/value"))
             .and_then(serde_json::Value::as_f64)
@@ -258,13 +274,7 @@ fn finish(dir: &std::path::Path, merged: &Merged) -> anyhow::Result<()> {
             // The first of equals.
             .reduce(|a, b| if sign * b.0 > sign * a.0 { b } else { a });
         if let Some((value, row)) = best {
-            let flags: Vec<String> = merged
-                .listing
-                .dimensions
-                .iter()
-                .filter_map(|d| Some(format!("{d} {}", row["flags"][d].as_str()?)))
-                .collect();
-            println!("  {title}: {value:.4} {unit} with {}", flags.join(", "));
+            println!("  {title}: {value:.4} {unit} with {}", flags(row));
         }
     }
     Ok(())

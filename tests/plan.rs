@@ -356,7 +356,8 @@ mod memory {
 
 mod tuning {
     use super::scenario;
-    use capsim::model::KvDtype;
+    use capsim::device::builtin;
+    use capsim::model::{KvDtype, Model, Precision};
     use capsim::plan::tune::{Objective, Question, tune};
     use capsim::plan::{Knob, Sequential, Setting, Slo, trial};
 
@@ -396,6 +397,7 @@ mod tuning {
             seeds: 1,
             keep: 4,
             prompts: Some(96),
+            devices: None,
             simpler: 0.0,
         }
     }
@@ -434,6 +436,79 @@ mod tuning {
                 t.rungs
             );
             assert_eq!(t.best.as_ref().map(|b| b.output_throughput), best, "{slo}");
+        }
+    }
+
+    /// Two devices, of one kind or another: share the layers, or serve side by side?
+    #[test]
+    fn devices_and_how_they_share_are_knobs_like_others() {
+        let mut base = scenario();
+        let config = capsim::model::builtin::find("qwen3-4b").unwrap().config();
+        let dense = Model::new(&config, Precision::of(&config));
+        (base.model_name, base.model) = ("qwen3-4b".into(), dense);
+        let other = builtin::device("rtx-4090").unwrap();
+        for (objective, slo, most) in [
+            (Objective::Throughput, "ttft.p95<60s", Some(4)),
+            (Objective::Throughput, "ttft.p95<60s", None),
+            (Objective::PerDevice, "tpot.p95<60ms", Some(4)),
+        ] {
+            let mut q = question(slo);
+            q.knobs = vec![
+                knob(
+                    "tensor-parallel-size",
+                    [1, 2, 4].map(Setting::TensorParallel).to_vec(),
+                ),
+                knob(
+                    "data-parallel-size",
+                    [1, 2, 4].map(Setting::DataParallel).to_vec(),
+                ),
+                knob(
+                    "device",
+                    [&base.device, &other]
+                        .map(|d| Setting::Device(Box::new(d.clone())))
+                        .to_vec(),
+                ),
+                knob("max-num-seqs", [16, 4].map(Setting::MaxNumSeqs).to_vec()),
+            ];
+            (q.objective, q.devices) = (objective, most);
+            let mut best: Option<f64> = None;
+            let mut fitting = 0;
+            for tp in [1, 2, 4] {
+                for dp in [1, 2, 4] {
+                    if most.is_some_and(|m| tp * dp > m) {
+                        continue;
+                    }
+                    for device in [&base.device, &other] {
+                        for seqs in [16, 4] {
+                            fitting += 1;
+                            let mut s = base.clone();
+                            s.serve.tensor_parallel_size = Some(tp);
+                            s.serve.data_parallel_size = Some(dp);
+                            s.serve.max_num_seqs = Some(seqs);
+                            s.device = device.clone();
+                            s.workload.max_concurrency = Some(12);
+                            s.workload.num_prompts = 96;
+                            let t = trial(&s, q.slo.as_ref().unwrap()).unwrap();
+                            let share = match objective {
+                                Objective::PerDevice => f64::from(tp * dp),
+                                _ => 1.0,
+                            };
+                            if q.slo.as_ref().unwrap().met(&t) {
+                                let worth = t.run.summary.output_throughput() / share;
+                                best = Some(best.map_or(worth, |x: f64| x.max(worth)));
+                            }
+                        }
+                    }
+                }
+            }
+            let t = tune(&base, &q, &Sequential).unwrap();
+            assert_eq!((t.tried, t.refused), (fitting, 0));
+            let found = t.best.unwrap();
+            assert_eq!(Some(found.score), best, "{objective:?} {slo} {most:?}");
+            assert!(most.is_none_or(|m| found.devices <= m));
+            if found.devices > 1 {
+                assert!(found.serve.contains("-parallel-size"), "{}", found.serve);
+            }
         }
     }
 

@@ -84,7 +84,7 @@ pub fn run(args: &MemoryArgs) -> anyhow::Result<ExitCode> {
     );
     ensure!(
         demand.context <= longest,
-        "--context {}: the model's max_position_embeddings is {longest}",
+        "--context {}: the model's max_position_embeddings is {longest}, the longest context possible",
         demand.context
     );
     if !args.sweep.says_model_len()? {

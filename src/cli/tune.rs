@@ -5,7 +5,7 @@ use super::sweep_args::SweepArgs;
 use crate::model::{KvDtype, Precision};
 use crate::plan::tune::{Objective, Question, tune};
 use crate::plan::{Knob, Setting, Slo};
-use crate::predict::Scenario;
+use crate::predict::{Scenario, Settings};
 use crate::report::tune as report;
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -22,7 +22,7 @@ pub struct TuneArgs {
     objective: Option<Goal>,
     /// A knob and the values to try besides today's, NAME=V,V…; may be repeated. Names: max-num-seqs, max-num-batched-tokens,
     /// max-model-len, gpu-memory-utilization, block-size, chunked-prefill, prefix-caching, async-scheduling, enforce-eager,
-    /// moe-tiles, weights, kv-cache-dtype, device
+    /// moe-tiles, weights, kv-cache-dtype, tensor-parallel-size, data-parallel-size (replicas of a dense model), device
     #[arg(long, value_name = "NAME=VALUES", help_heading = "Question")]
     knob: Vec<String>,
     /// Turn only the knobs given with --knob
@@ -31,6 +31,9 @@ pub struct TuneArgs {
     /// Also try other weights and KV formats, which change answers
     #[arg(long, help_heading = "Question")]
     answers_may_change: bool,
+    /// Most devices that a setting may use
+    #[arg(long, value_name = "N", help_heading = "Question")]
+    devices: Option<u32>,
     /// Loads to try each setting at: requests open at once
     #[arg(long, value_delimiter = ',', value_name = "N", help_heading = "Question",
           conflicts_with_all = ["request_rate", "max_concurrency", "users", "trace_file"])]
@@ -56,6 +59,8 @@ enum Goal {
     Throughput,
     /// More room to the SLO's limits; without an SLO, shorter answers
     Latency,
+    /// More output tokens per second and device
+    PerDevice,
 }
 
 fn switch(v: &str) -> anyhow::Result<bool> {
@@ -103,14 +108,15 @@ fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> {
             Setting::Weights(v.into(), Precision::by_name(v, base.model.config())?)
         }
         "kv-cache-dtype" => Setting::KvCacheDtype(v.parse::<KvDtype>()?),
+        "tensor-parallel-size" => Setting::TensorParallel(count(v)?),
+        "data-parallel-size" | "replicas" => Setting::DataParallel(count(v)?),
         "device" => Setting::Device(Box::new(load::device(v)?)),
         other => bail!("there is no knob `{other}`; see --help"),
     })
 }
 
 /// Today's value of every knob, and what to try unless somebody says otherwise.
-fn usual(base: &Scenario, answers_may_change: bool) -> anyhow::Result<Vec<Knob>> {
-    let now = base.settings()?;
+fn usual(base: &Scenario, now: &Settings, answers_may_change: bool) -> anyhow::Result<Vec<Knob>> {
     let c = &now.config;
     let w = &base.workload;
     let needed = w.longest_input() + w.longest_output();
@@ -190,6 +196,14 @@ fn usual(base: &Scenario, answers_may_change: bool) -> anyhow::Result<Vec<Knob>>
     knobs.push(("weights", weights));
     knobs.push(("kv-cache-dtype", kvs));
     knobs.push((
+        "tensor-parallel-size",
+        vec![Setting::TensorParallel(now.parallel.tensor)],
+    ));
+    knobs.push((
+        "data-parallel-size",
+        vec![Setting::DataParallel(now.parallel.data)],
+    ));
+    knobs.push((
         "device",
         vec![Setting::Device(Box::new(base.device.clone()))],
     ));
@@ -213,9 +227,11 @@ fn deduplicate(knob: &mut Knob) {
     knob.values = seen;
 }
 
-fn knobs(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
-    let mut all = usual(base, args.answers_may_change)?;
-    let mut given: Vec<String> = vec![];
+/// Values to try that were given for a knob of that name.
+type Given = (String, Vec<Setting>);
+
+fn given(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Given>> {
+    let mut all: Vec<Given> = vec![];
     for text in &args.knob {
         let (name, values) = text
             .split_once('=')
@@ -224,27 +240,76 @@ fn knobs(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
             "enable-chunked-prefill" => "chunked-prefill",
             "enable-prefix-caching" => "prefix-caching",
             "quantization" => "weights",
+            "replicas" => "data-parallel-size",
             n => n,
         };
         ensure!(
-            !given.iter().any(|g| g == name),
+            !all.iter().any(|g| g.0 == name),
             "--knob {name} was given twice"
         );
+        let values = values
+            .split(',')
+            .map(|v| {
+                let v = v.trim();
+                ensure!(!v.is_empty(), "--knob `{text}`: an empty value");
+                setting(name, v, base).with_context(|| format!("--knob `{text}`"))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        all.push((name.into(), values));
+    }
+    Ok(all)
+}
+
+/// Most combinations of given values among which an engine that starts is looked for.
+const LOOKED_AT: usize = 4096;
+
+/// The settings of today's engine or, if that does not start, of the first one with values given that does.
+fn settings(base: &Scenario, given: &[Given]) -> anyhow::Result<Settings> {
+    let today = match base.settings() {
+        Ok(s) => return Ok(s),
+        Err(e) => e,
+    };
+    let mut choices = vec![base.clone()];
+    for (_, values) in given {
+        let with: Vec<Scenario> = choices
+            .iter()
+            .flat_map(|s| {
+                values.iter().map(|v| {
+                    let mut s = s.clone();
+                    v.apply(&mut s);
+                    s
+                })
+            })
+            .collect();
+        if let Some(s) = with.iter().find_map(|s| s.settings().ok()) {
+            return Ok(s);
+        }
+        choices.extend(with);
+        if choices.len() > LOOKED_AT {
+            break;
+        }
+    }
+    let tried = match given {
+        [] => "no other value of a knob was given with --knob",
+        _ => "nor does it with any value given with --knob",
+    };
+    Err(today).with_context(|| format!("the engine does not start; {tried}"))
+}
+
+fn knobs(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
+    let given = given(args, base)?;
+    let now = settings(base, &given)?;
+    let mut all = usual(base, &now, args.answers_may_change)?;
+    for (name, values) in &given {
         let knob = all
             .iter_mut()
-            .find(|k| k.name == name)
-            .ok_or_else(|| anyhow!("--knob `{text}`: there is no knob `{name}`; see --help"))?;
+            .find(|k| k.name == *name)
+            .ok_or_else(|| anyhow!("--knob {name}: there is no such knob here; see --help"))?;
         knob.values.truncate(1);
-        for v in values.split(',') {
-            let v = v.trim();
-            ensure!(!v.is_empty(), "--knob `{text}`: an empty value");
-            let value = setting(name, v, base).with_context(|| format!("--knob `{text}`"))?;
-            knob.values.push(value);
-        }
-        given.push(name.into());
+        knob.values.extend(values.iter().cloned());
     }
     for k in &mut all {
-        if args.only && !given.contains(&k.name) {
+        if args.only && !given.iter().any(|g| g.0 == k.name) {
             k.values.truncate(1);
         }
         deduplicate(k);
@@ -268,6 +333,7 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
         args.seeds
     );
     ensure!(!args.levels.contains(&0), "--levels: must be at least 1");
+    ensure!(args.devices != Some(0), "--devices 0: must be at least 1");
     let said = args.sweep.num_prompts;
     let mut sweep = args.sweep.clone();
     if let Some(&level) = args.levels.first() {
@@ -287,6 +353,7 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     let objective = match args.objective {
         Some(Goal::Throughput) => Objective::Throughput,
         Some(Goal::Latency) => Objective::Latency,
+        Some(Goal::PerDevice) => Objective::PerDevice,
         None if closed => Objective::Throughput,
         None => Objective::Latency,
     };
@@ -299,6 +366,7 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
         seeds: args.seeds,
         keep: 24,
         prompts: said,
+        devices: args.devices,
         simpler: 0.003,
     };
     let pool = args.pool.start()?;

@@ -19,10 +19,12 @@
 //! ahead of the device, so that the slower of the two counts.
 use super::exchange::Exchanges;
 use super::load::Load;
+use super::memo::Memo;
+use super::rows::{RowCost, RowPrices, roofline};
 use super::tables::Tables;
 use super::{Breakdown, Part, Routing, StepCost, StepShape};
 use crate::device::{DeviceProfile, EngineProfile, MoePath, MoeRegime};
-use crate::model::{Model, OpKind, Rows, experts};
+use crate::model::{Model, OpKind, experts};
 use crate::units::Span;
 
 /// How the engine runs, as far as prices go.
@@ -63,23 +65,12 @@ pub enum CostError {
     Routing(String),
 }
 
-/// Costs that depend on the number of rows of the dense matrices only, tabulated.
-#[derive(Clone, Copy, Debug, Default)]
-struct RowCost {
-    dense: f64,
-    router: f64,
-    elementwise: f64,
-    /// Experts if all tokens are distinct.
-    experts: f64,
-}
-
 /// The priced combination of a model, a device and an engine.
 #[derive(Clone, Debug)]
 pub struct CalibratedCost {
-    /// By number of new tokens, 0 ..= max_num_batched_tokens.
-    rows: Vec<RowCost>,
-    /// lm_head and sampling, by number of sampled rows.
-    sampled: Vec<f64>,
+    rows: RowPrices,
+    /// Experts by number of tokens, all of them different.
+    experts_alone: Memo<f64>,
     /// Seconds per KV token read by decode attention: layers that see everything, layers with a window.
     kv_full: f64,
     kv_windowed: f64,
@@ -102,31 +93,19 @@ pub struct CalibratedCost {
     kernels: f64,
     options: CostOptions,
     captured: Vec<u32>,
-    extrapolated_rows: Option<(f64, f64)>,
     tables: Tables,
     exchanges: Exchanges,
     /// Data-parallel engines that share experts.
     engines: u32,
 }
 
-/// Time of an operator that streams and computes (see [`EngineProfile::roofline_power`]).
-fn roofline(power: Option<f64>, stream: f64, compute: f64) -> f64 {
-    match power {
-        None => stream.max(compute),
-        Some(1.0) => stream + compute,
-        Some(p) => {
-            let (low, high) = (stream.min(compute), stream.max(compute));
-            high * libm::pow(1.0 + libm::pow(low / high, p), 1.0 / p)
-        }
-    }
-}
-
 /// The grouped expert products.
 #[derive(Clone, Debug)]
 struct Experts {
     roofline_power: Option<f64>,
+    popularity: experts::Popularity,
     /// Distinct experts by number of distinct tokens.
-    distinct: Vec<f64>,
+    distinct: Memo<f64>,
     path: MoePath,
     groups: Vec<ExpertGroup>,
     stream: f64,
@@ -156,9 +135,16 @@ impl Experts {
             .expect("the last regime has no limit")
     }
 
+    /// Distinct experts that so many distinct tokens touch.
+    fn touched(&self, distinct: u32) -> f64 {
+        let m = distinct.min(self.distinct.last());
+        self.distinct
+            .get(m, || self.popularity.expected_distinct(m))
+    }
+
     /// Distinct experts and rows (in tokens' worth of `top_k` each) on the most loaded device.
     fn busiest(&self, tokens: u32, distinct: u32) -> (f64, f64) {
-        let touched = self.distinct[(distinct as usize).min(self.distinct.len() - 1)];
+        let touched = self.touched(distinct);
         let slots = self.load.slots(f64::from(tokens) * self.top_k);
         (self.load.experts(touched), slots / self.top_k)
     }
@@ -283,7 +269,8 @@ impl CalibratedCost {
                 let rows = max_rows.saturating_mul(e.engines);
                 Some(Experts {
                     roofline_power: engine.roofline_power,
-                    distinct: experts::expected_distinct(&p, rows),
+                    distinct: Memo::upto(rows),
+                    popularity: p,
                     load: Load::new(e.of, model.parallel().expert_ranks()),
                     top_k: f64::from(e.top_k),
                     path: path.clone(),
@@ -294,9 +281,9 @@ impl CalibratedCost {
                 })
             }
         };
-        let mut cost = Self {
-            rows: Vec::new(),
-            sampled: Vec::new(),
+        Ok(Self {
+            rows: RowPrices::new(model, device, engine, max_rows, options.max_num_seqs),
+            experts_alone: Memo::upto(max_rows),
             kv_full,
             kv_windowed,
             state,
@@ -314,7 +301,6 @@ impl CalibratedCost {
             launch_graph: engine.host.launch_graph.value,
             kernels,
             captured: captured_sizes(options.max_num_seqs, options.max_num_batched_tokens),
-            extrapolated_rows: None,
             tables,
             exchanges: Exchanges::new(model, device),
             engines: if model.experts().is_some() {
@@ -323,86 +309,7 @@ impl CalibratedCost {
                 1
             },
             options,
-        };
-        cost.tabulate(model, device, engine, max_rows);
-        Ok(cost)
-    }
-
-    fn tabulate(
-        &mut self,
-        model: &Model,
-        device: &DeviceProfile,
-        engine: &EngineProfile,
-        max_rows: u32,
-    ) {
-        let stream = device.dram_read();
-        let gemm = |g: &crate::model::Gemm, rows: u32| {
-            let n = f64::from(rows);
-            let bytes = g.weight_bytes() + n * g.activation_bytes_per_row();
-            let stream_time = bytes / (stream * engine.dense_stream.value);
-            if rows <= engine.matvec_rows {
-                return stream_time;
-            }
-            let rate = device.gemm_f16.at(n).y * engine.dense_compute.value;
-            roofline(
-                engine.roofline_power,
-                stream_time,
-                n * g.ops_per_row() / rate,
-            )
-        };
-        let elementwise = |bytes: f64| {
-            bytes / (device.elementwise.at(bytes.max(1.0)).y * engine.elementwise.value)
-        };
-        for rows in 0..=max_rows {
-            let mut cost = RowCost::default();
-            if rows > 0 {
-                for op in model.ops().iter().filter(|op| op.rows == Rows::Tokens) {
-                    let layers = f64::from(op.layers);
-                    let table = self.tables.row(op, rows);
-                    match &op.kind {
-                        OpKind::Gemm(g) => {
-                            cost.dense += layers * table.unwrap_or_else(|| gemm(g, rows))
-                        }
-                        OpKind::Router(g) => {
-                            cost.router += layers * table.unwrap_or_else(|| gemm(g, rows))
-                        }
-                        OpKind::Elementwise(e) => {
-                            cost.elementwise += layers
-                                * table.unwrap_or_else(|| {
-                                    elementwise(f64::from(rows) * e.bytes_per_token)
-                                })
-                        }
-                        OpKind::Recurrence(r) => {
-                            cost.elementwise += layers
-                                * elementwise(f64::from(rows) * r.activations_per_row.as_f64())
-                        }
-                        _ => {}
-                    }
-                }
-                cost.experts = self.experts_seconds(rows, rows);
-            }
-            self.rows.push(cost);
-        }
-        // Sampled rows never exceed sequences, and those not new tokens.
-        for rows in 0..=self.options.max_num_seqs.min(max_rows) {
-            let mut seconds = 0.0;
-            if rows > 0 {
-                for op in model.ops().iter().filter(|op| op.rows == Rows::Sampled) {
-                    let layers = f64::from(op.layers);
-                    seconds += layers
-                        * self.tables.row(op, rows).unwrap_or_else(|| match &op.kind {
-                            OpKind::Gemm(g) | OpKind::Router(g) => gemm(g, rows),
-                            OpKind::Elementwise(e) => {
-                                elementwise(f64::from(rows) * e.bytes_per_token)
-                            }
-                            _ => 0.0,
-                        });
-                }
-            }
-            self.sampled.push(seconds);
-        }
-        let points = &device.gemm_f16.points;
-        self.extrapolated_rows = Some((points[0].x, points[points.len() - 1].x));
+        })
     }
 
     /// Number of tokens that the dense kernels run with: padded to a captured graph size where one is used.
@@ -441,21 +348,20 @@ impl CalibratedCost {
         )
     }
 
-    /// Costs that depend on rows only, of a step that computes `padded` rows, while `tokens` tokens, `distinct` of them different, meet at
-    /// the experts.
-    fn row_cost(&self, tokens: u32, padded: u32, distinct: u32) -> RowCost {
-        let mut row = self.rows[(padded as usize).min(self.rows.len() - 1)];
-        row.experts = if distinct >= tokens && (tokens as usize) < self.rows.len() {
-            self.rows[tokens as usize].experts
+    /// Experts that see `tokens` tokens, `distinct` of them different computations.
+    fn experts_of(&self, tokens: u32, distinct: u32) -> f64 {
+        // Mostly all are different: one price per number of tokens.
+        if distinct >= tokens && tokens <= self.experts_alone.last() {
+            let price = || self.experts_seconds(tokens, tokens);
+            self.experts_alone.get(tokens, price)
         } else {
             self.experts_seconds(tokens, distinct)
-        };
-        row
+        }
     }
 
-    /// The same in passes of at most `micro_batch` tokens, and how many passes that are. Distinct tokens are spread
-    /// over the passes evenly.
-    fn passes(&self, shape: &StepShape, all: (u32, u32)) -> (RowCost, f64) {
+    /// Rows and experts of a step whose `all` tokens, and different ones, meet at the experts, in passes of at most
+    /// `micro_batch` tokens, and how many passes that are. Distinct tokens are spread over the passes evenly.
+    fn passes(&self, shape: &StepShape, all: (u32, u32)) -> (RowCost, f64, f64) {
         let tokens = shape.tokens();
         match self.options.micro_batch {
             Some(m) if tokens > m => {
@@ -464,21 +370,25 @@ impl CalibratedCost {
                     let part = u64::from(shape.distinct_tokens) * u64::from(n);
                     part.div_ceil(tokens.into()) as u32
                 };
-                let mut sum = RowCost::default();
+                let (mut sum, mut experts) = (RowCost::default(), 0.0);
                 let mut add = |n: u32, times: f64| {
-                    let one = self.row_cost(n, n, share(n));
+                    let one = self.rows.tokens(n, &self.tables);
                     sum.dense += times * one.dense;
                     sum.router += times * one.router;
                     sum.elementwise += times * one.elementwise;
-                    sum.experts += times * one.experts;
+                    experts += times * self.experts_of(n, share(n));
                 };
                 add(m, f64::from(full));
                 if rest > 0 {
                     add(rest, 1.0);
                 }
-                (sum, f64::from(full + u32::from(rest > 0)))
+                (sum, experts, f64::from(full + u32::from(rest > 0)))
             }
-            _ => (self.row_cost(all.0, self.padded(shape), all.1), 1.0),
+            _ => (
+                self.rows.tokens(self.padded(shape), &self.tables),
+                self.experts_of(all.0, all.1),
+                1.0,
+            ),
         }
     }
 
@@ -514,21 +424,18 @@ impl CalibratedCost {
     /// data-parallel engines; `gathered` the rows that they exchange, padding included.
     fn device_parts(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> [(Part, f64); 9] {
         let padded = self.padded(shape);
-        let (row, passes) = self.passes(shape, all);
+        let (row, experts, passes) = self.passes(shape, all);
         let (decode, prefill) = self.attention(shape, passes);
         let comm = self.exchanges.seconds(padded, gathered, shape.sampled);
         [
             (Part::Comm, comm),
             (Part::Dense, row.dense),
-            (Part::Experts, row.experts),
+            (Part::Experts, experts),
             (Part::Router, row.router),
             (Part::AttentionDecode, decode),
             (Part::AttentionPrefill, prefill),
             (Part::Elementwise, row.elementwise),
-            (
-                Part::LmHead,
-                self.sampled[(shape.sampled as usize).min(self.sampled.len() - 1)],
-            ),
+            (Part::LmHead, self.rows.sampled(shape.sampled, &self.tables)),
             (Part::Launch, self.kernels * self.launch_device * passes),
         ]
     }
@@ -565,7 +472,7 @@ impl CalibratedCost {
     /// Distinct experts per layer that `distinct_tokens` independent tokens touch; `None` for a dense model.
     pub fn distinct_experts(&self, distinct_tokens: u32) -> Option<f64> {
         let e = self.experts.as_ref()?;
-        Some(e.distinct[(distinct_tokens as usize).min(e.distinct.len() - 1)].min(e.num))
+        Some(e.touched(distinct_tokens).min(e.num))
     }
 
     /// Whether a step's price rests on kernel times outside the measured range.
@@ -584,11 +491,6 @@ impl CalibratedCost {
     /// Which operators are priced by kernel times of their own, and which by curves.
     pub fn covered(&self) -> (&[&'static str], &[&'static str]) {
         self.tables.names()
-    }
-
-    /// Range of rows over which the device's matrix rate was measured; beyond it the price is extrapolated.
-    pub fn measured_rows(&self) -> Option<(f64, f64)> {
-        self.extrapolated_rows
     }
 }
 

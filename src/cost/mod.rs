@@ -5,7 +5,9 @@ mod breakdown;
 mod calibrated;
 mod exchange;
 mod load;
+mod memo;
 mod routing;
+mod rows;
 mod tables;
 
 pub use breakdown::{Breakdown, Part};

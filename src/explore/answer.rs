@@ -6,7 +6,7 @@ use crate::engine::SimError;
 use crate::engine::observe::{Observer, StepRecord};
 use crate::plan::{Slo, serve_line};
 use crate::predict::{
-    Caveat, PredictError, Prediction, Run, Scenario, estimate, predict_after, simulate_observed,
+    Caveat, PredictError, Prediction, Run, Scenario, estimate, predict_observed, simulate_observed,
 };
 use crate::report::json;
 use crate::report::requests::Rows;
@@ -38,6 +38,15 @@ impl Stop {
         Self {
             gone: Arc::default(),
             deadline: Instant::now() + time,
+        }
+    }
+
+    /// Lets `other` watch until then.
+    fn watching<O>(&self, other: O) -> Until<'_, O> {
+        Until {
+            stop: self,
+            steps: Cell::new(0),
+            other,
         }
     }
 
@@ -111,31 +120,14 @@ impl Answers {
         Ok(d)
     }
 
-    fn simulate<O: Observer>(
-        &self,
-        s: &Scenario,
-        stop: &Stop,
-        other: O,
-    ) -> Result<(Run, O), PredictError> {
-        let mut until = Until {
-            stop,
-            steps: Cell::new(0),
-            other,
-        };
-        let run = simulate_observed(s, &mut until)?;
-        Ok((run, until.other))
-    }
-
-    fn run(&self, d: &Described, stop: &Stop) -> Result<Run, Refusal> {
-        self.simulate(&d.scenario, stop, ())
-            .map(|(run, ())| run)
-            .map_err(|e| self.refusal(&e))
+    fn simulate(&self, s: &Scenario, stop: &Stop) -> Result<Run, Refusal> {
+        simulate_observed(s, &mut stop.watching(())).map_err(|e| self.refusal(&e))
     }
 
     /// Everything that one simulation says.
     pub fn predict(&self, state: &State, stop: &Stop) -> Answer {
         let d = self.described(state)?;
-        let run = self.run(&d, stop)?;
+        let run = self.simulate(&d.scenario, stop)?;
         let p = with_unmodelled(estimate(&d.scenario, run), &d);
         let mut answer = figures(&d, &p);
         answer["command"] = d.command.clone().into();
@@ -152,17 +144,14 @@ impl Answers {
     /// The figures with their intervals, what they rest on, and the engine over time.
     pub fn settled(&self, state: &State, stop: &Stop) -> Answer {
         let d = self.described(state)?;
-        let run = self.run(&d, stop)?;
+        let run = self.simulate(&d.scenario, stop)?;
         // The length of a row follows from the length of the run, so that it takes another one to fill them.
         let interval = Span::from_secs((run.engine.end.secs() / ROWS).max(1e-6));
         let usable = u64::from(run.settings.config.num_gpu_blocks - 1);
         let timeline = Timeline::new(vec![], Rows::JsonLines, usable, Some(interval));
-        let (_, timeline) = self
-            .simulate(&d.scenario, stop, timeline)
-            .map_err(|e| self.refusal(&e))?;
-        let rows = timeline.finish().expect("memory takes everything");
-        let again = |s: &Scenario| self.simulate(s, stop, ()).map(|(run, ())| run);
-        let p = predict_after(&d.scenario, run, &again).map_err(|e| self.refusal(&e))?;
+        let mut watching = stop.watching(timeline);
+        let p = predict_observed(&d.scenario, &mut watching).map_err(|e| self.refusal(&e))?;
+        let rows = watching.other.finish().expect("memory takes everything");
         let p = with_unmodelled(p, &d);
         let mut answer = figures(&d, &p);
         let html = &mut answer["html"];
@@ -197,7 +186,7 @@ impl Answers {
                     w.num_prompts = w.num_prompts.max((load as u32).saturating_mul(4));
                 }
             }
-            let (run, ()) = self.simulate(&s, stop, ()).map_err(|e| self.refusal(&e))?;
+            let run = self.simulate(&s, stop)?;
             let p = estimate(&s, run);
             points.push(json::prediction(&[(flag, load.to_string())], &s, &p));
         }

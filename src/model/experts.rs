@@ -230,11 +230,6 @@ impl Popularity {
         self.classes.iter().map(|&(p, n)| n * touched(p)).sum()
     }
 
-    /// [`expected_distinct`](Self::expected_distinct) for 0, 1, … `max` tokens.
-    pub fn distinct_table(&self, max: u32) -> Vec<f64> {
-        (0..=max).map(|m| self.expected_distinct(m)).collect()
-    }
-
     /// Expected rows of tiles, Σ_e ⌈tokens of e / `tile`⌉, for `m` independent tokens.
     pub fn expected_tiles(&self, m: u32, tile: u32) -> f64 {
         self.tiles(m, tile, |_| {})
@@ -309,11 +304,6 @@ impl Popularity {
         }
         touched.into_iter().filter(|&t| t).count() as u32
     }
-}
-
-/// Expected distinct experts for 0, 1, … `max` independent tokens.
-pub fn expected_distinct(popularity: &Popularity, max: u32) -> Vec<f64> {
-    popularity.distinct_table(max)
 }
 
 fn check(values: &[f64], num_experts: u32, top_k: u32) -> Result<(), ExpertsError> {
@@ -525,7 +515,6 @@ mod tests {
             prop_assert!(d <= uniform.expected_distinct(m) + 1e-6, "skew touches no more");
             let tiles = p.expected_tiles(m, 16);
             prop_assert!(d <= tiles + 1e-6 && tiles <= f64::from(k * m) + 1e-6);
-            prop_assert_eq!(p.distinct_table(m).last().copied(), Some(d));
         }
 
         #[test]

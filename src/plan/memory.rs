@@ -1,5 +1,6 @@
 //! Will it fit: where the device memory goes, how many requests of which length the KV cache holds, and the smallest change
 //! that makes a refused configuration start.
+use crate::device::Scheduler;
 use crate::engine::SchedulingPolicy;
 use crate::model::{KvDtype, Model, Precision};
 use crate::predict::memory::MemoryError;
@@ -369,6 +370,7 @@ fn asked(scenario: &Scenario, d: &Demand, m: &Memory) -> (Scenario, Vec<String>)
 fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
     let (asked, flags) = asked(scenario, d, m);
     let scenario = &asked;
+    let given = flags.clone();
     let mut all: Vec<Way> = vec![];
     if !flags.is_empty()
         && let Some(settings) = fits(scenario, d)
@@ -476,6 +478,23 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
                 same_answers: true,
                 kv_tokens: kv_tokens(&settings),
             });
+        }
+    }
+    // More devices, each with its part of every layer. vLLM alone divides a model so.
+    let tensor = scenario.serve.tensor_parallel_size.unwrap_or(1);
+    for n in [2, 4, 8, 16].into_iter().filter(|n| *n > tensor) {
+        let s = with(scenario, |s| s.serve.tensor_parallel_size = Some(n));
+        if scenario.engine.scheduler == Scheduler::Vllm
+            && let Some(settings) = fits(&s, d)
+        {
+            let change = format!("--tensor-parallel-size {n}");
+            let change: Vec<String> = given.into_iter().chain([change]).collect();
+            all.push(Way {
+                change: format!("{} on {n} such devices", change.join(" ")),
+                same_answers: true,
+                kv_tokens: kv_tokens(&settings),
+            });
+            break;
         }
     }
     all

@@ -41,6 +41,10 @@ pub fn words(s: &Scenario) -> Vec<String> {
         "tensor-parallel-size",
         a.tensor_parallel_size.map(|v| v.to_string()),
     );
+    flag(
+        "data-parallel-size",
+        a.data_parallel_size.map(|v| v.to_string()),
+    );
     for (name, value) in [
         ("enable-chunked-prefill", a.enable_chunked_prefill),
         ("enable-prefix-caching", a.enable_prefix_caching),
@@ -52,8 +56,14 @@ pub fn words(s: &Scenario) -> Vec<String> {
             None => {}
         }
     }
-    if a.enforce_eager == Some(true) {
-        o.push("--enforce-eager".into());
+    for (name, value) in [
+        ("enforce-eager", a.enforce_eager),
+        ("enable-expert-parallel", a.enable_expert_parallel),
+        ("data-parallel-external-lb", a.data_parallel_external_lb),
+    ] {
+        if value == Some(true) {
+            o.push(format!("--{name}"));
+        }
     }
     o
 }

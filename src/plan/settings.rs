@@ -31,6 +31,10 @@ pub enum Setting {
     Weights(String, Precision),
     /// `--kv-cache-dtype`.
     KvCacheDtype(KvDtype),
+    /// `--tensor-parallel-size`: devices that share every layer.
+    TensorParallel(u32),
+    /// `--data-parallel-size`: engines behind a router; replicas of a dense model, engines that share the experts of a mixture.
+    DataParallel(u32),
     /// Another device.
     Device(Box<DeviceProfile>),
 }
@@ -72,6 +76,8 @@ impl Setting {
                     s.serve.kv_cache_dtype = Some(self.to_string());
                 }
             }
+            Setting::TensorParallel(v) => s.serve.tensor_parallel_size = Some(*v),
+            Setting::DataParallel(v) => s.serve.data_parallel_size = Some(*v),
             Setting::Device(d) => s.device = (**d).clone(),
         }
     }
@@ -84,7 +90,9 @@ impl fmt::Display for Setting {
             Setting::MaxNumSeqs(v)
             | Setting::MaxNumBatchedTokens(v)
             | Setting::MaxModelLen(v)
-            | Setting::BlockSize(v) => write!(f, "{v}"),
+            | Setting::BlockSize(v)
+            | Setting::TensorParallel(v)
+            | Setting::DataParallel(v) => write!(f, "{v}"),
             Setting::GpuMemoryUtilization(v) => write!(f, "{v}"),
             Setting::ChunkedPrefill(v)
             | Setting::PrefixCaching(v)

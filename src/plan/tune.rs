@@ -5,7 +5,7 @@
 //! full length. Then each knob of the best is turned alone, which both tells what it matters and finds what sampling missed.
 use super::load::Axis;
 use super::pool::Pool;
-use super::settings::Knob;
+use super::settings::{Knob, Setting};
 use super::slo::{Latency, Slo, Stat, figure};
 use super::trial::{Trial, trial};
 use super::uncertainty::extremes;
@@ -25,6 +25,8 @@ pub enum Objective {
     Throughput,
     /// More room to the SLO's limits; without an SLO, a shorter mean end-to-end latency.
     Latency,
+    /// More output tokens per second and device.
+    PerDevice,
 }
 
 /// What is asked.
@@ -46,6 +48,8 @@ pub struct Question {
     pub keep: usize,
     /// Requests of a run at full length; `None`: by the load.
     pub prompts: Option<u32>,
+    /// Most devices that a setting may use; `None`: any number.
+    pub devices: Option<u32>,
     /// Part of the score that is given up for fewer and smaller changes.
     pub simpler: f64,
 }
@@ -64,7 +68,9 @@ pub struct Outcome {
     pub met: bool,
     /// How much of the tightest limit is used up; absent without an SLO.
     pub margin: Option<f64>,
-    /// Output tokens per second.
+    /// Devices that it takes.
+    pub devices: u32,
+    /// Output tokens per second, of all devices together.
     pub output_throughput: f64,
     /// Output tokens per second that one user sees: 1 / mean TPOT.
     pub interactivity: f64,
@@ -139,6 +145,7 @@ type Choice = Vec<usize>;
 struct Figures {
     met: bool,
     margin: f64,
+    devices: u32,
     throughput: f64,
     interactivity: f64,
     score: f64,
@@ -148,6 +155,16 @@ struct Figures {
     preemptions: f64,
     kv_max: f64,
     waits_for: Limit,
+}
+
+impl Figures {
+    /// What the front weighs against speed per user.
+    fn worth(&self, objective: Objective) -> f64 {
+        match objective {
+            Objective::PerDevice => self.throughput / f64::from(self.devices),
+            Objective::Throughput | Objective::Latency => self.throughput,
+        }
+    }
 }
 
 struct Tuner<'a, P> {
@@ -177,13 +194,18 @@ impl<P: Pool> Tuner<'_, P> {
         s
     }
 
-    /// What the engine comes to; `None`: it does not start.
+    /// What the engine comes to; `None`: it does not start, or takes more devices than there are.
     fn key(&self, choice: &[usize]) -> Option<String> {
+        if !fits(self.base, self.q, choice) {
+            return None;
+        }
         let s = self.scenario(choice);
         let settings = s.settings().ok()?;
         Some(format!(
-            "{:?} {} {:?} {:?} {}",
+            "{:?} {:?} {:?} {} {:?} {:?} {}",
             settings.config,
+            settings.parallel,
+            settings.group,
             settings.enforce_eager,
             s.moe_path.as_ref().unwrap_or(&s.engine.moe_default),
             s.model.precision(),
@@ -293,6 +315,7 @@ impl<P: Pool> Tuner<'_, P> {
             concurrency: level,
             met: f.met,
             margin: (!self.slo.terms.is_empty()).then_some(f.margin),
+            devices: f.devices,
             output_throughput: f.throughput,
             interactivity: f.interactivity,
             ttft: f.ttft,
@@ -321,7 +344,9 @@ fn figures(slo: &Slo, objective: Objective, trials: &[Trial]) -> Figures {
         mean(&|t| slo.tightest(t).1.min(1e9))
     };
     let throughput = mean(&|t| t.run.summary.output_throughput());
+    let devices = trials[0].run.settings.parallel.devices();
     Figures {
+        devices,
         met: trials.iter().all(|t| slo.met(t)),
         margin,
         throughput,
@@ -330,6 +355,7 @@ fn figures(slo: &Slo, objective: Objective, trials: &[Trial]) -> Figures {
             Objective::Throughput => throughput,
             Objective::Latency if slo.terms.is_empty() => 1.0 / e2el,
             Objective::Latency => 1.0 / margin,
+            Objective::PerDevice => throughput / f64::from(devices),
         },
         ttft,
         tpot,
@@ -413,7 +439,7 @@ pub fn tune(base: &Scenario, q: &Question, pool: &impl Pool) -> Result<Tuned, Pr
         simulations: 0,
         known: BTreeMap::new(),
     };
-    let drawn = draw(q, base.workload.seed);
+    let drawn = draw(base, q);
     let tried = drawn.len();
     // Different engines only; the first choice of each stands for all.
     let mut seen = BTreeSet::new();
@@ -441,7 +467,7 @@ pub fn tune(base: &Scenario, q: &Question, pool: &impl Pool) -> Result<Tuned, Pr
         }
         rungs.push((alive.len(), t.full(t.levels()[0]).div_ceil(part)));
         let all = t.evaluate(&alive, part, 1)?;
-        alive = survivors(alive, &all, q.keep);
+        alive = survivors(alive, &all, q.keep, q.objective);
     }
     let levels = t.levels();
     rungs.push((alive.len(), t.full(levels[0])));
@@ -506,7 +532,7 @@ pub fn tune(base: &Scenario, q: &Question, pool: &impl Pool) -> Result<Tuned, Pr
     }
     let points: Vec<(f64, f64)> = candidates
         .iter()
-        .map(|&(i, l)| (finals[i][l].throughput, finals[i][l].interactivity))
+        .map(|&(i, l)| (finals[i][l].worth(q.objective), finals[i][l].interactivity))
         .collect();
     for k in pareto(&points) {
         let (i, l) = candidates[k];
@@ -612,8 +638,30 @@ fn clearly_better(a: &Figures, b: &Figures) -> bool {
     (x.0 && !y.0) || (x.0 == y.0 && x.1 > y.1 + 1e-6 * y.1.abs())
 }
 
-/// All combinations, or today's, every knob turned alone, and some drawn at random.
-fn draw(q: &Question, seed: u64) -> Vec<Choice> {
+/// Whether a setting takes no more devices than there are.
+fn fits(base: &Scenario, q: &Question, choice: &[usize]) -> bool {
+    let Some(most) = q.devices else {
+        return true;
+    };
+    let mut serve = (
+        base.serve.tensor_parallel_size,
+        base.serve.data_parallel_size,
+    );
+    for (knob, &i) in q.knobs.iter().zip(choice) {
+        match knob.values[i] {
+            Setting::TensorParallel(n) => serve.0 = Some(n),
+            Setting::DataParallel(n) => serve.1 = Some(n),
+            _ => {}
+        }
+    }
+    serve.0.unwrap_or(1).saturating_mul(serve.1.unwrap_or(1)) <= most
+}
+
+/// Draws in vain after which no more settings are looked for, per setting wanted.
+const PATIENCE: usize = 50;
+
+/// All combinations, or today's, every knob turned alone, and some drawn at random; of these, what the devices allow.
+fn draw(base: &Scenario, q: &Question) -> Vec<Choice> {
     let sizes: Vec<usize> = q.knobs.iter().map(|k| k.values.len()).collect();
     let product: f64 = sizes.iter().map(|n| *n as f64).product();
     let today = vec![0; sizes.len()];
@@ -625,16 +673,20 @@ fn draw(q: &Question, seed: u64) -> Vec<Choice> {
                 .flat_map(|c: Choice| (0..n).map(move |i| c.iter().copied().chain([i]).collect()))
                 .collect();
         }
+        all.retain(|c| fits(base, q, c));
         return all;
     }
     let mut all = vec![today.clone()];
     all.extend(turned(q, &today).into_iter().map(|c| c.2));
+    all.retain(|c| fits(base, q, c));
     all.truncate(q.settings.max(1));
     let mut seen: BTreeSet<Choice> = all.iter().cloned().collect();
-    let mut rng = Seed(seed).stream("settings tried");
-    while all.len() < q.settings {
+    let mut rng = Seed(base.workload.seed).stream("settings tried");
+    let mut left = q.settings.saturating_mul(PATIENCE);
+    while all.len() < q.settings && left > 0 {
+        left -= 1;
         let c: Choice = sizes.iter().map(|&n| rng.random_range(0..n)).collect();
-        if seen.insert(c.clone()) {
+        if fits(base, q, &c) && seen.insert(c.clone()) {
             all.push(c);
         }
     }
@@ -658,6 +710,7 @@ fn survivors(
     alive: Vec<(Choice, String)>,
     all: &[Vec<Figures>],
     keep: usize,
+    objective: Objective,
 ) -> Vec<(Choice, String)> {
     let mut order: Vec<usize> = (0..alive.len()).collect();
     order.sort_by(|&a, &b| better(top(&all[b]).1, top(&all[a]).1).then(a.cmp(&b)));
@@ -667,7 +720,7 @@ fn survivors(
     for level in 0..all[0].len() {
         let points: Vec<(f64, f64)> = all
             .iter()
-            .map(|f| (f[level].throughput, f[level].interactivity))
+            .map(|f| (f[level].worth(objective), f[level].interactivity))
             .collect();
         stay.extend(pareto(&points).into_iter().rev().take(keep));
     }

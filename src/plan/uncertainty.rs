@@ -7,10 +7,7 @@
 use super::pool::Pool;
 use super::slo::{Slo, Term};
 use super::trial::trial;
-use crate::predict::{PredictError, Scenario};
-
-/// 95th percentile of the standard normal distribution.
-const Z: f64 = 1.644_853_626_951_472_7;
+use crate::predict::{Coefficient, PredictError, Scenario, Uncertain, Z95, covariance, uncertain};
 
 /// A scenario under unlucky and lucky coefficients.
 #[derive(Clone, Debug)]
@@ -23,95 +20,19 @@ pub struct Extremes {
     pub shares: Vec<(String, f64)>,
 }
 
-#[derive(Clone)]
-enum Knob {
-    Engine(String),
-    Stream,
-    Gemm,
-    Attention,
-    /// All times together: what the model does not resolve, and how runs differ.
-    Everything,
-}
-
-impl Knob {
-    fn name(&self) -> String {
-        match self {
-            Knob::Engine(n) => n.clone(),
-            Knob::Stream => "device.stream_read".into(),
-            Knob::Gemm => "device.gemm_f16".into(),
-            Knob::Attention => "device.attention_prefill".into(),
-            Knob::Everything => "model and repeats".into(),
-        }
-    }
-
-    fn apply(&self, s: &mut Scenario, log_factor: f64) {
-        let f = libm::exp(log_factor);
-        let scale =
-            |c: &mut crate::device::Curve, f: f64| c.points.iter_mut().for_each(|p| p.y *= f);
-        match self {
-            Knob::Engine(n) => s.engine.coefficient_mut(n).expect("listed").value *= f,
-            Knob::Stream => scale(&mut s.device.stream_read, f),
-            Knob::Gemm => scale(&mut s.device.gemm_f16, f),
-            Knob::Attention => scale(&mut s.device.attention_prefill, f),
-            Knob::Everything => {
-                let d = &mut s.device;
-                for c in [
-                    &mut d.stream_read,
-                    &mut d.gemm_f16,
-                    &mut d.attention_prefill,
-                    &mut d.elementwise,
-                ] {
-                    scale(c, 1.0 / f);
-                }
-                d.launch.value *= f;
-                let h = &mut s.engine.host;
-                for q in [
-                    &mut h.step,
-                    &mut h.per_seq,
-                    &mut h.launch_eager,
-                    &mut h.launch_graph,
-                ] {
-                    q.value *= f;
-                }
-            }
-        }
-    }
-}
-
-fn knobs(scenario: &Scenario) -> Vec<(Knob, f64)> {
-    let path = scenario
-        .moe_path
-        .clone()
-        .unwrap_or_else(|| scenario.engine.moe_default.clone());
-    let is_moe = scenario.model.experts().is_some();
-    let mut all = vec![];
-    for (name, q) in scenario.engine.coefficients() {
-        let other = name.starts_with("moe_paths.")
-            && (!is_moe || !name.starts_with(&format!("moe_paths.{path}.")));
-        if !other && q.rel_sd > 0.0 {
-            all.push((Knob::Engine(name), q.rel_sd));
-        }
-    }
-    // As in predict::interval: efficiencies published for this very device contain its curves' spread.
-    if !scenario.engine.devices.contains(&scenario.device.id) {
-        let d = &scenario.device;
-        for (knob, curve) in [
-            (Knob::Stream, &d.stream_read),
-            (Knob::Gemm, &d.gemm_f16),
-            (Knob::Attention, &d.attention_prefill),
-        ] {
-            let sd = curve.points.last().map_or(0.0, |p| p.rel_sd);
-            all.push((knob, sd.max(0.01)));
-        }
-    }
+/// The coefficients of the prediction's own interval, and what the model does not resolve: how runs differ, all times
+/// together.
+fn all(scenario: &Scenario) -> Vec<Uncertain> {
     let (repeat, model) = (
-        scenario.engine.repeat_rel_sd.value,
-        scenario.engine.model_rel_sd.value,
+        &scenario.engine.repeat_rel_sd,
+        &scenario.engine.model_rel_sd,
     );
-    all.push((
-        Knob::Everything,
-        libm::sqrt(repeat * repeat + model * model),
-    ));
+    let mut all = uncertain(scenario);
+    all.push(Uncertain {
+        coefficient: Coefficient::Everything,
+        rel_sd: libm::sqrt(repeat.value * repeat.value + model.value * model.value),
+        origin: model.provenance.origin,
+    });
     all
 }
 
@@ -134,12 +55,12 @@ pub fn extremes(
     pool: &impl Pool,
 ) -> Result<Extremes, PredictError> {
     let scenario = &scenarios[0];
-    let knobs = knobs(scenario);
+    let all = all(scenario);
     let mut jobs: Vec<Scenario> = scenarios.to_vec();
-    for (k, sd) in &knobs {
+    for u in &all {
         for base in scenarios {
             let mut s = base.clone();
-            k.apply(&mut s, stride(*sd));
+            u.coefficient.scale(&mut s, libm::exp(stride(u.rel_sd)));
             jobs.push(s);
         }
     }
@@ -151,31 +72,13 @@ pub fn extremes(
     let (base, varied) = logs.split_at(scenarios.len());
     let g: Vec<f64> = varied
         .chunks(scenarios.len())
-        .zip(&knobs)
-        .map(|(with, (_, sd))| {
+        .zip(&all)
+        .map(|(with, u)| {
             let rise: f64 = with.iter().zip(base).map(|(w, b)| w - b).sum();
-            rise / base.len() as f64 / stride(*sd)
+            rise / base.len() as f64 / stride(u.rel_sd)
         })
         .collect();
-    let n = knobs.len();
-    let mut cov = vec![vec![0.0; n]; n];
-    for (i, (_, sd)) in knobs.iter().enumerate() {
-        cov[i][i] = libm::log1p(sd * sd);
-    }
-    if let Some(fit) = &scenario.engine.fit {
-        let index: Vec<Option<usize>> = fit
-            .coefficients
-            .iter()
-            .map(|c| knobs.iter().position(|(k, _)| k.name() == *c))
-            .collect();
-        for (a, i) in index.iter().enumerate() {
-            for (b, j) in index.iter().enumerate() {
-                if let (Some(i), Some(j)) = (i, j) {
-                    cov[*i][*j] = fit.covariance[a][b];
-                }
-            }
-        }
-    }
+    let cov = covariance(scenario, &all);
     let cg: Vec<f64> = cov
         .iter()
         .map(|row| row.iter().zip(&g).map(|(c, g)| c * g).sum())
@@ -184,11 +87,11 @@ pub fn extremes(
     let (mut slow, mut fast) = (scenario.clone(), scenario.clone());
     let mut shares = vec![];
     if variance > 0.0 {
-        for ((knob, _), (c, g)) in knobs.iter().zip(cg.iter().zip(&g)) {
-            let shift = Z * c / libm::sqrt(variance);
-            knob.apply(&mut slow, shift);
-            knob.apply(&mut fast, -shift);
-            shares.push((knob.name(), c * g / variance));
+        for (u, (c, g)) in all.iter().zip(cg.iter().zip(&g)) {
+            let shift = Z95 * c / libm::sqrt(variance);
+            u.coefficient.scale(&mut slow, libm::exp(shift));
+            u.coefficient.scale(&mut fast, libm::exp(-shift));
+            shares.push((u.coefficient.to_string(), c * g / variance));
         }
     }
     shares.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

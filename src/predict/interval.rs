@@ -4,7 +4,10 @@
 //! coefficient, the variance of ln metric is gᵀ C g, C being the covariance of the coefficients' logarithms
 //! (diagonal from their stated spreads, or the fit's own matrix), plus the run-to-run spread and the model
 //! error in quadrature. The interval is metric · exp(±1.645 σ): 90 % if the spreads are honest.
-use super::prediction::{PredictError, Run, Scenario};
+use super::prediction::{PredictError, Scenario};
+use super::run::{Load, Ready, Run};
+use super::uncertain::{Uncertain, Z95, covariance, uncertain};
+use crate::engine::observe::Observer;
 use crate::metrics::{Percentiles, Summary};
 
 /// A 90 % interval.
@@ -55,9 +58,6 @@ pub const METRICS: &[&str] = &[
     "max_e2el_ms",
 ];
 
-/// 95th percentile of the standard normal distribution.
-const Z: f64 = 1.644_853_626_951_472_7;
-
 /// Half-width of a difference quotient, in logarithms. Small against the spreads, large against rounding.
 const STEP: f64 = 0.03;
 
@@ -100,150 +100,90 @@ fn log_metrics(summary: &Summary) -> Vec<f64> {
         .collect()
 }
 
-/// A coefficient to vary: one of the engine profile's, or a whole curve of the device's.
-enum Knob {
-    Engine(String),
-    Stream,
-    Gemm,
-    Attention,
-    Kernels,
-    LinkLatency,
-    LinkRate,
-}
-
-impl Knob {
-    fn name(&self) -> String {
-        match self {
-            Knob::Engine(n) => n.clone(),
-            Knob::Stream => "device.stream_read".into(),
-            Knob::Gemm => "device.gemm_f16".into(),
-            Knob::Attention => "device.attention_prefill".into(),
-            Knob::Kernels => "device.kernels".into(),
-            Knob::LinkLatency => "device.link.latency".into(),
-            Knob::LinkRate => "device.link.rate".into(),
-        }
-    }
-    fn apply(&self, s: &mut Scenario, factor: f64) {
-        let scale = |c: &mut crate::device::Curve| c.points.iter_mut().for_each(|p| p.y *= factor);
-        match self {
-            Knob::Engine(n) => {
-                s.engine
-                    .coefficient_mut(n)
-                    .expect("listed by the profile")
-                    .value *= factor
-            }
-            Knob::Stream => scale(&mut s.device.stream_read),
-            Knob::Gemm => scale(&mut s.device.gemm_f16),
-            Knob::Attention => scale(&mut s.device.attention_prefill),
-            Knob::Kernels => s.device.kernels.iter_mut().for_each(|k| k.scale(factor)),
-            Knob::LinkLatency => {
-                if let Some(link) = &mut s.device.link {
-                    link.latency.value *= factor
-                }
-            }
-            Knob::LinkRate => {
-                if let Some(link) = &mut s.device.link {
-                    link.rate.value *= factor
-                }
-            }
-        }
-    }
-}
-
-/// One simulation of a scenario whose coefficients were varied.
-type Simulate<'a> = &'a dyn Fn(&Scenario) -> Result<Run, PredictError>;
-
+/// One simulation of a scenario and, by one more per coefficient that changes the price of any of its steps, its intervals.
 pub(super) fn propagate(
     scenario: &Scenario,
-    base: &Summary,
-    simulate: Simulate<'_>,
-    may_shorten: bool,
-) -> Result<Propagation, PredictError> {
-    let path = scenario
-        .moe_path
-        .clone()
-        .unwrap_or_else(|| scenario.engine.moe_default.clone());
-    let is_moe = scenario.model.experts().is_some();
-    let mut knobs = vec![];
-    for (name, q) in scenario.engine.coefficients() {
-        let other_path = name.starts_with("moe_paths.")
-            && (!is_moe || !name.starts_with(&format!("moe_paths.{path}.")));
-        if !other_path && q.rel_sd > 0.0 {
-            knobs.push((Knob::Engine(name), q.rel_sd, q.provenance.origin));
-        }
-    }
-    // Efficiencies published for this very device are absolute rates in disguise: their spread already
-    // contains the device curve's. On another device the curve's own spread comes on top.
-    if !scenario.engine.devices.contains(&scenario.device.id) {
-        let d = &scenario.device;
-        for (knob, curve) in [
-            (Knob::Stream, &d.stream_read),
-            (Knob::Gemm, &d.gemm_f16),
-            (Knob::Attention, &d.attention_prefill),
-        ] {
-            let last = curve.points[curve.points.len() - 1];
-            knobs.push((knob, last.rel_sd.max(0.01), curve.provenance.origin));
-        }
-    }
-    if let Some(k) = scenario.device.kernels.first() {
-        knobs.push((Knob::Kernels, k.rel_sd, k.provenance.origin));
-    }
-    let many = |n: Option<u32>| n.is_some_and(|n| n > 1);
-    if (many(scenario.serve.tensor_parallel_size) || many(scenario.serve.data_parallel_size))
-        && let Some(link) = &scenario.device.link
-    {
-        for (knob, q) in [
-            (Knob::LinkLatency, &link.latency),
-            (Knob::LinkRate, &link.rate),
-        ] {
-            knobs.push((knob, q.rel_sd, q.provenance.origin));
-        }
-    }
-    let short = if may_shorten { shorter(scenario) } else { None };
-    let at_base = match &short {
-        Some(s) => log_metrics(&simulate(s)?.summary),
-        None => log_metrics(base),
+    load: Load<'_>,
+    observer: &mut impl Observer,
+) -> Result<(Run, Propagation), PredictError> {
+    let all = uncertain(scenario);
+    let short = match load {
+        Load::Own => shorter(scenario),
+        Load::Recorded(_) => None,
     };
+    let base = short.as_ref().unwrap_or(scenario);
+    let varied: Vec<Scenario> = all
+        .iter()
+        .map(|u| {
+            let mut varied = base.clone();
+            u.coefficient.scale(&mut varied, libm::exp(STEP));
+            varied
+        })
+        .collect();
+    let varied = varied
+        .iter()
+        .map(|s| Ready::new(s, load))
+        .collect::<Result<Vec<_>, _>>()?;
+    let ready = Ready::new(scenario, load)?;
+    let (run, at_base, moved) = if let Some(short) = &short {
+        let (run, _) = ready.run(&[], observer)?;
+        let (summary, moved) = Ready::new(short, load)?.summary(&varied, observer)?;
+        (run, log_metrics(&summary), moved)
+    } else {
+        let (run, moved) = ready.run(&varied, observer)?;
+        let logs = log_metrics(&run.summary);
+        (run, logs, moved)
+    };
+    let recorded = matches!(load, Load::Recorded(_));
     let mut gradients: Vec<Vec<f64>> = Vec::new();
-    let mut sensitivities = Vec::new();
-    for (knob, rel_sd, origin) in &knobs {
-        let mut varied = short.as_ref().unwrap_or(scenario).clone();
-        knob.apply(&mut varied, libm::exp(STEP));
-        let summary = simulate(&varied)?.summary;
-        let g: Vec<f64> = log_metrics(&summary)
-            .iter()
-            .zip(&at_base)
-            .map(|(v, b)| (v - b) / STEP)
-            .collect();
-        let output = METRICS.iter().position(|m| *m == "output_throughput");
-        sensitivities.push(Sensitivity {
-            name: knob.name(),
-            slope: g[output.expect("listed")],
-            rel_sd: *rel_sd,
-            origin: *origin,
-        });
-        gradients.push(g);
-    }
-    // Covariance of ln coefficient: ln(1 + sd²) is the log-normal's variance for a relative deviation sd.
-    let n = knobs.len();
-    let mut cov = vec![vec![0.0; n]; n];
-    for (i, (_, sd, _)) in knobs.iter().enumerate() {
-        cov[i][i] = libm::log1p(sd * sd);
-    }
-    if let Some(fit) = &scenario.engine.fit {
-        let index: Vec<Option<usize>> = fit
-            .coefficients
-            .iter()
-            .map(|c| knobs.iter().position(|(k, _, _)| k.name() == *c))
-            .collect();
-        for (a, i) in index.iter().enumerate() {
-            for (b, j) in index.iter().enumerate() {
-                if let (Some(i), Some(j)) = (i, j) {
-                    cov[*i][*j] = fit.covariance[a][b];
-                }
-            }
+    for ((u, varied), moved) in all.iter().zip(&varied).zip(moved) {
+        if !moved && !u.coefficient.moves_arrivals(scenario, recorded) {
+            gradients.push(vec![0.0; METRICS.len()]);
+            continue;
         }
+        let logs = log_metrics(&varied.summary(&[], observer)?.0);
+        let slope = |(v, b): (&f64, &f64)| (v - b) / STEP;
+        gradients.push(logs.iter().zip(&at_base).map(slope).collect());
     }
+    let propagation = Propagation {
+        intervals: intervals(scenario, &run.summary, &all, &gradients),
+        sensitivities: sensitivities(&all, &gradients),
+        shortened_to: short.map(|s| s.workload.num_prompts),
+    };
+    Ok((run, propagation))
+}
+
+/// By how much each coefficient may move the output throughput, most first.
+fn sensitivities(all: &[Uncertain], gradients: &[Vec<f64>]) -> Vec<Sensitivity> {
+    let output = METRICS.iter().position(|m| *m == "output_throughput");
+    let output = output.expect("listed");
+    let mut sensitivities: Vec<Sensitivity> = all
+        .iter()
+        .zip(gradients)
+        .map(|(u, g)| Sensitivity {
+            name: u.coefficient.to_string(),
+            slope: g[output],
+            rel_sd: u.rel_sd,
+            origin: u.origin,
+        })
+        .collect();
+    sensitivities.sort_by(|a, b| {
+        (b.slope * b.rel_sd)
+            .abs()
+            .total_cmp(&(a.slope * a.rel_sd).abs())
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    sensitivities
+}
+
+fn intervals(
+    scenario: &Scenario,
+    base: &Summary,
+    all: &[Uncertain],
+    gradients: &[Vec<f64>],
+) -> std::collections::BTreeMap<&'static str, Interval> {
+    let n = all.len();
+    let cov = covariance(scenario, all);
     let repeat = scenario.engine.repeat_rel_sd.value;
     let model = scenario.engine.model_rel_sd.value;
     let prefill = scenario
@@ -269,20 +209,10 @@ pub(super) fn propagate(
         intervals.insert(
             *name,
             Interval {
-                low: value * libm::exp(-Z * sigma),
-                high: value * libm::exp(Z * sigma),
+                low: value * libm::exp(-Z95 * sigma),
+                high: value * libm::exp(Z95 * sigma),
             },
         );
     }
-    sensitivities.sort_by(|a, b| {
-        (b.slope * b.rel_sd)
-            .abs()
-            .total_cmp(&(a.slope * a.rel_sd).abs())
-            .then_with(|| a.name.cmp(&b.name))
-    });
-    Ok(Propagation {
-        intervals,
-        sensitivities,
-        shortened_to: short.map(|s| s.workload.num_prompts),
-    })
+    intervals
 }

@@ -8,15 +8,20 @@ mod interval;
 mod llama_server;
 pub mod memory;
 mod prediction;
+mod run;
 mod serve_args;
 mod settings;
 mod sglang;
+mod uncertain;
 
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
 pub use prediction::{
-    Binding, PredictError, Prediction, Run, Scenario, estimate, predict, predict_after,
-    predict_observed, predict_replay, simulate_observed, simulate_once, simulate_replay,
+    Binding, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
+    predict_replay,
 };
+pub use run::{Run, simulate_observed, simulate_once, simulate_replay};
 pub use serve_args::{PastedLine, ServeArgs, ServeArgsError};
 pub use settings::{Settings, SettingsError};
+pub(crate) use uncertain::Z95;
+pub use uncertain::{Coefficient, Uncertain, covariance, uncertain};

@@ -1,14 +1,14 @@
 //! One scenario, one simulation, one answer.
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
+use super::run::{Load, Run};
 use super::{Caveat, ServeArgs, Settings, SettingsError};
-use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, Part, Routing};
-use crate::device::{DeviceProfile, EngineProfile, Origin, Scheduler};
-use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{Moves, SimError, SimSummary, simulate_group, simulate_radix, simulate_slots};
-use crate::metrics::{Collector, Occupancy, Summary};
+use crate::cost::{CostError, Part, Routing};
+use crate::device::{DeviceProfile, EngineProfile, Origin};
+use crate::engine::SimError;
+use crate::engine::observe::Observer;
 use crate::model::Model;
-use crate::units::{Blocks, SimTime, Span};
-use crate::workload::{PromptKind, Replay, RequestId, Source, WorkloadError, WorkloadSpec};
+use crate::units::{Blocks, Span};
+use crate::workload::{PromptKind, Replay, WorkloadError, WorkloadSpec};
 
 /// What to serve, on what, how, and under which load.
 #[derive(Clone, Debug)]
@@ -51,10 +51,10 @@ pub enum PredictError {
     #[error(transparent)]
     Cost(#[from] CostError),
     /// Load.
-    #[error("workload: {0}")]
+    #[error(transparent)]
     Workload(#[from] WorkloadError),
     /// The simulation could not go on.
-    #[error("simulation: {0}")]
+    #[error(transparent)]
     Simulation(#[from] SimError),
     /// Nothing was served.
     #[error(
@@ -95,29 +95,6 @@ impl std::fmt::Display for Binding {
     }
 }
 
-/// The result of one simulation, without interval.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// Settings in force.
-    pub settings: Settings,
-    /// Figures.
-    pub summary: Summary,
-    /// State of the engine over time.
-    pub occupancy: Occupancy,
-    /// Seconds per part over all measured steps.
-    pub breakdown: Breakdown,
-    /// Mean distinct experts per layer and decode step; `None` for a dense model.
-    pub distinct_experts: Option<f64>,
-    /// The engine's own account.
-    pub engine: SimSummary,
-    /// Largest number of tokens in a step.
-    pub widest_step: u32,
-    /// Seconds of steps whose price rests on kernel times outside the measured range.
-    pub outside: f64,
-    /// Operators priced by kernel times of their own, and by curves.
-    pub covered: (Vec<&'static str>, Vec<&'static str>),
-}
-
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Prediction {
@@ -133,186 +110,6 @@ pub struct Prediction {
     pub caveats: Vec<Caveat>,
 }
 
-/// Adds the breakdown of every step to a collector, and lets another one watch.
-struct Watch<'a, O> {
-    other: &'a mut O,
-    collector: Collector,
-    cost: &'a CalibratedCost,
-    warm_left: u64,
-    warmup: u64,
-    breakdown: Breakdown,
-    experts: f64,
-    decode_steps: u64,
-    widest: u32,
-    outside: f64,
-}
-
-impl<O: Observer> Observer for Watch<'_, O> {
-    fn stop(&self) -> bool {
-        self.other.stop()
-    }
-    fn on_arrival(&mut self, id: RequestId, at: SimTime) {
-        self.other.on_arrival(id, at)
-    }
-    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
-        self.other.on_schedule(at, moves)
-    }
-    fn wants_batches(&self) -> bool {
-        self.other.wants_batches()
-    }
-    fn on_batch(&mut self, receivers: &[RequestId]) {
-        self.other.on_batch(receivers)
-    }
-    fn on_step(&mut self, step: &StepRecord) {
-        self.other.on_step(step);
-        self.collector.on_step(step);
-        self.widest = self.widest.max(step.shape.tokens());
-        if self.warm_left > 0 {
-            return;
-        }
-        self.breakdown.merge(&self.cost.breakdown(&step.shape));
-        if self.cost.outside(&step.shape) {
-            self.outside += step.duration.secs();
-        }
-        if step.shape.prefill_seqs == 0
-            && let Some(d) = self.cost.distinct_experts(step.shape.distinct_tokens)
-        {
-            self.experts += d;
-            self.decode_steps += 1;
-        }
-    }
-    fn on_tokens(&mut self, gap: Span, count: u32) {
-        self.other.on_tokens(gap, count);
-        self.collector.on_tokens(gap, count)
-    }
-    fn on_request(&mut self, request: &RequestRecord) {
-        self.other.on_request(request);
-        self.collector.on_request(request);
-        if request.id.0 < self.warmup {
-            self.warm_left = self.warm_left.saturating_sub(1);
-        }
-    }
-}
-
-/// Simulates a scenario once, without an interval.
-///
-/// # Errors
-/// Settings that contradict each other, a load that makes no sense, or nothing served at all.
-pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
-    simulate_observed(scenario, &mut ())
-}
-
-/// As [`simulate_once`], while `other` watches everything, warm-up included.
-///
-/// # Errors
-/// As [`simulate_once`].
-pub fn simulate_observed(
-    scenario: &Scenario,
-    other: &mut impl Observer,
-) -> Result<Run, PredictError> {
-    let settings = scenario.settings()?;
-    let mut workload = scenario.workload.clone();
-    if workload.turnaround.is_none() {
-        workload.turnaround = Some(Span::from_secs(scenario.engine.host.turnaround.value));
-    }
-    if let Some(users) = &mut workload.users {
-        users
-            .max_context
-            .get_or_insert(settings.config.max_model_len);
-    }
-    let mut source = workload.source()?;
-    run(scenario, settings, workload.warmup, &mut source, other)
-}
-
-/// As [`simulate_observed`], of recorded requests instead of the scenario's load.
-///
-/// # Errors
-/// As [`simulate_once`].
-pub fn simulate_replay(
-    scenario: &Scenario,
-    replay: &Replay,
-    other: &mut impl Observer,
-) -> Result<Run, PredictError> {
-    let settings = scenario.settings()?;
-    let turnaround = scenario
-        .workload
-        .turnaround
-        .unwrap_or_else(|| Span::from_secs(scenario.engine.host.turnaround.value));
-    let mut source = replay.source(turnaround);
-    run(scenario, settings, replay.warmup(), &mut source, other)
-}
-
-fn run(
-    scenario: &Scenario,
-    settings: Settings,
-    warmup: u32,
-    source: &mut impl Source,
-    other: &mut impl Observer,
-) -> Result<Run, PredictError> {
-    let warmup = u64::from(warmup);
-    let model = scenario
-        .model
-        .shared(settings.parallel)
-        .expect("the settings were made from it");
-    let cost = CalibratedCost::new(
-        &model,
-        &scenario.device,
-        &scenario.engine,
-        CostOptions {
-            enforce_eager: settings.enforce_eager,
-            async_scheduling: settings.config.async_scheduling,
-            max_num_seqs: settings.config.max_num_seqs,
-            max_num_batched_tokens: settings.config.max_num_batched_tokens,
-            micro_batch: settings.micro_batch,
-            moe_path: scenario.moe_path.clone(),
-            routing: scenario.routing.clone(),
-        },
-    )?;
-    let usable = u64::from(settings.config.num_gpu_blocks - 1);
-    let mut watch = Watch {
-        other,
-        collector: Collector::new(warmup, usable),
-        cost: &cost,
-        warm_left: warmup,
-        warmup,
-        breakdown: Breakdown::default(),
-        experts: 0.0,
-        decode_steps: 0,
-        widest: 0,
-        outside: 0.0,
-    };
-    let engine = match settings.scheduler {
-        Scheduler::Vllm => {
-            simulate_group(&settings.config, settings.group, &cost, source, &mut watch)?
-        }
-        Scheduler::LlamaServer => simulate_slots(&settings.config, &cost, source, &mut watch)?,
-        Scheduler::Sglang => simulate_radix(&settings.config, &cost, source, &mut watch)?,
-    };
-    let summary = watch.collector.summary();
-    if summary.completed == 0 {
-        return Err(PredictError::NothingServed {
-            input: scenario.workload.longest_input(),
-            output: scenario.workload.longest_output(),
-            max_model_len: settings.config.max_model_len,
-        });
-    }
-    Ok(Run {
-        settings,
-        occupancy: watch.collector.occupancy(),
-        breakdown: watch.breakdown,
-        distinct_experts: (watch.decode_steps > 0)
-            .then(|| watch.experts / watch.decode_steps as f64),
-        engine,
-        widest_step: watch.widest,
-        outside: watch.outside,
-        covered: {
-            let (tables, curves) = cost.covered();
-            (tables.to_vec(), curves.to_vec())
-        },
-        summary,
-    })
-}
-
 /// Predicts a scenario: simulation, interval, what binds, caveats.
 ///
 /// # Errors
@@ -321,7 +118,8 @@ pub fn predict(scenario: &Scenario) -> Result<Prediction, PredictError> {
     predict_observed(scenario, &mut ())
 }
 
-/// As [`predict`], while `other` watches the simulation (not those that only serve the intervals).
+/// As [`predict`], while `other` watches the simulation. It does not see those that only serve the intervals, but is asked
+/// there, too, whether anybody still wants them ([`Observer::stop`]).
 ///
 /// # Errors
 /// As [`predict`].
@@ -329,22 +127,7 @@ pub fn predict_observed(
     scenario: &Scenario,
     other: &mut impl Observer,
 ) -> Result<Prediction, PredictError> {
-    let run = simulate_observed(scenario, other)?;
-    predict_after(scenario, run, &simulate_once)
-}
-
-/// The prediction whose simulation is already there. `simulate` does the others that the intervals need, and is
-/// [`simulate_once`] unless somebody wants to be able to stop them.
-///
-/// # Errors
-/// As [`simulate_once`].
-pub fn predict_after(
-    scenario: &Scenario,
-    run: Run,
-    simulate: &dyn Fn(&Scenario) -> Result<Run, PredictError>,
-) -> Result<Prediction, PredictError> {
-    let propagation = propagate(scenario, &run.summary, simulate, true)?;
-    Ok(concluded(scenario, run, propagation))
+    predicted(scenario, Load::Own, other)
 }
 
 /// The prediction without intervals, which cost ten and more further simulations: what does not depend on them, at once.
@@ -355,15 +138,21 @@ pub fn estimate(scenario: &Scenario, run: Run) -> Prediction {
 /// As [`predict_observed`], of recorded requests instead of the scenario's load.
 ///
 /// # Errors
-/// As [`simulate_once`].
+/// As [`simulate_once`](super::simulate_once).
 pub fn predict_replay(
     scenario: &Scenario,
     replay: &Replay,
     other: &mut impl Observer,
 ) -> Result<Prediction, PredictError> {
-    let run = simulate_replay(scenario, replay, other)?;
-    let again = |s: &Scenario| simulate_replay(s, replay, &mut ());
-    let propagation = propagate(scenario, &run.summary, &again, false)?;
+    predicted(scenario, Load::Recorded(replay), other)
+}
+
+fn predicted(
+    scenario: &Scenario,
+    load: Load<'_>,
+    other: &mut impl Observer,
+) -> Result<Prediction, PredictError> {
+    let (run, propagation) = propagate(scenario, load, other)?;
     Ok(concluded(scenario, run, propagation))
 }
 

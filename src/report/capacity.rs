@@ -114,13 +114,19 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity, unmodelled: &[String])
     }
     o.push_str(&headroom(slo, c));
     if let Some(wanted) = c.wanted {
-        let count = |n: Option<u32>| n.map_or("no number of".to_string(), |n| n.to_string());
-        let text = format!(
-            "{} for {}, load spread evenly; {} if the cost model is as far off as its interval allows",
-            count(c.replicas),
-            load(c.axis, wanted),
-            count(c.replicas_unlucky)
-        );
+        let wanted = load(c.axis, wanted);
+        let text = match (c.replicas, c.replicas_unlucky) {
+            (None, _) => format!(
+                "none: one alone meets the SLO at no load, so that no number of them does for {wanted}"
+            ),
+            (Some(n), Some(unlucky)) => format!(
+                "{n} for {wanted}, load spread evenly; {unlucky} if the cost model is as far off as its interval allows"
+            ),
+            (Some(n), None) => format!(
+                "{n} for {wanted}, load spread evenly; if the cost model is as far off as its interval allows, one alone \
+                 meets the SLO at no load, and no number of them does"
+            ),
+        };
         o.push_str(&labelled("Replicas", &text));
     }
     o.push_str(&next(c));

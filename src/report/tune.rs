@@ -12,8 +12,12 @@ fn words(o: &Outcome) -> String {
     let margin = o.margin.map_or(String::new(), |m| {
         format!("; {:.0} % of the tightest limit used", 100.0 * m)
     });
+    let devices = match o.devices {
+        1 => String::new(),
+        n => format!(" on {n} devices"),
+    };
     format!(
-        "{} output tok/s, {} tok/s per user, TTFT {} s, TPOT {} ms (means){load}{margin}",
+        "{} output tok/s{devices}, {} tok/s per user, TTFT {} s, TPOT {} ms (means){load}{margin}",
         three(o.output_throughput),
         three(o.interactivity),
         three(o.ttft),
@@ -95,6 +99,7 @@ pub fn text(scenario: &Scenario, t: &Tuned, unmodelled: &[String]) -> String {
         if let Some([g, low, high]) = t.gain {
             let what = match t.objective {
                 Objective::Throughput => "output throughput",
+                Objective::PerDevice => "output throughput per device",
                 Objective::Latency if t.slo.is_some() => "room to the tightest limit",
                 Objective::Latency => "speed of an answer",
             };
@@ -170,9 +175,17 @@ fn front(t: &Tuned) -> String {
         return String::new();
     }
     let levels = t.front.iter().any(|f| f.concurrency.is_some());
+    let many = t.front.iter().any(|f| f.devices > 1);
+    let per_device = match t.objective {
+        Objective::PerDevice => " per device",
+        Objective::Throughput | Objective::Latency => "",
+    };
     let mut o =
-        String::from("\nNothing tried beats these in both throughput and speed per user:\n");
+        format!("\nNothing tried beats these in both throughput{per_device} and speed per user:\n");
     let mut header = vec!["tok/s", "tok/s/user", "TTFT s", "TPOT ms"];
+    if many {
+        header.push("devices");
+    }
     if levels {
         header.push("at once");
     }
@@ -185,6 +198,9 @@ fn front(t: &Tuned) -> String {
             three(f.ttft),
             three(1e3 * f.tpot),
         ];
+        if many {
+            row.push(f.devices.to_string());
+        }
         if levels {
             row.push(f.concurrency.map_or(String::new(), |c| c.to_string()));
         }

@@ -162,7 +162,10 @@ fn sweep(args: &RunArgs) -> anyhow::Result<ExitCode> {
                         .filter(|(f, _)| plan.dimensions.contains(f))
                         .map(|(f, w)| format!("{f} {}", w.text()))
                         .collect();
-                    format!("point {} ({})", i + 1, what.join(", "))
+                    match what.is_empty() {
+                        true => format!("point {}", i + 1),
+                        false => format!("point {} ({})", i + 1, what.join(", ")),
+                    }
                 })
             })
             .collect::<anyhow::Result<_>>()

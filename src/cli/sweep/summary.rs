@@ -1,8 +1,9 @@
 //! What a sweep says when it ends.
 use super::store::Merged;
 use crate::report::json;
-use crate::report::json::listing::{Best, SweepSummary};
+use crate::report::json::listing::{Best, RefusedPoint, SweepSummary};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What people look for first: in words, metric, unit, and whether more is better.
@@ -12,6 +13,19 @@ const WANTED: [(&str, &str, &str, f64); 3] = [
     ("lowest mean TTFT", "mean_ttft_ms", "ms", -1.0),
 ];
 
+/// What a point sets of what the sweep varies.
+fn flags(merged: &Merged, row: &Value) -> BTreeMap<String, String> {
+    let flag = |d: &String| Some((d.clone(), row["flags"][d].as_str()?.to_string()));
+    merged.listing.dimensions.iter().filter_map(flag).collect()
+}
+
+/// The same in words, in the plan's order.
+fn in_words(merged: &Merged, flags: &BTreeMap<String, String>) -> String {
+    let flag = |d: &String| Some(format!("{d} {}", flags.get(d)?));
+    let all: Vec<String> = merged.listing.dimensions.iter().filter_map(flag).collect();
+    all.join(", ")
+}
+
 /// The best point by a metric; the first of equals.
 fn best(merged: &Merged, what: &str, metric: &str, sign: f64) -> Option<Best> {
     let path = format!("/prediction/metrics/{metric}/value");
@@ -20,12 +34,11 @@ fn best(merged: &Merged, what: &str, metric: &str, sign: f64) -> Option<Best> {
         .iter()
         .filter_map(|r| Some((r.pointer(&path)?.as_f64()?, r)))
         .reduce(|a, b| if sign * b.0 > sign * a.0 { b } else { a })?;
-    let flag = |d: &String| Some((d.clone(), row["flags"][d].as_str()?.to_string()));
     Some(Best {
         what: what.into(),
         metric: metric.into(),
         value,
-        flags: merged.listing.dimensions.iter().filter_map(flag).collect(),
+        flags: flags(merged, row),
     })
 }
 
@@ -38,6 +51,10 @@ fn summary(dir: &Path, merged: &Merged) -> SweepSummary {
         points: merged.listing.points.len(),
         missing: merged.missing.len(),
         refused: merged.rows.iter().filter(refused).count(),
+        refusal: merged.rows.iter().find(refused).map(|row| RefusedPoint {
+            flags: flags(merged, row),
+            why: row["refused"].as_str().unwrap_or_default().into(),
+        }),
         best: WANTED
             .iter()
             .filter_map(|(what, metric, _, sign)| best(merged, what, metric, *sign))
@@ -64,19 +81,17 @@ pub fn show(dir: &Path, merged: &Merged, tables: bool, json: bool) {
         "{there} points, {} of them cannot be served; {}/results.jsonl, .csv, .parquet",
         s.refused, s.folder
     );
+    if let Some(r) = &s.refusal {
+        let flags = in_words(merged, &r.flags);
+        println!("  cannot be served, for one, {flags}: {}", r.why);
+    }
     for b in &s.best {
         let unit = WANTED.iter().find(|w| w.1 == b.metric).map_or("", |w| w.2);
-        let flags: Vec<String> = merged
-            .listing
-            .dimensions
-            .iter()
-            .filter_map(|d| Some(format!("{d} {}", b.flags.get(d)?)))
-            .collect();
         println!(
             "  {}: {:.4} {unit} with {}",
             b.what,
             b.value,
-            flags.join(", ")
+            in_words(merged, &b.flags)
         );
     }
 }

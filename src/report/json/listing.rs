@@ -186,6 +186,15 @@ pub struct Best {
     pub flags: BTreeMap<String, String>,
 }
 
+/// A point that cannot be served.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RefusedPoint {
+    /// Flags that the sweep varies.
+    pub flags: BTreeMap<String, String>,
+    /// Why.
+    pub why: String,
+}
+
 /// `capsim sweep --json` and `capsim sweep merge --json`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SweepSummary {
@@ -202,6 +211,8 @@ pub struct SweepSummary {
     pub missing: usize,
     /// Points that cannot be served.
     pub refused: usize,
+    /// The first of them.
+    pub refusal: Option<RefusedPoint>,
     /// Best points.
     pub best: Vec<Best>,
 }

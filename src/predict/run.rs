@@ -1,0 +1,344 @@
+//! One simulation of a scenario.
+use super::Settings;
+use super::prediction::{PredictError, Scenario};
+use crate::cost::{Breakdown, CalibratedCost, CostOptions, StepCost, StepShape};
+use crate::device::Scheduler;
+use crate::engine::observe::{Observer, RequestRecord, StepRecord};
+use crate::engine::{Moves, SimSummary, simulate_group, simulate_radix, simulate_slots};
+use crate::metrics::{Collector, Occupancy, Summary};
+use crate::units::{SimTime, Span};
+use crate::workload::{Replay, RequestId, Source};
+use std::cell::RefCell;
+
+/// The result of one simulation, without interval.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Settings in force.
+    pub settings: Settings,
+    /// Figures.
+    pub summary: Summary,
+    /// State of the engine over time.
+    pub occupancy: Occupancy,
+    /// Seconds per part over all measured steps.
+    pub breakdown: Breakdown,
+    /// Mean distinct experts per layer and decode step; `None` for a dense model.
+    pub distinct_experts: Option<f64>,
+    /// The engine's own account.
+    pub engine: SimSummary,
+    /// Largest number of tokens in a step.
+    pub widest_step: u32,
+    /// Seconds of steps whose price rests on kernel times outside the measured range.
+    pub outside: f64,
+    /// Operators priced by kernel times of their own, and by curves.
+    pub covered: (Vec<&'static str>, Vec<&'static str>),
+}
+
+/// Adds the breakdown of every step to a collector, and lets another one watch.
+struct Watch<'a, O> {
+    other: &'a mut O,
+    collector: Collector,
+    cost: &'a CalibratedCost,
+    warm_left: u64,
+    warmup: u64,
+    breakdown: Breakdown,
+    experts: f64,
+    decode_steps: u64,
+    widest: u32,
+    outside: f64,
+}
+
+impl<O: Observer> Observer for Watch<'_, O> {
+    fn stop(&self) -> bool {
+        self.other.stop()
+    }
+    fn on_arrival(&mut self, id: RequestId, at: SimTime) {
+        self.other.on_arrival(id, at)
+    }
+    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
+        self.other.on_schedule(at, moves)
+    }
+    fn wants_batches(&self) -> bool {
+        self.other.wants_batches()
+    }
+    fn on_batch(&mut self, receivers: &[RequestId]) {
+        self.other.on_batch(receivers)
+    }
+    fn on_step(&mut self, step: &StepRecord) {
+        self.other.on_step(step);
+        self.collector.on_step(step);
+        self.widest = self.widest.max(step.shape.tokens());
+        if self.warm_left > 0 {
+            return;
+        }
+        self.breakdown.merge(&self.cost.breakdown(&step.shape));
+        if self.cost.outside(&step.shape) {
+            self.outside += step.duration.secs();
+        }
+        if step.shape.prefill_seqs == 0
+            && let Some(d) = self.cost.distinct_experts(step.shape.distinct_tokens)
+        {
+            self.experts += d;
+            self.decode_steps += 1;
+        }
+    }
+    fn on_tokens(&mut self, gap: Span, count: u32) {
+        self.other.on_tokens(gap, count);
+        self.collector.on_tokens(gap, count)
+    }
+    fn on_request(&mut self, request: &RequestRecord) {
+        self.other.on_request(request);
+        self.collector.on_request(request);
+        if request.id.0 < self.warmup {
+            self.warm_left = self.warm_left.saturating_sub(1);
+        }
+    }
+}
+
+/// Collects the figures as long as somebody wants them.
+struct Figures<'a, O> {
+    collector: Collector,
+    until: &'a O,
+}
+
+impl<O: Observer> Observer for Figures<'_, O> {
+    fn stop(&self) -> bool {
+        self.until.stop()
+    }
+    fn on_step(&mut self, step: &StepRecord) {
+        self.collector.on_step(step);
+    }
+    fn on_tokens(&mut self, gap: Span, count: u32) {
+        self.collector.on_tokens(gap, count);
+    }
+    fn on_request(&mut self, request: &RequestRecord) {
+        self.collector.on_request(request);
+    }
+}
+
+/// Whose requests are served.
+#[derive(Clone, Copy)]
+pub(super) enum Load<'a> {
+    /// The scenario's own load.
+    Own,
+    /// Recorded ones.
+    Recorded(&'a Replay),
+}
+
+/// Simulates a scenario once, without an interval.
+///
+/// # Errors
+/// Settings that contradict each other, a load that makes no sense, or nothing served at all.
+pub fn simulate_once(scenario: &Scenario) -> Result<Run, PredictError> {
+    simulate_observed(scenario, &mut ())
+}
+
+/// As [`simulate_once`], while `other` watches everything, warm-up included.
+///
+/// # Errors
+/// As [`simulate_once`].
+pub fn simulate_observed(
+    scenario: &Scenario,
+    other: &mut impl Observer,
+) -> Result<Run, PredictError> {
+    Ready::new(scenario, Load::Own)?
+        .run(&[], other)
+        .map(|r| r.0)
+}
+
+/// As [`simulate_observed`], of recorded requests instead of the scenario's load.
+///
+/// # Errors
+/// As [`simulate_once`].
+pub fn simulate_replay(
+    scenario: &Scenario,
+    replay: &Replay,
+    other: &mut impl Observer,
+) -> Result<Run, PredictError> {
+    let ready = Ready::new(scenario, Load::Recorded(replay))?;
+    ready.run(&[], other).map(|r| r.0)
+}
+
+/// A scenario with its settings resolved and its steps priced.
+pub(super) struct Ready<'a> {
+    scenario: &'a Scenario,
+    load: Load<'a>,
+    settings: Settings,
+    cost: CalibratedCost,
+}
+
+impl<'a> Ready<'a> {
+    pub fn new(scenario: &'a Scenario, load: Load<'a>) -> Result<Self, PredictError> {
+        let settings = scenario.settings()?;
+        let model = scenario
+            .model
+            .shared(settings.parallel)
+            .expect("the settings were made from it");
+        let cost = CalibratedCost::new(
+            &model,
+            &scenario.device,
+            &scenario.engine,
+            CostOptions {
+                enforce_eager: settings.enforce_eager,
+                async_scheduling: settings.config.async_scheduling,
+                max_num_seqs: settings.config.max_num_seqs,
+                max_num_batched_tokens: settings.config.max_num_batched_tokens,
+                micro_batch: settings.micro_batch,
+                moe_path: scenario.moe_path.clone(),
+                routing: scenario.routing.clone(),
+            },
+        )?;
+        Ok(Self {
+            scenario,
+            load,
+            settings,
+            cost,
+        })
+    }
+
+    fn warmup(&self) -> u64 {
+        u64::from(match self.load {
+            Load::Own => self.scenario.workload.warmup,
+            Load::Recorded(replay) => replay.warmup(),
+        })
+    }
+
+    fn collector(&self) -> Collector {
+        let usable = u64::from(self.settings.config.num_gpu_blocks - 1);
+        Collector::new(self.warmup(), usable)
+    }
+
+    fn drive(
+        &self,
+        cost: &impl StepCost,
+        observer: &mut impl Observer,
+    ) -> Result<SimSummary, PredictError> {
+        let usual = Span::from_secs(self.scenario.engine.host.turnaround.value);
+        let mut workload = self.scenario.workload.clone();
+        let turnaround = *workload.turnaround.get_or_insert(usual);
+        let config = &self.settings.config;
+        if let Some(users) = &mut workload.users {
+            users.max_context.get_or_insert(config.max_model_len);
+        }
+        let mut source: Box<dyn Source> = match self.load {
+            Load::Own => Box::new(workload.source()?),
+            Load::Recorded(replay) => replay.source(turnaround),
+        };
+        let source = &mut source;
+        Ok(match self.settings.scheduler {
+            Scheduler::Vllm => simulate_group(config, self.settings.group, cost, source, observer)?,
+            Scheduler::LlamaServer => simulate_slots(config, cost, source, observer)?,
+            Scheduler::Sglang => simulate_radix(config, cost, source, observer)?,
+        })
+    }
+
+    fn served(&self, summary: Summary) -> Result<Summary, PredictError> {
+        if summary.completed > 0 {
+            return Ok(summary);
+        }
+        Err(PredictError::NothingServed {
+            input: self.scenario.workload.longest_input(),
+            output: self.scenario.workload.longest_output(),
+            max_model_len: self.settings.config.max_model_len,
+        })
+    }
+
+    /// Simulates, and says of each of `others` whether any step would have had another price there.
+    pub fn run(
+        &self,
+        others: &[Ready<'_>],
+        observer: &mut impl Observer,
+    ) -> Result<(Run, Vec<bool>), PredictError> {
+        let mut watch = Watch {
+            other: observer,
+            collector: self.collector(),
+            cost: &self.cost,
+            warm_left: self.warmup(),
+            warmup: self.warmup(),
+            breakdown: Breakdown::default(),
+            experts: 0.0,
+            decode_steps: 0,
+            widest: 0,
+            outside: 0.0,
+        };
+        let probe = Probe::new(self, others);
+        let engine = self.drive(&probe, &mut watch)?;
+        let run = Run {
+            settings: self.settings.clone(),
+            occupancy: watch.collector.occupancy(),
+            breakdown: watch.breakdown,
+            distinct_experts: (watch.decode_steps > 0)
+                .then(|| watch.experts / watch.decode_steps as f64),
+            engine,
+            widest_step: watch.widest,
+            outside: watch.outside,
+            covered: {
+                let (tables, curves) = self.cost.covered();
+                (tables.to_vec(), curves.to_vec())
+            },
+            summary: self.served(watch.collector.summary())?,
+        };
+        Ok((run, probe.moved(others.len())))
+    }
+
+    /// As [`run`](Self::run), of the figures alone, until `until` wants no more.
+    pub fn summary(
+        &self,
+        others: &[Ready<'_>],
+        until: &impl Observer,
+    ) -> Result<(Summary, Vec<bool>), PredictError> {
+        let mut figures = Figures {
+            collector: self.collector(),
+            until,
+        };
+        let probe = Probe::new(self, others);
+        self.drive(&probe, &mut figures)?;
+        let summary = self.served(figures.collector.summary())?;
+        Ok((summary, probe.moved(others.len())))
+    }
+}
+
+/// Prices of a scenario, compared with those of others until they differ. As long as all prices are equal, a
+/// simulation does the very same.
+struct Probe<'a> {
+    cost: &'a CalibratedCost,
+    /// Those that were always equal so far.
+    alike: RefCell<Vec<(usize, &'a CalibratedCost)>>,
+}
+
+impl<'a> Probe<'a> {
+    fn new(ready: &'a Ready<'_>, others: &'a [Ready<'_>]) -> Self {
+        Self {
+            cost: &ready.cost,
+            alike: RefCell::new(others.iter().map(|o| &o.cost).enumerate().collect()),
+        }
+    }
+
+    fn moved(&self, n: usize) -> Vec<bool> {
+        let mut moved = vec![true; n];
+        self.alike.borrow().iter().for_each(|a| moved[a.0] = false);
+        moved
+    }
+
+    fn same(&self, price: Span, of: impl Fn(&CalibratedCost) -> Span) -> Span {
+        let mut alike = self.alike.borrow_mut();
+        if !alike.is_empty() {
+            alike.retain(|a| of(a.1) == price);
+        }
+        price
+    }
+}
+
+impl StepCost for Probe<'_> {
+    fn step(&self, shape: &StepShape) -> Span {
+        self.same(self.cost.step(shape), |c| c.step(shape))
+    }
+    fn lockstep(&self, shapes: &[StepShape]) -> Span {
+        self.same(self.cost.lockstep(shapes), |c| c.lockstep(shapes))
+    }
+    fn attention_window(&self) -> Option<u32> {
+        self.cost.attention_window()
+    }
+    fn wants_distinct_tokens(&self) -> bool {
+        self.cost.wants_distinct_tokens()
+    }
+}

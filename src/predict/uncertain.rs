@@ -1,0 +1,202 @@
+//! The coefficients that a prediction is uncertain about: which they are, how far each may be off, and together with which
+//! others.
+use super::prediction::Scenario;
+use crate::device::{Curve, Origin};
+use std::fmt;
+
+/// 95th percentile of the standard normal distribution.
+pub(crate) const Z95: f64 = 1.644_853_626_951_472_7;
+
+/// Something that prices rest on: a coefficient of the engine profile, or a whole curve of the device's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coefficient {
+    /// One of the engine profile's, by its dotted name there.
+    Engine(String),
+    /// The memory's rate at every size.
+    Stream,
+    /// The matrix rate at every number of rows.
+    Gemm,
+    /// The rate of prefill attention at every number of queries.
+    Attention,
+    /// The times of the engine's own kernels, all together.
+    Kernels,
+    /// Latency of the link between devices.
+    LinkLatency,
+    /// Rate of the link between devices.
+    LinkRate,
+    /// All times together: what the model does not resolve, and how runs differ.
+    Everything,
+}
+
+impl fmt::Display for Coefficient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Coefficient::Engine(name) => name,
+            Coefficient::Stream => "device.stream_read",
+            Coefficient::Gemm => "device.gemm_f16",
+            Coefficient::Attention => "device.attention_prefill",
+            Coefficient::Kernels => "device.kernels",
+            Coefficient::LinkLatency => "device.link.latency",
+            Coefficient::LinkRate => "device.link.rate",
+            Coefficient::Everything => "model and repeats",
+        })
+    }
+}
+
+impl Coefficient {
+    /// Multiplies it, in a scenario, by `factor`; [`Coefficient::Everything`] makes all times longer by it.
+    pub fn scale(&self, s: &mut Scenario, factor: f64) {
+        let curve = |c: &mut Curve, f: f64| c.points.iter_mut().for_each(|p| p.y *= f);
+        match self {
+            Coefficient::Engine(name) => {
+                s.engine
+                    .coefficient_mut(name)
+                    .expect("listed by the profile")
+                    .value *= factor
+            }
+            Coefficient::Stream => curve(&mut s.device.stream_read, factor),
+            Coefficient::Gemm => curve(&mut s.device.gemm_f16, factor),
+            Coefficient::Attention => curve(&mut s.device.attention_prefill, factor),
+            Coefficient::Kernels => s.device.kernels.iter_mut().for_each(|k| k.scale(factor)),
+            Coefficient::LinkLatency => {
+                if let Some(link) = &mut s.device.link {
+                    link.latency.value *= factor
+                }
+            }
+            Coefficient::LinkRate => {
+                if let Some(link) = &mut s.device.link {
+                    link.rate.value *= factor
+                }
+            }
+            Coefficient::Everything => {
+                let d = &mut s.device;
+                for c in [
+                    &mut d.stream_read,
+                    &mut d.gemm_f16,
+                    &mut d.attention_prefill,
+                    &mut d.elementwise,
+                ] {
+                    curve(c, 1.0 / factor);
+                }
+                d.launch.value *= factor;
+                d.kernels.iter_mut().for_each(|k| k.scale(factor));
+                if let Some(link) = &mut d.link {
+                    link.latency.value *= factor;
+                    link.rate.value /= factor;
+                }
+                let h = &mut s.engine.host;
+                for q in [
+                    &mut h.step,
+                    &mut h.per_seq,
+                    &mut h.launch_eager,
+                    &mut h.launch_graph,
+                ] {
+                    q.value *= factor;
+                }
+            }
+        }
+    }
+
+    /// Whether it changes when requests come, and not only what steps cost: the client's turnaround, of a load that waits
+    /// for answers.
+    pub(super) fn moves_arrivals(&self, s: &Scenario, recorded: bool) -> bool {
+        let w = &s.workload;
+        // Of recorded requests nothing is known here: they may wait, too.
+        let waits = w.max_concurrency.is_some()
+            || w.users.is_some()
+            || w.trace.is_some()
+            || w.warmup > 0
+            || recorded;
+        matches!(self, Coefficient::Engine(n) if n == "host.turnaround")
+            && w.turnaround.is_none()
+            && waits
+    }
+}
+
+/// A coefficient with its uncertainty.
+#[derive(Clone, Debug)]
+pub struct Uncertain {
+    /// What.
+    pub coefficient: Coefficient,
+    /// One standard deviation, relative to its value.
+    pub rel_sd: f64,
+    /// Where the value comes from.
+    pub origin: Origin,
+}
+
+/// Every coefficient of a scenario that is uncertain and may enter its prices.
+pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
+    let path = scenario
+        .moe_path
+        .as_ref()
+        .unwrap_or(&scenario.engine.moe_default);
+    let is_moe = scenario.model.experts().is_some();
+    let mut all = vec![];
+    let mut push = |coefficient, rel_sd, origin| {
+        all.push(Uncertain {
+            coefficient,
+            rel_sd,
+            origin,
+        });
+    };
+    for (name, q) in scenario.engine.coefficients() {
+        let other_path = name.starts_with("moe_paths.")
+            && (!is_moe || !name.starts_with(&format!("moe_paths.{path}.")));
+        if !other_path && q.rel_sd > 0.0 {
+            push(Coefficient::Engine(name), q.rel_sd, q.provenance.origin);
+        }
+    }
+    let d = &scenario.device;
+    // Efficiencies published for this very device are absolute rates in disguise: their spread already
+    // contains the device curve's. On another device the curve's own spread comes on top.
+    if !scenario.engine.devices.contains(&d.id) {
+        for (coefficient, curve) in [
+            (Coefficient::Stream, &d.stream_read),
+            (Coefficient::Gemm, &d.gemm_f16),
+            (Coefficient::Attention, &d.attention_prefill),
+        ] {
+            let last = curve.points[curve.points.len() - 1];
+            push(coefficient, last.rel_sd.max(0.01), curve.provenance.origin);
+        }
+    }
+    if let Some(k) = d.kernels.first() {
+        push(Coefficient::Kernels, k.rel_sd, k.provenance.origin);
+    }
+    let many = |n: Option<u32>| n.is_some_and(|n| n > 1);
+    if (many(scenario.serve.tensor_parallel_size) || many(scenario.serve.data_parallel_size))
+        && let Some(link) = &d.link
+    {
+        for (coefficient, q) in [
+            (Coefficient::LinkLatency, &link.latency),
+            (Coefficient::LinkRate, &link.rate),
+        ] {
+            push(coefficient, q.rel_sd, q.provenance.origin);
+        }
+    }
+    all
+}
+
+/// Covariance of the coefficients' logarithms: the fit's own where there is one, else each for itself with the log-normal's
+/// variance ln(1 + sd²) of a relative deviation sd.
+pub fn covariance(scenario: &Scenario, all: &[Uncertain]) -> Vec<Vec<f64>> {
+    let n = all.len();
+    let mut cov = vec![vec![0.0; n]; n];
+    for (i, u) in all.iter().enumerate() {
+        cov[i][i] = libm::log1p(u.rel_sd * u.rel_sd);
+    }
+    if let Some(fit) = &scenario.engine.fit {
+        let index: Vec<Option<usize>> = fit
+            .coefficients
+            .iter()
+            .map(|name| all.iter().position(|u| u.coefficient.to_string() == *name))
+            .collect();
+        for (a, i) in index.iter().enumerate() {
+            for (b, j) in index.iter().enumerate() {
+                if let (Some(i), Some(j)) = (i, j) {
+                    cov[*i][*j] = fit.covariance[a][b];
+                }
+            }
+        }
+    }
+    cov
+}

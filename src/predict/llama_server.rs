@@ -27,6 +27,7 @@ pub(super) fn resolve(
     engine: &EngineProfile,
 ) -> Result<Settings, SettingsError> {
     let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+    super::settings::one_device(args, Scheduler::LlamaServer)?;
     let slots = args.max_num_seqs.unwrap_or(1);
     let batch = args.max_num_batched_tokens.unwrap_or(BATCH);
     let per_slot = args

@@ -7,6 +7,7 @@ mod caveat;
 mod interval;
 mod llama_server;
 pub mod memory;
+mod pasted;
 mod prediction;
 mod serve_args;
 mod settings;
@@ -14,9 +15,10 @@ mod sglang;
 
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
+pub use pasted::{PastedLine, ServeArgsError};
 pub use prediction::{
     Binding, PredictError, Prediction, Run, Scenario, predict, predict_observed, predict_replay,
     simulate_observed, simulate_once, simulate_replay,
 };
-pub use serve_args::{PastedLine, ServeArgs, ServeArgsError};
+pub use serve_args::ServeArgs;
 pub use settings::{Settings, SettingsError};

@@ -57,7 +57,35 @@ fn batch_defaults(version: EngineVersion, memory: Bytes, device_name: &str) -> (
     }
 }
 
+/// Refuses several devices for engines that are simulated on one.
+pub(super) fn one_device(args: &ServeArgs, rules: Scheduler) -> Result<(), SettingsError> {
+    for (field, n) in [
+        ("tensor_parallel_size", args.tensor_parallel_size),
+        ("data_parallel_size", args.data_parallel_size),
+    ] {
+        if let Some(n) = n.filter(|n| *n != 1) {
+            return Err(SettingsError::Value {
+                field,
+                problem: format!("{n}: {} is simulated on one device only", rules.words()),
+            });
+        }
+    }
+    Ok(())
+}
+
 impl Settings {
+    /// Whose rules compose batches, in words.
+    pub fn rules(&self) -> String {
+        match self.scheduler {
+            Scheduler::Vllm => format!("vLLM {} rules", self.config.version),
+            Scheduler::LlamaServer => format!(
+                "llama-server's slots, micro-batch {}",
+                self.micro_batch.unwrap_or(0)
+            ),
+            Scheduler::Sglang => "SGLang's rules".into(),
+        }
+    }
+
     /// Fills in defaults and sizes the KV cache.
     ///
     /// # Errors

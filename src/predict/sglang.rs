@@ -24,6 +24,7 @@ pub(super) fn resolve(
     engine: &EngineProfile,
 ) -> Result<Settings, SettingsError> {
     let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+    super::settings::one_device(args, Scheduler::Sglang)?;
     let total = Bytes(device.memory.total_bytes.value as u64);
     let max_model_len = args
         .max_model_len

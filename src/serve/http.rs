@@ -46,6 +46,8 @@ pub struct App {
     pub identities: Arc<Mutex<Identities>>,
     pub metrics: Arc<Mutex<Metrics>>,
     pub delay: Arc<Delay>,
+    /// Tokens at a time in which prompts share what is computed.
+    pub sharing: u32,
     pub constants: Constants,
     pub root: String,
     pub version: String,
@@ -360,9 +362,9 @@ impl App {
                     ))
                     .into());
                 }
-                let follower = config.enable_prefix_caching.then(|| {
-                    Follower::new(&identified, len, config.block_size, plan.answer.stream)
-                });
+                let follower = config
+                    .enable_prefix_caching
+                    .then(|| Follower::new(&identified, len, self.sharing, plan.answer.stream));
                 jobs.push(Box::new(Job {
                     request: EngineRequest {
                         id: RequestId(id),

@@ -224,7 +224,8 @@ pub(super) fn acceptable(config: &EngineConfig, r: &Request) -> bool {
     // The last output token's KV is never computed.
     let held = u64::from(r.prompt.len()) + outputs - 1;
     asked <= config.max_model_len.into()
-        && held.div_ceil(config.block_size.into()) <= u64::from(config.num_gpu_blocks - 1)
+        && held.div_ceil(config.block_size.into()) + u64::from(config.state_blocks)
+            <= u64::from(config.num_gpu_blocks - 1)
 }
 
 impl<B: Batcher, S: Source, O: Observer> Loop<'_, B, S, O> {

@@ -202,6 +202,10 @@ impl Settings {
                 ));
             }
         };
+        // Models with recurrent layers: off unless asked for (`ModelConfig.is_prefix_caching_supported`).
+        let caching = args
+            .enable_prefix_caching
+            .unwrap_or_else(|| model.recurrent().is_none());
         let memory = memory::plan(
             model,
             device,
@@ -216,17 +220,19 @@ impl Settings {
                 num_gpu_blocks_override: args.num_gpu_blocks_override,
                 version,
                 enforce_eager: args.enforce_eager.unwrap_or(false),
+                states_in_blocks: !caching,
             },
         )?;
         let config = EngineConfig {
             version,
-            block_size,
+            block_size: memory.block_size,
             num_gpu_blocks: memory.num_gpu_blocks,
             max_num_seqs: seqs,
             max_num_batched_tokens: tokens,
             max_model_len,
             enable_chunked_prefill: chunked,
-            enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
+            enable_prefix_caching: caching,
+            state_blocks: memory.state_blocks,
             long_prefill_token_threshold: args.long_prefill_token_threshold.unwrap_or(0),
             policy,
             async_scheduling: args

@@ -88,7 +88,7 @@ impl<C: StepCost> Core<C> {
         };
         // The last output token's KV is never computed.
         let held = u64::from(request.prompt.len()) + u64::from(outputs) - 1;
-        let need = held.div_ceil(config.block_size.into());
+        let need = held.div_ceil(config.block_size.into()) + u64::from(config.state_blocks);
         let have = u64::from(config.num_gpu_blocks - 1);
         if need > have || self.engine.submit(request).is_err() {
             return Err(Refused { need, have });

@@ -338,8 +338,9 @@ impl App {
             let len = tokens.ids.len() as u32;
             let max_tokens =
                 prompt::output_limit(tokens.ids.len(), ask.max_tokens, config.max_model_len)?;
-            let need =
-                (u64::from(len) + u64::from(max_tokens) - 1).div_ceil(config.block_size.into());
+            let need = (u64::from(len) + u64::from(max_tokens) - 1)
+                .div_ceil(config.block_size.into())
+                + u64::from(config.state_blocks);
             let identified: Identified = lock(&self.identities).identify(&tokens.ids);
             prompt_tokens = prompt_tokens.saturating_add(len);
             let group = (n, first + choices.len() as u64);

@@ -27,6 +27,7 @@ mod trace;
 mod tune;
 mod validate;
 mod validate_all;
+mod validate_recorded;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -3,9 +3,10 @@
     clippy::disallowed_types,
     reason = "runs are predicted on several threads; each is a pure function, and results keep the files' order"
 )]
+use super::validate_recorded::recorded;
 use super::{files, load};
 use crate::device::{EngineProfile, Origin, Provenance, Quantity};
-use crate::report::accuracy as report;
+use crate::report::accuracy::{self as report, Set};
 use crate::validate::accuracy::{
     Accuracy, FittedProfile, Kind, ScoredRun, fit_profile, intervals, score,
 };
@@ -221,17 +222,12 @@ pub fn run(
         }
     }
     let model_sd = intervals(&mut runs);
-    let accuracy = Accuracy {
+    let mut accuracy = Accuracy {
         profiles,
         runs,
         failed,
         model_sd,
     };
-    let absent: Vec<bool> = manifest
-        .elsewhere
-        .iter()
-        .map(|e| !home.join(&e.path).exists())
-        .collect();
     let predicted = report::predicted(&accuracy).len();
     if write_profiles {
         for (plan, p) in manifest.profiles.iter().zip(&accuracy.profiles) {
@@ -247,13 +243,35 @@ pub fn run(
             }
         }
     }
-    let text = report::markdown(&manifest, &plain, &accuracy, &unusable, &absent);
+    let mut shown: Vec<Set> = sets
+        .iter()
+        .map(|(f, basis)| Set {
+            name: f.name.clone(),
+            device: f.device.clone(),
+            profile: f.engine.clone(),
+            engine: Set::engine(&f.engine, basis.engine.scheduler),
+        })
+        .collect();
+    // After everything that is estimated from published runs: these bring their own intervals.
+    let mut sections = vec![];
+    for set in &manifest.recorded {
+        let (section, runs) = recorded(home, set, shown.len(), write_profiles)?;
+        shown.push(Set {
+            name: set.name.clone(),
+            device: set.device.clone(),
+            profile: set.engine.clone(),
+            engine: Set::engine(&set.engine, crate::device::Scheduler::Vllm),
+        });
+        accuracy.runs.extend(runs);
+        sections.push(section);
+    }
+    let text = report::markdown(&manifest, &shown, &accuracy, &unusable, &sections);
     let docs = home.join("../docs");
     files::write(markdown.unwrap_or(&docs.join("accuracy.md")), &text)?;
     files::write(
         svg.unwrap_or(&docs.join("accuracy.svg")),
-        &report::svg(&plain, &accuracy),
+        &report::svg(&shown, &accuracy),
     )?;
-    print!("{}", report::headline(&plain, &accuracy));
+    print!("{}", report::headline(&shown, &accuracy));
     Ok(ExitCode::SUCCESS)
 }

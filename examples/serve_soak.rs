@@ -9,6 +9,7 @@
     reason = "a soak test lives in real time"
 )]
 use capsim::cost::LinearCost;
+use capsim::device::Scheduler;
 use capsim::engine::EngineConfig;
 use capsim::openai::prometheus::Scrape;
 use capsim::serve::{Options, Server};
@@ -55,7 +56,7 @@ async fn soak(streams: u32, seconds: u32) {
         base: step,
         ..LinearCost::default()
     };
-    let server = Server::start(Options::default(), config, cost)
+    let server = Server::start(Options::default(), Scheduler::Vllm, config, cost)
         .await
         .expect("server");
     let address = server.address().to_string();

@@ -64,7 +64,14 @@ fn random_case(seed: u64) -> Case {
         max_model_len.max(max_num_seqs)
     };
     // At least one request of full length fits, so that everybody ends.
-    let least = max_model_len.div_ceil(block_size) + 2;
+    let enable_prefix_caching = rng.random_bool(0.7);
+    // States of recurrent layers.
+    let state_blocks = if enable_prefix_caching || rng.random_bool(0.5) {
+        0
+    } else {
+        rng.random_range(1..5)
+    };
+    let least = max_model_len.div_ceil(block_size) + state_blocks + 2;
     let config = EngineConfig {
         // The first release with each set of rules.
         version: one_of(
@@ -81,7 +88,8 @@ fn random_case(seed: u64) -> Case {
         max_num_batched_tokens: low + rng.random_range(0..200),
         max_model_len,
         enable_chunked_prefill: chunked,
-        enable_prefix_caching: rng.random_bool(0.7),
+        enable_prefix_caching,
+        state_blocks,
         long_prefill_token_threshold: if rng.random_bool(0.3) {
             rng.random_range(1..40)
         } else {

@@ -6,6 +6,7 @@
     reason = "a server lives in real time"
 )]
 use capsim::cost::{LinearCost, StepCost};
+use capsim::device::Scheduler;
 use capsim::engine::EngineConfig;
 use capsim::openai::prometheus::Scrape;
 use capsim::openai::sse::{Event, SseParser};
@@ -47,7 +48,9 @@ impl Client {
     async fn with(options: Options, config: EngineConfig, cost: LinearCost) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
-            server: Server::start(options, config, cost).await.unwrap(),
+            server: Server::start(options, Scheduler::Vllm, config, cost)
+                .await
+                .unwrap(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         }
     }

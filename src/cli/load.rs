@@ -1,8 +1,8 @@
 //! Names on the command line → models and profiles: built in, or a file's path.
 use super::files;
-use crate::device::{DeviceProfile, EngineProfile, builtin};
+use crate::device::{DeviceProfile, EngineProfile, Scheduler, builtin};
 use crate::model::{self, Model, ModelConfig, Precision};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
 fn is_path(name: &str) -> bool {
@@ -38,6 +38,36 @@ pub fn engine(name: &str) -> anyhow::Result<EngineProfile> {
         )?)
     } else {
         builtin::engine(name).context("--engine")
+    }
+}
+
+/// The engine profile that was named, else one for the device, of the engine that a pasted line starts.
+pub fn engine_for(
+    name: Option<&str>,
+    device: &DeviceProfile,
+    starts: Option<Scheduler>,
+) -> anyhow::Result<EngineProfile> {
+    let Some(name) = name else {
+        return match starts {
+            None | Some(Scheduler::Vllm) => Ok(builtin::engine_for(device)),
+            Some(rules) => builtin::engine_of(device, rules).with_context(|| {
+                format!(
+                    "the pasted line starts {}, and no built-in engine profile of it knows device `{}`: name one with --engine \
+                     (capsim import llama-bench makes one)",
+                    rules.words(),
+                    device.id
+                )
+            }),
+        };
+    };
+    let profile = engine(name)?;
+    match starts {
+        Some(rules) if rules != profile.scheduler => bail!(
+            "--engine {name}: the profile is one of {}, but the pasted line starts {}",
+            profile.scheduler.words(),
+            rules.words()
+        ),
+        _ => Ok(profile),
     }
 }
 

@@ -34,6 +34,7 @@ mod tune;
 mod validate;
 mod validate_all;
 mod version;
+mod validate_recorded;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -130,6 +130,8 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
     let model_name = args
         .served_model_name
         .or_else(|| pasted(line, "--served-model-name"))
+        .or_else(|| pasted(line, "--alias"))
+        .or_else(|| pasted(line, "-a"))
         .unwrap_or_else(|| scenario.model_name.clone());
     let settings = Settings::resolve(
         &scenario.serve,
@@ -169,7 +171,8 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
             "model": scenario.model_name,
             "device": scenario.device.name,
             "engine": scenario.engine.id,
-            "engine_version": config.version.to_string(),
+            "engine_version": scenario.engine.version,
+            "rules": settings.rules(),
             "num_gpu_blocks": config.num_gpu_blocks,
             "block_size": config.block_size,
             "max_num_seqs": config.max_num_seqs,
@@ -182,12 +185,12 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         },
     });
     let about = format!(
-        "capsim serve: a simulation, no model runs here\n  model      {}\n  device     {}\n  engine     vLLM {}, {} \
+        "capsim serve: a simulation, no model runs here\n  model      {}\n  device     {}\n  engine     {}, {} \
          (max-num-seqs {}, max-num-batched-tokens {}, max-model-len {})\n  KV cache   {} blocks of {} tokens, prefix \
          caching {}\n  tokenizer  {}\n  speed      {}x real time",
         scenario.model_name,
         scenario.device.name,
-        config.version,
+        settings.rules(),
         scenario.engine.id,
         config.max_num_seqs,
         config.max_num_batched_tokens,
@@ -207,7 +210,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         port,
         model_name,
         root: scenario.model_name.clone(),
-        version: format!("{}.0", config.version),
+        version: scenario.engine.version.clone(),
         description,
         cache_dtype: scenario
             .serve
@@ -229,7 +232,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         .context("cannot start the server's threads")?;
     runtime.block_on(async {
         let mut stop = Stop::new().context("cannot listen for signals")?;
-        let server = Server::start(options, config, cost).await?;
+        let server = Server::start(options, settings.scheduler, config, cost).await?;
         println!("{about}\n  address    http://{}", server.address());
         for fault in &args.fault {
             println!("  fault      {fault:?}");

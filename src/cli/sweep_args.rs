@@ -254,7 +254,8 @@ pub struct SweepArgs {
     #[command(flatten)]
     pub load: LoadArgs,
 
-    /// A `vllm serve …` line, pasted as it is; its settings apply where no flag above says otherwise
+    /// A `vllm serve …`, `llama-server …` or `python -m sglang.launch_server …` line, pasted as it is; its settings apply where
+    /// no flag above says otherwise
     #[arg(last = true, value_name = "vllm serve …")]
     line: Vec<String>,
 }
@@ -323,7 +324,7 @@ impl SweepArgs {
             && self.load.is_silent()
     }
 
-    /// The pasted `vllm serve` line.
+    /// The pasted line.
     #[cfg(feature = "http")]
     pub fn line(&self) -> &[String] {
         &self.line
@@ -394,10 +395,7 @@ impl SweepArgs {
         for device_name in &device_names {
             let device = load::device(device_name.as_deref().unwrap_or("gfx1151"))?;
             for engine_name in &engine_names {
-                let engine = match engine_name {
-                    Some(name) => load::engine(name)?,
-                    None => crate::device::builtin::engine_for(&device),
-                };
+                let engine = load::engine_for(engine_name.as_deref(), &device, pasted.starts)?;
                 // Recorded prompts and conversations are what they are.
                 let told = load.trace.is_some() || load.users.as_ref().is_some_and(|u| u.turns > 1);
                 let both = table && config.moe.is_some() && !self.is_silent() && !told;

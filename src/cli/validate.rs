@@ -107,7 +107,7 @@ pub fn open(
 }
 
 /// Reads the recorded requests of runs that name a file of them.
-fn requests(path: &Path, file: &mut RunsFile) -> anyhow::Result<()> {
+pub fn requests(path: &Path, file: &mut RunsFile) -> anyhow::Result<()> {
     for run in &mut file.runs {
         let Some(trace) = &mut run.workload.trace else {
             continue;

@@ -4,9 +4,11 @@
     reason = "runs are predicted on several threads; each is a pure function, and results keep the files' order"
 )]
 use super::progress::Busy;
+use super::validate_recorded::recorded;
 use super::{files, load};
 use crate::device::{EngineProfile, Origin, Provenance, Quantity};
-use crate::report::{accuracy as report, json};
+use crate::report::accuracy::{self as report, Set};
+use crate::report::json;
 use crate::validate::accuracy::{
     Accuracy, FittedProfile, Kind, ScoredRun, fit_profile, intervals, score,
 };
@@ -231,17 +233,12 @@ pub fn run(
         }
     }
     let model_sd = intervals(&mut runs);
-    let accuracy = Accuracy {
+    let mut accuracy = Accuracy {
         profiles,
         runs,
         failed,
         model_sd,
     };
-    let absent: Vec<bool> = manifest
-        .elsewhere
-        .iter()
-        .map(|e| !home.join(&e.path).exists())
-        .collect();
     let predicted = report::predicted(&accuracy).len();
     if write_profiles {
         for (plan, p) in manifest.profiles.iter().zip(&accuracy.profiles) {
@@ -257,20 +254,42 @@ pub fn run(
             }
         }
     }
-    let text = report::markdown(&manifest, &plain, &accuracy, &unusable, &absent);
+    let mut shown: Vec<Set> = sets
+        .iter()
+        .map(|(f, basis)| Set {
+            name: f.name.clone(),
+            device: f.device.clone(),
+            profile: f.engine.clone(),
+            engine: Set::engine(&f.engine, basis.engine.scheduler),
+        })
+        .collect();
+    // After everything that is estimated from published runs: these bring their own intervals.
+    let mut sections = vec![];
+    for set in &manifest.recorded {
+        let (section, runs) = recorded(home, set, shown.len(), write_profiles)?;
+        shown.push(Set {
+            name: set.name.clone(),
+            device: set.device.clone(),
+            profile: set.engine.clone(),
+            engine: Set::engine(&set.engine, crate::device::Scheduler::Vllm),
+        });
+        accuracy.runs.extend(runs);
+        sections.push(section);
+    }
+    let text = report::markdown(&manifest, &shown, &accuracy, &unusable, &sections);
     let docs = home.join("../docs");
     files::write(markdown.unwrap_or(&docs.join("accuracy.md")), &text)?;
     files::write(
         svg.unwrap_or(&docs.join("accuracy.svg")),
-        &report::svg(&plain, &accuracy),
+        &report::svg(&shown, &accuracy),
     )?;
     if json {
         println!(
             "{}",
-            json::text(&json::validation::All::new(&plain, &accuracy))
+            json::text(&json::validation::All::new(&shown, &accuracy))
         );
     } else {
-        print!("{}", report::headline(&plain, &accuracy));
+        print!("{}", report::headline(&shown, &accuracy));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,5 @@
 //! The profiles that ship with capsim (files under `calibration/`).
-use super::{DeviceProfile, EngineProfile, ProfileError};
+use super::{DeviceProfile, EngineProfile, ProfileError, Scheduler};
 
 /// Built-in device profiles: file name and text.
 const DEVICES: &[(&str, &str)] = &[
@@ -167,6 +167,13 @@ pub fn engine_for(device: &DeviceProfile) -> EngineProfile {
     let mut all = engines();
     let i = all.iter().position(|e| e.devices.contains(&device.id));
     all.swap_remove(i.unwrap_or(0))
+}
+
+/// The first built-in engine profile whose efficiencies refer to a device, of an engine with these rules.
+pub fn engine_of(device: &DeviceProfile, rules: Scheduler) -> Option<EngineProfile> {
+    engines()
+        .into_iter()
+        .find(|e| e.devices.contains(&device.id) && e.scheduler == rules)
 }
 
 /// The built-in engine profile of that id, whatever its case.

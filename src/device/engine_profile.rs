@@ -85,6 +85,14 @@ pub enum Scheduler {
 }
 
 impl Scheduler {
+    /// The engine's name.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Vllm => "vLLM",
+            Self::LlamaServer => "llama-server",
+            Self::Sglang => "SGLang",
+        }
+    }
     /// Whether it is vLLM's.
     pub fn is_vllm(&self) -> bool {
         *self == Self::Vllm

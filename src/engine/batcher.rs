@@ -1,12 +1,15 @@
-//! What the event loop needs of an engine: vLLM's and the others.
+//! What the event loop needs of an engine, and a server: vLLM's and the others.
 use super::observe::RequestRecord;
-use super::{Engine, EngineConfig, Moves, PrefixCounters, SubmitError};
+use super::radix::Radix;
+use super::slots::Slots;
+use super::{ConfigError, Engine, EngineConfig, Moves, PrefixCounters, SubmitError};
 use crate::cost::StepShape;
+use crate::device::Scheduler;
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
 
 /// An engine: a value that queues requests, composes batches and delivers their tokens.
-pub trait Batcher {
+pub trait Batcher: std::fmt::Debug {
     /// Whether distinct tokens are to be counted, and the window of sliding layers.
     fn track(&mut self, distinct: bool, window: Option<u32>);
     /// Settings.
@@ -16,6 +19,12 @@ pub trait Batcher {
     /// # Errors
     /// If the engine refuses it.
     fn submit(&mut self, request: Request) -> Result<(), SubmitError>;
+    /// The client gave up: the request leaves, and its memory with it. Whoever is in flight is still computed, for nobody.
+    fn abort(&mut self, id: RequestId);
+    /// Forgets what is kept for prompts to come, if no request runs; whether that was so.
+    fn reset_prefix_cache(&mut self) -> bool;
+    /// Tokens at a time in which prompts share what is computed: a block, or one.
+    fn sharing(&self) -> u32;
     /// Composes the next batch; `false` if there is none.
     fn schedule(&mut self, now: SimTime) -> bool;
     /// Delivers the oldest batch's tokens; `false` if none is in flight.
@@ -36,12 +45,31 @@ pub trait Batcher {
     fn shape(&self) -> StepShape;
     /// Who gets a token with it.
     fn receivers(&self) -> Vec<RequestId>;
+    /// Lists who got a token in [`tokens`](Self::tokens); to be called before the first request.
+    fn record_tokens(&mut self);
+    /// Who got a token with the last output.
+    fn tokens(&self) -> &[RequestId];
     /// Gaps between tokens of the last output.
     fn gaps(&self) -> &[(Span, u32)];
     /// Requests that ended since the last `clear_records`.
     fn records(&self) -> &[RequestRecord];
     /// Forgets them.
     fn clear_records(&mut self);
+}
+
+/// An engine with nothing to do that composes batches by these rules.
+///
+/// # Errors
+/// As [`EngineConfig::validate`].
+pub fn start(
+    scheduler: Scheduler,
+    config: EngineConfig,
+) -> Result<Box<dyn Batcher + Send>, ConfigError> {
+    Ok(match scheduler {
+        Scheduler::Vllm => Box::new(Engine::new(config)?),
+        Scheduler::LlamaServer => Box::new(Slots::new(config)?),
+        Scheduler::Sglang => Box::new(Radix::new(config)?),
+    })
 }
 
 /// vLLM's engine, as it is.
@@ -54,6 +82,15 @@ impl Batcher for Engine {
     }
     fn submit(&mut self, request: Request) -> Result<(), SubmitError> {
         self.submit(request)
+    }
+    fn abort(&mut self, id: RequestId) {
+        self.abort(id)
+    }
+    fn reset_prefix_cache(&mut self) -> bool {
+        self.reset_prefix_cache()
+    }
+    fn sharing(&self) -> u32 {
+        self.config().block_size
     }
     fn schedule(&mut self, now: SimTime) -> bool {
         self.schedule(now)
@@ -84,6 +121,12 @@ impl Batcher for Engine {
     }
     fn receivers(&self) -> Vec<RequestId> {
         self.receivers()
+    }
+    fn record_tokens(&mut self) {
+        self.record_tokens()
+    }
+    fn tokens(&self) -> &[RequestId] {
+        self.tokens()
     }
     fn gaps(&self) -> &[(Span, u32)] {
         self.gaps()

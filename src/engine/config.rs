@@ -148,12 +148,22 @@ pub struct EngineConfig {
     pub enable_chunked_prefill: bool,
     /// Whether full blocks are kept for requests that begin alike.
     pub enable_prefix_caching: bool,
+    /// KV blocks that a running request holds beside those of its tokens, however long it is: the states of recurrent layers, one
+    /// block per group of such layers (`MambaManager`). Only without prefix caching.
+    pub state_blocks: u32,
     /// Most new tokens of one request per step; 0: no such limit.
     pub long_prefill_token_threshold: u32,
     /// Order of the waiting queue, and who is preempted.
     pub policy: SchedulingPolicy,
     /// Whether a step is scheduled before the previous one's output is known.
     pub async_scheduling: bool,
+}
+
+impl EngineConfig {
+    /// KV blocks that a request with so many computed tokens holds.
+    pub fn blocks_for(&self, tokens: u32) -> u32 {
+        tokens.div_ceil(self.block_size) + self.state_blocks
+    }
 }
 
 impl Default for EngineConfig {
@@ -168,6 +178,7 @@ impl Default for EngineConfig {
             max_model_len: 4096,
             enable_chunked_prefill: true,
             enable_prefix_caching: true,
+            state_blocks: 0,
             long_prefill_token_threshold: 0,
             policy: SchedulingPolicy::Fcfs,
             async_scheduling: false,
@@ -210,6 +221,15 @@ impl EngineConfig {
                     format!("must lie between {low} and {high}, not {value}"),
                 );
             }
+        }
+        if self.state_blocks > 1 << 10 || (self.state_blocks > 0 && self.enable_prefix_caching) {
+            return bad(
+                "state_blocks",
+                format!(
+                    "{}: at most 1024, and none with prefix caching",
+                    self.state_blocks
+                ),
+            );
         }
         if self.max_num_batched_tokens < self.max_num_seqs {
             return bad(

@@ -95,36 +95,34 @@ pub fn request_hash(prompt: &Prompt, answer: &Answer) -> u64 {
 
 /// Number of leading tokens that two token sequences (prompt, then answer) share.
 pub fn common_prefix(a: (&Prompt, &Answer), b: (&Prompt, &Answer)) -> u64 {
-    let runs = |p: &Prompt, s: &Answer| {
-        let mut all: Vec<(u64, u64, u64)> = p
-            .segments()
+    fn runs<'a>(p: &'a Prompt, s: &'a Answer) -> impl Iterator<Item = (u64, u64, u64)> + 'a {
+        p.segments()
             .iter()
             .map(|s| (s.stream.0, u64::from(s.start), u64::from(s.len)))
-            .collect();
-        all.push((s.stream.0, 0, u64::MAX / 4));
-        all
-    };
-    let (a, b) = (runs(a.0, a.1), runs(b.0, b.1));
-    let (mut i, mut j, mut shared) = (0, 0, 0);
-    let (mut ra, mut rb) = (a[0], b[0]);
-    loop {
-        if ra.0 != rb.0 || ra.1 != rb.1 {
-            return shared;
+            .chain([(s.stream.0, 0, u64::MAX / 4)])
+    }
+    let (mut a, mut b) = (runs(a.0, a.1), runs(b.0, b.1));
+    let (mut ra, mut rb) = (a.next(), b.next());
+    let mut shared = 0;
+    while let (Some(x), Some(y)) = (&mut ra, &mut rb) {
+        if (x.0, x.1) != (y.0, y.1) {
+            break;
         }
-        let n = ra.2.min(rb.2);
+        let n = x.2.min(y.2);
         shared += n;
-        for (r, all, k) in [(&mut ra, &a, &mut i), (&mut rb, &b, &mut j)] {
+        for r in [&mut *x, &mut *y] {
             r.1 += n;
             r.2 -= n;
-            if r.2 == 0 {
-                *k += 1;
-                match all.get(*k) {
-                    Some(next) => *r = *next,
-                    None => return shared,
-                }
-            }
+        }
+        let (x_ends, y_ends) = (x.2 == 0, y.2 == 0);
+        if x_ends {
+            ra = a.next();
+        }
+        if y_ends {
+            rb = b.next();
         }
     }
+    shared
 }
 
 /// Counts requests in lockstep: groups of decoding requests that are the same computation.

@@ -32,7 +32,7 @@ mod waiting;
 mod walked;
 pub mod observe;
 
-pub use batcher::Batcher;
+pub use batcher::{Batcher, start};
 pub use config::{ConfigError, EngineConfig, EngineVersion, Rules, SchedulingPolicy, VersionError};
 pub use group::{Group, Router, simulate_group};
 pub use kv::BlockId;

@@ -13,7 +13,7 @@
 use super::batcher::Batcher;
 use super::content::common_prefix;
 use super::observe::RequestRecord;
-use super::walked::{Ledger, Walked};
+use super::walked::{Ledger, Walked, one_in_flight};
 use super::{ConfigError, EngineConfig, Moves, PrefixCounters, SubmitError};
 use crate::cost::StepShape;
 use crate::units::{SimTime, Span};
@@ -60,6 +60,7 @@ impl Radix {
     /// # Errors
     /// As [`EngineConfig::validate`].
     pub fn new(config: EngineConfig) -> Result<Self, ConfigError> {
+        let config = one_in_flight(config);
         config.validate()?;
         Ok(Self {
             ledger: Ledger::new(config),
@@ -285,14 +286,54 @@ impl Batcher for Radix {
         Ok(())
     }
 
+    /// A request that ends early leaves what it computed in the tree, as others do (`cache_finished_req`).
+    fn abort(&mut self, id: RequestId) {
+        let is = |r: &Walked| r.request.id == id;
+        let prefills = !self.prefilling.is_empty();
+        let gone = if let Some(i) = self.waiting.iter().position(is) {
+            self.waiting.remove(i)
+        } else if let Some(i) = self.prefilling.iter().position(is) {
+            if let Some(parts) = &mut self.ledger.batch {
+                parts.remove(i);
+            }
+            Some(self.prefilling.remove(i))
+        } else if let Some(i) = self.running.iter().position(is) {
+            if let Some(parts) = self.ledger.batch.as_mut().filter(|_| !prefills) {
+                parts.retain(|p| p.at != i);
+                parts
+                    .iter_mut()
+                    .filter(|p| p.at > i)
+                    .for_each(|p| p.at -= 1);
+            }
+            Some(self.running.remove(i))
+        } else {
+            self.cut.take_if(|r| is(r))
+        };
+        if let Some(r) = gone {
+            self.ledger.aborted(&r);
+            if r.computed > 0 {
+                self.keep(r);
+            }
+        }
+    }
+    fn reset_prefix_cache(&mut self) -> bool {
+        let idle = !self.has_work();
+        if idle {
+            self.leaves.clear();
+        }
+        idle
+    }
+    fn sharing(&self) -> u32 {
+        self.ledger.config.block_size
+    }
+
     fn schedule(&mut self, now: SimTime) -> bool {
         self.ledger.moves = Moves::default();
         self.prefill(now) || self.decode(now)
     }
 
     fn process_output(&mut self, now: SimTime) -> bool {
-        self.ledger.gaps.clear();
-        let Some(parts) = self.ledger.batch.take() else {
+        let Some(parts) = self.ledger.landed() else {
             return false;
         };
         if self.prefilling.is_empty() {
@@ -345,6 +386,10 @@ impl Batcher for Radix {
     }
     fn receivers(&self) -> Vec<RequestId> {
         self.ledger.receivers.clone()
+    }
+    fn record_tokens(&mut self) {}
+    fn tokens(&self) -> &[RequestId] {
+        &self.ledger.tokens
     }
     fn gaps(&self) -> &[(Span, u32)] {
         &self.ledger.gaps

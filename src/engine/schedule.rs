@@ -84,9 +84,8 @@ impl Engine {
     /// Blocks that `n` more tokens of a request need beyond those it holds.
     pub(super) fn new_blocks(&self, slot: Slot, n: u32) -> u32 {
         let s = &self.states[slot as usize];
-        (s.computed + n)
-            .min(self.config.max_model_len)
-            .div_ceil(self.config.block_size)
+        self.config
+            .blocks_for((s.computed + n).min(self.config.max_model_len))
             .saturating_sub(s.num_blocks)
     }
 
@@ -249,7 +248,10 @@ impl Engine {
             }
             n = n.min(*budget);
             let hits_in_queue = hits.iter().filter(|id| self.pool.is_free(**id)).count() as u32;
-            let blocks = |tokens: u32| tokens.min(self.config.max_model_len).div_ceil(bs);
+            let blocks = |tokens: u32| {
+                self.config
+                    .blocks_for(tokens.min(self.config.max_model_len))
+            };
             let new = blocks(hit + n) - hit_blocks;
             let free = self.free_blocks();
             if self.rules.reserve_full_prompt
@@ -453,7 +455,7 @@ impl Engine {
             0
         };
         if self.count_only {
-            s.num_blocks = computed.div_ceil(self.config.block_size);
+            s.num_blocks = self.config.blocks_for(computed);
         }
         if processed > lane.joined {
             s.last_token = self.last_output;

@@ -102,7 +102,7 @@ pub fn simulate<C: StepCost, S: Source, O: Observer>(
     source: &mut S,
     observer: &mut O,
 ) -> Result<SimSummary, SimError> {
-    drive(Engine::new(config.clone())?, config, cost, source, observer)
+    drive(Engine::new(config.clone())?, cost, source, observer)
 }
 
 /// As [`simulate`], of `llama-server` with `max_num_seqs` slots.
@@ -115,11 +115,7 @@ pub fn simulate_slots<C: StepCost, S: Source, O: Observer>(
     source: &mut S,
     observer: &mut O,
 ) -> Result<SimSummary, SimError> {
-    let config = EngineConfig {
-        async_scheduling: false,
-        ..config.clone()
-    };
-    drive(Slots::new(config.clone())?, &config, cost, source, observer)
+    drive(Slots::new(config.clone())?, cost, source, observer)
 }
 
 /// As [`simulate`], of SGLang. Its overlap of host and device is the price's business: one batch is in flight at a time.
@@ -132,22 +128,19 @@ pub fn simulate_radix<C: StepCost, S: Source, O: Observer>(
     source: &mut S,
     observer: &mut O,
 ) -> Result<SimSummary, SimError> {
-    let config = EngineConfig {
-        async_scheduling: false,
-        ..config.clone()
-    };
-    drive(Radix::new(config.clone())?, &config, cost, source, observer)
+    drive(Radix::new(config.clone())?, cost, source, observer)
 }
 
 /// Simulates any engine.
 fn drive<B: Batcher, C: StepCost, S: Source, O: Observer>(
     mut engine: B,
-    config: &EngineConfig,
     cost: &C,
     source: &mut S,
     observer: &mut O,
 ) -> Result<SimSummary, SimError> {
     engine.track(cost.wants_distinct_tokens(), cost.attention_window());
+    let asynchronous = engine.config().async_scheduling;
+    let patience = patience(engine.config());
     let mut l = Loop {
         engine,
         source,
@@ -197,7 +190,7 @@ fn drive<B: Batcher, C: StepCost, S: Source, O: Observer>(
             });
         }
         // Asynchronously, the first batch after a pause is followed by another before its output is waited for.
-        if config.async_scheduling && formed && before == 0 {
+        if asynchronous && formed && before == 0 {
             continue;
         }
         match flights.pop_front() {
@@ -209,7 +202,7 @@ fn drive<B: Batcher, C: StepCost, S: Source, O: Observer>(
                 } else {
                     fruitless + 1
                 };
-                if fruitless > patience(config) {
+                if fruitless > patience {
                     return Err(l.stuck(now));
                 }
             }
@@ -237,7 +230,8 @@ pub(super) fn acceptable(config: &EngineConfig, r: &Request) -> bool {
     // The last output token's KV is never computed.
     let held = u64::from(r.prompt.len()) + outputs - 1;
     asked <= config.max_model_len.into()
-        && held.div_ceil(config.block_size.into()) <= u64::from(config.num_gpu_blocks - 1)
+        && held.div_ceil(config.block_size.into()) + u64::from(config.state_blocks)
+            <= u64::from(config.num_gpu_blocks - 1)
 }
 
 impl<B: Batcher, S: Source, O: Observer> Loop<'_, B, S, O> {

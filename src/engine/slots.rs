@@ -13,7 +13,7 @@
 use super::batcher::Batcher;
 use super::content::common_prefix;
 use super::observe::RequestRecord;
-use super::walked::{Ledger, Walked};
+use super::walked::{Ledger, Walked, one_in_flight};
 use super::{ConfigError, EngineConfig, Moves, PrefixCounters, SubmitError};
 use crate::cost::StepShape;
 use crate::units::{SimTime, Span};
@@ -35,6 +35,17 @@ struct SlotState {
     used: u64,
 }
 
+impl SlotState {
+    /// A request is through with it, at the `use`-th time that one is.
+    fn release(&mut self, r: Walked, used: u64) {
+        self.used = used;
+        self.kept = Some(Kept {
+            tokens: r.computed,
+            request: r.request,
+        });
+    }
+}
+
 /// The engine.
 #[derive(Clone, Debug)]
 pub struct Slots {
@@ -53,6 +64,7 @@ impl Slots {
     /// # Errors
     /// As [`EngineConfig::validate`].
     pub fn new(config: EngineConfig) -> Result<Self, ConfigError> {
+        let config = one_in_flight(config);
         config.validate()?;
         Ok(Self {
             slots: vec![SlotState::default(); config.max_num_seqs as usize],
@@ -125,6 +137,34 @@ impl Batcher for Slots {
         Ok(())
     }
 
+    /// A cancelled task leaves its slot (`server_slot::release`), which keeps what was computed.
+    fn abort(&mut self, id: RequestId) {
+        if let Some(i) = self.waiting.iter().position(|r| r.request.id == id) {
+            let r = self.waiting.remove(i).expect("just found");
+            self.ledger.aborted(&r);
+        }
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(r) = slot.busy.take_if(|r| r.request.id == id) {
+                if let Some(parts) = &mut self.ledger.batch {
+                    parts.retain(|p| p.at != i);
+                }
+                self.ledger.aborted(&r);
+                self.uses += 1;
+                slot.release(r, self.uses);
+            }
+        }
+    }
+    fn reset_prefix_cache(&mut self) -> bool {
+        let idle = self.num_running() == 0;
+        if idle {
+            self.slots.iter_mut().for_each(|s| s.kept = None);
+        }
+        idle
+    }
+    fn sharing(&self) -> u32 {
+        1
+    }
+
     fn schedule(&mut self, now: SimTime) -> bool {
         self.ledger.moves = Moves::default();
         self.admit();
@@ -148,8 +188,7 @@ impl Batcher for Slots {
     }
 
     fn process_output(&mut self, now: SimTime) -> bool {
-        self.ledger.gaps.clear();
-        let Some(parts) = self.ledger.batch.take() else {
+        let Some(parts) = self.ledger.landed() else {
             return false;
         };
         for part in parts {
@@ -158,11 +197,7 @@ impl Batcher for Slots {
             if self.ledger.deliver(r, part, now) {
                 let r = slot.busy.take().expect("just seen");
                 self.uses += 1;
-                slot.used = self.uses;
-                slot.kept = Some(Kept {
-                    tokens: r.computed,
-                    request: r.request,
-                });
+                slot.release(r, self.uses);
             }
         }
         true
@@ -198,6 +233,10 @@ impl Batcher for Slots {
     }
     fn receivers(&self) -> Vec<RequestId> {
         self.ledger.receivers.clone()
+    }
+    fn record_tokens(&mut self) {}
+    fn tokens(&self) -> &[RequestId] {
+        &self.ledger.tokens
     }
     fn gaps(&self) -> &[(Span, u32)] {
         &self.ledger.gaps

@@ -8,6 +8,15 @@ use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
 use std::collections::BTreeSet;
 
+/// A configuration with one batch in flight at a time: these engines decide from what the last one brought. SGLang's
+/// overlap of host and device is the price's business.
+pub fn one_in_flight(config: EngineConfig) -> EngineConfig {
+    EngineConfig {
+        async_scheduling: false,
+        ..config
+    }
+}
+
 /// A request on its way.
 #[derive(Clone, Debug)]
 pub struct Walked {
@@ -83,6 +92,8 @@ pub struct Ledger {
     pub shape: StepShape,
     pub batch: Option<Vec<Part>>,
     pub receivers: Vec<RequestId>,
+    /// Who got a token with the last output.
+    pub tokens: Vec<RequestId>,
     pub counters: PrefixCounters,
     pub moves: Moves,
     pub records: Vec<RequestRecord>,
@@ -114,6 +125,7 @@ impl Ledger {
             shape: StepShape::default(),
             batch: None,
             receivers: vec![],
+            tokens: vec![],
             counters: PrefixCounters::default(),
             moves: Moves::default(),
             records: vec![],
@@ -188,6 +200,13 @@ impl Ledger {
         }
     }
 
+    /// The batch in flight, whose output is there now.
+    pub fn landed(&mut self) -> Option<Vec<Part>> {
+        self.gaps.clear();
+        self.tokens.clear();
+        self.batch.take()
+    }
+
     /// A request's part is computed; whether it ended.
     pub fn deliver(&mut self, r: &mut Walked, part: Part, now: SimTime) -> bool {
         r.computed += part.tokens;
@@ -195,6 +214,7 @@ impl Ledger {
             return false;
         }
         r.outputs += 1;
+        self.tokens.push(r.request.id);
         match r.first_token {
             None => r.first_token = Some(now),
             Some(_) => self.gaps.push((now.since(r.last_token), 1)),
@@ -203,6 +223,16 @@ impl Ledger {
         if r.outputs < r.last.0 {
             return false;
         }
+        let reason = if r.last.1 {
+            FinishReason::Length
+        } else {
+            FinishReason::Stop
+        };
+        self.record(r, reason, now);
+        true
+    }
+
+    fn record(&mut self, r: &Walked, reason: FinishReason, now: SimTime) {
         self.records.push(RequestRecord {
             id: r.request.id,
             arrival: r.request.arrival,
@@ -213,12 +243,14 @@ impl Ledger {
             output_tokens: r.outputs,
             cached_tokens: r.cached,
             preemptions: r.preemptions,
-            reason: if r.last.1 {
-                FinishReason::Length
-            } else {
-                FinishReason::Stop
-            },
+            reason,
         });
-        true
+    }
+
+    /// A request was given up: the batch in flight has no output for it any more.
+    pub fn aborted(&mut self, r: &Walked) {
+        let last = r.last_token.max(r.request.arrival);
+        self.record(r, FinishReason::Abort, last);
+        self.receivers.retain(|id| *id != r.request.id);
     }
 }

@@ -99,6 +99,8 @@ pub struct LinearAttention {
     pub value_dim: u32,
     /// Length of the causal convolution over q, k and v.
     pub conv: u32,
+    /// Whether vLLM keeps the states in fp32 (`mamba_ssm_dtype`), rather than in the model's own type.
+    pub fp32_states: bool,
 }
 
 impl LinearAttention {
@@ -451,10 +453,6 @@ impl Reader<'_> {
         if !layers.contains(&true) {
             return Ok(None);
         }
-        self.caveats.push(
-            "The recurrent states of the linear-attention layers are priced, but not counted in the memory plan."
-                .to_owned(),
-        );
         let raw = self.raw;
         Ok(Some(LinearAttention {
             key_heads: self.size(
@@ -482,6 +480,7 @@ impl Reader<'_> {
                 raw.linear_conv_kernel_dim.or(Some(4)),
                 1 << 10,
             )?,
+            fp32_states: raw.mamba_ssm_dtype.as_deref() == Some("float32"),
         }))
     }
 

@@ -321,6 +321,8 @@ impl Expander<'_> {
         let parts = [(2 * heads, self.p.dtype.format())];
         self.gemm("linear_ba_proj", class, rows, &parts, h, false);
         // The recurrence itself: A_log, dt_bias, the convolution's taps and the norm are its weights.
+        let tail = conv * u64::from(l.conv.saturating_sub(1)) * self.act;
+        let ssm = if l.fp32_states { 4 } else { self.act };
         let weights = conv * u64::from(l.conv) + 2 * heads + u64::from(l.value_dim);
         self.push(Op {
             name: "linear_attention",
@@ -330,9 +332,8 @@ impl Expander<'_> {
             kernels: 3,
             kind: OpKind::Recurrence(Recurrence {
                 // fp32 matrices, and the last conv − 1 inputs.
-                state: Bytes(
-                    4 * l.state_elements() + conv * u64::from(l.conv.saturating_sub(1)) * self.act,
-                ),
+                state: Bytes(4 * l.state_elements() + tail),
+                kept: Bytes(ssm * l.state_elements() + tail),
                 // Per value head: decay and read (2 products), update (1), each k × v multiply-adds.
                 ops_per_token: 6 * l.state_elements(),
                 activations_per_row: Bytes((2 * conv + 3 * value) * self.act),

@@ -170,6 +170,16 @@ impl Model {
         self.kv_bytes_per_token() * block_size.into()
     }
 
+    /// The recurrent layers and what each keeps of a sequence; `None` if every layer is attention.
+    pub fn recurrent(&self) -> Option<(u32, Recurrence)> {
+        let mut all = self.ops.iter().filter_map(|o| match o.kind {
+            OpKind::Recurrence(r) => Some((o.layers, r)),
+            _ => None,
+        });
+        let (first, r) = all.next()?;
+        Some((all.fold(first, |n, (layers, _)| n + layers), r))
+    }
+
     /// The kinds of attention, in order of first appearance.
     pub fn attention_layers(&self) -> Vec<AttentionLayers> {
         let kind = |o: &Op| match o.kind {

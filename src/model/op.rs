@@ -159,6 +159,9 @@ impl AttentionDims {
 pub struct Recurrence {
     /// Bytes of one sequence's state in one layer; a step reads and writes it once.
     pub state: Bytes,
+    /// Bytes that vLLM keeps of it: in the model's own type unless the config says otherwise
+    /// (`MambaStateDtypeCalculator.gated_delta_net_state_dtype`, `mamba_ssm_dtype`).
+    pub kept: Bytes,
     /// Operations per token in one layer.
     pub ops_per_token: u64,
     /// Activations read and written per new token.

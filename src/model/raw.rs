@@ -46,6 +46,7 @@ pub(crate) struct RawConfig {
     pub linear_key_head_dim: Option<u32>,
     pub linear_value_head_dim: Option<u32>,
     pub linear_conv_kernel_dim: Option<u32>,
+    pub mamba_ssm_dtype: Option<String>,
     pub attn_output_gate: Option<bool>,
     pub global_head_dim: Option<u32>,
     pub num_global_key_value_heads: Option<u32>,

@@ -130,14 +130,9 @@ pub struct Memory {
     pub device_needed: Option<f64>,
 }
 
-/// Blocks for so many tokens.
-fn blocks(context: u32, block_size: u32) -> u32 {
-    context.div_ceil(block_size)
-}
-
 /// Requests of a length that the KV cache holds. One block of all is the null block, which nobody gets.
 fn held(s: &Settings, context: u32) -> u32 {
-    (s.config.num_gpu_blocks - 1) / blocks(context, s.config.block_size).max(1)
+    (s.config.num_gpu_blocks - 1) / s.config.blocks_for(context).max(1)
 }
 
 fn holds(s: &Settings, d: &Demand) -> bool {
@@ -265,10 +260,11 @@ fn fill(m: &mut Memory, s: &Settings) {
     m.max_num_batched_tokens = c.max_num_batched_tokens;
     m.fcfs = c.policy == SchedulingPolicy::Fcfs;
     // vLLM 0.12.0, v1/core/kv_cache_utils.py, get_max_concurrency_for_kv_cache_config.
-    m.max_concurrency =
-        f64::from(c.num_gpu_blocks) / f64::from(blocks(c.max_model_len, c.block_size));
-    let usable = f64::from(c.num_gpu_blocks - 1) * f64::from(c.block_size);
-    let mean = usable / f64::from(c.max_num_seqs);
+    m.max_concurrency = f64::from(c.num_gpu_blocks) / f64::from(c.blocks_for(c.max_model_len));
+    let seqs = f64::from(c.max_num_seqs);
+    let states = seqs * f64::from(c.state_blocks);
+    let usable = (f64::from(c.num_gpu_blocks - 1) - states).max(0.0) * f64::from(c.block_size);
+    let mean = usable / seqs;
     m.preempts_at = (mean < f64::from(c.max_model_len)).then_some(mean);
 }
 
@@ -278,7 +274,7 @@ fn table(m: &mut Memory, s: &Settings, contexts: &[u32]) {
         .iter()
         .map(|&context| {
             let held = held(s, context);
-            let n = blocks(context, c.block_size);
+            let n = c.blocks_for(context);
             Row {
                 context,
                 blocks: n,
@@ -306,7 +302,7 @@ fn shortfall(s: &Settings, d: &Demand) -> String {
             "{} requests of {} tokens need {} KV blocks, there are {}: {} such requests fit",
             d.concurrency,
             d.context,
-            u64::from(d.concurrency) * u64::from(blocks(d.context, c.block_size)),
+            u64::from(d.concurrency) * u64::from(c.blocks_for(d.context)),
             c.num_gpu_blocks - 1,
             held(s, d.context)
         )

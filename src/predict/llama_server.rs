@@ -27,6 +27,7 @@ pub(super) fn resolve(
     engine: &EngineProfile,
 ) -> Result<Settings, SettingsError> {
     let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+    super::settings::one_device(args, Scheduler::LlamaServer)?;
     let slots = args.max_num_seqs.unwrap_or(1);
     let batch = args.max_num_batched_tokens.unwrap_or(BATCH);
     let per_slot = args
@@ -63,7 +64,11 @@ pub(super) fn resolve(
     let total = device.memory.total_bytes.value;
     let weights = model.total_weight_bytes().as_f64();
     let context = u64::from(slots) * u64::from(per_slot);
-    let kv = model.kv_bytes_per_token().as_f64() * context as f64;
+    // States of recurrent layers are kept in fp32, one per slot (`llama_memory_recurrent`).
+    let states = model
+        .recurrent()
+        .map_or(0.0, |(layers, r)| f64::from(layers) * r.state.as_f64());
+    let kv = model.kv_bytes_per_token().as_f64() * context as f64 + f64::from(slots) * states;
     let non_torch = engine.memory.non_torch_bytes.value;
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
     // A file may be published with a context that only fits because layers slide; only what certainly fails is refused.
@@ -98,6 +103,7 @@ pub(super) fn resolve(
         max_model_len: per_slot,
         enable_chunked_prefill: true,
         enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
+        state_blocks: 0,
         long_prefill_token_threshold: 0,
         policy: SchedulingPolicy::Fcfs,
         async_scheduling: false,
@@ -117,6 +123,8 @@ pub(super) fn resolve(
             non_torch: bytes(non_torch),
             kv_cache: bytes(kv),
             num_gpu_blocks: num_gpu_blocks.max(2),
+            block_size,
+            state_blocks: 0,
         },
         enforce_eager: false,
         gpu_memory_utilization: 1.0,

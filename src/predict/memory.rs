@@ -26,6 +26,8 @@ pub struct MemoryInputs {
     pub version: EngineVersion,
     /// No graphs.
     pub enforce_eager: bool,
+    /// Whether the states of recurrent layers live in blocks of the KV cache, as in vLLM.
+    pub states_in_blocks: bool,
 }
 
 /// Where the device memory goes.
@@ -45,6 +47,10 @@ pub struct MemoryPlan {
     pub kv_cache: Bytes,
     /// KV blocks, the null block included.
     pub num_gpu_blocks: u32,
+    /// Tokens per block: as asked for, or more, so that the state of a recurrent layer fits a block.
+    pub block_size: u32,
+    /// Blocks of a running request for states of recurrent layers.
+    pub state_blocks: u32,
 }
 
 /// Why an engine would not start.
@@ -117,6 +123,64 @@ fn rotary_bytes(model: &Model) -> f64 {
         * model.precision().dtype.bytes() as f64
 }
 
+/// How the KV cache is cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pages {
+    /// Tokens per block.
+    block_size: u32,
+    /// Bytes of one block in one layer.
+    page: f64,
+    /// Layers that a block spans.
+    layers: f64,
+    /// Blocks of a running request for states.
+    state_blocks: u32,
+}
+
+/// Tokens that an attention kernel's block is a multiple of (`get_supported_kernel_block_sizes` of FlashAttention, Triton and
+/// ROCm attention: `MultipleOf(16)`).
+const KERNEL_BLOCK: u32 = 16;
+
+/// The pages of a model. Where some layers are recurrent, one page size serves all (vLLM 0.12 to 0.28):
+///
+/// - a block has so many tokens that one attention layer's page holds one recurrent layer's state
+///   (`HybridAttentionMambaModelConfig.verify_and_update_config`, later `Platform._align_hybrid_block_size`);
+/// - layers are put into groups of equally many, as many as there are of the rarer kind, or of the other if that is less than
+///   half as many again (`_get_kv_cache_groups_uniform_page_size`); all groups draw on one pool of blocks, each spanning
+///   the layers of one group (`get_num_blocks`);
+/// - a running request holds one block in every recurrent group (`MambaSpec.max_memory_usage_bytes`, cache mode `none`).
+fn pages(model: &Model, inputs: &MemoryInputs) -> Pages {
+    let attention: u32 = model.attention_layers().iter().map(|a| a.layers).sum();
+    let token = model.kv_bytes_per_token().as_f64() / f64::from(attention.max(1));
+    let Some((recurrent, r)) = model
+        .recurrent()
+        .filter(|_| inputs.states_in_blocks && attention > 0)
+    else {
+        let layers = f64::from(attention.max(1));
+        return Pages {
+            block_size: inputs.block_size,
+            page: token * f64::from(inputs.block_size),
+            layers,
+            state_blocks: 0,
+        };
+    };
+    let unit = f64::from(KERNEL_BLOCK);
+    let needed = unit * libm::ceil(r.kept.as_f64() / (unit * token));
+    let block_size = inputs.block_size.max(needed as u32);
+    let (few, many) = (attention.min(recurrent), attention.max(recurrent));
+    // A token's block spans all attention layers: more attention than recurrent layers do not occur.
+    let group = if 2 * many < 3 * few || few == recurrent {
+        many
+    } else {
+        few
+    };
+    Pages {
+        block_size,
+        page: token * f64::from(block_size),
+        layers: f64::from(group),
+        state_blocks: recurrent.div_ceil(group),
+    }
+}
+
 /// Divides the memory as vLLM does at start-up.
 ///
 /// # Errors
@@ -148,8 +212,12 @@ pub fn plan(
         Some(b) => b as f64,
         None => requested - weights - activations - non_torch,
     };
-    let layers = f64::from(model.num_layers());
-    let page = model.kv_bytes_per_block(inputs.block_size).as_f64() / layers;
+    let Pages {
+        block_size,
+        page,
+        layers,
+        state_blocks,
+    } = pages(model, inputs);
     let blocks = match inputs.num_gpu_blocks_override {
         Some(n) => f64::from(n),
         None => libm::floor(libm::floor(left.max(0.0) / page) / layers),
@@ -174,13 +242,13 @@ pub fn plan(
             hint,
         });
     }
-    let needed_blocks = inputs.max_model_len.div_ceil(inputs.block_size);
+    let needed_blocks = inputs.max_model_len.div_ceil(block_size) + state_blocks;
     if f64::from(needed_blocks) > blocks {
         return Err(MemoryError::ModelLenTooLong {
             max_model_len: inputs.max_model_len,
             needed: bytes(f64::from(needed_blocks) * page * layers),
             available: bytes(blocks * page * layers),
-            largest: blocks as u32 * inputs.block_size,
+            largest: (blocks as u32).saturating_sub(state_blocks) * block_size,
         });
     }
     Ok(MemoryPlan {
@@ -191,5 +259,59 @@ pub fn plan(
         non_torch: bytes(non_torch),
         kv_cache: bytes(blocks * page * layers),
         num_gpu_blocks: blocks.min(f64::from(u32::MAX)) as u32,
+        block_size,
+        state_blocks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Precision, builtin};
+
+    fn of(name: &str, block_size: u32) -> Pages {
+        let config = builtin::find(name).unwrap().config();
+        let model = Model::new(&config, Precision::of(&config));
+        pages(
+            &model,
+            &MemoryInputs {
+                utilization: 0.9,
+                block_size,
+                max_num_batched_tokens: 2048,
+                max_num_seqs: 8,
+                max_model_len: 4096,
+                kv_cache_memory_bytes: None,
+                num_gpu_blocks_override: None,
+                version: EngineVersion::V0_12,
+                enforce_eager: false,
+                states_in_blocks: true,
+            },
+        )
+    }
+
+    /// vLLM says so when it starts: "Setting attention block size to 544 tokens" for Qwen3-Next-80B-A3B, whose states are bf16, and
+    /// 1056, with "Padding mamba page size by 0.76%", for Qwen3.5-35B-A3B, whose states are fp32.
+    #[test]
+    fn blocks_of_hybrid_models_are_as_long_as_vllm_says() {
+        let next = of("Qwen/Qwen3-Next-80B-A3B-Instruct", 16);
+        assert_eq!((next.block_size, next.page), (544, 544.0 * 2048.0));
+        // 12 layers of attention, 36 of states: four groups of 12.
+        assert_eq!((next.layers, next.state_blocks), (12.0, 3));
+        let config = builtin::find("Qwen/Qwen3.5-35B-A3B").unwrap().config();
+        let model = Model::new(&config, Precision::of(&config));
+        let (_, r) = model.recurrent().unwrap();
+        let page = of("Qwen/Qwen3.5-35B-A3B", 16);
+        assert_eq!(page.block_size, 1056);
+        let padding = page.page / r.kept.as_f64() - 1.0;
+        assert!((padding - 0.0076).abs() < 5e-5, "{padding}");
+        // A longer block stays what it is.
+        assert_eq!(of("Qwen/Qwen3.5-35B-A3B", 2048).block_size, 2048);
+    }
+
+    #[test]
+    fn without_recurrent_layers_a_block_is_what_was_asked_for() {
+        let p = of("Qwen/Qwen3-30B-A3B", 16);
+        assert_eq!((p.block_size, p.state_blocks, p.layers), (16, 0, 48.0));
+        assert_eq!(p.page, 16.0 * 2048.0);
+    }
 }

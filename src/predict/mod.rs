@@ -7,6 +7,7 @@ mod caveat;
 mod interval;
 mod llama_server;
 pub mod memory;
+mod pasted;
 mod prediction;
 mod run;
 mod serve_args;
@@ -16,12 +17,13 @@ mod uncertain;
 
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
+pub use pasted::{PastedLine, ServeArgsError};
 pub use prediction::{
     Binding, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
     predict_replay,
 };
 pub use run::{Run, simulate_observed, simulate_once, simulate_replay};
-pub use serve_args::{PastedLine, ServeArgs, ServeArgsError};
+pub use serve_args::ServeArgs;
 pub use settings::{Settings, SettingsError};
 pub(crate) use uncertain::Z95;
 pub use uncertain::{Coefficient, Uncertain, covariance, uncertain};

@@ -57,7 +57,35 @@ fn batch_defaults(version: EngineVersion, memory: Bytes, device_name: &str) -> (
     }
 }
 
+/// Refuses several devices for engines that are simulated on one.
+pub(super) fn one_device(args: &ServeArgs, rules: Scheduler) -> Result<(), SettingsError> {
+    for (field, n) in [
+        ("tensor_parallel_size", args.tensor_parallel_size),
+        ("data_parallel_size", args.data_parallel_size),
+    ] {
+        if let Some(n) = n.filter(|n| *n != 1) {
+            return Err(SettingsError::Value {
+                field,
+                problem: format!("{n}: {} is simulated on one device only", rules.words()),
+            });
+        }
+    }
+    Ok(())
+}
+
 impl Settings {
+    /// Whose rules compose batches, in words.
+    pub fn rules(&self) -> String {
+        match self.scheduler {
+            Scheduler::Vllm => format!("vLLM {} rules", self.config.version),
+            Scheduler::LlamaServer => format!(
+                "llama-server's slots, micro-batch {}",
+                self.micro_batch.unwrap_or(0)
+            ),
+            Scheduler::Sglang => "SGLang's rules".into(),
+        }
+    }
+
     /// Fills in defaults and sizes the KV cache.
     ///
     /// # Errors
@@ -174,6 +202,10 @@ impl Settings {
                 ));
             }
         };
+        // Models with recurrent layers: off unless asked for (`ModelConfig.is_prefix_caching_supported`).
+        let caching = args
+            .enable_prefix_caching
+            .unwrap_or_else(|| model.recurrent().is_none());
         let memory = memory::plan(
             model,
             device,
@@ -188,17 +220,19 @@ impl Settings {
                 num_gpu_blocks_override: args.num_gpu_blocks_override,
                 version,
                 enforce_eager: args.enforce_eager.unwrap_or(false),
+                states_in_blocks: !caching,
             },
         )?;
         let config = EngineConfig {
             version,
-            block_size,
+            block_size: memory.block_size,
             num_gpu_blocks: memory.num_gpu_blocks,
             max_num_seqs: seqs,
             max_num_batched_tokens: tokens,
             max_model_len,
             enable_chunked_prefill: chunked,
-            enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
+            enable_prefix_caching: caching,
+            state_blocks: memory.state_blocks,
             long_prefill_token_threshold: args.long_prefill_token_threshold.unwrap_or(0),
             policy,
             async_scheduling: args

@@ -24,6 +24,7 @@ pub(super) fn resolve(
     engine: &EngineProfile,
 ) -> Result<Settings, SettingsError> {
     let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
+    super::settings::one_device(args, Scheduler::Sglang)?;
     let total = Bytes(device.memory.total_bytes.value as u64);
     let max_model_len = args
         .max_model_len
@@ -71,6 +72,8 @@ pub(super) fn resolve(
             num_gpu_blocks_override: args.num_gpu_blocks_override,
             version: EngineVersion::V0_12,
             enforce_eager: args.enforce_eager.unwrap_or(false),
+            // A pool of their own, which is not sized here.
+            states_in_blocks: false,
         },
     )?;
     let config = EngineConfig {
@@ -82,6 +85,7 @@ pub(super) fn resolve(
         max_model_len,
         enable_chunked_prefill: true,
         enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
+        state_blocks: 0,
         long_prefill_token_threshold: 0,
         policy: SchedulingPolicy::Fcfs,
         async_scheduling: args.async_scheduling.unwrap_or(true),

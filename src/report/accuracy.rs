@@ -1,11 +1,36 @@
 //! docs/accuracy.md and its picture: every recorded run against its prediction.
+use super::accuracy_recorded as recorded;
 use super::table::three;
 use crate::device::Scheduler;
 use crate::validate::accuracy::{Accuracy, Kind, Role, ScoredRun, medians};
 use crate::validate::manifest::{Manifest, Unusable};
-use crate::validate::runs::RunsFile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+/// Runs of one file, as the report names them.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// Its name.
+    pub name: String,
+    /// Device.
+    pub device: String,
+    /// Engine profile.
+    pub profile: String,
+    /// Engine.
+    pub engine: &'static str,
+}
+
+impl Set {
+    /// The engine of a profile, in words.
+    pub fn engine(profile: &str, scheduler: Scheduler) -> &'static str {
+        match scheduler {
+            Scheduler::Vllm => "vLLM",
+            Scheduler::Sglang => "SGLang",
+            Scheduler::LlamaServer if profile.starts_with("ollama") => "Ollama",
+            Scheduler::LlamaServer => "llama.cpp",
+        }
+    }
+}
 
 /// The runs that were predicted.
 pub fn predicted(a: &Accuracy) -> Vec<&ScoredRun> {
@@ -76,39 +101,33 @@ impl Tally {
     }
 }
 
-fn engine(file: &RunsFile, a: &Accuracy) -> &'static str {
-    let scheduler = a
-        .profiles
-        .iter()
-        .find(|p| p.id == file.engine)
-        .map_or(Scheduler::Vllm, |p| p.profile.scheduler);
-    match scheduler {
-        Scheduler::Vllm => "vLLM",
-        Scheduler::Sglang => "SGLang",
-        Scheduler::LlamaServer if file.engine.starts_with("ollama") => "Ollama",
-        Scheduler::LlamaServer => "llama.cpp",
+/// Devices, in order of first appearance.
+fn devices(sets: &[Set]) -> Vec<&str> {
+    let mut all: Vec<&str> = vec![];
+    for s in sets {
+        if !all.contains(&s.device.as_str()) {
+            all.push(&s.device);
+        }
     }
+    all
 }
 
 /// The few lines that matter most.
-pub fn headline(files: &[RunsFile], a: &Accuracy) -> String {
+pub fn headline(sets: &[Set], a: &Accuracy) -> String {
     let mut o = String::new();
-    let mut devices: Vec<&str> = files.iter().map(|f| f.device.as_str()).collect();
-    devices.sort_unstable();
-    devices.dedup();
-    for device in devices {
-        let t = Tally::of(
-            predicted(a)
-                .into_iter()
-                .filter(|r| files[r.file].device == device),
-        );
+    for device in devices(sets) {
+        let runs: Vec<&ScoredRun> = predicted(a)
+            .into_iter()
+            .filter(|r| sets[r.file].device == device)
+            .collect();
+        let t = Tally::of(runs.iter().copied());
         let (d, db) = medians(&t.decode);
         let (p, pb) = medians(&t.ttft);
+        let doubtful = runs.iter().filter(|r| r.doubt.is_some()).count();
         let _ = writeln!(
             o,
-            "{}: {} runs of {} experiments predicted; median |error| of decode throughput {:.1} % (bias {:+.1} %, {} runs), of \
-             TTFT {:.1} % (bias {:+.1} %, {} runs); {} of {} metrics ({:.0} %) in their 90 % interval",
-            device_name(device),
+            "{device}: {} runs of {} experiments predicted; median |error| of decode throughput {:.1} % (bias {:+.1} %, {} runs), of \
+             TTFT {:.1} % (bias {:+.1} %, {} runs); {} of {} metrics ({:.0} %) in their 90 % interval{}",
             t.runs,
             t.experiments,
             100.0 * d,
@@ -119,15 +138,14 @@ pub fn headline(files: &[RunsFile], a: &Accuracy) -> String {
             t.ttft.len(),
             t.inside,
             t.metrics,
-            100.0 * t.inside as f64 / t.metrics.max(1) as f64
+            100.0 * t.inside as f64 / t.metrics.max(1) as f64,
+            match doubtful {
+                0 => String::new(),
+                n => format!("; {n} of the runs not strictly blind (†)"),
+            },
         );
     }
     o
-}
-
-/// A device's id, or the folder that its profile lies in.
-fn device_name(device: &str) -> &str {
-    if device.contains('/') { "cpu" } else { device }
 }
 
 /// Batch sizes that a reader tells apart.
@@ -156,42 +174,49 @@ fn by(o: &mut String, title: &str, runs: &[&ScoredRun], class: impl Fn(&ScoredRu
 /// The whole report.
 pub fn markdown(
     manifest: &Manifest,
-    files: &[RunsFile],
+    sets: &[Set],
     a: &Accuracy,
     unusable: &[Unusable],
-    absent: &[bool],
+    sections: &[recorded::Section],
 ) -> String {
     let all = predicted(a);
     let mut o = String::from(
         "# Accuracy\n\nWritten by `capsim validate --all`; do not edit. Public measurements in, public runs predicted, every error \
          listed.\n\n",
     );
-    for line in headline(files, a).lines() {
+    for line in headline(sets, a).lines() {
         let _ = writeln!(o, "- {line}");
     }
     o.push_str(
         "\nAn error is predicted / measured − 1. Decoding is counted as a rate (output tokens per second, or the inverse of TPOT or \
          of the inter-token latency), once per run; TTFT as a time. A run is *fitted*, *beside* (another part of a fitted \
          experiment; counted nowhere) or *predicted*; no run is two of these. An experiment is one published measurement; \
-         llama-bench tables and depth curves give several runs each.\n\n## By class, predicted runs only\n",
+         llama-bench tables and depth curves give several runs each; repetitions of a load are one.\n\n† Not strictly blind: \
+         something about this very run was chosen with its data in hand; the sections below say what. The priors of the gfx1151 \
+         profiles, and the choice of the experiments that they are fitted to, were made with that collection known.\n\n## By class, \
+         predicted runs only\n",
     );
     let mut o2 = String::new();
-    by(&mut o2, "Engine", &all, |r| {
-        engine(&files[r.file], a).into()
-    });
+    by(&mut o2, "Engine", &all, |r| sets[r.file].engine.into());
     by(&mut o2, "Model", &all, |r| {
         if r.moe { "mixture of experts" } else { "dense" }.into()
     });
-    by(&mut o2, "Device", &all, |r| {
-        device_name(&files[r.file].device).into()
-    });
+    by(&mut o2, "Device", &all, |r| sets[r.file].device.clone());
     by(&mut o2, "Load", &all, |r| load(r).into());
-    by(&mut o2, "Profile", &all, |r| files[r.file].engine.clone());
+    by(&mut o2, "Profile", &all, |r| sets[r.file].profile.clone());
     by(&mut o2, "Settings", &all, |r| {
         if r.inferred.is_some() {
             "partly unknown; the hypothesis that the run's own data prefer"
         } else {
             "as recorded"
+        }
+        .into()
+    });
+    by(&mut o2, "Blindness", &all, |r| {
+        if r.doubt.is_some() {
+            "not strictly blind (†)"
+        } else {
+            "nothing chosen with the run's data"
         }
         .into()
     });
@@ -261,11 +286,14 @@ pub fn markdown(
         .collect();
     let _ = writeln!(
         o,
-        "{}; that is what the shipped profiles carry. Where settings are unknown, the interval is that of the hypothesis shown.",
+        "{}; that is what the shipped profiles of gfx1151 carry. Where settings are unknown, the interval is that of the hypothesis shown. \
+         Comparisons that are kept as figures have the interval of their own profile, and take no part in this.",
         words.join(" and ")
     );
 
-    worst(&mut o, files, &all);
+    for device in devices(sets) {
+        worst(&mut o, device, sets, &all);
+    }
 
     o.push_str("\n## Not simulated\n\nexperiment|why|source\n---|---|---\n");
     for u in unusable {
@@ -274,15 +302,8 @@ pub fn markdown(
     for (id, why) in &a.failed {
         let _ = writeln!(o, "{id}|{}|–", why.replace('\n', " "));
     }
-    if !manifest.elsewhere.is_empty() {
-        o.push_str("\n## Data that may not lie here\n\n");
-        for (e, absent) in manifest.elsewhere.iter().zip(absent) {
-            // What is found changes nothing in this file, so that it is the same on every machine.
-            let _ = absent;
-            let _ = writeln!(o, "- **{}** (`{}`): {}", e.name, e.path, e.note);
-        }
-    }
-    everything(&mut o, files, a);
+    recorded::sections(&mut o, a, sections);
+    everything(&mut o, sets, a);
     o
 }
 
@@ -294,10 +315,10 @@ fn link(source: &str) -> String {
     }
 }
 
-fn worst(o: &mut String, files: &[RunsFile], all: &[&ScoredRun]) {
-    o.push_str("\n## The ten worst experiments\n\nBy their largest error, whatever the sign; each experiment once.\n\nrun|profile|metric|measured|predicted|error|diagnosis\n---|---|---|---|---|---|---\n");
+fn worst(o: &mut String, device: &str, sets: &[Set], all: &[&ScoredRun]) {
     let mut list: Vec<(&ScoredRun, usize)> = all
         .iter()
+        .filter(|r| sets[r.file].device == device)
         .filter_map(|r| {
             let at = (0..r.metrics.len()).max_by(|x, y| {
                 r.metrics[*x]
@@ -308,6 +329,14 @@ fn worst(o: &mut String, files: &[RunsFile], all: &[&ScoredRun]) {
             Some((*r, at))
         })
         .collect();
+    if list.is_empty() {
+        return;
+    }
+    let _ = write!(
+        o,
+        "\n## The ten worst experiments on {device}\n\nBy their largest error, whatever the sign; each experiment once.\n\n\
+         run|profile|metric|measured|predicted|error|diagnosis\n---|---|---|---|---|---|---\n"
+    );
     list.sort_by(|x, y| {
         let size = |(r, m): &(&ScoredRun, usize)| r.metrics[*m].log_error.abs();
         size(y)
@@ -323,9 +352,10 @@ fn worst(o: &mut String, files: &[RunsFile], all: &[&ScoredRun]) {
         let m = &r.metrics[m];
         let _ = writeln!(
             o,
-            "{}|{}|{}|{}|{}|{:+.0} %|{}",
+            "{}{}|{}|{}|{}|{}|{:+.0} %|{}",
             r.id,
-            files[r.file].engine,
+            dagger(r),
+            sets[r.file].profile,
             m.metric,
             three(m.measured),
             three(m.predicted),
@@ -335,9 +365,17 @@ fn worst(o: &mut String, files: &[RunsFile], all: &[&ScoredRun]) {
     }
 }
 
-fn everything(o: &mut String, files: &[RunsFile], a: &Accuracy) {
+fn dagger(r: &ScoredRun) -> &'static str {
+    if r.doubt.is_some() && r.role == Role::Predicted {
+        " †"
+    } else {
+        ""
+    }
+}
+
+fn everything(o: &mut String, sets: &[Set], a: &Accuracy) {
     o.push_str("\n## Every run\n\nIntervals are 90 %; • marks a measured value outside.\n");
-    for (i, file) in files.iter().enumerate() {
+    for (i, file) in sets.iter().enumerate() {
         let runs: Vec<&ScoredRun> = a.runs.iter().filter(|r| r.file == i).collect();
         if runs.is_empty() {
             continue;
@@ -361,8 +399,9 @@ fn everything(o: &mut String, files: &[RunsFile], a: &Accuracy) {
                 };
                 let _ = writeln!(
                     o,
-                    "{id}|{}|{}|{}|{}|{:+.1} %|{} … {}{}",
+                    "{id}|{}{}|{}|{}|{}|{:+.1} %|{} … {}{}",
                     if j == 0 { role } else { "" },
+                    if j == 0 { dagger(r) } else { "" },
                     m.metric,
                     three(m.measured),
                     three(m.predicted),
@@ -388,7 +427,7 @@ const COLOURS: [(&str, &str); 4] = [
 ];
 
 /// Measured against predicted, both logarithmic: decoding left, TTFT right. Dots are predicted runs.
-pub fn svg(files: &[RunsFile], a: &Accuracy) -> String {
+pub fn svg(sets: &[Set], a: &Accuracy) -> String {
     let (width, height) = (860.0, 452.0);
     let mut o = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" font-family=\"system-ui, \
@@ -407,7 +446,7 @@ pub fn svg(files: &[RunsFile], a: &Accuracy) -> String {
     // Decade exponents of the axes.
     panel(
         &mut o,
-        files,
+        sets,
         a,
         Kind::Decode,
         56.0,
@@ -416,7 +455,7 @@ pub fn svg(files: &[RunsFile], a: &Accuracy) -> String {
     );
     panel(
         &mut o,
-        files,
+        sets,
         a,
         Kind::Prefill,
         486.0,
@@ -429,7 +468,7 @@ pub fn svg(files: &[RunsFile], a: &Accuracy) -> String {
 
 fn panel(
     o: &mut String,
-    files: &[RunsFile],
+    sets: &[Set],
     a: &Accuracy,
     kind: Kind,
     left: f64,
@@ -525,7 +564,7 @@ fn panel(
                 }
             }
         };
-        let name = engine(&files[r.file], a);
+        let name = sets[r.file].engine;
         let colour = COLOURS
             .iter()
             .find(|(n, _)| *n == name)

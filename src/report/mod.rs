@@ -1,6 +1,7 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod accuracy;
 pub mod bars;
+pub mod accuracy_recorded;
 pub mod calibration;
 pub mod chart;
 pub mod capacity;

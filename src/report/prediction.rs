@@ -2,7 +2,7 @@
 use super::Row;
 use super::table::{three, with_header, wrap};
 use crate::cost::Part;
-use crate::device::{Origin, Scheduler};
+use crate::device::Origin;
 use crate::metrics::Percentiles;
 use crate::predict::{Caveat, Prediction, Scenario};
 use std::fmt::Write as _;
@@ -79,14 +79,7 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
     let c = &run.settings.config;
     let occ = &run.occupancy;
     let on_off = |on: bool| if on { "on" } else { "off" };
-    let rules = match run.settings.scheduler {
-        Scheduler::Vllm => format!("vLLM {} rules", c.version),
-        Scheduler::LlamaServer => format!(
-            "llama-server's slots, micro-batch {}",
-            run.settings.micro_batch.unwrap_or(0)
-        ),
-        Scheduler::Sglang => "SGLang's rules".into(),
-    };
+    let rules = run.settings.rules();
     let engine = format!(
         "{rules}: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, block-size {}, prefix caching {}, \
          {}, {}",

@@ -3,7 +3,8 @@
 //! No clock here. Whoever drives it says what time it is: the wall clock in `pace.rs`, a list of arrivals in tests,
 //! which hold it against the simulator batch by batch.
 use crate::cost::{StepCost, StepShape};
-use crate::engine::{ConfigError, Engine, EngineConfig};
+use crate::device::Scheduler;
+use crate::engine::{Batcher, ConfigError, EngineConfig, start};
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
 use std::collections::VecDeque;
@@ -32,7 +33,7 @@ pub struct Refused {
 /// An engine and the price of its steps.
 #[derive(Debug)]
 pub struct Core<C> {
-    engine: Engine,
+    engine: Box<dyn Batcher + Send>,
     cost: C,
     speedup: f64,
     flights: VecDeque<Flight>,
@@ -41,12 +42,18 @@ pub struct Core<C> {
 }
 
 impl<C: StepCost> Core<C> {
-    /// An engine with nothing to do, whose steps take `1 / speedup` of what they cost.
+    /// An engine with nothing to do that composes batches by the rules of `scheduler`, and whose steps take `1 / speedup` of
+    /// what they cost.
     ///
     /// # Errors
     /// As [`EngineConfig::validate`].
-    pub fn new(config: EngineConfig, cost: C, speedup: f64) -> Result<Self, ConfigError> {
-        let mut engine = Engine::new(config)?;
+    pub fn new(
+        scheduler: Scheduler,
+        config: EngineConfig,
+        cost: C,
+        speedup: f64,
+    ) -> Result<Self, ConfigError> {
+        let mut engine = start(scheduler, config)?;
         engine.track(cost.wants_distinct_tokens(), cost.attention_window());
         engine.record_tokens();
         Ok(Self {
@@ -60,8 +67,8 @@ impl<C: StepCost> Core<C> {
     }
 
     /// The engine.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+    pub fn engine(&self) -> &dyn Batcher {
+        &*self.engine
     }
 
     /// Preemptions so far.
@@ -81,7 +88,7 @@ impl<C: StepCost> Core<C> {
         };
         // The last output token's KV is never computed.
         let held = u64::from(request.prompt.len()) + u64::from(outputs) - 1;
-        let need = held.div_ceil(config.block_size.into());
+        let need = held.div_ceil(config.block_size.into()) + u64::from(config.state_blocks);
         let have = u64::from(config.num_gpu_blocks - 1);
         if need > have || self.engine.submit(request).is_err() {
             return Err(Refused { need, have });
@@ -132,7 +139,7 @@ impl<C: StepCost> Core<C> {
     }
 
     /// The oldest batch is done, at the time that [`advance`](Self::advance) said: its tokens are in
-    /// [`Engine::tokens`], its ends in [`Engine::records`] (until [`clear`](Self::clear)).
+    /// [`Batcher::tokens`], its ends in [`Batcher::records`] (until [`clear`](Self::clear)).
     pub fn complete(&mut self) -> Option<Flight> {
         let flight = self.flights.pop_front()?;
         self.engine.process_output(flight.end);

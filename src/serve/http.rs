@@ -46,6 +46,8 @@ pub struct App {
     pub identities: Arc<Mutex<Identities>>,
     pub metrics: Arc<Mutex<Metrics>>,
     pub delay: Arc<Delay>,
+    /// Tokens at a time in which prompts share what is computed.
+    pub sharing: u32,
     pub constants: Constants,
     pub root: String,
     pub version: String,
@@ -336,8 +338,9 @@ impl App {
             let len = tokens.ids.len() as u32;
             let max_tokens =
                 prompt::output_limit(tokens.ids.len(), ask.max_tokens, config.max_model_len)?;
-            let need =
-                (u64::from(len) + u64::from(max_tokens) - 1).div_ceil(config.block_size.into());
+            let need = (u64::from(len) + u64::from(max_tokens) - 1)
+                .div_ceil(config.block_size.into())
+                + u64::from(config.state_blocks);
             let identified: Identified = lock(&self.identities).identify(&tokens.ids);
             prompt_tokens = prompt_tokens.saturating_add(len);
             let group = (n, first + choices.len() as u64);
@@ -360,9 +363,9 @@ impl App {
                     ))
                     .into());
                 }
-                let follower = config.enable_prefix_caching.then(|| {
-                    Follower::new(&identified, len, config.block_size, plan.answer.stream)
-                });
+                let follower = config
+                    .enable_prefix_caching
+                    .then(|| Follower::new(&identified, len, self.sharing, plan.answer.stream));
                 jobs.push(Box::new(Job {
                     request: EngineRequest {
                         id: RequestId(id),

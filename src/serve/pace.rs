@@ -118,7 +118,7 @@ struct Pace<C> {
     pending: VecDeque<Box<Job>>,
     aborts: Vec<RequestId>,
     resets: Vec<oneshot::Sender<bool>>,
-    block_size: u32,
+    sharing: u32,
     usable: f64,
     stopped: bool,
 }
@@ -132,6 +132,7 @@ pub fn run<C: StepCost>(
     shared: Shared,
 ) {
     let config = core.engine().config().clone();
+    let sharing = core.engine().sharing();
     let mut p = Pace {
         core,
         shared,
@@ -140,7 +141,7 @@ pub fn run<C: StepCost>(
         pending: VecDeque::new(),
         aborts: vec![],
         resets: vec![],
-        block_size: config.block_size,
+        sharing,
         usable: f64::from(config.num_gpu_blocks - 1),
         stopped: false,
     };
@@ -308,7 +309,7 @@ impl<C: StepCost> Pace<C> {
             }
             if let Some(f) = &mut live.follower {
                 let token = self.shared.text.answer_id(live.stream, k);
-                full.extend(f.push(token, self.block_size));
+                full.extend(f.push(token, self.sharing));
             }
             let end = ended.get(&id).map(|r| (r.reason, r.cached_tokens));
             let event = Event::Token {

@@ -9,6 +9,7 @@ use super::pace::{Clock, Command, Shared, run};
 use super::prompt::AnswerLength;
 use super::text::Tokenizer;
 use crate::cost::StepCost;
+use crate::device::Scheduler;
 use crate::engine::{ConfigError, EngineConfig};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
@@ -110,10 +111,11 @@ impl Server {
     /// The address is taken or not ours, or the settings contradict each other.
     pub async fn start<C: StepCost + Send + 'static>(
         options: Options,
+        scheduler: Scheduler,
         config: EngineConfig,
         cost: C,
     ) -> Result<Self, StartError> {
-        let core = Core::new(config.clone(), cost, options.speedup)?;
+        let core = Core::new(scheduler, config, cost, options.speedup)?;
         let at = (options.host.as_str(), options.port);
         let listen = |error| StartError::Listen {
             address: format!("{}:{}", options.host, options.port),
@@ -124,9 +126,12 @@ impl Server {
         let clock = Clock::start();
         let (commands, received) = channel();
         let text = Arc::new(options.text);
+        let config = core.engine().config().clone();
+        let sharing = core.engine().sharing();
         // Blocks of answers that may still be in the cache, and some.
-        let remembered = (config.num_gpu_blocks as usize).clamp(1 << 14, 1 << 20);
-        let identities = Arc::new(Mutex::new(Identities::new(config.block_size, remembered)));
+        let blocks = config.num_gpu_blocks as usize * (config.block_size / sharing).max(1) as usize;
+        let remembered = blocks.clamp(1 << 14, 1 << 20);
+        let identities = Arc::new(Mutex::new(Identities::new(sharing, remembered)));
         let metrics = Arc::new(Mutex::new(Metrics::new(config.max_model_len)));
         let shared = Shared {
             text: Arc::clone(&text),
@@ -156,6 +161,7 @@ impl Server {
             identities,
             metrics,
             delay: Arc::new(Delay::new()),
+            sharing,
             constants: Constants {
                 model_name: options.model_name,
                 config,

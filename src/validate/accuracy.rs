@@ -104,6 +104,8 @@ pub struct ScoredRun {
     pub metrics: Vec<Scored>,
     /// Why it is missed, where somebody knows.
     pub diagnosis: Option<String>,
+    /// What was chosen with this very run's data in hand; `None`: nothing, it was predicted blindly.
+    pub doubt: Option<String>,
 }
 
 impl ScoredRun {
@@ -360,6 +362,9 @@ pub fn score(
             .diagnosis
             .clone()
             .or_else(|| manifest.diagnosis(run).map(String::from)),
+        doubt: (all.len() > 1).then(|| {
+            "settings that are not recorded: the hypothesis that the run's own data prefer".into()
+        }),
     })
 }
 
@@ -491,6 +496,7 @@ mod tests {
                 inside: false,
             }],
             diagnosis: None,
+            doubt: None,
         };
         let mut runs = vec![run("a", 0.02), run("b", 0.9)];
         intervals(&mut runs);

@@ -21,9 +21,9 @@ pub struct Manifest {
     /// Experiments that cannot be simulated, one file of reasons each.
     #[serde(default)]
     pub unusable: Vec<String>,
-    /// Data that may not be copied here: looked for, and named in the report when absent.
+    /// Comparisons that are kept as figures.
     #[serde(default)]
-    pub elsewhere: Vec<Elsewhere>,
+    pub recorded: Vec<RecordedSet>,
     /// Diagnoses by run id, or by a beginning of it that ends in `*`.
     #[serde(default)]
     pub diagnoses: BTreeMap<String, String>,
@@ -61,17 +61,50 @@ pub struct PathPlan {
     pub moves: Vec<String>,
 }
 
-/// Data that is not part of the project.
+/// A comparison that is kept as figures (`validate::recorded`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Elsewhere {
+pub struct RecordedSet {
     /// What it is.
     pub name: String,
-    /// Where it would lie, from the manifest's folder on.
-    pub path: String,
-    /// Why it is not here, and how to compare with it.
+    /// The file of figures, from the manifest's folder on.
+    pub figures: String,
+    /// Who measured it: sets of one group are one source.
+    pub group: String,
+    /// Device, as the report names it.
+    pub device: String,
+    /// Id of the engine profile.
+    pub engine: String,
+    /// Whether the model has experts.
+    #[serde(default)]
+    pub moe: bool,
+    /// Where it comes from, and what was fitted.
     pub note: String,
+    /// The fitted profile, and the prior that it was fitted from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<FitFiles>,
+    /// A file of runs whose requests lie in the shared data, which may not be copied here: where they are found the figures are
+    /// computed anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<String>,
+    /// What was chosen with the data in hand; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
+    /// Why runs are missed, by the beginning of their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub diagnoses: BTreeMap<String, String>,
+}
+
+/// Two engine profiles, from the manifest's folder on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FitFiles {
+    /// Before.
+    pub prior: String,
+    /// After.
+    pub profile: String,
 }
 
 /// Experiments that are not simulated.

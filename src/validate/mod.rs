@@ -10,4 +10,5 @@ pub mod manifest;
 pub mod nnls;
 #[cfg(feature = "http")]
 pub mod paired;
+pub mod recorded;
 pub mod runs;

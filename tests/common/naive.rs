@@ -233,6 +233,7 @@ impl Naive {
         tokens
             .min(self.cfg.max_model_len as usize)
             .div_ceil(self.cfg.block_size as usize)
+            + self.cfg.state_blocks as usize
     }
 
     /// Gives `n` tokens to a request, in a batch.

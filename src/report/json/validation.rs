@@ -1,6 +1,7 @@
 //! Answers of `capsim validate` and `capsim explain`.
 use super::finite;
 use crate::predict::ServeArgs;
+use crate::report::accuracy::Set;
 use crate::validate::accuracy::{Accuracy, Kind, Role, Scored};
 use crate::validate::compare::{Candidate, MetricComparison, RunComparison};
 use crate::validate::explain::{Finding, RunFindings};
@@ -295,7 +296,7 @@ pub struct Refused {
 
 impl All {
     /// Of everything that was scored.
-    pub fn new(files: &[RunsFile], a: &Accuracy) -> Self {
+    pub fn new(sets: &[Set], a: &Accuracy) -> Self {
         let sd = |kind| {
             let found = a.model_sd.iter().find(|(k, _)| *k == kind);
             found.and_then(|(_, sd)| finite(*sd))
@@ -309,7 +310,7 @@ impl All {
                     id: r.id.clone(),
                     experiment: r.experiment.clone(),
                     group: r.group.clone(),
-                    device: files[r.file].device.clone(),
+                    device: sets[r.file].device.to_string(),
                     role: match r.role {
                         Role::Fitted => "fitted",
                         Role::Beside => "beside",

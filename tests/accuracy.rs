@@ -1,5 +1,6 @@
 //! `capsim validate --all`: the rules of the index, and the committed report.
 use capsim::validate::manifest::Manifest;
+use capsim::validate::recorded::Figures;
 use capsim::validate::runs::RunsFile;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -133,6 +134,8 @@ fn the_committed_report_is_what_the_command_writes() {
     let (md, svg) = (dir.path().join("a.md"), dir.path().join("a.svg"));
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_capsim"))
         .current_dir(root())
+        // The committed report is that of a fresh clone, without the data that may not lie here.
+        .env("CAPSIM_SHARED", root().join("no-such-folder"))
         .args(["validate", "--all", "--json", "--markdown"])
         .arg(&md)
         .arg("--svg")
@@ -161,7 +164,148 @@ fn the_committed_report_is_what_the_command_writes() {
             .or((written != committed).then_some(("", "another length")));
         assert!(
             differs.is_none(),
-            "run `capsim validate --all --write-profiles` again: {differs:?}"
+            "run `CAPSIM_SHARED=none capsim validate --all --write-profiles` again: {differs:?}"
         );
+    }
+}
+
+/// The text of a section, without its heading.
+fn section<'a>(report: &'a str, heading: &str) -> &'a str {
+    let at = report
+        .find(heading)
+        .unwrap_or_else(|| panic!("no `{heading}`"));
+    let rest = &report[at + heading.len()..];
+    rest.split("\n## ").next().unwrap()
+}
+
+/// Recorded comparisons are counted, say what was fitted and what was not blind, and that their data are absent.
+#[test]
+fn recorded_comparisons_are_part_of_the_report() {
+    let report = std::fs::read_to_string(root().join("docs/accuracy.md")).unwrap();
+    let m = Manifest::parse(&index().to_string(), "index").unwrap();
+    assert_eq!(m.recorded.len(), 4);
+    for set in &m.recorded {
+        let text = section(&report, &format!("\n## {}\n", set.name));
+        let path = root().join("validation").join(&set.figures);
+        let figures =
+            Figures::parse(&std::fs::read_to_string(path).unwrap(), &set.figures).unwrap();
+        assert!(text.contains(&figures.date), "{}", set.name);
+        assert_eq!(
+            text.contains("absent here"),
+            set.runs.is_some(),
+            "{}",
+            set.name
+        );
+        assert_eq!(text.contains('†'), set.doubt.is_some(), "{}", set.name);
+        for run in &figures.fitted_on {
+            assert!(
+                text.contains(&format!("`{run}`")),
+                "{run} is named as fitted"
+            );
+        }
+        let table = section(&report, &format!("\n### {}\n", set.name));
+        for r in &figures.runs {
+            let row = table
+                .lines()
+                .find(|l| l.starts_with(&format!("{}|", r.name)))
+                .unwrap_or_else(|| panic!("{}: no row of {}", set.name, r.name));
+            let fitted = figures.fitted_on.contains(&r.name);
+            let role = row.split('|').nth(1).unwrap();
+            let wanted = match (fitted, set.doubt.is_some()) {
+                (true, _) => "fitted",
+                (false, true) => "predicted †",
+                (false, false) => "predicted",
+            };
+            assert_eq!(role, wanted, "{row}");
+        }
+    }
+}
+
+/// Ten rows per device at most, and no experiment twice.
+#[test]
+fn the_worst_are_listed_per_device_and_each_experiment_once() {
+    let report = std::fs::read_to_string(root().join("docs/accuracy.md")).unwrap();
+    let m = Manifest::parse(&index().to_string(), "index").unwrap();
+    let mut devices: Vec<&str> = m.recorded.iter().map(|r| r.device.as_str()).collect();
+    devices.push("gfx1151");
+    for device in devices {
+        let heading = format!("\n## The ten worst experiments on {device}\n");
+        let rows: Vec<&str> = section(&report, &heading)
+            .lines()
+            .filter(|l| l.contains('|') && !l.starts_with("run|") && !l.starts_with("---"))
+            .collect();
+        assert!((1..=10).contains(&rows.len()), "{device}: {}", rows.len());
+        // Repetitions of a load (…-0, …-1) are one experiment.
+        let mut loads: Vec<&str> = rows
+            .iter()
+            .map(|r| {
+                let id = r.split('|').next().unwrap().trim_end_matches(" †");
+                match id.rsplit_once('-') {
+                    Some((load, "0" | "1")) if device.starts_with("cpu") => load,
+                    _ => id,
+                }
+            })
+            .collect();
+        let profiles: Vec<&str> = rows.iter().map(|r| r.split('|').nth(1).unwrap()).collect();
+        let mut seen: Vec<(&str, &str)> = loads.drain(..).zip(profiles).collect();
+        seen.sort_unstable();
+        let n = seen.len();
+        seen.dedup();
+        assert_eq!(n, seen.len(), "{device}: {seen:?}");
+    }
+}
+
+/// With the data at hand (`CAPSIM_SHARED`), what is recorded is what the model says.
+#[cfg(feature = "cli")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "where the data lies is told by the environment"
+)]
+#[test]
+fn recorded_figures_are_what_the_model_says() {
+    let m = Manifest::parse(&index().to_string(), "index").unwrap();
+    for set in &m.recorded {
+        let Some(runs) = &set.runs else { continue };
+        let Some(shared) = std::env::var_os("CAPSIM_SHARED") else {
+            eprintln!("skipped: CAPSIM_SHARED names no folder");
+            return;
+        };
+        let home = root().join("validation");
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_capsim"))
+            .current_dir(root())
+            .env("CAPSIM_SHARED", shared)
+            .arg("validate")
+            .arg(home.join(runs))
+            .arg("--json")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stdout);
+        let now: Value = serde_json::from_str(&text)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
+        let kept = std::fs::read_to_string(home.join(&set.figures)).unwrap();
+        let kept = Figures::parse(&kept, &set.figures).unwrap();
+        for r in &kept.runs {
+            let run = now["runs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|x| x["id"] == r.name.as_str())
+                .unwrap_or_else(|| panic!("{}", r.name));
+            let metrics = run["candidates"][0]["metrics"].as_array().unwrap();
+            for f in &r.metrics {
+                let m = metrics
+                    .iter()
+                    .find(|m| m["metric"] == f.metric.as_str())
+                    .unwrap_or_else(|| panic!("{}", f.metric));
+                let v = m["predicted"].as_f64().unwrap();
+                assert!(
+                    (v / f.predicted - 1.0).abs() < 1e-6,
+                    "{} {}: {v} now, {} recorded",
+                    r.name,
+                    f.metric,
+                    f.predicted
+                );
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@ use capsim::device::{DeviceProfile, EngineProfile};
 use capsim::model;
 use capsim::predict::ServeArgs;
 use capsim::validate::manifest::{Manifest, UnusableFile};
+use capsim::validate::recorded::Figures;
 use capsim::validate::runs::RunsFile;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,9 @@ fn all_parsers(text: &str) {
         says(e.to_string())
     }
     if let Err(e) = UnusableFile::parse(text, "file.json") {
+        says(e.to_string())
+    }
+    if let Err(e) = Figures::parse(text, "file.json") {
         says(e.to_string())
     }
     if let Err(e) = model::config::parse(text, "file.json") {

@@ -57,6 +57,7 @@ More: docs/cli.md, and capsim man for man pages.";
     long_version = version::LONG.as_str(),
     about,
     propagate_version = true,
+    max_term_width = 80,
     after_help = EXIT_CODES,
     after_long_help = EXIT_CODES
 )]

@@ -3,7 +3,7 @@ use crate::device::{Provenance, builtin};
 use crate::model::{self, Model, Precision};
 use crate::report::json;
 use crate::report::json::listing::{ModelEntry, Models, ProfileEntry};
-use crate::report::table::plain;
+use crate::report::table::{left, plain};
 use crate::units::Bytes;
 use clap::Args;
 use std::process::ExitCode;
@@ -70,7 +70,7 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
     }
     println!("{t}");
     for (what, entries) in [("device", &all.devices), ("engine", &all.engines)] {
-        let mut t = plain([what, "name", "rests on"]);
+        let mut t = left(plain([what, "name", "rests on"]), &[1, 2]);
         for e in entries {
             t.add_row([&e.id, &e.name, e.rests_on.word()]);
         }

@@ -1,6 +1,6 @@
 //! `capsim schema`.
 use crate::report::json::schemas::{self, ALL};
-use crate::report::table::with_header;
+use crate::report::table::{left, with_header};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::process::ExitCode;
@@ -25,10 +25,7 @@ pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
             println!("{}", serde_json::to_string_pretty(&(format.schema)())?);
         }
         None => {
-            let mut t = with_header(&["name", "what it describes"]);
-            if let Some(c) = t.column_mut(1) {
-                c.set_cell_alignment(comfy_table::CellAlignment::Left);
-            }
+            let mut t = left(with_header(&["name", "what it describes"]), &[1]);
             for f in ALL {
                 t.add_row([f.name, f.what]);
             }

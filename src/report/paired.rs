@@ -1,5 +1,5 @@
 //! Recorded benchmarks beside simulations of the very same requests.
-use super::table::{three, with_header, wrap};
+use super::table::{WIDTH, three, with_header, wrap};
 use super::validation::fit_lines;
 use crate::validate::compare::MetricComparison;
 use crate::validate::fit::Fit;
@@ -105,7 +105,7 @@ pub fn text(basis: &Basis, fit: Option<&Fit>, all: &[Paired]) -> String {
         o.push('\n');
     }
     for p in all {
-        let _ = writeln!(o, "{}\n  {}", title(p), wrap(&settings(p), 86, "  "));
+        let _ = writeln!(o, "{}\n  {}", title(p), wrap(&settings(p), 78, "  "));
         let mut t = with_header(&COLUMNS);
         for m in &p.metrics {
             t.add_row(row(m));
@@ -119,15 +119,16 @@ pub fn text(basis: &Basis, fit: Option<&Fit>, all: &[Paired]) -> String {
         } else {
             vec![t, u]
         };
-        for table in tables {
+        for mut table in tables {
+            table.set_width(WIDTH - 2);
             o.push('\n');
             for l in table.to_string().lines() {
                 let _ = writeln!(o, "  {}", l.trim_end());
             }
         }
-        let _ = writeln!(o, "\n  Largest difference: {}", wrap(&p.blame, 66, "  "));
+        let _ = writeln!(o, "\n  Largest difference: {}", wrap(&p.blame, 58, "  "));
         for n in &p.notes {
-            let _ = writeln!(o, "  Note: {}", wrap(n, 80, "  "));
+            let _ = writeln!(o, "  Note: {}", wrap(n, 72, "  "));
         }
         o.push('\n');
     }

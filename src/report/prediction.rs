@@ -1,6 +1,6 @@
 //! A prediction as text: the block that people paste from `vllm bench serve`, and a table of many.
 use super::Row;
-use super::table::{three, with_header, wrap};
+use super::table::{three, unbroken, with_header, wrap};
 use crate::cost::Part;
 use crate::device::Origin;
 use crate::metrics::Percentiles;
@@ -243,8 +243,26 @@ fn short(v: f64) -> String {
 
 /// One row per prediction; `varied` names the columns that differ.
 pub fn rows(points: &[Row]) -> String {
-    let groups = ["device", "engine", "weights", "prompts", "moe-tiles"];
-    let mut o = String::new();
+    let mut titles = vec!["device", "engine", "weights", "prompts", "moe-tiles"];
+    let varied = points.first().map_or(&[][..], |r| &r.varied);
+    let mut columns = varied
+        .iter()
+        .map(|(f, _)| *f)
+        .filter(|f| !titles.contains(f))
+        .collect::<Vec<_>>()
+        .into_iter();
+    loop {
+        let (text, fits) = under_titles(points, &titles);
+        // Columns that do not fit become titles, the slowest first; one stays.
+        if fits || columns.len() <= 1 {
+            return legend(points) + &text;
+        }
+        titles.extend(columns.next());
+    }
+}
+
+/// Which flags the short names of columns stand for.
+fn legend(points: &[Row]) -> String {
     let legend: Vec<String> = points
         .first()
         .into_iter()
@@ -252,13 +270,20 @@ pub fn rows(points: &[Row]) -> String {
         .filter(|(f, _)| abbreviated(f) != *f)
         .map(|(f, _)| format!("{} is --{f}", abbreviated(f)))
         .collect();
-    if !legend.is_empty() {
-        let _ = writeln!(
-            o,
-            "{}; binds: what requests wait for, what steps spend time on\n",
-            legend.join(", ")
-        );
+    if legend.is_empty() {
+        return String::new();
     }
+    let text = format!(
+        "{}; binds: what requests wait for, what steps spend time on",
+        legend.join(", ")
+    );
+    wrap(&text, 80, "") + "\n\n"
+}
+
+/// Tables of rows that agree in the flags `groups`, and whether they fit.
+fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
+    let mut o = String::new();
+    let mut all_fit = true;
     let mut at = 0;
     while at < points.len() {
         let group: Vec<_> = points[at]
@@ -275,7 +300,7 @@ pub fn rows(points: &[Row]) -> String {
         let end = at + points[at..].iter().take_while(|r| same(&r.varied)).count();
         if !group.is_empty() {
             let title: Vec<String> = group.iter().map(|(f, v)| format!("{f} {v}")).collect();
-            let _ = writeln!(o, "{}", title.join(", "));
+            let _ = writeln!(o, "{}", wrap(&title.join(", "), 80, ""));
         }
         let columns: Vec<&str> = points[at]
             .varied
@@ -317,13 +342,13 @@ pub fn rows(points: &[Row]) -> String {
             ]);
             t.add_row(row);
         }
-        for l in t.to_string().lines() {
-            let _ = writeln!(o, "{}", l.trim_end());
-        }
+        let (text, fits) = unbroken(t);
+        o.push_str(&text);
+        all_fit &= fits;
         o.push('\n');
         at = end;
     }
-    o
+    (o, all_fit)
 }
 
 /// A flag's name short enough for a column; [`rows`] says which flag it is.
@@ -335,6 +360,8 @@ fn abbreviated(flag: &str) -> &str {
         "gpu-memory-utilization" => "util",
         "max-model-len" => "len",
         "num-gpu-blocks-override" => "blocks",
+        "tensor-parallel-size" => "tp",
+        "data-parallel-size" => "dp",
         other => other,
     }
 }

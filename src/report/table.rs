@@ -6,16 +6,45 @@ pub fn plain<const N: usize>(header: [&str; N]) -> Table {
     with_header(&header)
 }
 
-/// As [`plain`], for any number of columns.
+/// Columns of the terminal that everything fits: a terminal's least width, and what a page of a book or a mail takes.
+pub const WIDTH: u16 = 80;
+
+/// As [`plain`], for any number of columns. What does not fit the width is broken within its cell.
 pub fn with_header(header: &[&str]) -> Table {
     let mut t = Table::new();
     t.load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
         .set_header(header.to_vec());
+    let last = header.len().saturating_sub(1);
     for (i, c) in t.column_iter_mut().enumerate() {
-        c.set_padding((0, 2));
+        c.set_padding((0, if i < last { 2 } else { 0 }));
         if i > 0 {
             c.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    t
+}
+
+/// The same with columns as wide as they come, and whether it fits.
+pub fn unbroken(mut t: Table) -> (String, bool) {
+    t.set_content_arrangement(ContentArrangement::Disabled);
+    let text: String = t
+        .to_string()
+        .lines()
+        .map(|l| format!("{}\n", l.trim_end()))
+        .collect();
+    let fits = text
+        .lines()
+        .all(|l| l.chars().count() <= usize::from(WIDTH));
+    (text, fits)
+}
+
+/// Text in the given columns, counted from 0, instead of numbers.
+pub fn left(mut t: Table, columns: &[usize]) -> Table {
+    for c in columns {
+        if let Some(c) = t.column_mut(*c) {
+            c.set_cell_alignment(CellAlignment::Left);
         }
     }
     t
@@ -70,6 +99,21 @@ mod tests {
             "{w}"
         );
         assert_eq!(w.split_whitespace().collect::<Vec<_>>().join(" "), text);
+    }
+
+    #[test]
+    fn a_table_fits_whatever_it_holds() {
+        let mut t = with_header(&["name", "x", "y"]);
+        t.add_row(["short", "1", "2"]);
+        assert_eq!(t.to_string().lines().next(), Some("name   x  y"));
+        t.add_row(["a long name of a point / ".repeat(6).as_str(), "3", "4"]);
+        let text = t.to_string();
+        assert!(
+            text.lines()
+                .all(|l| l.chars().count() <= usize::from(WIDTH)),
+            "{text}"
+        );
+        assert!(!unbroken(t).1);
     }
 
     #[test]

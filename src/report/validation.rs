@@ -1,5 +1,5 @@
 //! Measured beside predicted.
-use super::table::{three, with_header, wrap};
+use super::table::{WIDTH, three, with_header, wrap};
 use crate::validate::compare::{Candidate, RunComparison};
 use crate::validate::fit::Fit;
 use crate::validate::hypothesis::{AS_RECORDED, Basis};
@@ -95,8 +95,7 @@ fn closing(runs: &[RunComparison]) -> String {
     let t = tally(runs);
     let mut o = String::new();
     let predicted = runs.iter().filter(|r| !r.fitted).count();
-    let _ = writeln!(
-        o,
+    let counts = format!(
         "{} of {} means and throughputs of {predicted} predicted runs agree; mean |error| {:.1} %; {} of {} measured values lie \
          in their 90 % interval.",
         t.agree,
@@ -105,6 +104,7 @@ fn closing(runs: &[RunComparison]) -> String {
         t.covered,
         t.intervals
     );
+    let _ = writeln!(o, "{}", wrap(&counts, 80, ""));
     if let Some((run, metric, e)) = t.worst {
         let _ = writeln!(o, "Largest error: {metric} of {run}, {:+.1} %.", 100.0 * e);
     }
@@ -139,12 +139,12 @@ pub(super) fn fit_lines(fit: &Fit) -> String {
         .iter()
         .flat_map(|f| f.runs.iter().map(String::as_str))
         .collect();
-    let _ = writeln!(
-        o,
+    let title = format!(
         "Engine profile fitted to {} (never counted as predicted); remaining error there {:.2} %:",
         names.join(", "),
         100.0 * fit.worst_residual
     );
+    let _ = writeln!(o, "{}", wrap(&title, 80, ""));
     for c in fit.changes.iter().filter(|c| {
         (c.after / c.before - 1.0).abs() > 0.002 || c.rel_sd_after < 0.95 * c.rel_sd_before
     }) {
@@ -307,6 +307,7 @@ pub fn text(file: &RunsFile, basis: &Basis, fit: Option<&Fit>, runs: &[RunCompar
         o.push_str(&fit_lines(f));
         o.push('\n');
     }
+    let mut outside = false;
     for fitted in [true, false] {
         for r in runs.iter().filter(|r| r.fitted == fitted) {
             let best = r.preferred();
@@ -322,9 +323,17 @@ pub fn text(file: &RunsFile, basis: &Basis, fit: Option<&Fit>, runs: &[RunCompar
             );
             let _ = writeln!(o, "  {}", wrap(&supposed(best), 76, "  "));
             let mut t = with_header(&COLUMNS);
-            for row in rows(best, !fitted) {
+            for mut row in rows(best, !fitted) {
+                let [.., interval, verdict] = &mut row;
+                *interval = interval.replace(" … ", "–");
+                if let Some(inner) = interval.strip_suffix(" (outside)") {
+                    *interval = inner.into();
+                    verdict.push_str(" *");
+                    outside = true;
+                }
                 t.add_row(row);
             }
+            t.set_width(WIDTH - 2);
             for l in t.to_string().lines() {
                 let _ = writeln!(o, "  {}", l.trim_end());
             }
@@ -336,6 +345,9 @@ pub fn text(file: &RunsFile, basis: &Basis, fit: Option<&Fit>, runs: &[RunCompar
             }
             o.push('\n');
         }
+    }
+    if outside {
+        o.push_str("* measured outside the 90 % interval\n\n");
     }
     o.push_str(&closing(runs));
     let _ = writeln!(

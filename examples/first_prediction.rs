@@ -1,0 +1,47 @@
+//! The first question: how fast will this model serve on that device?
+//!
+//! `cargo run --no-default-features --example first_prediction`
+use capsim::cost::Routing;
+use capsim::device::builtin;
+use capsim::model::{self, Model, Precision};
+use capsim::predict::{Prediction, Scenario, ServeArgs, predict};
+use capsim::workload::WorkloadSpec;
+
+/// Qwen3-8B in bf16 on a Radeon 8060S, 16 clients that ask 64 times in all: 512 tokens in, 64 out.
+pub fn scenario() -> Result<Scenario, Box<dyn std::error::Error>> {
+    let config = model::builtin::find("qwen3-8b")?.config();
+    let device = builtin::device("gfx1151")?;
+    Ok(Scenario {
+        model_name: "qwen3-8b".into(),
+        model: Model::new(&config, Precision::of(&config)),
+        engine: builtin::engine_for(&device),
+        device,
+        // What is not said follows vLLM's own rules.
+        serve: ServeArgs {
+            max_num_seqs: Some(16),
+            max_model_len: Some(4096),
+            ..ServeArgs::default()
+        },
+        moe_path: None,
+        routing: Routing::Uniform,
+        workload: WorkloadSpec::closed_loop(64, 16, 512, 64),
+    })
+}
+
+/// Its prediction.
+pub fn run() -> Result<Prediction, Box<dyn std::error::Error>> {
+    Ok(predict(&scenario()?)?)
+}
+
+#[allow(dead_code, reason = "tests/examples.rs calls run")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let p = run()?;
+    for (name, i) in &p.intervals {
+        println!("{name:<22} {:>10.2} … {:.2}", i.low, i.high);
+    }
+    println!("limited by {}", p.binding);
+    for caveat in &p.caveats {
+        println!("note: {caveat}");
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""A release in one command: the Linux binary with man pages and completions, the Python wheel, the crates, SHA-256 sums.
+
+    python3 scripts/release.py                    # into target/dist
+    python3 scripts/release.py --glibc 2.28       # for older systems too; links with zig (pip install cargo-zigbuild)
+
+The binary is linked against glibc, not statically against musl: OpenCL and Vulkan are loaded at run time, and a static musl
+program cannot load a library. The archive's name says the oldest glibc that the binary starts with, read off the binary itself.
+Only Python's standard library is needed. The same commit gives the same archive, byte for byte, with the same tools.
+"""
+import argparse
+import gzip
+import hashlib
+import io
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHELLS = {"bash": "capsim.bash", "zsh": "_capsim", "fish": "capsim.fish", "elvish": "capsim.elv", "powershell": "capsim.ps1"}
+
+
+def run(*command, **more):
+    print("+", *command, flush=True)
+    subprocess.run([str(c) for c in command], cwd=ROOT, check=True, **more)
+
+
+def told(*command):
+    return subprocess.run([str(c) for c in command], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def glibc_floor(binary):
+    """The newest glibc symbol version that the program asks for: dynamic linkers refuse a program that wants a newer one."""
+    found = re.findall(rb"GLIBC_(\d+)\.(\d+)\b", binary.read_bytes())
+    if not found:
+        sys.exit(f"{binary}: asks for no version of glibc; is it a Linux program?")
+    return max((int(a), int(b)) for a, b in found)
+
+
+def build(args, commit):
+    """Builds the program; its path."""
+    command = ["cargo", "build"]
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    if args.glibc:
+        if not shutil.which("cargo-zigbuild"):
+            sys.exit("--glibc needs cargo-zigbuild: pip install cargo-zigbuild (brings zig)")
+        triple = f"{platform.machine()}-unknown-linux-gnu"
+        command = ["cargo", "zigbuild", "--target", f"{triple}.{args.glibc}"]
+        target = target / triple
+    if args.features:
+        command += ["--no-default-features", "--features", args.features]
+    run(*command, "--release", "--locked", "--bin", "capsim", env={**os.environ, "CAPSIM_COMMIT": commit})
+    return target / "release" / "capsim"
+
+
+def contents(program, work):
+    """Name in the archive → file."""
+    stripped = work / "capsim"
+    shutil.copy2(program, stripped)
+    if shutil.which("strip"):
+        run("strip", "--strip-debug", stripped)
+    run(stripped, "man", "--output", work / "man")
+    files = {"bin/capsim": stripped}
+    files |= {f"share/man/man1/{p.name}": p for p in sorted((work / "man").iterdir())}
+    for shell, name in SHELLS.items():
+        path = work / name
+        path.write_text(told(stripped, "completions", shell) + "\n")
+        files[f"share/completions/{name}"] = path
+    for name in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"]:
+        files[name] = ROOT / name
+    return files
+
+
+def archive(path, top, files, time):
+    """A tar archive that depends on nothing but its contents and the commit's time."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, file in sorted(files.items()):
+            data = file.read_bytes()
+            info = tarfile.TarInfo(f"{top}/{name}")
+            info.size, info.mtime = len(data), time
+            info.mode = 0o755 if name.startswith("bin/") else 0o644
+            tar.addfile(info, io.BytesIO(data))
+    with open(path, "wb") as out, gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=time) as gz:
+        gz.write(raw.getvalue())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "target" / "dist", help="folder (default: target/dist)")
+    parser.add_argument("--glibc", metavar="2.N", help="oldest glibc to run on; default: this machine's")
+    parser.add_argument("--features", help="instead of the default features, as cli,http")
+    parser.add_argument("--allow-dirty", action="store_true", help="although files differ from the commit; the version says so")
+    parser.add_argument("--no-crates", action="store_true", help="leave out the .crate files")
+    parser.add_argument("--no-wheel", action="store_true", help="leave out the Python wheel")
+    args = parser.parse_args()
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+    commit, time = told("git", "rev-parse", "HEAD"), int(told("git", "log", "-1", "--format=%ct"))
+    dirty = told("git", "status", "--porcelain")
+    if dirty and not args.allow_dirty:
+        sys.exit(f"files differ from the commit (or give --allow-dirty):\n{dirty}")
+    commit += "-dirty" if dirty else ""
+    out = args.output.resolve()
+    work = out / "work"
+    shutil.rmtree(out, ignore_errors=True)
+    work.mkdir(parents=True)
+
+    program = build(args, commit)
+    said = told(program, "--version")
+    if version not in said or commit not in said:
+        sys.exit(f"the program says of itself:\n{said}\nnot {version} and {commit}")
+    floor = glibc_floor(program)
+    if args.glibc and floor > tuple(map(int, args.glibc.split("."))):
+        sys.exit(f"the program asks for glibc {floor[0]}.{floor[1]}, newer than --glibc {args.glibc}")
+    top = f"capsim-{version}-{platform.machine()}-linux-gnu{floor[0]}.{floor[1]}"
+    archive(out / f"{top}.tar.gz", top, contents(program, work), time)
+
+    if not args.no_crates:
+        run("cargo", "package", "-p", "capsim-clload", "-p", "capsim", "--no-verify", "--quiet",
+            *(["--allow-dirty"] if dirty else []))
+        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        for name in ["capsim", "capsim-clload"]:
+            shutil.copy2(target / "package" / f"{name}-{version}.crate", out)
+    wheel = ROOT / "bindings" / "python"
+    if not args.no_wheel and wheel.is_dir():
+        run(sys.executable, "-m", "maturin", "build", "--release", "--locked", "--manifest-path", wheel / "Cargo.toml",
+            "--out", out, env={**os.environ, "CAPSIM_COMMIT": commit})
+    shutil.rmtree(work)
+
+    files = sorted(p for p in out.iterdir() if p.is_file())
+    sums = "".join(f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in files)
+    (out / "SHA256SUMS").write_text(sums)
+    print(f"\n{said}\n")
+    for p in files:
+        print(f"{p.stat().st_size / 2**20:8.1f} MiB  {p.name}")
+    print(f"in {out}, with SHA256SUMS")
+
+
+if __name__ == "__main__":
+    main()

@@ -84,13 +84,17 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     } else {
         let scenario = &done[0].scenario;
         let w = &scenario.workload;
+        let one_pace = done.iter().all(|r| r.scenario.workload.pace() == w.pace());
         println!(
             "{}\non {}\n{} requests of {}, {}\n",
             scenario.model_name,
             scenario.device.name,
             w.num_prompts,
             w.sizes(),
-            w.pace()
+            match one_pace {
+                true => w.pace(),
+                false => "several loads".into(),
+            }
         );
         print!("{}", prediction::rows(&done));
         print!(

@@ -154,6 +154,7 @@ pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>
     let mut seen: Vec<String> = vec![];
     let mut assumed: Vec<String> = vec![];
     let mut first = None;
+    let mut fullest: f64 = 0.0;
     for p in all {
         for c in &p.caveats {
             // One line for all assumed values, however they combine.
@@ -167,12 +168,20 @@ pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>
                 );
                 continue;
             }
+            // And one for the fullest cache.
+            if let Caveat::KvNearlyFull(share) = c {
+                fullest = fullest.max(*share);
+                continue;
+            }
             let text = c.to_string();
             if !seen.contains(&text) {
                 seen.push(text);
             }
         }
         first.get_or_insert(p);
+    }
+    if fullest > 0.0 {
+        seen.push(Caveat::KvNearlyFull(fullest).to_string());
     }
     if !assumed.is_empty() {
         seen.push(Caveat::Assumed(assumed).to_string());
@@ -240,6 +249,41 @@ fn short(v: f64) -> String {
         format!("{v:.3}")
     }
 }
+
+/// A column that is there where it says something.
+struct Extra {
+    name: &'static str,
+    shown: fn(&[Row]) -> bool,
+    value: fn(&Prediction) -> String,
+}
+
+/// The token budget trades TTFT for the gaps between tokens; a prefix cache and preemption are news where they happen.
+const EXTRAS: [Extra; 3] = [
+    Extra {
+        name: "P99 ITL",
+        shown: |rows| {
+            let varied = |r: &Row| r.varied.iter().any(|(f, _)| *f == "max-num-batched-tokens");
+            rows.iter().any(varied)
+        },
+        value: |p| {
+            let itl = p.run.summary.metric("p99_itl_ms", Percentiles::Linear);
+            itl.map_or("–".into(), three)
+        },
+    },
+    Extra {
+        name: "hit %",
+        shown: |rows| {
+            rows.iter()
+                .any(|r| r.prediction.run.summary.prefix_hit_rate() > 0.005)
+        },
+        value: |p| three(100.0 * p.run.summary.prefix_hit_rate()),
+    },
+    Extra {
+        name: "preempted",
+        shown: |rows| rows.iter().any(|r| r.prediction.run.summary.preemptions > 0),
+        value: |p| p.run.summary.preemptions.to_string(),
+    },
+];
 
 /// One row per prediction; `varied` names the columns that differ.
 pub fn rows(points: &[Row]) -> String {
@@ -310,8 +354,11 @@ fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
             .collect();
         let mut header: Vec<&str> = columns.iter().map(|c| abbreviated(c)).collect();
         header.extend([
-            "tok/s", "[90 %]", "TTFT s", "TPOT ms", "E2EL s", "batch", "experts", "binds",
+            "tok/s", "[90 %]", "TTFT s", "TPOT ms", "E2EL s", "batch", "experts",
         ]);
+        let extra: Vec<&Extra> = EXTRAS.iter().filter(|e| (e.shown)(&points[at..end])).collect();
+        header.extend(extra.iter().map(|e| e.name));
+        header.push("binds");
         let mut t = with_header(&header);
         for Row {
             varied,
@@ -338,8 +385,9 @@ fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
                 three(s.e2el.mean()),
                 three(p.run.occupancy.batch),
                 p.run.distinct_experts.map_or("–".into(), three),
-                short_binding(p),
             ]);
+            row.extend(extra.iter().map(|e| (e.value)(p)));
+            row.push(short_binding(p));
             t.add_row(row);
         }
         let (text, fits) = unbroken(t);

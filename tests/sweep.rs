@@ -320,3 +320,89 @@ fn a_mistake_anywhere_stops_it_before_anything_is_simulated() {
         .code(2);
     }
 }
+
+/// As Ray's workers do it: a process that has none of the files makes the same bytes from a point's task and the texts of the sweep.
+#[test]
+fn a_point_can_be_simulated_where_none_of_its_files_is() {
+    use capsim::cli::api::{self, Files, Job};
+    let tmp = tempfile::tempdir().unwrap();
+    let there = tmp.path().join("there");
+    std::fs::create_dir(&there).unwrap();
+    let at = |name: &str| there.join(name).display().to_string();
+    let device = capsim::device::builtin::device("gfx1151").unwrap();
+    let mut device = serde_json::to_value(&device).unwrap();
+    device["name"] = "a device of my own".into();
+    std::fs::write(at("device.json"), device.to_string()).unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/models/qwen3-0.6b/config.json");
+    std::fs::copy(config, at("config.json")).unwrap();
+    std::fs::write(
+        at("trace.jsonl"),
+        "{\"timestamp\": 0, \"input_length\": 40, \"output_length\": 3, \"hash_ids\": [1]}\n\
+         {\"timestamp\": 90, \"input_length\": 50, \"output_length\": 4, \"hash_ids\": [2]}\n",
+    )
+    .unwrap();
+    let text = format!(
+        // A folder stands for the profile in it.
+        "[base]\nnum-gpu-blocks-override = 64\ndevice = '{there}'\nmodel = '{}'\ntrace-file = '{}'\n[grid]\nmax-num-seqs = [1, 2]\n",
+        at("config.json"),
+        at("trace.jsonl"),
+        there = there.display(),
+    );
+    let plan = api::plan_of_toml(&text, "plan").unwrap();
+    let open = |to: &str| {
+        let files = Files::default();
+        let points = api::understand(&plan, &files).unwrap();
+        Job::open(&plan, points, files, &tmp.path().join(to), (0, 1)).unwrap()
+    };
+    let here = open("here");
+    for &p in here.todo() {
+        here.run(p).unwrap();
+    }
+    assert!(here.finish().unwrap().missing.is_empty());
+    let job = open("elsewhere");
+    let texts = job.texts();
+    assert_eq!(texts.len(), 3);
+    std::fs::remove_dir_all(&there).unwrap();
+    let files = Files::of(texts.clone());
+    let results: Vec<String> = job
+        .todo()
+        .iter()
+        .map(|&p| api::evaluate(&job.task(p), &files).unwrap())
+        .collect();
+    // The result of one point is not that of another, and half a result is none.
+    assert!(job.keep(0, &results[1]).is_err());
+    assert!(job.keep(0, &results[0][..results[0].len() / 2]).is_err());
+    for (p, r) in results.iter().enumerate() {
+        job.keep(p, r).unwrap();
+    }
+    assert!(job.finish().unwrap().missing.is_empty());
+    assert_eq!(
+        tree(&tmp.path().join("here")),
+        tree(&tmp.path().join("elsewhere"))
+    );
+    // Another profile under the same name is another point, and no file may be missing.
+    let mut changed = texts;
+    for text in changed.values_mut() {
+        *text = text.replace("a device of my own", "another device");
+    }
+    let e = api::evaluate(&job.task(0), &Files::of(changed)).unwrap_err();
+    assert!(format!("{e}").contains("another version or build"), "{e}");
+    assert!(api::evaluate(&job.task(0), &Files::default()).is_err());
+}
+
+#[test]
+fn the_program_that_has_no_ray_says_where_there_is_one() {
+    let tmp = tempfile::tempdir().unwrap();
+    let plan = plan(tmp.path());
+    for (args, says) in [
+        (&["--engine", "ray"][..], "pip install 'capsim[ray]'"),
+        (&["--address", "auto"], "give --engine ray"),
+    ] {
+        let out = capsim(&[&["sweep", &plan][..], args].concat())
+            .assert()
+            .code(2);
+        let said = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
+        assert!(said.contains(says), "{said}");
+    }
+    assert!(!tmp.path().join("plan.results").exists());
+}

@@ -8,6 +8,7 @@ use super::environment::{Reading, Root};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long a device may take to open. ROCm's first start takes seconds.
@@ -206,11 +207,22 @@ fn ask(
     serde_json::from_str(line).map_err(|_| "the driver failed: no answer".into())
 }
 
+/// The program that a library was started as, where that is not the file of the process: a script that an interpreter runs.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says which program to start when another process of this program is wanted. The first call counts.
+pub fn set_program(path: PathBuf) {
+    let _ = PROGRAM.set(path);
+}
+
 /// The file of this program, for [`discover`]. Where there is no `/proc`, the name that it was called by.
 ///
 /// # Errors
 /// Neither is known.
 pub fn this_program() -> std::io::Result<PathBuf> {
+    if let Some(path) = PROGRAM.get() {
+        return Ok(path.clone());
+    }
     std::env::current_exe().or_else(|e| {
         let called = std::env::args_os().next().map(PathBuf::from);
         called.filter(|p| p.components().count() > 1).ok_or(e)

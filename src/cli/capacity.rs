@@ -2,8 +2,8 @@
 use super::files;
 use super::pool::PoolArgs;
 use super::sweep_args::SweepArgs;
-use crate::plan::capacity::{Question, capacity};
-use crate::plan::{Axis, Slo};
+use crate::plan::capacity::{Capacity, Question, capacity};
+use crate::plan::{Axis, Pool, Slo};
 use crate::predict::Scenario;
 use crate::report::capacity as report;
 use anyhow::{Context, bail, ensure};
@@ -48,7 +48,7 @@ pub struct CapacityArgs {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     #[command(flatten)]
-    sweep: SweepArgs,
+    pub sweep: SweepArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -148,7 +148,14 @@ fn described(args: &CapacityArgs) -> anyhow::Result<(Scenario, Vec<String>, Axis
     Ok((scenario, unmodelled, axis, present))
 }
 
-pub fn run(args: &CapacityArgs) -> anyhow::Result<ExitCode> {
+/// The scenario, the objective, what was found, and flags that are not modelled.
+///
+/// # Errors
+/// Flags that contradict each other; a scenario that cannot be served at any load.
+pub fn answer(
+    args: &CapacityArgs,
+    pool: &impl Pool,
+) -> anyhow::Result<(Scenario, Slo, Capacity, Vec<String>)> {
     let slo = Slo::parse(&args.slo).context("--slo")?;
     ensure!(
         (1..=1000).contains(&args.seeds),
@@ -194,19 +201,21 @@ pub fn run(args: &CapacityArgs) -> anyhow::Result<ExitCode> {
         wanted,
         what_if: !args.no_what_if,
     };
+    let answer = capacity(&scenario, &question, pool)?;
+    Ok((scenario, question.slo, answer, unmodelled))
+}
+
+pub fn run(args: &CapacityArgs) -> anyhow::Result<ExitCode> {
     let pool = args.pool.start()?;
-    let answer = capacity(&scenario, &question, &pool)?;
+    let (scenario, slo, answer, unmodelled) = answer(args, &pool)?;
     drop(pool);
     if let Some(path) = &args.csv {
-        files::write(path, &report::csv(&question.slo, &answer))?;
+        files::write(path, &report::csv(&slo, &answer))?;
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {
-        print!(
-            "{}",
-            report::text(&scenario, &question.slo, &answer, &unmodelled)
-        );
+        print!("{}", report::text(&scenario, &slo, &answer, &unmodelled));
     }
     Ok(if answer.highest.is_some() && answer.short_of.is_empty() {
         ExitCode::SUCCESS

@@ -1,8 +1,11 @@
 //! `capsim explore`.
 use super::Cli;
+use super::files::Files;
 use super::stop::Stop;
-use super::sweep::{Flags, Known, Word};
+use super::sweep;
 use super::sweep_args::SweepArgs;
+use super::sweep_args::SweepArgs;
+use super::words::{Flags, Known, Word};
 use crate::device::builtin;
 use crate::explore::{Control, Described, Explorer, Group, Knob, Options, State, check};
 use crate::model;
@@ -273,7 +276,7 @@ fn flags(state: &State, knobs: &[Knob]) -> Flags {
 }
 
 /// Flags as they would be typed.
-fn typed(known: &Known, flags: &Flags, line: &[String]) -> Vec<String> {
+fn typed(known: &Known<SweepArgs>, flags: &Flags, line: &[String]) -> Vec<String> {
     let mut words = vec![];
     for (flag, word) in flags {
         match word {
@@ -317,12 +320,13 @@ pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
     }
     let start = check(&knobs, &start)
         .map_err(|r| anyhow::anyhow!("--{}: {}", r.flag.unwrap_or_default(), r.message))?;
-    let known = Known::new();
+    let known = Known::<SweepArgs>::new("predict");
+    let files = Files::default();
     // What the page would be told is told here, before anybody opens it.
     let (_, unmodelled) = {
         let mut all = fixed.clone();
         all.extend(flags(&start, &knobs));
-        known.scenario(&all, &line)?
+        sweep::scenario(&known, &known.words(&all, &line)?, &files)?
     };
     let shown = quoted(&typed(&known, &fixed, &line));
     let describe = {
@@ -330,8 +334,10 @@ pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
         move |state: &State| {
             let mut all = flags(state, &knobs);
             all.extend(fixed.iter().cloned());
-            let (scenario, unmodelled) =
-                known.scenario(&all, &line).map_err(|e| format!("{e:#}"))?;
+            let (scenario, unmodelled) = known
+                .words(&all, &line)
+                .and_then(|words| sweep::scenario(&known, &words, &files))
+                .map_err(|e| format!("{e:#}"))?;
             Ok(Described {
                 scenario,
                 unmodelled,

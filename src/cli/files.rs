@@ -1,7 +1,9 @@
 //! Files are read whole, with their name in every error, and written whole or not at all.
 use anyhow::Context;
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Largest file that is read: beyond it, it is no profile, model or list of runs.
 const MAX_BYTES: u64 = 256 << 20;
@@ -21,6 +23,86 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
         MAX_BYTES >> 20
     );
     std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))
+}
+
+/// Texts of files under the names by which they were asked for.
+pub type Texts = BTreeMap<String, String>;
+
+/// Where the files that a scenario names are read: among texts that were handed over, else on the disk. It remembers what it read,
+/// so that another machine, which has none of these files, can understand the same scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    given: Arc<Texts>,
+    read: Arc<Mutex<Texts>>,
+}
+
+impl Files {
+    /// Reads these texts instead of files of their names.
+    pub fn of(given: Texts) -> Self {
+        Self {
+            given: Arc::new(given),
+            read: Arc::default(),
+        }
+    }
+
+    /// All that was read so far.
+    pub fn texts(&self) -> Texts {
+        self.seen().clone()
+    }
+
+    /// A file's text; the same one however often it is asked for.
+    pub fn read(&self, path: &Path) -> anyhow::Result<String> {
+        let name = path.display().to_string();
+        if let Some(text) = self.seen().get(&name) {
+            return Ok(text.clone());
+        }
+        let text = match self.given.get(&name) {
+            Some(text) => text.clone(),
+            None => read(path)?,
+        };
+        Ok(self.seen().entry(name).or_insert(text).clone())
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Texts> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names of what was handed over in a folder.
+    fn given_in<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = String> + 'a {
+        self.given.keys().filter_map(move |name| {
+            let name = Path::new(name);
+            (name.parent() == Some(folder))
+                .then(|| Some(name.file_name()?.to_string_lossy().into_owned()))?
+        })
+    }
+
+    /// Whether there is a folder of this name.
+    pub fn is_dir(&self, path: &Path) -> bool {
+        self.given_in(path).next().is_some() || path.is_dir()
+    }
+
+    /// Whether there is a file or folder of this name.
+    pub fn exists(&self, path: &Path) -> bool {
+        self.given.contains_key(&path.display().to_string()) || self.is_dir(path) || path.exists()
+    }
+
+    /// Names in a folder.
+    pub fn list(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let given: Vec<String> = self.given_in(folder).collect();
+        if !given.is_empty() {
+            return Ok(given);
+        }
+        let name = || format!("{}", folder.display());
+        std::fs::read_dir(folder)
+            .with_context(name)?
+            .map(|e| {
+                Ok(e.with_context(name)?
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned())
+            })
+            .collect()
+    }
 }
 
 /// Writes a file whole: to a temporary neighbour, then renamed, so that nobody ever sees half of it.

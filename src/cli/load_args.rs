@@ -1,5 +1,5 @@
 //! Flags that shape the load beyond a rate and two lengths: arrival processes, users, laws of length, traces.
-use super::files;
+use super::files::Files;
 use crate::workload::arrival::{Arrival, RampUp, weibull_shape};
 use crate::workload::length::{LONGEST, Length};
 use crate::workload::trace::{Format, Options, Pool, Trace, TraceSpec};
@@ -169,11 +169,11 @@ fn think(text: &str) -> anyhow::Result<Think> {
 }
 
 /// A law of lengths from its text.
-fn length(text: &str) -> anyhow::Result<Length> {
+fn length(text: &str, files: &Files) -> anyhow::Result<Length> {
     let (name, rest) = text.split_once(':').unwrap_or((text, ""));
     if name == "empirical" && !rest.is_empty() {
         let path = Path::new(rest);
-        let law = Length::parse_histogram(&files::read(path)?)
+        let law = Length::parse_histogram(&files.read(path)?)
             .map_err(|e| anyhow!("{}: {e}", path.display()))?;
         return Ok(law);
     }
@@ -265,7 +265,7 @@ impl ReadArgs {
     }
 
     /// The trace at `path`: what `options` says of it, and its data.
-    pub fn load(&self, path: &Path, seed: u64) -> anyhow::Result<TraceSpec> {
+    pub fn load(&self, path: &Path, seed: u64, files: &Files) -> anyhow::Result<TraceSpec> {
         let options = self.options()?;
         for (flag, v) in [
             ("--trace-start", Some(self.trace_start)),
@@ -278,7 +278,7 @@ impl ReadArgs {
                 );
             }
         }
-        let folder = path.is_dir() || options.format == Some(Format::ServeGen);
+        let folder = files.is_dir(path) || options.format == Some(Format::ServeGen);
         let mut spec = TraceSpec::of(path.display().to_string(), Trace::default());
         spec.options = options;
         spec.start = self.trace_start;
@@ -292,7 +292,7 @@ impl ReadArgs {
                     "--trace-rate {r}: must lie between 1e-6 and 1e6 per second"
                 );
             }
-            let drawn = servegen(path)?.draw(
+            let drawn = servegen(path, files)?.draw(
                 &spec.file,
                 spec.start,
                 spec.duration,
@@ -307,7 +307,7 @@ impl ReadArgs {
                 self.trace_rate.is_none(),
                 "--trace-rate is for ServeGen folders; --trace-speedup makes a recorded trace faster"
             );
-            Trace::parse(&files::read(path)?, &spec.file, &spec.options)?
+            Trace::parse(&files.read(path)?, &spec.file, &spec.options)?
         };
         if spec.spread {
             data.spread();
@@ -318,11 +318,9 @@ impl ReadArgs {
 }
 
 /// All clients of a ServeGen folder.
-fn servegen(folder: &Path) -> anyhow::Result<Pool> {
+fn servegen(folder: &Path, files: &Files) -> anyhow::Result<Pool> {
     let mut numbers: Vec<(u64, String)> = vec![];
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
-    for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+    for name in files.list(folder)? {
         if let Some(n) = name
             .strip_prefix("chunk-")
             .and_then(|r| r.strip_suffix("-trace.csv"))
@@ -344,8 +342,8 @@ fn servegen(folder: &Path) -> anyhow::Result<Pool> {
             folder.join(format!("chunk-{n}-dataset.json")),
         );
         pool.clients.push(crate::workload::trace::Client::parse(
-            (&trace.display().to_string(), &files::read(&trace)?),
-            (&dataset.display().to_string(), &files::read(&dataset)?),
+            (&trace.display().to_string(), &files.read(&trace)?),
+            (&dataset.display().to_string(), &files.read(&dataset)?),
         )?);
     }
     Ok(pool)
@@ -376,7 +374,7 @@ impl LoadArgs {
     }
 
     /// Puts what was said into a load.
-    pub fn apply(&self, w: &mut WorkloadSpec) -> anyhow::Result<()> {
+    pub fn apply(&self, w: &mut WorkloadSpec, files: &Files) -> anyhow::Result<()> {
         if w.burstiness == f64::INFINITY {
             // vLLM's word for equal gaps.
             w.burstiness = 1.0;
@@ -420,7 +418,7 @@ impl LoadArgs {
             ("--output-dist", &self.output_dist, &mut w.output_dist),
         ] {
             if let Some(text) = text {
-                *slot = Some(length(text).with_context(|| format!("{flag} `{text}`"))?);
+                *slot = Some(length(text, files).with_context(|| format!("{flag} `{text}`"))?);
             }
         }
         for (flag, given) in [
@@ -445,7 +443,7 @@ impl LoadArgs {
             });
         }
         match &self.trace_file {
-            Some(path) => w.trace = Some(self.read.load(path, w.seed)?),
+            Some(path) => w.trace = Some(self.read.load(path, w.seed, files)?),
             None => ensure!(
                 self.read.silent(),
                 "--trace-… flags need --trace-file, the trace that they describe"

@@ -1,6 +1,7 @@
 //! `capsim memory`.
 use super::sweep_args::SweepArgs;
-use crate::plan::memory::{Demand, HostMemory, memory};
+use crate::plan::memory::{Demand, HostMemory, Memory, memory};
+use crate::predict::Scenario;
 use crate::report::memory as report;
 use anyhow::ensure;
 use clap::Args;
@@ -48,12 +49,16 @@ pub struct MemoryArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    sweep: SweepArgs,
+    pub sweep: SweepArgs,
 }
 
 const GIB: f64 = 1_073_741_824.0;
 
-pub fn run(args: &MemoryArgs) -> anyhow::Result<ExitCode> {
+/// The scenario and what fits.
+///
+/// # Errors
+/// Flags that contradict each other.
+pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
     for (flag, v) in [
         ("--device-memory-gib", args.device_memory_gib),
         ("--host-ram-gib", args.host_ram_gib),
@@ -134,6 +139,11 @@ pub fn run(args: &MemoryArgs) -> anyhow::Result<ExitCode> {
         args.contexts.clone()
     };
     let answer = memory(&scenario, &demand, host, &contexts)?;
+    Ok((scenario, answer))
+}
+
+pub fn run(args: &MemoryArgs) -> anyhow::Result<ExitCode> {
+    let (scenario, answer) = answer(args)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {

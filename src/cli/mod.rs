@@ -1,4 +1,5 @@
 //! The command tree: flags → library calls → files. The only place that prints.
+pub mod api;
 mod calibrate;
 mod capacity;
 mod complete;
@@ -35,8 +36,10 @@ mod validate;
 mod validate_all;
 mod version;
 mod validate_recorded;
+mod words;
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// What the shell gets to see; docs/cli.md says it at length.
@@ -122,6 +125,14 @@ enum Command {
 /// # Errors
 /// Input that cannot be used; the message says which and what to do.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    run_with(cli, None)
+}
+
+/// [`run`], with something that simulates the points of `capsim sweep --engine ray`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(cli: Cli, ray: Option<&dyn api::Elsewhere>) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Predict(args) => predict::run(&args),
@@ -136,7 +147,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "http")]
         Command::Serve(args) => serve::run(*args),
         Command::Models(args) => models::run(&args),
-        Command::Sweep(args) => sweep::run(&args),
+        Command::Sweep(args) => sweep::run(&args, ray),
         #[cfg(feature = "http")]
         Command::Explore(args) => explore::run(&args),
         Command::Report(args) => report::run(&args),
@@ -148,4 +159,43 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Completions(args) => complete::completions(&args),
         Command::Man(args) => complete::man(&args),
     }
+}
+
+/// The whole program for these arguments, its own name first: parse, dispatch, one error print.
+pub fn main(
+    args: impl IntoIterator<Item = OsString>,
+    ray: Option<&dyn api::Elsewhere>,
+) -> ExitCode {
+    leave_quietly_when_nobody_reads();
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and the version are no errors, and go to the standard output.
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+        }
+    };
+    match run_with(cli, ray) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `capsim … | head` closes our output early, which is its good right. `print!` panics then, and only then with these words. The
+/// signal SIGPIPE stays ignored, as Rust has it: a worker or a client that hangs up must not kill us.
+fn leave_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let words = panic.payload_as_str().unwrap_or_default();
+        // EPIPE; on Windows ERROR_BROKEN_PIPE and ERROR_NO_DATA.
+        let closed = ["os error 32)", "os error 109)", "os error 232)"];
+        if words.starts_with("failed printing to std") && closed.iter().any(|c| words.ends_with(c))
+        {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
 }

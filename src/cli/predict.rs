@@ -1,7 +1,8 @@
 //! `capsim predict`.
 use super::exports::{ExportArgs, Exports};
 use super::files;
-use super::sweep_args::SweepArgs;
+use super::sweep_args::{Grid, SweepArgs};
+use crate::engine::observe::Observer;
 use crate::predict::{Caveat, predict_observed};
 use crate::report::{Row, json, markdown, prediction};
 use clap::Args;
@@ -25,19 +26,15 @@ pub struct PredictArgs {
     exports: ExportArgs,
 }
 
-pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    let grid = args.sweep.grid()?;
-    let mut exports = match &grid.points[..] {
-        [point] => Some(Exports::new(&args.exports, &point.scenario)?),
-        _ => {
-            args.exports.only_for_one()?;
-            None
-        }
-    };
-    let progress = bar(grid.points.len());
+/// The predictions of a grid's points, in order; `tick` is called after each.
+pub fn rows(
+    grid: Grid,
+    observer: &mut impl Observer,
+    mut tick: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Row>> {
     let mut done = vec![];
     for point in grid.points {
-        let mut p = predict_observed(&point.scenario, &mut exports).map_err(|e| {
+        let mut p = predict_observed(&point.scenario, observer).map_err(|e| {
             let what: Vec<String> = point
                 .varied
                 .iter()
@@ -53,13 +50,39 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         for flag in &grid.unmodelled {
             p.caveats.push(Caveat::Unmodelled(flag.clone()));
         }
-        progress.inc(1);
+        tick()?;
         done.push(Row {
             varied: point.varied,
             scenario: point.scenario,
             prediction: p,
         });
     }
+    Ok(done)
+}
+
+/// What `--json` prints.
+pub fn to_json(rows: &[Row]) -> anyhow::Result<String> {
+    let points = rows
+        .iter()
+        .map(|r| json::prediction(&r.varied, &r.scenario, &r.prediction))
+        .collect();
+    Ok(serde_json::to_string_pretty(&json::predictions(points))?)
+}
+
+pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
+    let grid = args.sweep.grid()?;
+    let mut exports = match &grid.points[..] {
+        [point] => Some(Exports::new(&args.exports, &point.scenario)?),
+        _ => {
+            args.exports.only_for_one()?;
+            None
+        }
+    };
+    let progress = bar(grid.points.len());
+    let done = rows(grid, &mut exports, || {
+        progress.inc(1);
+        Ok(())
+    })?;
     progress.finish_and_clear();
     if let Some(path) = &args.markdown {
         files::write(path, &markdown::predictions(&done))?;
@@ -71,14 +94,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         exports.keep(row)?;
     }
     if args.json {
-        let points = done
-            .iter()
-            .map(|r| json::prediction(&r.varied, &r.scenario, &r.prediction))
-            .collect();
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json::predictions(points))?
-        );
+        println!("{}", to_json(&done)?);
     } else if let [row] = &done[..] {
         print!("{}", prediction::block(&row.scenario, &row.prediction));
     } else {

@@ -1,4 +1,5 @@
 //! Flags that describe a scenario; several values for one flag make a what-if table.
+use super::files::Files;
 use super::load;
 use super::load_args::LoadArgs;
 use crate::cost::Routing;
@@ -19,7 +20,9 @@ pub struct Point {
 
 /// All points, and what was said about flags that are not modelled.
 pub struct Grid {
+    /// The points, the last flag varying fastest.
     pub points: Vec<Point>,
+    /// Flags of the pasted line that are not modelled.
     pub unmodelled: Vec<String>,
 }
 
@@ -258,6 +261,10 @@ pub struct SweepArgs {
     /// no flag above says otherwise
     #[arg(last = true, value_name = "vllm serve …")]
     line: Vec<String>,
+
+    /// Where the files named above are read.
+    #[arg(skip)]
+    pub files: Files,
 }
 
 /// The model that the built-in profiles were made for.
@@ -379,7 +386,7 @@ impl SweepArgs {
             .clone()
             .or(base.model.clone())
             .unwrap_or_else(|| DEFAULT_MODEL.into());
-        let config = load::config(&model_name)?;
+        let config = self.files.config(&model_name)?;
         let load = self.workload()?;
         let max_num_seqs = if self.is_silent() {
             vec![1, 2, 4, 8, 16, 32]
@@ -393,9 +400,13 @@ impl SweepArgs {
         let engine_names = or_none(&self.engine);
         let mut points: Vec<Point> = vec![];
         for device_name in &device_names {
-            let device = load::device(device_name.as_deref().unwrap_or("gfx1151"))?;
+            let device = self
+                .files
+                .device(device_name.as_deref().unwrap_or("gfx1151"))?;
             for engine_name in &engine_names {
-                let engine = load::engine_for(engine_name.as_deref(), &device, pasted.starts)?;
+                let engine =
+                    self.files
+                        .engine_for(engine_name.as_deref(), &device, pasted.starts)?;
                 // Recorded prompts and conversations are what they are.
                 let told = load.trace.is_some() || load.users.as_ref().is_some_and(|u| u.turns > 1);
                 let both = table && config.moe.is_some() && !self.is_silent() && !told;
@@ -481,7 +492,7 @@ impl SweepArgs {
         workload.send_skew = Span::from_secs(self.send_skew_ms / 1e3);
         workload.seed = self.seed;
         workload.vllm_bench = self.vllm_bench;
-        self.load.apply(&mut workload)?;
+        self.load.apply(&mut workload, &self.files)?;
         Ok(workload)
     }
 

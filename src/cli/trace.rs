@@ -60,7 +60,9 @@ struct ConvertArgs {
 impl Input {
     /// The part of the trace that was asked for.
     fn load(&self) -> anyhow::Result<Trace> {
-        let spec = self.read.load(&self.file, self.seed)?;
+        let spec = self
+            .read
+            .load(&self.file, self.seed, &files::Files::default())?;
         spec.check()?;
         let data = spec.data.as_ref().expect("just read");
         let (from, to) = spec.rows(data);

@@ -3,8 +3,8 @@ use super::load;
 use super::pool::PoolArgs;
 use super::sweep_args::SweepArgs;
 use crate::model::{KvDtype, Precision};
-use crate::plan::tune::{Objective, Question, tune};
-use crate::plan::{Knob, Setting, Slo};
+use crate::plan::tune::{Objective, Question, Tuned, tune};
+use crate::plan::{Knob, Pool, Setting, Slo};
 use crate::predict::{Scenario, Settings};
 use crate::report::tune as report;
 use anyhow::{Context, anyhow, bail, ensure};
@@ -50,7 +50,7 @@ pub struct TuneArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    sweep: SweepArgs,
+    pub sweep: SweepArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -317,7 +317,11 @@ fn knobs(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
     Ok(all)
 }
 
-pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
+/// The scenario, what was found, and flags that are not modelled.
+///
+/// # Errors
+/// Flags that contradict each other; no setting that can be tried.
+pub fn answer(args: &TuneArgs, pool: &impl Pool) -> anyhow::Result<(Scenario, Tuned, Vec<String>)> {
     let slo = match &args.slo {
         Some(text) => Some(Slo::parse(text).context("--slo")?),
         None => None,
@@ -369,8 +373,13 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
         devices: args.devices,
         simpler: 0.003,
     };
+    let answer = tune(&base, &question, pool)?;
+    Ok((base, answer, unmodelled))
+}
+
+pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     let pool = args.pool.start()?;
-    let answer = tune(&base, &question, &pool)?;
+    let (base, answer, unmodelled) = answer(args, &pool)?;
     drop(pool);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);

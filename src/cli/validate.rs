@@ -3,8 +3,8 @@ use super::progress::Busy;
 use super::{files, load};
 use crate::report::json::{self, validation::Validation};
 use crate::report::{svg, validation};
-use crate::validate::compare::{candidates, compare};
-use crate::validate::fit::{FitRun, fit};
+use crate::validate::compare::{RunComparison, candidates, compare};
+use crate::validate::fit::{Fit, FitRun, fit};
 use crate::validate::hypothesis::Basis;
 use crate::validate::runs::RunsFile;
 use anyhow::{Context, bail};
@@ -58,6 +58,17 @@ pub struct ValidateArgs {
     #[cfg(feature = "http")]
     #[command(flatten)]
     paired: super::paired::PairedArgs,
+}
+
+impl ValidateArgs {
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(t) = self.tolerance
+            && !(t.is_finite() && t > 0.0 && t < 10.0)
+        {
+            bail!("--tolerance {t}: must be a relative error above 0 and below 10");
+        }
+        Ok(())
+    }
 }
 
 /// A file of runs with what it is predicted with.
@@ -139,7 +150,7 @@ pub fn fitted(
     file: &RunsFile,
     basis: &Basis,
     ids: &[String],
-) -> anyhow::Result<Option<crate::validate::fit::Fit>> {
+) -> anyhow::Result<Option<Fit>> {
     if ids.is_empty() {
         return Ok(None);
     }
@@ -165,12 +176,46 @@ pub fn fitted(
     Ok(Some(fit(basis, &runs, file.client.percentiles.into())?))
 }
 
-pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    if let Some(t) = args.tolerance
-        && !(t.is_finite() && t > 0.0 && t < 10.0)
-    {
-        bail!("--tolerance {t}: must be a relative error above 0 and below 10");
+/// Recorded runs beside their predictions.
+pub struct Compared {
+    /// What was recorded.
+    pub file: RunsFile,
+    /// What it was predicted with.
+    pub basis: Basis,
+    /// The fit to the runs that were named for it.
+    pub fit: Option<Fit>,
+    /// The comparison, run by run.
+    pub runs: Vec<RunComparison>,
+}
+
+/// Fits to the runs named by `--fit`, predicts the others, compares.
+///
+/// # Errors
+/// A file that cannot be used, a run that cannot be predicted.
+pub fn compared(args: &ValidateArgs) -> anyhow::Result<Compared> {
+    args.check()?;
+    let path = args.runs.as_deref().context("which runs?")?;
+    let (mut file, mut basis) = open(path, args.device.as_deref(), args.engine.as_deref())?;
+    if let Some(t) = args.tolerance {
+        file.tolerance.mean = Some(t);
+        file.tolerance.throughput = Some(t);
     }
+    let fit = fitted(path, &file, &basis, &args.fit)?;
+    if let Some(f) = &fit {
+        basis.engine = f.profile.clone();
+    }
+    let runs = compare(&file, &basis, &args.fit)
+        .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
+    Ok(Compared {
+        file,
+        basis,
+        fit,
+        runs,
+    })
+}
+
+pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
+    args.check()?;
     if let Some(index) = &args.all {
         return super::validate_all::run(
             index,
@@ -187,19 +232,13 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     if args.paired.wanted() {
         return super::paired::run(args, &args.paired);
     }
-    let path = args.runs.as_deref().context("which runs?")?;
-    let (mut file, mut basis) = open(path, args.device.as_deref(), args.engine.as_deref())?;
-    if let Some(t) = args.tolerance {
-        file.tolerance.mean = Some(t);
-        file.tolerance.throughput = Some(t);
-    }
     let busy = Busy::new("predicting the runs", 0);
-    let fit = fitted(path, &file, &basis, &args.fit)?;
-    if let Some(f) = &fit {
-        basis.engine = f.profile.clone();
-    }
-    let runs = compare(&file, &basis, &args.fit)
-        .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
+    let Compared {
+        file,
+        basis,
+        fit,
+        runs,
+    } = compared(args)?;
     drop(busy);
     if let (Some(path), Some(f)) = (&args.write_profile, &fit) {
         files::write(path, &(serde_json::to_string_pretty(&f.profile)? + "\n"))?;

@@ -1,4 +1,5 @@
 //! The load of a run, under `vllm bench serve`'s names.
+use super::super::files::Files;
 use super::super::load_args::LoadArgs;
 use crate::units::Span;
 use crate::workload::{Arrival, PromptKind, WorkloadSpec};
@@ -119,7 +120,7 @@ impl ServeLoad {
         w.burstiness = self.burstiness;
         w.range_ratio = self.random_range_ratio;
         w.seed = self.common.seed;
-        self.shapes.apply(&mut w)?;
+        self.shapes.apply(&mut w, &Files::default())?;
         if let (Some(t), Some(&v)) = (&mut w.trace, self.shapes.trace_speedup.first()) {
             t.speedup = v;
         }

@@ -1,21 +1,22 @@
 //! `capsim sweep`: many predictions, on all cores or many machines, the same bytes whatever does the work.
-mod plan;
+pub mod job;
+pub mod plan;
 mod point;
-mod store;
+pub mod store;
 mod summary;
 
-use super::files;
+use super::files::{self, Files};
+use super::sweep_args::SweepArgs;
+use super::words::Known;
 use anyhow::{Context, bail, ensure};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use job::Job;
 use plan::Plan;
-pub(super) use plan::{Flags, Word};
-pub(super) use point::Known;
-use point::Point;
+pub(super) use point::scenario;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use store::{Listing, Store};
+use std::sync::Arc;
 
 /// Schema of a point's file.
 const POINT: &str = "capsim.sweep-point/1";
@@ -81,6 +82,12 @@ struct RunArgs {
     /// Threads (default: all cores)
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// What simulates: the threads of this machine, or a Ray cluster (the program of the Python package: pip install 'capsim[ray]')
+    #[arg(long, value_name = "WHERE", default_value = "local")]
+    engine: Engine,
+    /// Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, else one on this machine alone)
+    #[arg(long)]
+    address: Option<String>,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -92,15 +99,33 @@ struct RunArgs {
     line: Vec<String>,
 }
 
-pub fn run(command: &SweepCommand) -> anyhow::Result<ExitCode> {
+/// What simulates the points of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// Threads of this machine.
+    Local,
+    /// Workers of a Ray cluster.
+    Ray,
+}
+
+/// Something that simulates points in other processes.
+pub trait Elsewhere {
+    /// Sees to it that every point of [`Job::todo`] is [kept](Job::keep), or fails. `address` says where, in its own words.
+    ///
+    /// # Errors
+    /// Points are left over.
+    fn simulate(&self, job: Arc<Job>, address: Option<&str>) -> anyhow::Result<()>;
+}
+
+pub fn run(command: &SweepCommand, ray: Option<&dyn Elsewhere>) -> anyhow::Result<ExitCode> {
     match &command.action {
         Some(Action::Merge(args)) => merge(args),
-        None => sweep(&command.sweep),
+        None => sweep(&command.sweep, ray),
     }
 }
 
 /// Every N-th from the I-th.
-fn shard(text: &str) -> anyhow::Result<(usize, usize)> {
+pub fn shard(text: &str) -> anyhow::Result<(usize, usize)> {
     let wrong = || format!("--shard `{text}`: must be I/N with 1 ≤ I ≤ N, as 1/4");
     let (i, n) = text.split_once('/').with_context(wrong)?;
     let (i, n): (usize, usize) = (
@@ -111,7 +136,7 @@ fn shard(text: &str) -> anyhow::Result<(usize, usize)> {
     Ok((i - 1, n))
 }
 
-fn read(args: &RunArgs, known: &Known) -> anyhow::Result<Plan> {
+fn read(args: &RunArgs) -> anyhow::Result<Plan> {
     let mut plan = match &args.plan {
         Some(path) => plan::parse(&files::read(path)?, &path.display().to_string())?,
         None => {
@@ -119,6 +144,7 @@ fn read(args: &RunArgs, known: &Known) -> anyhow::Result<Plan> {
                 args.serve_params.is_some() || args.bench_params.is_some(),
                 "give a plan (TOML), or --serve-params and --bench-params as `vllm bench sweep` takes them"
             );
+            let known = Known::<SweepArgs>::new("predict");
             plan::vllm(
                 args.serve_params.as_deref(),
                 args.bench_params.as_deref(),
@@ -140,79 +166,63 @@ fn read(args: &RunArgs, known: &Known) -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
-fn sweep(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let known = Known::new();
-    let plan = read(args, &known)?;
-    let (first, step) = args.shard.as_deref().map_or(Ok((0, 1)), shard)?;
+fn sweep(args: &RunArgs, ray: Option<&dyn Elsewhere>) -> anyhow::Result<ExitCode> {
+    let elsewhere = match args.engine {
+        Engine::Local => {
+            ensure!(
+                args.address.is_none(),
+                "--address is where Ray is: give --engine ray"
+            );
+            None
+        }
+        Engine::Ray => Some(ray.context(
+            "--engine ray: this program has no Ray; pip install 'capsim[ray]' brings one that has",
+        )?),
+    };
+    let plan = read(args)?;
+    let part = args.shard.as_deref().map_or(Ok((0, 1)), shard)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads.unwrap_or(0))
         .build()
         .context("--threads")?;
-    // Every point is understood before any is simulated: a mistake in the last one costs nothing.
-    let points: Vec<Point> = pool.install(|| {
-        plan.points
-            .par_iter()
-            .enumerate()
-            .map(|(i, flags)| {
-                let mut line = plan.line.clone();
-                line.extend(plan.serve.get(i).into_iter().flatten().cloned());
-                Point::new(&known, flags, &line).with_context(|| {
-                    let what: Vec<String> = flags
-                        .iter()
-                        .filter(|(f, _)| plan.dimensions.contains(f))
-                        .map(|(f, w)| format!("{f} {}", w.text()))
-                        .collect();
-                    match what.is_empty() {
-                        true => format!("point {}", i + 1),
-                        false => format!("point {} ({})", i + 1, what.join(", ")),
-                    }
-                })
-            })
-            .collect::<anyhow::Result<_>>()
-    })?;
-    let hashes: Vec<String> = points.iter().map(|p| p.hash.clone()).collect();
+    let files = Files::default();
+    let points = pool.install(|| job::understand(&plan, &files))?;
     let dir = match (&args.output, &args.plan) {
         (Some(dir), _) => dir.clone(),
         (None, Some(plan)) => plan.with_extension("results"),
         (None, None) => bail!("-o: say where the results go"),
     };
-    let mine: Vec<&Point> = points.iter().skip(first).step_by(step).collect();
     if args.dry_run {
         println!(
             "{} points, {} in this shard, of: {}",
             points.len(),
-            mine.len(),
+            (part.0..points.len()).step_by(part.1).len(),
             plan.dimensions.join(", ")
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let listing = Listing::new(&plan, &hashes);
-    let store = Store::open(&dir, &listing)?;
-    let mut seen = BTreeSet::new();
-    let todo: Vec<&Point> = mine
-        .iter()
-        .copied()
-        .filter(|p| seen.insert(&p.hash) && store.get(&p.hash).is_none())
-        .collect();
-    let bar = super::predict::bar(todo.len());
-    pool.install(|| {
-        todo.par_iter().try_for_each(|p| {
-            store.put(&p.hash, &p.evaluate())?;
-            bar.inc(1);
-            anyhow::Ok(())
-        })
-    })?;
-    bar.finish_and_clear();
+    let job = Arc::new(Job::open(&plan, points, files, &dir, part)?);
+    match elsewhere {
+        Some(ray) => ray.simulate(Arc::clone(&job), args.address.as_deref())?,
+        None => {
+            let bar = super::predict::bar(job.todo().len());
+            pool.install(|| {
+                job.todo().par_iter().try_for_each(|&p| {
+                    job.run(p)?;
+                    bar.inc(1);
+                    anyhow::Ok(())
+                })
+            })?;
+            bar.finish_and_clear();
+        }
+    }
     eprintln!(
         "{} points in this run, {} simulated, {} were there",
-        mine.len(),
-        todo.len(),
-        mine.len() - todo.len()
+        job.mine(),
+        job.todo().len(),
+        job.mine() - job.todo().len()
     );
-    let merged = store::collect(std::slice::from_ref(&dir))?;
-    if merged.missing.is_empty() {
-        store::tables(&dir, &merged)?;
-    }
+    let merged = job.finish()?;
     summary::show(&dir, &merged, merged.missing.is_empty(), args.json);
     Ok(ExitCode::SUCCESS)
 }

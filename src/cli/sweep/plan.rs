@@ -4,31 +4,10 @@ use serde::Deserialize;
 use std::path::Path;
 
 use super::super::files;
+use super::super::words::{Flags, Word};
 
 /// Most points of one plan.
 const MAX_POINTS: usize = 1_000_000;
-
-/// A flag's value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Word {
-    /// A switch that is on or off.
-    Switch(bool),
-    /// Anything else, as it would be typed.
-    Text(String),
-}
-
-impl Word {
-    /// As it stands in results.
-    pub fn text(&self) -> String {
-        match self {
-            Self::Switch(on) => on.to_string(),
-            Self::Text(text) => text.clone(),
-        }
-    }
-}
-
-/// Flags with their values, without dashes in front; later ones win.
-pub type Flags = Vec<(String, Word)>;
 
 /// Sets a flag.
 fn set(flags: &mut Flags, name: &str, word: Word) {
@@ -110,15 +89,26 @@ fn words(value: &toml::Value) -> anyhow::Result<Vec<Word>> {
     }
 }
 
-/// Reads a plan. Keys are flags of `capsim predict`; `name` appears in errors.
+/// Reads a plan in TOML. Keys are flags of `capsim predict`; `name` appears in errors.
 pub fn parse(text: &str, name: &str) -> anyhow::Result<Plan> {
-    let file: PlanFile = toml::from_str(text).map_err(|e| {
+    let file = toml::from_str(text).map_err(|e| {
         let line = e
             .span()
             .map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
         let at = line.map_or(String::new(), |l| format!(":{l}"));
         anyhow::anyhow!("{name}{at}: {}", e.message())
     })?;
+    expand(&file, name)
+}
+
+/// Reads a plan in JSON, of the same structure.
+pub fn parse_json(text: &str, name: &str) -> anyhow::Result<Plan> {
+    let file = serde_json::from_str(text).with_context(|| name.to_string())?;
+    expand(&file, name)
+}
+
+/// All points of a plan.
+fn expand(file: &PlanFile, name: &str) -> anyhow::Result<Plan> {
     let line = shlex::split(&file.serve)
         .with_context(|| format!("{name}: serve: a quotation is not closed"))?;
     let mut base: Flags = vec![];
@@ -156,7 +146,7 @@ pub fn parse(text: &str, name: &str) -> anyhow::Result<Plan> {
         }
     }
     let mut plan = Plan {
-        name: file.name,
+        name: file.name.clone(),
         line,
         ..Plan::default()
     };

@@ -82,14 +82,24 @@ impl Store {
         point(&self.path(hash), hash)
     }
 
-    /// Keeps a point's result.
-    pub fn put(&self, hash: &str, result: &Value) -> anyhow::Result<()> {
-        files::write(&self.path(hash), &(serde_json::to_string(result)? + "\n"))
+    /// Keeps a point's result, which is a [`line`].
+    pub fn put(&self, hash: &str, result: &str) -> anyhow::Result<()> {
+        files::write(&self.path(hash), result)
     }
 }
 
+/// A result as its file holds it.
+pub fn line(result: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(result)? + "\n")
+}
+
 fn point(path: &Path, hash: &str) -> Option<Value> {
-    let value: Value = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    whole(&std::fs::read_to_string(path).ok()?, hash)
+}
+
+/// A result, if the text is all of it and of this point.
+pub fn whole(text: &str, hash: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(text).ok()?;
     (value["schema"] == super::POINT && value["hash"] == hash).then_some(value)
 }
 

@@ -1,0 +1,144 @@
+//! A call from Python: what was said, what went wrong, and Ctrl-C while the library works.
+use capsim::cli::api;
+use capsim::plan::Pool;
+use pyo3::create_exception;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+create_exception!(
+    capsim,
+    CapsimError,
+    PyValueError,
+    "Input that cannot be used. The text is what the command line says after `error:`."
+);
+
+/// An error of the library as Python's.
+pub fn failed(e: anyhow::Error) -> PyErr {
+    // An error that Python raised inside comes back as itself.
+    match e.downcast::<PyErr>() {
+        Ok(e) => e,
+        Err(e) => CapsimError::new_err(format!("{e:#}")),
+    }
+}
+
+/// Flags as JSON pairs `[[name, true | "text"], …]`, the words of a `vllm serve` line, texts that stand for files.
+pub struct Said(pub api::Said);
+
+impl<'py> FromPyObject<'py> for Said {
+    fn extract_bound(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let (flags, line, files): (String, Vec<String>, BTreeMap<String, String>) =
+            object.extract()?;
+        let flags = serde_json::from_str(&flags).map_err(|e| failed(e.into()))?;
+        Ok(Self(api::Said {
+            flags,
+            line,
+            files: api::Files::of(files),
+        }))
+    }
+}
+
+/// How often Ctrl-C is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a simulation that is not wanted any more unwinds with.
+struct Stopped;
+
+/// Whether nobody waits for the answer any more.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks for the end.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked for the end.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Works in another thread, without the interpreter's lock, while this one answers signals. After Ctrl-C the call returns at once; the
+/// work ends where it next looks at `Stop`.
+pub fn interruptible<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce(&Stop) -> anyhow::Result<T> + Send + 'static,
+) -> PyResult<T> {
+    let stop = Stop::default();
+    let (send, mut receive) = channel();
+    let told = stop.clone();
+    std::thread::spawn(move || {
+        // Nobody may be there to receive.
+        let _ = send.send(catch_unwind(AssertUnwindSafe(|| work(&told))));
+    });
+    loop {
+        let got;
+        (got, receive) = py.allow_threads(move || (receive.recv_timeout(LOOK), receive));
+        match got {
+            Ok(Ok(answer)) => return answer.map_err(failed),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(e) = py.check_signals() {
+                    stop.set();
+                    return Err(e);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(CapsimError::new_err("the working thread is gone"));
+            }
+        }
+    }
+}
+
+/// Threads that stop between two simulations.
+pub struct Threads {
+    pool: rayon::ThreadPool,
+    stop: Stop,
+}
+
+impl Pool for Threads {
+    fn map<J: Sync, R: Send>(&self, jobs: &[J], f: impl Fn(&J) -> R + Sync) -> Vec<R> {
+        self.pool.install(|| {
+            jobs.par_iter()
+                .map(|j| {
+                    if self.stop.is_set() {
+                        // Nobody waits: unwinds to `interruptible` without a word.
+                        resume_unwind(Box::new(Stopped));
+                    }
+                    f(j)
+                })
+                .collect()
+        })
+    }
+}
+
+/// A pool of `threads`, by default one per core.
+pub fn threads(threads: Option<usize>) -> anyhow::Result<rayon::ThreadPool> {
+    anyhow::ensure!(threads != Some(0), "threads 0: must be at least 1");
+    Ok(rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.unwrap_or(0))
+        .build()?)
+}
+
+/// [`interruptible`] work of many simulations.
+pub fn stoppable<T: Send + 'static>(
+    py: Python<'_>,
+    threads: Option<usize>,
+    work: impl FnOnce(&Threads) -> anyhow::Result<T> + Send + 'static,
+) -> PyResult<T> {
+    let pool = self::threads(threads).map_err(failed)?;
+    interruptible(py, move |stop| {
+        work(&Threads {
+            pool,
+            stop: stop.clone(),
+        })
+    })
+}

@@ -23,7 +23,7 @@ use crate::plan::Pool;
 use crate::plan::capacity::Capacity;
 use crate::plan::memory::Memory;
 use crate::plan::tune::Tuned;
-use crate::report::validation;
+use crate::report::json::validation::Validation;
 
 /// Flags of a command, without dashes in front, and the words of a `vllm serve` line whose settings hold where no flag says otherwise.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +101,7 @@ pub fn validate(
     let mut words = known.words(flags, &[])?;
     words.extend(["--".into(), runs.into()]);
     let c = validate_::compared(&known.parse(&words)?)?;
-    let answer = validation::json(&c.file, c.fit.as_ref(), &c.runs);
+    let answer = serde_json::to_value(Validation::new(&c.file, c.fit.as_ref(), &c.runs))?;
     Ok((answer, c.fit.map(|f| f.profile)))
 }
 

@@ -4,7 +4,6 @@ use super::files::Files;
 use super::stop::Stop;
 use super::sweep;
 use super::sweep_args::SweepArgs;
-use super::sweep_args::SweepArgs;
 use super::words::{Flags, Known, Word};
 use crate::device::builtin;
 use crate::explore::{Control, Described, Explorer, Group, Knob, Options, State, check};

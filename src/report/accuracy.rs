@@ -261,7 +261,8 @@ pub fn markdown(
         .collect();
     let _ = writeln!(
         o,
-        "{}; that is what the shipped profiles carry. Where settings are unknown, the interval is that of the hypothesis shown.",
+        "{}; that is what the shipped profiles carry. Settings that a record does not state widen the interval of that run: every alternative is \
+         simulated, or, where the run's own figures choose among hypotheses, keeps their likelihood as weight.",
         words.join(" and ")
     );
 

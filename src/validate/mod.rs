@@ -11,3 +11,4 @@ pub mod nnls;
 #[cfg(feature = "http")]
 pub mod paired;
 pub mod runs;
+pub mod unknown;

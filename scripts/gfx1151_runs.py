@@ -60,6 +60,8 @@ UNUSABLE = [
     (r"^yich.*fp8", "the only run of emulated FP8 kernels: nothing else could calibrate or test them"),
     (r"^yich.*mxfp4", "the only run of the patched MXFP4 kernels: nothing else could calibrate or test them"),
     (r"^sgl31137-qwen2.5-7b-awq", "the only run of SGLang's dense AWQ kernels: nothing else could calibrate or test them"),
+    (r"^lhl-llamacpp-q4km-c1$", "contradicts itself: duration, TTFT, TPOT and tokens are those of the author's Q8_0 run to 0.7 %, "
+     "although the file has 57 % of its bytes; one of the two files was served twice"),
     (r"^paudley.*piecewise", "before and after differ in several unnamed settings (the source's own caveat)"),
 ]
 
@@ -83,6 +85,30 @@ def round_sig(v, digits=6):
 
 def ms_per_token(rate):
     return round_sig(1000.0 / rate)
+
+
+# What a source leaves open, and what it may have been instead of what we suppose.
+UBATCH = dict(setting="ubatch-size", engine_args=[dict(micro_batch=2048)])
+
+
+def open_settings(e, r, model):
+    """Settings of a converted run that its source does not state, each with its alternatives."""
+    g, w = e["group"], r["workload"]
+    unknown = []
+    long = w["input_len"] > 512
+    if long and (g in ("lhl-gptoss120b-depth", "kyuz0-depth-curves", "amd-llamacpp-q4km")):
+        unknown.append(UBATCH)
+    if "prompt not stated" in r.get("note", "") or "prompt length not stated" in r.get("note", ""):
+        unknown.append(dict(setting="prompt length", input_len=[4 * w["input_len"]]))
+    elif "lengths not stated" in r.get("note", ""):
+        unknown.append(dict(setting="prompt length", input_len=[32, 1024]))
+    if "slots not stated" in r.get("note", "") and w["max_concurrency"] > 1:
+        unknown.append(dict(setting="slots", engine_args=[dict(max_num_seqs=1)]))
+    vllm = "vllm" in e["engine"]["name"].lower()
+    if vllm and g in ("lemonade-vllm-single", "paudley-vllm-graphs", "lhl-llama2-7b", "kyuz0-vllm-issues") \
+            and "enforce_eager" not in (r.get("engine_args") or {}):
+        unknown.append(dict(setting="graphs or eager", engine_args=[dict(enforce_eager=True)]))
+    return unknown
 
 
 class Writer:
@@ -122,18 +148,23 @@ class Writer:
             r["experiment"] = e["id"]
             r["source"] = f"{where}, {e['date']}; {told}"
             r["note"] = "; ".join(x for x in [r.get("note", ""), e.get("notes", "")] if x)
-            order = ["id", "experiment", "source", "mode", "engine_args", "workload", "measured", "note"]
+            unknown = open_settings(e, r, model)
+            if unknown:
+                r["unknown"] = unknown
+            order = ["id", "experiment", "source", "mode", "engine_args", "workload", "measured", "unknown", "note"]
             f["runs"].append(OrderedDict((k, r[k]) for k in order if k in r and r[k] not in (None, "")))
 
 
-def bench(e, tests, args=None):
-    """llama-bench: pp N and tg N, each after `depth` cached tokens, no server."""
+def bench(e, tests, args=None, at_depth=None):
+    """llama-bench: pp N and tg N, each after `depth` cached tokens, no server; `at_depth`: settings of those with a depth."""
     runs = []
     for kind, n, depth, rate in tests:
         if rate is None:
             continue
         at = f"@d{depth}" if depth else ""
         a = dict(max_num_seqs=1, max_model_len=depth + n + 1024, enable_prefix_caching=depth > 0, **(args or {}))
+        if at_depth and depth:
+            a.update(at_depth)
         w = dict(num_prompts=1, max_concurrency=1)
         if kind == "pp":
             w.update(input_len=depth + n, output_len=1, warmup=1 if depth else 0)
@@ -172,7 +203,8 @@ def llama_profile(e):
     backend = (e["engine"].get("backend", "") + " " + e["engine"].get("version", "")).lower()
     quant = (e.get("quant") or "").lower()
     plain = "bf16" in quant or quant in ("f16",)
-    if e["group"] == "lhl-qwen3-30b-forward-sweep":
+    # Builds of 2025-08 are the same author's; kernels changed since.
+    if e["group"] == "lhl-qwen3-30b-forward-sweep" or (e["group"] == "lhl-llama2-7b" and not plain):
         return "llamacpp-vulkan-2025" if "vulkan" in backend else "llamacpp-hip-2025"
     if "amdvlk" in backend:
         return "llamacpp-amdvlk-float" if plain else "llamacpp-amdvlk"
@@ -224,7 +256,10 @@ def convert_llamacpp(e, out):
         for name, m in e["metrics"].items():
             t = re.fullmatch(r"(pp|tg)(\d+)(?:@d(\d+))?", name)
             tests.append((t.group(1), int(t.group(2)), int(t.group(3) or 0), m["value"]))
-        runs = bench(e, sorted(tests, key=lambda t: (t[2], t[0], t[1])))
+        # The toolboxes' benchmark/run_benchmarks.sh adds -ub 2048 (ROCm) or -ub 512 (Vulkan) to its runs at a depth, and only
+        # there (as kept in Petrox/amd-strix-halo-toolboxes@1903ea03e7, which has the container names of these runs).
+        at_depth = {"micro_batch": 512 if "vulkan" in e["engine"]["backend"] else 2048}
+        runs = bench(e, sorted(tests, key=lambda t: (t[2], t[0], t[1])), at_depth=at_depth)
     elif g in ("kyuz0-depth-curves", "lhl-gptoss120b-depth"):
         keep = (0, 8192, 32768, 65536) if g.startswith("kyuz0") else (0, 4096, 16384, 32768)
         pp, tg = w["pp"], w["tg"]
@@ -338,8 +373,8 @@ def sharegpt(e):
             m[dst] = v
     return [dict(id=e["id"], mode="serve", engine_args=None,
                  workload=dict(num_prompts=n, max_concurrency=w["concurrency"], input_len=round(w["input_tokens_total"] / n),
-                               output_len=round(w["output_tokens_total"] / n), prompts="distinct", warmup=0),
-                 measured=m, note="ShareGPT lengths replaced by their means; percentiles beyond the median left out for that")]
+                               output_len=round(w["output_tokens_total"] / n), length_sigma=1.0, prompts="distinct", warmup=0),
+                 measured=m, note="ShareGPT lengths drawn log-normally around their recorded means, sigma 1 supposed")]
 
 
 def convert_vllm(e, out):
@@ -407,7 +442,8 @@ def convert_vllm(e, out):
                      measured=dict(total_token_throughput=total),
                      note="ShareGPT lengths replaced by their mean")]
     elif e["id"] == "kyuz0-issue72-c5":
-        runs = [dict(id=e["id"], engine_args=dict(max_num_seqs=64, max_model_len=4096),
+        # The toolbox starts this model with --enforce-eager (scripts/models.py@23cb726435).
+        runs = [dict(id=e["id"], engine_args=dict(max_num_seqs=64, max_model_len=4096, enforce_eager=True),
                      workload=dict(num_prompts=5, max_concurrency=5, request_rate=4.0, input_len=128, output_len=256, prompts="distinct"),
                      measured=dict(mean_ttft_ms=value(e, "ttft"), mean_tpot_ms=value(e, "tpot"),
                                    output_token_throughput=value(e, "output_throughput")))]

@@ -309,3 +309,64 @@ fn recorded_figures_are_what_the_model_says() {
         }
     }
 }
+
+/// An unstated setting that matters widens the interval, one that changes nothing does not, and neither moves the prediction.
+#[test]
+fn what_a_record_leaves_open_widens_its_interval() {
+    let (file, basis) = long_prompt();
+    let run = |unknown: Value| {
+        let mut v = serde_json::to_value(&file.runs[0]).unwrap();
+        v["unknown"] = unknown;
+        let run = serde_json::from_value(v).unwrap();
+        let m = Manifest::parse(&index().to_string(), "index").unwrap();
+        let scored = capsim::validate::accuracy::score(&m, 0, &file, &basis, &run).unwrap();
+        (scored.metrics[0].predicted, scored.metrics[0].propagated)
+    };
+    let stated = run(json!([]));
+    let same = run(json!([{"setting": "ubatch-size", "engine_args": [{"micro_batch": 512}]}]));
+    let other = run(json!([{"setting": "ubatch-size", "engine_args": [{"micro_batch": 64}]}]));
+    assert_eq!(stated, same);
+    assert_eq!(stated.0, other.0);
+    assert!(other.1 > 1.2 * stated.1, "{other:?} against {stated:?}");
+    // The very amount: half of the squared shift, two values being equally likely.
+    let shifted = {
+        let mut v = serde_json::to_value(&file.runs[0]).unwrap();
+        v["engine_args"]["micro_batch"] = json!(64);
+        let run = serde_json::from_value(v).unwrap();
+        let m = Manifest::parse(&index().to_string(), "index").unwrap();
+        capsim::validate::accuracy::score(&m, 0, &file, &basis, &run)
+            .unwrap()
+            .metrics[0]
+            .predicted
+    };
+    let shift = libm::log(shifted / stated.0);
+    let added = other.1 * other.1 - stated.1 * stated.1;
+    assert!(
+        (added - shift * shift / 2.0).abs() < 1e-9,
+        "{added} {shift}"
+    );
+}
+
+/// A prompt of 2048 tokens on llama.cpp, micro-batch 512.
+fn long_prompt() -> (RunsFile, capsim::validate::hypothesis::Basis) {
+    use capsim::model::{self, Model, Precision};
+    let file = json!({
+        "schema": "capsim.runs/1", "name": "test", "source": "test", "model": "qwen3-30b-a3b", "device": "gfx1151",
+        "engine": "llamacpp-hip",
+        "runs": [{
+            "id": "a", "engine_args": {"max_num_seqs": 1, "max_model_len": 4096, "micro_batch": 512},
+            "workload": {"num_prompts": 1, "max_concurrency": 1, "input_len": 2048, "output_len": 1, "warmup": 0},
+            "measured": {"mean_ttft_ms": 1000.0}
+        }]
+    });
+    let file = RunsFile::parse(&file.to_string(), "test").unwrap();
+    let config = model::builtin::find("qwen3-30b-a3b").unwrap().config();
+    let basis = capsim::validate::hypothesis::Basis {
+        model_name: "qwen3-30b-a3b".into(),
+        model: Model::new(&config, Precision::of(&config)),
+        device: capsim::device::builtin::device("gfx1151").unwrap(),
+        engine: capsim::device::builtin::engine("llamacpp-hip").unwrap(),
+        moe_path: None,
+    };
+    (file, basis)
+}

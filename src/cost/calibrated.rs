@@ -4,7 +4,8 @@
 //! (docs/methodology.md):
 //!
 //! - a matrix product over `n` rows takes the larger of its streaming time, (weights + activations) /
-//!   (B · η), and its arithmetic time, 2 n N K / (F(n) · η);
+//!   (B · η), and its arithmetic time, 2 n N K / (F(n) · η); where the engine brings matrix kernels of its own
+//!   ([`EngineProfile::dense_tiles`]), n is padded to whole tiles and F is the curve's largest rate;
 //! - the grouped expert products stream the weights of the *distinct* experts that the batch touches, at the rate
 //!   of the kernel configuration that this batch size selects (cliffs included), or compute on tiles padded
 //!   to their height, whichever takes longer;
@@ -18,12 +19,13 @@
 //! Host time adds to device time, or overlaps with it under async scheduling; launching without graphs runs
 //! ahead of the device, so that the slower of the two counts.
 use super::exchange::Exchanges;
+use super::grouped::{ExpertGroup, Experts};
 use super::load::Load;
 use super::memo::Memo;
-use super::rows::{RowCost, RowPrices, roofline};
+use super::rows::{RowCost, RowPrices};
 use super::tables::Tables;
 use super::{Breakdown, Part, Routing, StepCost, StepShape};
-use crate::device::{DeviceProfile, EngineProfile, MoePath, MoeRegime};
+use crate::device::{DeviceProfile, EngineProfile};
 use crate::model::{Model, OpKind, experts};
 use crate::units::Span;
 
@@ -83,6 +85,8 @@ pub struct CalibratedCost {
     pair_ops_windowed: f64,
     attention_curve: crate::device::Curve,
     attention_eff: f64,
+    attention_tile: Option<u32>,
+    recurrence_eff: f64,
     experts: Option<Experts>,
     window: Option<u32>,
     launch_device: f64,
@@ -97,94 +101,6 @@ pub struct CalibratedCost {
     exchanges: Exchanges,
     /// Data-parallel engines that share experts.
     engines: u32,
-}
-
-/// The grouped expert products.
-#[derive(Clone, Debug)]
-struct Experts {
-    roofline_power: Option<f64>,
-    popularity: experts::Popularity,
-    /// Distinct experts by number of distinct tokens.
-    distinct: Memo<f64>,
-    path: MoePath,
-    groups: Vec<ExpertGroup>,
-    stream: f64,
-    gemm: crate::device::Curve,
-    num: f64,
-    top_k: f64,
-    load: Load,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct ExpertGroup {
-    layers: f64,
-    bytes_per_expert: f64,
-    activation_bytes_per_token: f64,
-    ops_per_row: f64,
-    top_k: f64,
-    /// Columns of gate and up together, and of down.
-    columns: (f64, f64),
-}
-
-impl Experts {
-    fn regime(&self, tokens: u32) -> &MoeRegime {
-        self.path
-            .regimes
-            .iter()
-            .find(|r| r.max_tokens.is_none_or(|m| tokens <= m))
-            .expect("the last regime has no limit")
-    }
-
-    /// Distinct experts that so many distinct tokens touch.
-    fn touched(&self, distinct: u32) -> f64 {
-        let m = distinct.min(self.distinct.last());
-        self.distinct
-            .get(m, || self.popularity.expected_distinct(m))
-    }
-
-    /// Distinct experts and rows (in tokens' worth of `top_k` each) on the most loaded device.
-    fn busiest(&self, tokens: u32, distinct: u32) -> (f64, f64) {
-        let touched = self.touched(distinct);
-        let slots = self.load.slots(f64::from(tokens) * self.top_k);
-        (self.load.experts(touched), slots / self.top_k)
-    }
-
-    /// Seconds for a batch of `tokens` new tokens, `distinct` of them different computations.
-    fn seconds(&self, tokens: u32, distinct: u32) -> f64 {
-        if tokens == 0 {
-            return 0.0;
-        }
-        let regime = self.regime(tokens);
-        let (touched, tokens) = self.busiest(tokens, distinct);
-        let mut total = 0.0;
-        for g in &self.groups {
-            let slots = tokens * g.top_k;
-            // Each expert's rows are padded to whole tiles. Few rows per expert make one tile each; with many,
-            // (τ − 1)/2 rows are wasted on average (rows modulo τ taken as uniform).
-            let tile = f64::from(regime.tile_rows);
-            let tiles = touched.max((slots + touched * (tile - 1.0) / 2.0) / tile);
-            // Gate and up are two thirds of an expert's bytes, down one; each a kernel that may not fill the device.
-            let slower = regime.fill.as_ref().map_or(1.0, |f| {
-                let groups = |columns: f64| touched * libm::ceil(columns / f64::from(f.tile_cols));
-                let less = |columns| (f.workgroups.value / groups(columns)).max(1.0);
-                (2.0 * less(g.columns.0) + less(g.columns.1)) / 3.0
-            });
-            let stream = (touched * g.bytes_per_expert * slower
-                + tokens * g.activation_bytes_per_token)
-                / (self.stream * regime.stream.value);
-            // The grouped kernel works on all experts' tiles at once, so that its parallelism, and with it
-            // the rate, is that of all padded rows together.
-            let rows = tiles * tile;
-            let at_once = if self.path.one_by_one {
-                rows / touched
-            } else {
-                rows
-            };
-            let compute = rows * g.ops_per_row / (self.gemm.at(at_once).y * regime.compute.value);
-            total += g.layers * roofline(self.roofline_power, stream, compute);
-        }
-        total
-    }
 }
 
 impl CalibratedCost {
@@ -269,6 +185,7 @@ impl CalibratedCost {
                 let rows = max_rows.saturating_mul(e.engines);
                 Some(Experts {
                     roofline_power: engine.roofline_power,
+                    own_tiles: !engine.dense_tiles.is_empty(),
                     distinct: Memo::upto(rows),
                     popularity: p,
                     load: Load::new(e.of, model.parallel().expert_ranks()),
@@ -292,6 +209,12 @@ impl CalibratedCost {
             pair_ops_windowed: pair_windowed,
             attention_curve: device.attention_prefill.clone(),
             attention_eff: engine.attention_compute.value,
+            attention_tile: engine.attention_tile,
+            recurrence_eff: engine
+                .recurrence_compute
+                .as_ref()
+                .unwrap_or(&engine.attention_compute)
+                .value,
             experts,
             window,
             launch_device: device.launch.value,
@@ -407,13 +330,22 @@ impl CalibratedCost {
                 .options
                 .micro_batch
                 .map_or(shape.prefill_tokens, |m| shape.prefill_tokens.min(m));
-            let rate = self.attention_curve.at(f64::from(at_once.max(1))).y * self.attention_eff;
+            let queries = at_once.max(1);
+            let rate = match self.attention_tile {
+                // Whole tiles: a chunk shorter than one costs as much.
+                Some(t) => {
+                    let whole = queries.div_ceil(t) * t;
+                    self.attention_curve.peak() * f64::from(queries) / f64::from(whole)
+                }
+                None => self.attention_curve.at(f64::from(queries)).y,
+            };
             // Each pass reads the keys and values up to its own end: half of them on average, and all before.
             let reads = (1.0 + passes) / 2.0;
             (self.pair_ops_full * shape.prefill_pairs as f64
-                + self.pair_ops_windowed * shape.prefill_pairs_windowed as f64
-                + self.recurrence_ops * f64::from(shape.prefill_tokens))
-                / rate
+                + self.pair_ops_windowed * shape.prefill_pairs_windowed as f64)
+                / (rate * self.attention_eff)
+                + self.recurrence_ops * f64::from(shape.prefill_tokens)
+                    / (rate * self.recurrence_eff)
                 + (self.kv_full + self.kv_windowed) * shape.prefill_context as f64 * reads
                 + self.state * f64::from(shape.prefill_seqs) * passes
         };

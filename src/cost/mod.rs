@@ -4,6 +4,8 @@
 mod breakdown;
 mod calibrated;
 mod exchange;
+mod grouped;
+mod kernel;
 mod load;
 mod memo;
 mod routing;

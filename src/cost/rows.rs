@@ -2,10 +2,11 @@
 //!
 //! A simulation meets few of the thousands of row counts that a step may have, and a prediction is many simulations: each
 //! count is priced when it is first met, and remembered.
+use super::kernel::Dense;
 use super::memo::Memo;
 use super::tables::Tables;
 use crate::device::{Curve, DeviceProfile, EngineProfile};
-use crate::model::{Gemm, Model, Op, OpKind, Rows};
+use crate::model::{Model, Op, OpKind, Rows};
 
 /// Seconds of the operators that work on all rows of a step.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,30 +16,13 @@ pub struct RowCost {
     pub elementwise: f64,
 }
 
-/// Time of an operator that streams and computes (see [`EngineProfile::roofline_power`]).
-pub fn roofline(power: Option<f64>, stream: f64, compute: f64) -> f64 {
-    match power {
-        None => stream.max(compute),
-        Some(1.0) => stream + compute,
-        Some(p) => {
-            let (low, high) = (stream.min(compute), stream.max(compute));
-            high * libm::pow(1.0 + libm::pow(low / high, p), 1.0 / p)
-        }
-    }
-}
-
 /// Prices by number of rows.
 #[derive(Clone, Debug)]
 pub struct RowPrices {
     ops: Vec<Op>,
-    gemm: Curve,
+    dense: Dense,
     pass: Curve,
-    /// Bytes per second of weights, and operations per second relative to the curve.
-    stream: f64,
-    compute: f64,
     elementwise: f64,
-    matvec_rows: u32,
-    roofline_power: Option<f64>,
     /// 0 ..= most new tokens of a step.
     all: Memo<RowCost>,
     /// 0 ..= most sequences: lm_head and sampling.
@@ -56,13 +40,9 @@ impl RowPrices {
     ) -> Self {
         Self {
             ops: model.ops().to_vec(),
-            gemm: device.gemm_f16.clone(),
+            dense: Dense::new(device, engine),
             pass: device.elementwise.clone(),
-            stream: device.dram_read() * engine.dense_stream.value,
-            compute: engine.dense_compute.value,
             elementwise: engine.elementwise.value,
-            matvec_rows: engine.matvec_rows,
-            roofline_power: engine.roofline_power,
             all: Memo::upto(max_rows),
             // Sampled rows never exceed sequences, and those not new tokens.
             sampled: Memo::upto(max_sampled.min(max_rows)),
@@ -81,16 +61,6 @@ impl RowPrices {
         self.sampled.get(rows, || self.price_sampled(rows, tables))
     }
 
-    fn gemm(&self, g: &Gemm, rows: u32) -> f64 {
-        let n = f64::from(rows);
-        let stream = (g.weight_bytes() + n * g.activation_bytes_per_row()) / self.stream;
-        if rows <= self.matvec_rows {
-            return stream;
-        }
-        let rate = self.gemm.at(n).y * self.compute;
-        roofline(self.roofline_power, stream, n * g.ops_per_row() / rate)
-    }
-
     fn pass(&self, bytes: f64) -> f64 {
         bytes / (self.pass.at(bytes.max(1.0)).y * self.elementwise)
     }
@@ -106,10 +76,10 @@ impl RowPrices {
             let table = tables.row(op, rows);
             match &op.kind {
                 OpKind::Gemm(g) => {
-                    cost.dense += layers * table.unwrap_or_else(|| self.gemm(g, rows))
+                    cost.dense += layers * table.unwrap_or_else(|| self.dense.seconds(g, rows))
                 }
                 OpKind::Router(g) => {
-                    cost.router += layers * table.unwrap_or_else(|| self.gemm(g, rows))
+                    cost.router += layers * table.unwrap_or_else(|| self.dense.seconds(g, rows))
                 }
                 OpKind::Elementwise(e) => {
                     cost.elementwise +=
@@ -133,7 +103,7 @@ impl RowPrices {
             .filter(|op| op.rows == Rows::Sampled)
             .map(|op| {
                 let seconds = tables.row(op, rows).unwrap_or_else(|| match &op.kind {
-                    OpKind::Gemm(g) | OpKind::Router(g) => self.gemm(g, rows),
+                    OpKind::Gemm(g) | OpKind::Router(g) => self.dense.seconds(g, rows),
                     OpKind::Elementwise(e) => self.pass(f64::from(rows) * e.bytes_per_token),
                     _ => 0.0,
                 });

@@ -32,6 +32,12 @@ pub struct EngineProfile {
     /// alone; 0: the matrix rate of the device's curve holds from one row on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub matvec_rows: u32,
+    /// Rows of the tiles, in increasing order, that the engine's own dense kernels are compiled for: a product of n rows takes the
+    /// smallest tile that holds them, or the largest as often as needed, and computes whole tiles at one rate, `dense_compute` of
+    /// the device curve's largest. The experts' tiled kernels keep one rate then, too. Empty: the kernels are those that the device's
+    /// curve was measured with, and follow it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dense_tiles: Vec<u32>,
     /// How streaming and arithmetic of one matrix product share time: (streaming^p + arithmetic^p)^(1/p). 1: one after the other, as
     /// on a processor core; absent: they overlap entirely and the longer one counts, as on a device that switches
     /// between thousands of threads.
@@ -45,6 +51,14 @@ pub struct EngineProfile {
     pub attention_stream: Quantity,
     /// Arithmetic efficiency of prefill attention.
     pub attention_compute: Quantity,
+    /// Queries in a tile of the engine's own prefill attention kernel: chunks are computed in whole tiles, at one rate,
+    /// `attention_compute` of the device curve's largest. Absent: the rate follows the device's curve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_tile: Option<u32>,
+    /// Arithmetic efficiency of linear attention over a prompt, relative to the device's attention curve; absent:
+    /// that of prefill attention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurrence_compute: Option<Quantity>,
     /// Efficiency of elementwise kernels.
     pub elementwise: Quantity,
     /// Host time.
@@ -63,6 +77,10 @@ pub struct EngineProfile {
     pub fit: Option<FitRecord>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
+}
+
+fn tiles_are_sane(tiles: &[u32]) -> bool {
+    tiles.iter().all(|t| (1..=4096).contains(t)) && tiles.windows(2).all(|w| w[0] < w[1])
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -147,6 +165,11 @@ pub struct MoeRegime {
     pub fill: Option<Fill>,
 }
 
+/// The smallest of `tiles` (increasing) that holds `rows`, else the largest; `None` of none.
+pub fn tile_of(tiles: &[u32], rows: u32) -> Option<u32> {
+    tiles.iter().find(|&&t| rows <= t).or(tiles.last()).copied()
+}
+
 /// When a grouped kernel fills the device. Each expert's product is cut into columns of `tile_cols`, one work-group each (per
 /// tile of rows); with fewer than `workgroups` of them the rate is less in proportion: a batch of one touches few
 /// experts, and wide tiles leave most compute units idle (jvantuyl/strix-halo-sglang:bench/results.md@a02323ab54:
@@ -225,6 +248,18 @@ impl EngineProfile {
 
     fn check(&self) -> Result<(), ProfileError> {
         let bad = |field: String, problem: String| ProfileError::Value { field, problem };
+        if !tiles_are_sane(self.attention_tile.as_slice()) {
+            return Err(bad(
+                "attention_tile".into(),
+                "must lie between 1 and 4096".into(),
+            ));
+        }
+        if !tiles_are_sane(&self.dense_tiles) {
+            return Err(bad(
+                "dense_tiles".into(),
+                "must increase from 1 to at most 4096".into(),
+            ));
+        }
         if let Some(p) = self.roofline_power
             && !(1.0..=100.0).contains(&p)
         {
@@ -344,7 +379,12 @@ impl EngineProfile {
         all.extend([
             ("attention_stream".to_string(), &self.attention_stream),
             ("attention_compute".into(), &self.attention_compute),
-            ("elementwise".into(), &self.elementwise),
+        ]);
+        if let Some(q) = &self.recurrence_compute {
+            all.push(("recurrence_compute".into(), q));
+        }
+        all.extend([
+            ("elementwise".to_string(), &self.elementwise),
             ("host.step".into(), &self.host.step),
             ("host.per_seq".into(), &self.host.per_seq),
             ("host.launch_eager".into(), &self.host.launch_eager),
@@ -361,6 +401,7 @@ impl EngineProfile {
             "dense_compute" => &mut self.dense_compute,
             "attention_stream" => &mut self.attention_stream,
             "attention_compute" => &mut self.attention_compute,
+            "recurrence_compute" => self.recurrence_compute.as_mut()?,
             "elementwise" => &mut self.elementwise,
             "host.step" => &mut self.host.step,
             "host.per_seq" => &mut self.host.per_seq,
@@ -384,5 +425,18 @@ impl EngineProfile {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_tile_that_holds_the_rows_is_taken_else_the_largest() {
+        assert_eq!(tile_of(&[], 5), None);
+        let tiles = [32, 64, 128];
+        let taken: Vec<Option<u32>> = [1, 32, 33, 65, 500].map(|n| tile_of(&tiles, n)).into();
+        assert_eq!(taken, [Some(32), Some(32), Some(64), Some(128), Some(128)]);
     }
 }

@@ -14,6 +14,7 @@ mod provenance;
 pub use curve::{Curve, Point, Reading};
 pub use engine_profile::{
     EngineProfile, Fill, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime, Scheduler,
+    tile_of,
 };
 pub use kernels::{
     AttentionTimes, ExpertPoint, ExpertTimes, Grid, KernelTimes, Mixed, Piece, Residual, RowShape,

@@ -20,6 +20,8 @@ pub fn ideal(scenario: &Scenario) -> Scenario {
         };
     }
     s.device.launch.value = 0.0;
+    s.engine.dense_tiles.clear();
+    s.engine.attention_tile = None;
     for path in s.engine.moe_paths.values_mut() {
         for regime in &mut path.regimes {
             regime.tile_rows = 1;

@@ -30,10 +30,10 @@ pub(super) fn resolve(
     super::settings::one_device(args, Scheduler::LlamaServer)?;
     let slots = args.max_num_seqs.unwrap_or(1);
     let batch = args.max_num_batched_tokens.unwrap_or(BATCH);
+    // A longer context than the model was trained with gets a warning only (`n_ctx_per_seq > n_ctx_train`, llama-context.cpp).
     let per_slot = args
         .max_model_len
-        .unwrap_or_else(|| model.max_position_embeddings())
-        .min(model.max_position_embeddings());
+        .unwrap_or_else(|| model.max_position_embeddings());
     let micro_batch = args.micro_batch.unwrap_or(MICRO_BATCH).min(batch);
     for (field, value) in [
         ("max_num_seqs", slots),

@@ -286,8 +286,9 @@ pub fn markdown(
         .collect();
     let _ = writeln!(
         o,
-        "{}; that is what the shipped profiles of gfx1151 carry. Where settings are unknown, the interval is that of the hypothesis shown. \
-         Comparisons that are kept as figures have the interval of their own profile, and take no part in this.",
+        "{}; that is what the shipped profiles of gfx1151 carry. Settings that a record does not state widen the interval of that run: every \
+         alternative is simulated, or, where the run's own figures choose among hypotheses, keeps their likelihood as weight. Comparisons that \
+         are kept as figures have the interval of their own profile, and take no part in this.",
         words.join(" and ")
     );
 

@@ -13,6 +13,7 @@ use super::fit::{Fit, FitError, FitRun, fit};
 use super::hypothesis::Basis;
 use super::manifest::{Manifest, ProfilePlan};
 use super::runs::{RecordedRun, RunsFile};
+use super::unknown;
 use crate::device::EngineProfile;
 use crate::metrics::Percentiles;
 use crate::predict::{Interval, PredictError};
@@ -299,11 +300,13 @@ fn group(file: &RunsFile, run: &RecordedRun) -> String {
     }
 }
 
-fn scored(c: &Candidate) -> Vec<Scored> {
+/// `open` is the variance that unknown settings leave, for each metric.
+fn scored(c: &Candidate, open: &[f64]) -> Vec<Scored> {
     c.metrics
         .iter()
-        .map(|m| {
-            let propagated = m.interval.map_or(0.0, |i| {
+        .zip(open)
+        .map(|(m, open)| {
+            let propagated: f64 = m.interval.map_or(0.0, |i| {
                 if i.low > 0.0 && i.high > i.low {
                     libm::log(i.high / i.low) / (2.0 * Z)
                 } else {
@@ -315,7 +318,7 @@ fn scored(c: &Candidate) -> Vec<Scored> {
                 measured: m.measured,
                 predicted: m.predicted,
                 log_error: libm::log1p(m.error.max(-0.999_999)),
-                propagated,
+                propagated: libm::sqrt(propagated * propagated + open),
                 interval: Interval {
                     low: m.predicted,
                     high: m.predicted,
@@ -339,6 +342,15 @@ pub fn score(
 ) -> Result<ScoredRun, String> {
     let all = candidates(file, basis, run).map_err(|e| e.to_string())?;
     let best = &all[0];
+    let metrics: Vec<&str> = best.metrics.iter().map(|m| m.metric.as_str()).collect();
+    let rule: Percentiles = file.client.percentiles.into();
+    let unstated =
+        unknown::variance(basis, run, best, &metrics, rule).map_err(|e| format!("unknown: {e}"))?;
+    let open: Vec<f64> = unknown::doubt(&all, &metrics, rule)
+        .iter()
+        .zip(unstated)
+        .map(|(a, b)| a + b)
+        .collect();
     let plan = manifest
         .profiles
         .iter()
@@ -357,7 +369,7 @@ pub fn score(
         inferred: (all.len() > 1).then(|| best.hypothesis.words.clone()),
         batch: best.prediction.run.occupancy.batch,
         moe: basis.model.experts().is_some(),
-        metrics: scored(best),
+        metrics: scored(best, &open),
         diagnosis: run
             .diagnosis
             .clone()

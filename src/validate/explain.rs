@@ -296,6 +296,7 @@ mod tests {
                 max_concurrency: Some(concurrency),
                 request_rate: None,
                 seed: None,
+                length_sigma: None,
                 shared_prefix_len: None,
                 send_skew_ms: None,
                 input_len: 10,
@@ -306,6 +307,7 @@ mod tests {
             },
             measured: metrics.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
             counters: Default::default(),
+            unknown: vec![],
             note: String::new(),
         }
     }

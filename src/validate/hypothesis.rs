@@ -4,7 +4,7 @@ use crate::device::{DeviceProfile, EngineProfile};
 use crate::model::Model;
 use crate::predict::{Scenario, ServeArgs};
 use crate::units::Span;
-use crate::workload::{PromptKind, WorkloadSpec};
+use crate::workload::{Length, PromptKind, WorkloadSpec};
 
 /// One possible truth about a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +102,16 @@ pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothes
     all
 }
 
+/// Lengths of that mean that spread log-normally: the mean is e^(σ²/2) times the median.
+fn varying(mean: u32, sigma: Option<f64>) -> Option<Length> {
+    sigma.map(|sigma| Length::Lognormal {
+        median: (f64::from(mean) * libm::exp(-sigma * sigma / 2.0)).max(1.0),
+        sigma,
+        min: 4,
+        max: 1024,
+    })
+}
+
 /// The profiles and the model that a file of runs is predicted with.
 #[derive(Clone, Debug)]
 pub struct Basis {
@@ -134,6 +144,8 @@ impl Basis {
                 // Unknown warm-up: one request, for a benchmark's first request is hardly ever its server's.
                 warmup: w.warmup.unwrap_or(if w.trace.is_some() { 0 } else { 1 }),
                 trace: w.trace.clone(),
+                input_dist: varying(w.input_len, w.length_sigma),
+                output_dist: varying(w.output_len, w.length_sigma),
                 prompts: w.prompts.unwrap_or(PromptKind::Distinct),
                 shared_prefix_len: w.shared_prefix_len.unwrap_or(0),
                 greedy,

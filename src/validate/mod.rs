@@ -12,3 +12,4 @@ pub mod nnls;
 pub mod paired;
 pub mod recorded;
 pub mod runs;
+pub mod unknown;

@@ -726,6 +726,7 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
         experiment: None,
         source: None,
         diagnosis: None,
+        unknown: vec![],
         engine_args: Some(settings(args, &r.server)),
         workload: RecordedWorkload {
             trace: None,
@@ -737,6 +738,7 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
             request_rate,
             // The arrivals of the recording itself cannot be said here, only their law.
             seed: None,
+            length_sigma: None,
             shared_prefix_len: r
                 .spec
                 .as_ref()

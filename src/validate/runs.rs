@@ -1,4 +1,5 @@
 //! Recorded runs: the file format that `capsim validate` and `capsim explain` read (docs/formats.md).
+use super::unknown::Unknown;
 use crate::metrics::Percentiles;
 use crate::predict::ServeArgs;
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,9 @@ pub struct RecordedRun {
     /// Counters of the server, which involve no time and have to be met exactly: see [`COUNTERS`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, u64>,
+    /// Settings that the source does not state, with what they may have been instead of what is supposed above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<Unknown>,
     /// Anything else.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
@@ -171,6 +175,10 @@ pub struct RecordedWorkload {
     pub input_len: u32,
     /// Output tokens per request.
     pub output_len: u32,
+    /// Standard deviation of the natural logarithm of both lengths, whose means the two figures then are: log-normal, from 4 tokens to
+    /// 1024 as `vllm bench serve` keeps of ShareGPT (`is_valid_sequence`). Absent: all lengths are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_sigma: Option<f64>,
     /// `identical`, `distinct` or `shared-prefix`; absent: unknown, taken as distinct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<crate::workload::PromptKind>,
@@ -300,7 +308,17 @@ impl RunsFile {
                 _ => Ok(()),
             };
             range("request_rate", w.request_rate, 1e-6, 1e6)?;
+            range("length_sigma", w.length_sigma, 1e-3, 3.0)?;
             range("send_skew_ms", w.send_skew_ms, 0.0, 3.6e6)?;
+            for (j, u) in run.unknown.iter().enumerate() {
+                let lengths = u.input_len.iter().chain(&u.output_len);
+                if u.alternatives() == 0 || lengths.clone().any(|n| !(1..=16_000_000).contains(n)) {
+                    return Err((
+                        at(&format!("unknown[{j}]")),
+                        "needs another value that the setting may have had; lengths lie between 1 and 16000000".into(),
+                    ));
+                }
+            }
             if run.measured.is_empty() {
                 return Err((at("measured"), "there is no metric".into()));
             }

@@ -193,13 +193,14 @@ impl Browser {
             .collect()
     }
 
-    /// Addresses asked for since the last look.
+    /// Addresses that pages asked for since the last look; the browser's own page, which it begins with, is none of ours.
     pub async fn requests(&self) -> Vec<String> {
         let mut urls = vec![];
         for entry in self.log("performance").await {
             let message: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
             let m = &message["message"];
-            if m["method"] == "Network.requestWillBeSent" {
+            let page = m["params"]["documentURL"].as_str().unwrap_or("");
+            if m["method"] == "Network.requestWillBeSent" && !page.starts_with("chrome://") {
                 urls.push(m["params"]["request"]["url"].as_str().unwrap().to_string());
             }
         }

@@ -300,7 +300,8 @@ impl Chart {
                 let colour = u
                     .series
                     .map_or("var(--ink)".into(), |s| format!("var(--c{})", s % 6));
-                // Names stand beside their line, on the side with more room, each on a row of its own.
+                // Names stand beside the foot of their line, where latencies seldom are, on the side with more room, each on
+                // a row of its own.
                 let (at, anchor) = if p > WIDTH / 2.0 {
                     (p - 5.0, "end")
                 } else {
@@ -310,7 +311,7 @@ impl Chart {
                     o,
                     "<path d=\"M{p:.1} {TOP}V{bottom}\" stroke=\"{colour}\" stroke-dasharray=\"2 4\"/><text x=\"{at:.1}\" \
                      y=\"{:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{}</text>",
-                    TOP + 12.0 + 14.0 * i as f64,
+                    bottom - 6.0 - 14.0 * i as f64,
                     escape(&u.name)
                 );
             }

@@ -222,7 +222,7 @@ pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageE
         .collect();
     body += &table("Figures with their 90 % intervals", &head, &rows);
     let (parts, below) = breakdown(points);
-    body += &figure(&parts, &below);
+    body += &format!("<div class=\"charts\">\n{}</div>\n", figure(&parts, &below));
     all.push(parts);
     body += &foundations("What the first row rests on", first);
     Ok(Section {

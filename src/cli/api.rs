@@ -99,7 +99,9 @@ pub fn validate(
 ) -> anyhow::Result<(serde_json::Value, Option<EngineProfile>)> {
     let known = Known::<ValidateArgs>::new("validate");
     let mut words = known.words(flags, &[])?;
-    words.extend(["--".into(), runs.into()]);
+    // What follows `--` is a `vllm serve` line there, so that a name must not look like a flag.
+    let dash = if runs.starts_with('-') { "./" } else { "" };
+    words.insert(0, format!("{dash}{runs}"));
     let c = validate_::compared(&known.parse(&words)?)?;
     let answer = serde_json::to_value(Validation::new(&c.file, c.fit.as_ref(), &c.runs))?;
     Ok((answer, c.fit.map(|f| f.profile)))

@@ -152,7 +152,7 @@ def test_sweep(program, tmp_path):
         (["--weights", "int3"], Scenario(weights="int3")),
         (["--device", "nowhere.json"], Scenario(device="nowhere.json")),
         (["--think-time", "3"], Scenario(workload=Workload(think_time=3))),
-        (["--users=2", "--request-rate=1"], Scenario(workload=Workload(users=2, request_rate=1))),
+        (["--request-rate=1", "--users=2"], Scenario(workload=Workload(users=2, request_rate=1))),
         (["--num-gpu-blocks-override", "1"], Scenario(num_gpu_blocks_override=1)),
     ],
 )

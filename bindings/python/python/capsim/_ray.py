@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -25,6 +26,8 @@ from ._capsim import CapsimError, Sweep
 ATTEMPTS = 5
 #: Seconds without any processor in the cluster after which a sweep gives up.
 PATIENCE_S = 120.0
+#: Seconds for an address to answer.
+KNOCK_S = 10.0
 
 
 @functools.lru_cache(maxsize=1)
@@ -66,10 +69,22 @@ def _import() -> Any:
     return ray
 
 
+def _answers(address: str) -> None:
+    """An error at once where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address[len("ray://") :].rpartition(":") if address.startswith("ray://") else address.rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+    except (OSError, OverflowError) as e:
+        raise CapsimError(f"engine ray: no cluster at {address}: {e}") from None
+
+
 def _connect(ray: Any, address: Optional[str]) -> bool:
     """Connects, unless somebody did. Whether to disconnect afterwards."""
     if ray.is_initialized():
         return False
+    _answers(address or os.environ.get("RAY_ADDRESS", ""))
     quiet: Dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None and not os.environ.get("RAY_ADDRESS"):
         quiet["include_dashboard"] = False

@@ -138,7 +138,8 @@ impl Experts {
     /// Distinct experts that so many distinct tokens touch.
     fn touched(&self, distinct: u32) -> f64 {
         let m = distinct.min(self.distinct.last());
-        self.distinct.get(m, || self.popularity.expected_distinct(m))
+        self.distinct
+            .get(m, || self.popularity.expected_distinct(m))
     }
 
     /// Distinct experts and rows (in tokens' worth of `top_k` each) on the most loaded device.
@@ -434,10 +435,7 @@ impl CalibratedCost {
             (Part::AttentionDecode, decode),
             (Part::AttentionPrefill, prefill),
             (Part::Elementwise, row.elementwise),
-            (
-                Part::LmHead,
-                self.rows.sampled(shape.sampled, &self.tables),
-            ),
+            (Part::LmHead, self.rows.sampled(shape.sampled, &self.tables)),
             (Part::Launch, self.kernels * self.launch_device * passes),
         ]
     }

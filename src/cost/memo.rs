@@ -29,7 +29,8 @@ impl<T: Copy> Memo<T> {
     /// The value of `i` ≤ [`last`](Self::last), which `compute` gives the first time.
     pub fn get(&self, i: u32, compute: impl FnOnce() -> T) -> T {
         let i = i as usize;
-        let page = self.pages[i / PAGE].get_or_init(|| (0..PAGE).map(|_| OnceCell::new()).collect());
+        let page =
+            self.pages[i / PAGE].get_or_init(|| (0..PAGE).map(|_| OnceCell::new()).collect());
         *page[i % PAGE].get_or_init(compute)
     }
 }

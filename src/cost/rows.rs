@@ -105,7 +105,9 @@ impl RowPrices {
             let layers = f64::from(op.layers);
             let table = tables.row(op, rows);
             match &op.kind {
-                OpKind::Gemm(g) => cost.dense += layers * table.unwrap_or_else(|| self.gemm(g, rows)),
+                OpKind::Gemm(g) => {
+                    cost.dense += layers * table.unwrap_or_else(|| self.gemm(g, rows))
+                }
                 OpKind::Router(g) => {
                     cost.router += layers * table.unwrap_or_else(|| self.gemm(g, rows))
                 }

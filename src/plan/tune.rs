@@ -643,7 +643,10 @@ fn fits(base: &Scenario, q: &Question, choice: &[usize]) -> bool {
     let Some(most) = q.devices else {
         return true;
     };
-    let mut serve = (base.serve.tensor_parallel_size, base.serve.data_parallel_size);
+    let mut serve = (
+        base.serve.tensor_parallel_size,
+        base.serve.data_parallel_size,
+    );
     for (knob, &i) in q.knobs.iter().zip(choice) {
         match knob.values[i] {
             Setting::TensorParallel(n) => serve.0 = Some(n),

@@ -7,9 +7,7 @@
 use super::pool::Pool;
 use super::slo::{Slo, Term};
 use super::trial::trial;
-use crate::predict::{
-    Coefficient, PredictError, Scenario, Uncertain, Z95, covariance, uncertain,
-};
+use crate::predict::{Coefficient, PredictError, Scenario, Uncertain, Z95, covariance, uncertain};
 
 /// A scenario under unlucky and lucky coefficients.
 #[derive(Clone, Debug)]
@@ -25,7 +23,10 @@ pub struct Extremes {
 /// The coefficients of the prediction's own interval, and what the model does not resolve: how runs differ, all times
 /// together.
 fn all(scenario: &Scenario) -> Vec<Uncertain> {
-    let (repeat, model) = (&scenario.engine.repeat_rel_sd, &scenario.engine.model_rel_sd);
+    let (repeat, model) = (
+        &scenario.engine.repeat_rel_sd,
+        &scenario.engine.model_rel_sd,
+    );
     let mut all = uncertain(scenario);
     all.push(Uncertain {
         coefficient: Coefficient::Everything,

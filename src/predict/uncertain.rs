@@ -188,10 +188,7 @@ pub fn covariance(scenario: &Scenario, all: &[Uncertain]) -> Vec<Vec<f64>> {
         let index: Vec<Option<usize>> = fit
             .coefficients
             .iter()
-            .map(|name| {
-                all.iter()
-                    .position(|u| u.coefficient.to_string() == *name)
-            })
+            .map(|name| all.iter().position(|u| u.coefficient.to_string() == *name))
             .collect();
         for (a, i) in index.iter().enumerate() {
             for (b, j) in index.iter().enumerate() {

@@ -116,7 +116,9 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity, unmodelled: &[String])
     if let Some(wanted) = c.wanted {
         let wanted = load(c.axis, wanted);
         let text = match (c.replicas, c.replicas_unlucky) {
-            (None, _) => format!("none: one alone meets the SLO at no load, so that no number of them does for {wanted}"),
+            (None, _) => format!(
+                "none: one alone meets the SLO at no load, so that no number of them does for {wanted}"
+            ),
             (Some(n), Some(unlucky)) => format!(
                 "{n} for {wanted}, load spread evenly; {unlucky} if the cost model is as far off as its interval allows"
             ),

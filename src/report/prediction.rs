@@ -287,7 +287,10 @@ const EXTRAS: [Extra; 3] = [
     },
     Extra {
         name: "preempted",
-        shown: |rows| rows.iter().any(|r| r.prediction.run.summary.preemptions > 0),
+        shown: |rows| {
+            rows.iter()
+                .any(|r| r.prediction.run.summary.preemptions > 0)
+        },
         value: |p| p.run.summary.preemptions.to_string(),
     },
 ];
@@ -338,7 +341,10 @@ pub fn rows(points: &[Row]) -> String {
         header.extend([
             "tok/s", "[90 %]", "TTFT s", "TPOT ms", "E2EL s", "batch", "experts",
         ]);
-        let extra: Vec<&Extra> = EXTRAS.iter().filter(|e| (e.shown)(&points[at..end])).collect();
+        let extra: Vec<&Extra> = EXTRAS
+            .iter()
+            .filter(|e| (e.shown)(&points[at..end]))
+            .collect();
         header.extend(extra.iter().map(|e| e.name));
         header.push("binds");
         let mut t = with_header(&header);

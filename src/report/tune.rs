@@ -103,12 +103,16 @@ pub fn text(scenario: &Scenario, t: &Tuned, unmodelled: &[String]) -> String {
                 Objective::Latency if t.slo.is_some() => "room to the tightest limit",
                 Objective::Latency => "speed of an answer",
             };
-            let text = format!(
-                "{what} × {} [{} … {}, from the cost model's uncertainty]",
-                three(g),
-                three(low),
-                three(high)
-            );
+            // Of two devices nothing says how the errors of their profiles hang together.
+            let text = match low < high {
+                true => format!(
+                    "{what} × {} [{} … {}, from the cost model's uncertainty]",
+                    three(g),
+                    three(low),
+                    three(high)
+                ),
+                false => format!("{what} × {}", three(g)),
+            };
             o.push_str(&labelled("Gain", &text));
         }
         let line: Vec<String> = serve_words(&b.serve);
@@ -180,9 +184,8 @@ fn front(t: &Tuned) -> String {
         Objective::PerDevice => " per device",
         Objective::Throughput | Objective::Latency => "",
     };
-    let mut o = format!(
-        "\nNothing tried beats these in both throughput{per_device} and speed per user:\n"
-    );
+    let mut o =
+        format!("\nNothing tried beats these in both throughput{per_device} and speed per user:\n");
     let mut header = vec!["tok/s", "tok/s/user", "TTFT s", "TPOT ms"];
     if many {
         header.push("devices");

@@ -27,12 +27,12 @@ MARK = re.compile(r"<!-- (file|keep): (.+) -->\s*$")
 def kept(lines, rule, where):
     """The lines that a rule keeps, with an ellipsis for each gap."""
     keep = set()
-    for part in (p.strip() for p in rule.split(";")):
-        if m := re.fullmatch(r"(\d+)-(\d+)", part):
+    for part in rule.split(";"):
+        if m := re.fullmatch(r" *(\d+)-(\d+)", part):
             keep.update(range(int(m[1]) - 1, min(int(m[2]), len(lines))))
             continue
         whole = part.endswith("+")
-        start = part.rstrip("+")
+        start = part.rstrip("+").removeprefix(" ")
         at = [i for i, l in enumerate(lines) if l.startswith(start)]
         if not at:
             sys.exit(f"{where}: nothing begins with `{start}` in\n" + "\n".join(lines))

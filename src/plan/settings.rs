@@ -48,6 +48,13 @@ pub struct Knob {
     pub values: Vec<Setting>,
 }
 
+/// Sets a number of parts; a line that says nothing means one, and stays as it is then.
+fn divide(now: &mut Option<u32>, parts: u32) {
+    if now.unwrap_or(1) != parts {
+        *now = Some(parts);
+    }
+}
+
 impl Setting {
     /// Puts the value into a scenario.
     pub fn apply(&self, s: &mut Scenario) {
@@ -76,8 +83,8 @@ impl Setting {
                     s.serve.kv_cache_dtype = Some(self.to_string());
                 }
             }
-            Setting::TensorParallel(v) => s.serve.tensor_parallel_size = Some(*v),
-            Setting::DataParallel(v) => s.serve.data_parallel_size = Some(*v),
+            Setting::TensorParallel(v) => divide(&mut s.serve.tensor_parallel_size, *v),
+            Setting::DataParallel(v) => divide(&mut s.serve.data_parallel_size, *v),
             Setting::Device(d) => s.device = (**d).clone(),
         }
     }

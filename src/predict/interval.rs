@@ -5,7 +5,7 @@
 //! (diagonal from their stated spreads, or the fit's own matrix), plus the run-to-run spread and the model
 //! error in quadrature. The interval is metric · exp(±1.645 σ): 90 % if the spreads are honest.
 use super::prediction::{PredictError, Scenario};
-use super::run::{Load, Ready, Run};
+use super::run::{Dearer, Load, Ready, Run};
 use super::uncertain::{Uncertain, Z95, covariance, uncertain};
 use crate::engine::observe::Observer;
 use crate::metrics::{Percentiles, Summary};
@@ -100,7 +100,10 @@ fn log_metrics(summary: &Summary) -> Vec<f64> {
         .collect()
 }
 
-/// One simulation of a scenario and, by one more per coefficient that changes the price of any of its steps, its intervals.
+/// Part of the variance that is given up for fewer simulations: half of it is what an interval may be too narrow by.
+const NEGLIGIBLE: f64 = 0.01;
+
+/// One simulation of a scenario and, by one more per coefficient that matters to the price of its steps, its intervals.
 pub(super) fn propagate(
     scenario: &Scenario,
     load: Load<'_>,
@@ -125,19 +128,21 @@ pub(super) fn propagate(
         .map(|s| Ready::new(s, load))
         .collect::<Result<Vec<_>, _>>()?;
     let ready = Ready::new(scenario, load)?;
-    let (run, at_base, moved) = if let Some(short) = &short {
+    let (run, at_base, dearer) = if let Some(short) = &short {
         let (run, _) = ready.run(&[], observer)?;
-        let (summary, moved) = Ready::new(short, load)?.summary(&varied, observer)?;
-        (run, log_metrics(&summary), moved)
+        let (summary, dearer) = Ready::new(short, load)?.summary(&varied, observer)?;
+        (run, log_metrics(&summary), dearer)
     } else {
-        let (run, moved) = ready.run(&varied, observer)?;
+        let (run, dearer) = ready.run(&varied, observer)?;
         let logs = log_metrics(&run.summary);
-        (run, logs, moved)
+        (run, logs, dearer)
     };
     let recorded = matches!(load, Load::Recorded(_));
+    let arrivals = |u: &Uncertain| u.coefficient.moves_arrivals(scenario, recorded);
+    let matters = that_matter(scenario, &all, &dearer);
     let mut gradients: Vec<Vec<f64>> = Vec::new();
-    for ((u, varied), moved) in all.iter().zip(&varied).zip(moved) {
-        if !moved && !u.coefficient.moves_arrivals(scenario, recorded) {
+    for ((u, varied), matters) in all.iter().zip(&varied).zip(matters) {
+        if !matters && !arrivals(u) {
             gradients.push(vec![0.0; METRICS.len()]);
             continue;
         }
@@ -151,6 +156,41 @@ pub(super) fn propagate(
         shortened_to: short.map(|s| s.workload.num_prompts),
     };
     Ok((run, propagation))
+}
+
+/// Which coefficients an interval cannot do without. The others are those that add least to the variance of the price of a step, and
+/// all together less than [`NEGLIGIBLE`] of it, in steps that compute prompts and in those that do not. Coefficients that a
+/// fit correlates with others count always.
+fn that_matter(scenario: &Scenario, all: &[Uncertain], dearer: &[Dearer]) -> Vec<bool> {
+    let cov = covariance(scenario, all);
+    let n = all.len();
+    let (repeat, model) = (
+        &scenario.engine.repeat_rel_sd,
+        &scenario.engine.model_rel_sd,
+    );
+    let rest = repeat.value * repeat.value + model.value * model.value;
+    let classes: [fn(&Dearer) -> f64; 2] = [|d| d.prefill, |d| d.decode];
+    // Of each class, every coefficient's own part of the variance.
+    let parts: Vec<Vec<f64>> = classes
+        .iter()
+        .map(|class| {
+            let slope: Vec<f64> = dearer.iter().map(|d| class(d) / STEP).collect();
+            let own = |i: usize| slope[i] * slope[i] * cov[i][i];
+            let total: f64 = rest + (0..n).map(own).sum::<f64>();
+            (0..n).map(|i| own(i) / total.max(1e-12)).collect()
+        })
+        .collect();
+    let part = |i: usize| parts[0][i].max(parts[1][i]);
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|a, b| part(*a).total_cmp(&part(*b)).then(a.cmp(b)));
+    let mut matters = vec![true; n];
+    let mut left_out = 0.0;
+    for i in order {
+        left_out += part(i);
+        let alone = (0..n).all(|j| j == i || cov[i][j] == 0.0);
+        matters[i] = dearer[i].moved && (left_out > NEGLIGIBLE || !alone);
+    }
+    matters
 }
 
 /// By how much each coefficient may move the output throughput, most first.

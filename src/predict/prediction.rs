@@ -113,7 +113,7 @@ pub struct Prediction {
 /// Predicts a scenario: simulation, interval, what binds, caveats.
 ///
 /// # Errors
-/// As [`simulate_once`].
+/// As [`simulate_once`](super::simulate_once).
 pub fn predict(scenario: &Scenario) -> Result<Prediction, PredictError> {
     predict_observed(scenario, &mut ())
 }

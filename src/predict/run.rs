@@ -242,12 +242,12 @@ impl<'a> Ready<'a> {
         })
     }
 
-    /// Simulates, and says of each of `others` whether any step would have had another price there.
+    /// Simulates, and says of each of `others` how much dearer the steps would have been there.
     pub fn run(
         &self,
         others: &[Ready<'_>],
         observer: &mut impl Observer,
-    ) -> Result<(Run, Vec<bool>), PredictError> {
+    ) -> Result<(Run, Vec<Dearer>), PredictError> {
         let mut watch = Watch {
             other: observer,
             collector: self.collector(),
@@ -277,7 +277,7 @@ impl<'a> Ready<'a> {
             },
             summary: self.served(watch.collector.summary())?,
         };
-        Ok((run, probe.moved(others.len())))
+        Ok((run, probe.dearer()))
     }
 
     /// As [`run`](Self::run), of the figures alone, until `until` wants no more.
@@ -285,7 +285,7 @@ impl<'a> Ready<'a> {
         &self,
         others: &[Ready<'_>],
         until: &impl Observer,
-    ) -> Result<(Summary, Vec<bool>), PredictError> {
+    ) -> Result<(Summary, Vec<Dearer>), PredictError> {
         let mut figures = Figures {
             collector: self.collector(),
             until,
@@ -293,36 +293,83 @@ impl<'a> Ready<'a> {
         let probe = Probe::new(self, others);
         self.drive(&probe, &mut figures)?;
         let summary = self.served(figures.collector.summary())?;
-        Ok((summary, probe.moved(others.len())))
+        Ok((summary, probe.dearer()))
     }
 }
 
-/// Prices of a scenario, compared with those of others until they differ. As long as all prices are equal, a
-/// simulation does the very same.
+/// How much dearer steps are elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dearer {
+    /// Whether any step looked at has another price.
+    pub moved: bool,
+    /// Seconds more, of the steps looked at that compute prompts, relative to their time.
+    pub prefill: f64,
+    /// The same of all others.
+    pub decode: f64,
+}
+
+/// Of steps that only decode one in so many is looked at: their prices hardly differ from one to the next.
+const DECODE_STEPS: u64 = 16;
+
+/// Of steps that compute prompts all are looked at up to so many, then one in [`DECODE_STEPS`].
+const PREFILL_STEPS: u64 = 4096;
+
+/// Prices of a scenario, and how those of others compare.
 struct Probe<'a> {
     cost: &'a CalibratedCost,
-    /// Those that were always equal so far.
-    alike: RefCell<Vec<(usize, &'a CalibratedCost)>>,
+    others: Vec<&'a CalibratedCost>,
+    seen: RefCell<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    steps: [u64; 2],
+    /// Seconds of the steps looked at: those that compute prompts, others.
+    seconds: [f64; 2],
+    /// And how many more elsewhere.
+    more: Vec<(bool, [f64; 2])>,
 }
 
 impl<'a> Probe<'a> {
     fn new(ready: &'a Ready<'_>, others: &'a [Ready<'_>]) -> Self {
         Self {
             cost: &ready.cost,
-            alike: RefCell::new(others.iter().map(|o| &o.cost).enumerate().collect()),
+            others: others.iter().map(|o| &o.cost).collect(),
+            seen: RefCell::new(Seen {
+                more: vec![(false, [0.0; 2]); others.len()],
+                ..Seen::default()
+            }),
         }
     }
 
-    fn moved(&self, n: usize) -> Vec<bool> {
-        let mut moved = vec![true; n];
-        self.alike.borrow().iter().for_each(|a| moved[a.0] = false);
-        moved
+    fn dearer(self) -> Vec<Dearer> {
+        let seen = self.seen.into_inner();
+        let share = |more: f64, of: f64| if of > 0.0 { more / of } else { 0.0 };
+        seen.more
+            .iter()
+            .map(|(moved, more)| Dearer {
+                moved: *moved,
+                prefill: share(more[0], seen.seconds[0]),
+                decode: share(more[1], seen.seconds[1]),
+            })
+            .collect()
     }
 
-    fn same(&self, price: Span, of: impl Fn(&CalibratedCost) -> Span) -> Span {
-        let mut alike = self.alike.borrow_mut();
-        if !alike.is_empty() {
-            alike.retain(|a| of(a.1) == price);
+    fn look(&self, prefill: bool, price: Span, of: impl Fn(&CalibratedCost) -> Span) -> Span {
+        if self.others.is_empty() {
+            return price;
+        }
+        let mut seen = self.seen.borrow_mut();
+        let class = usize::from(!prefill);
+        let n = seen.steps[class];
+        seen.steps[class] += 1;
+        if n.is_multiple_of(DECODE_STEPS) || (prefill && n < PREFILL_STEPS) {
+            seen.seconds[class] += price.secs();
+            for (other, more) in self.others.iter().zip(&mut seen.more) {
+                let theirs = of(other);
+                more.0 |= theirs != price;
+                more.1[class] += theirs.secs() - price.secs();
+            }
         }
         price
     }
@@ -330,10 +377,12 @@ impl<'a> Probe<'a> {
 
 impl StepCost for Probe<'_> {
     fn step(&self, shape: &StepShape) -> Span {
-        self.same(self.cost.step(shape), |c| c.step(shape))
+        let prefill = shape.prefill_seqs > 0;
+        self.look(prefill, self.cost.step(shape), |c| c.step(shape))
     }
     fn lockstep(&self, shapes: &[StepShape]) -> Span {
-        self.same(self.cost.lockstep(shapes), |c| c.lockstep(shapes))
+        let prefill = shapes.iter().any(|s| s.prefill_seqs > 0);
+        self.look(prefill, self.cost.lockstep(shapes), |c| c.lockstep(shapes))
     }
     fn attention_window(&self) -> Option<u32> {
         self.cost.attention_window()

@@ -103,12 +103,16 @@ pub fn text(scenario: &Scenario, t: &Tuned, unmodelled: &[String]) -> String {
                 Objective::Latency if t.slo.is_some() => "room to the tightest limit",
                 Objective::Latency => "speed of an answer",
             };
-            let text = format!(
-                "{what} × {} [{} … {}, from the cost model's uncertainty]",
-                three(g),
-                three(low),
-                three(high)
-            );
+            // Of two devices nothing says how the errors of their profiles hang together.
+            let text = match low < high {
+                true => format!(
+                    "{what} × {} [{} … {}, from the cost model's uncertainty]",
+                    three(g),
+                    three(low),
+                    three(high)
+                ),
+                false => format!("{what} × {}", three(g)),
+            };
             o.push_str(&labelled("Gain", &text));
         }
         let line: Vec<String> = serve_words(&b.serve);

@@ -211,6 +211,7 @@ fn whoever_leaves_ends_the_work_and_a_taken_port_is_said() {
         (&["--max-num-seqs", "9999"][..], "--max-num-seqs"),
         (&["--max-num-seqs", "1,2"], "one value"),
         (&["--trace-file", "nowhere"], "nowhere"),
+        (&["--slo", "ttft"], "--slo"),
     ] {
         let out = capsim(args).output().unwrap();
         let said = String::from_utf8_lossy(&out.stderr);

@@ -6,8 +6,9 @@ use super::sweep;
 use super::sweep_args::SweepArgs;
 use super::words::{Flags, Known, Word};
 use crate::device::builtin;
-use crate::explore::{Control, Described, Explorer, Group, Knob, Options, State, check};
+use crate::explore::{Control, Described, Explorer, Group, Knob, Options, SLO, State, check};
 use crate::model;
+use crate::plan::Slo;
 use anyhow::{Context, bail};
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory};
@@ -24,6 +25,9 @@ pub struct ExploreArgs {
     /// Port; 0 takes any free one
     #[arg(long, default_value_t = 8010, help_heading = "Page")]
     port: u16,
+    /// Conditions to draw into the curves: ttft.p99<2s,tpot.mean<100ms
+    #[arg(long, help_heading = "Page")]
+    slo: Option<String>,
     #[command(flatten)]
     scenario: SweepArgs,
 }
@@ -194,7 +198,7 @@ fn knobs() -> Vec<Knob> {
             whole(doubling(1, 20_000)),
         ),
         (
-            "slo",
+            SLO,
             "SLO, drawn into the curves",
             Load,
             Control::Text {
@@ -260,7 +264,7 @@ fn flags(state: &State, knobs: &[Knob]) -> Flags {
     state
         .0
         .iter()
-        .filter(|(flag, _)| flag != "slo")
+        .filter(|(flag, _)| flag != SLO)
         .map(|(flag, value)| {
             let switch = knobs.iter().any(|k| {
                 k.flag == flag && matches!(&k.control, Control::Choice(c) if c[0] == "true")
@@ -316,6 +320,10 @@ pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
             }
             None => fixed.push((flag, word)),
         }
+    }
+    if let Some(slo) = &args.slo {
+        Slo::parse(slo).context("--slo")?;
+        start.push((SLO.into(), slo.clone()));
     }
     let start = check(&knobs, &start)
         .map_err(|r| anyhow::anyhow!("--{}: {}", r.flag.unwrap_or_default(), r.message))?;

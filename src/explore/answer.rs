@@ -76,7 +76,7 @@ impl<O: Observer> Observer for Until<'_, O> {
     fn stop(&self) -> bool {
         let n = self.steps.get();
         self.steps.set(n.wrapping_add(1));
-        n % LOOK == 0
+        n.is_multiple_of(LOOK)
             && (self.stop.gone.load(Ordering::Relaxed) || Instant::now() > self.stop.deadline)
     }
     fn on_step(&mut self, step: &StepRecord) {

@@ -14,7 +14,7 @@ mod page;
 mod server;
 mod view;
 
-pub use knob::{Control, Group, Knob, Refusal, State, check};
+pub use knob::{Control, Group, Knob, Refusal, SLO, State, check};
 pub use server::{Explorer, Options, StartError};
 
 use crate::predict::Scenario;

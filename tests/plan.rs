@@ -278,12 +278,16 @@ mod memory {
                 .iter()
                 .any(|w| w.change.contains("awq") && !w.same_answers)
         );
-        // With the same answers only on more devices.
-        let more = |w: &capsim::plan::memory::Way| w.change.contains("--tensor-parallel-size");
+        assert!(m.ways.iter().all(|w| !w.same_answers), "{:?}", m.ways);
+        // Where devices are linked, two of them hold it.
+        s.device.link = capsim::device::builtin::device("h100-sxm").unwrap().link;
+        s.device.memory.total_bytes.value = 48.0 * GIB;
+        let tensor = |w: &capsim::plan::memory::Way| w.change.contains("--tensor-parallel-size 2");
         assert!(
-            m.ways.iter().all(|w| w.same_answers == more(w)),
-            "{:?}",
-            m.ways
+            ask(&s, 1, 0)
+                .ways
+                .iter()
+                .any(|w| tensor(w) && w.same_answers)
         );
     }
 

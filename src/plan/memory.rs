@@ -476,11 +476,12 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
             });
         }
     }
-    // More devices, each with its part of every layer. vLLM alone divides a model so.
+    // More devices, each with its part of every layer, where vLLM runs on devices that are known to be linked.
     let tensor = scenario.serve.tensor_parallel_size.unwrap_or(1);
     for n in [2, 4, 8, 16].into_iter().filter(|n| *n > tensor) {
         let s = with(scenario, |s| s.serve.tensor_parallel_size = Some(n));
         if scenario.engine.scheduler == Scheduler::Vllm
+            && scenario.device.link.is_some()
             && let Some(settings) = fits(&s, d)
         {
             let change = format!("--tensor-parallel-size {n}");

@@ -1,5 +1,6 @@
 """The package and the command line are one program: the same bytes, the same errors."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -36,6 +37,8 @@ def test_predict(program):
     assert rate * stay == pytest.approx(4, rel=0.05)
     # The command line that the scenario names is this one.
     assert run(program, *SMALL.command().split()[1:], "--json").stdout == cli
+    off = dataclasses.replace(SMALL, enforce_eager=False, enable_prefix_caching=False)
+    assert run(program, *off.command().split()[1:], "--json").stdout == capsim.predict(off).to_json() + "\n"
 
 
 def test_a_pasted_line_and_an_infinite_rate(program):
@@ -47,8 +50,6 @@ def test_a_pasted_line_and_an_infinite_rate(program):
 
 def test_several_values_make_a_table(program):
     cli = run(program, "predict", "--json", *FLAGS, "--enforce-eager", "--block-size=16,32").stdout
-    import dataclasses
-
     s = dataclasses.replace(SMALL, block_size=[16, 32], enforce_eager=True)
     table = capsim.what_if(s)
     assert table.to_json() + "\n" == cli
@@ -61,8 +62,6 @@ def test_several_values_make_a_table(program):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_capacity_tune_and_memory(program, threads):
-    import dataclasses
-
     s = dataclasses.replace(SMALL, workload=Workload(random_input_len=64, random_output_len=16, num_prompts=20))
     flags = "--model=qwen3-0.6b --max-num-seqs=4 --num-gpu-blocks-override=512 --random-input-len=64 --random-output-len=16 --num-prompts=20"
     slo = "ttft.p95<400ms,tpot.p95<60ms"
@@ -158,8 +157,6 @@ def test_sweep(program, tmp_path):
 )
 def test_errors_have_the_text_of_the_command_line(program, flags, scenario):
     said = run(program, "predict", "--num-prompts=2", *flags, code=2).stderr
-    import dataclasses
-
     s = dataclasses.replace(scenario, workload=dataclasses.replace(scenario.workload, num_prompts=2))
     with pytest.raises(ValueError) as e:
         capsim.predict(s)
@@ -180,8 +177,6 @@ def test_the_console_script_is_the_program(script, tmp_path):
 
 def test_every_flag_of_a_scenario_is_a_field():
     """A flag that `capsim predict` gained needs a line in Scenario or Workload (python/capsim/_scenario.py)."""
-    import dataclasses
-
     from capsim import _capsim
 
     names = {f.name for c in (Scenario, Workload) for f in dataclasses.fields(c)} - {"workload", "serve"}

@@ -223,14 +223,15 @@ class Scenario:
     def command(self, verb: str = "predict") -> str:
         """The same question as a command line, where it needs no profile or config given as a dictionary."""
         flags, line, files = said(self)
-        if json.loads(flags) and files:
+        if files:
             raise CapsimError("a profile or config given as a dictionary has no name on a command line")
         words = ["capsim", verb]
         for name, value in json.loads(flags):
             if value is True:
                 words.append(f"--{name}")
             elif value is False:
-                words.append(f"--no-{name}")
+                # Some switches can only be left out.
+                words += [f"--no-{name}"] * (f"no-{name}" in _capsim.scenario_flags())
             else:
                 words += [f"--{name}={value}"]
         return shlex.join([*words, *(["--", *line] if line else [])])

@@ -44,14 +44,14 @@ fn obeys(format: &str, answer: &Value) {
         .map(|e| format!("{}: {e}", e.instance_path()))
         .collect();
     assert_eq!(errors, Vec::<String>::new(), "{format}");
-    // The schema is no rubber stamp: no field may go, but those that a version of the answer leaves out on purpose.
+    // The schema is no rubber stamp: fields may not go. (Results of `bench` have many keys that depend on flags.)
     let fields = answer.as_object().unwrap();
     let needed = fields.keys().filter(|key| {
         let mut less = fields.clone();
         less.remove(*key);
         !validator.is_valid(&Value::Object(less))
     });
-    assert!(needed.count() > fields.len() / 2, "{format}: {fields:?}");
+    assert!(4 * needed.count() >= fields.len(), "{format}: {fields:?}");
 }
 
 /// Runs a command for people and for machines.
@@ -59,7 +59,7 @@ fn both(format: &str, args: &[&str], codes: &[i32]) -> Value {
     let text = capsim(args, codes);
     for line in text.lines() {
         // Names of files are as long as they are.
-        let named = line.contains("/results.jsonl") || Path::new(line.trim()).is_absolute();
+        let named = line.contains(std::env::temp_dir().to_str().unwrap());
         assert!(
             named || line.chars().count() <= 80,
             "{args:?}: wider than 80: {line}"
@@ -94,7 +94,7 @@ fn predictions() {
         ][..],
         &["--request-rate", "2", "--arrival", "weibull:0.5"],
         &["--users", "2", "--think-time", "1", "--turns", "2"],
-        &["--input-dist", "lognormal:100,50"],
+        &["--input-dist", "lognormal:100,0.5"],
         &["--trace-file", "tests/data/traces/mooncake.jsonl"],
     ] {
         both("prediction", &[&one[..], more].concat(), &[0]);
@@ -305,22 +305,93 @@ fn no_format_goes_untested_and_no_command_goes_without_json() {
     }
     // A server, and what prints the format that its name says.
     let without = ["serve", "schema", "completions", "man", "help"];
-    let cli = capsim::cli::Cli::command();
-    let mut left: Vec<(String, clap::Command)> = vec![("capsim".into(), cli)];
-    while let Some((name, command)) = left.pop() {
-        let subs: Vec<_> = command
-            .get_subcommands()
-            .filter(|c| !c.is_hide_set() && !without.contains(&c.get_name()))
-            .collect();
-        let json = command
-            .get_arguments()
-            .any(|a| a.get_long() == Some("json"));
-        if subs.is_empty() {
-            assert!(json, "{name} has no --json");
-        } else if !json {
-            for s in subs {
-                left.push((format!("{name} {}", s.get_name()), s.clone()));
+    let all = commands();
+    for (name, command) in &all {
+        let json = |c: &clap::Command| c.get_arguments().any(|a| a.get_long() == Some("json"));
+        let leaf = !command.has_subcommands();
+        let excused = name.split(' ').any(|w| without.contains(&w));
+        assert!(!leaf || excused || json(command), "{name} has no --json");
+    }
+}
+
+/// Every command that is shown, with its name in full.
+fn commands() -> Vec<(String, clap::Command)> {
+    let mut root = capsim::cli::Cli::command();
+    root.build();
+    let mut all = vec![("capsim".to_string(), root)];
+    let mut at = 0;
+    while at < all.len() {
+        let (name, command) = all[at].clone();
+        for s in command.get_subcommands() {
+            if !s.is_hide_set() && s.get_name() != "help" {
+                all.push((format!("{name} {}", s.get_name()), s.clone()));
             }
         }
+        at += 1;
+    }
+    all
+}
+
+#[test]
+fn help_fits_the_terminal_and_tells_the_exit_codes() {
+    for (name, mut command) in commands() {
+        for help in [command.render_help(), command.render_long_help()] {
+            for line in help.to_string().lines() {
+                // clap breaks everything but usage.
+                let usage = line.trim_start().starts_with("Usage: ");
+                assert!(usage || line.chars().count() <= 80, "{name}: {line}");
+            }
+        }
+    }
+    let help = capsim(&["--help"], &[0]);
+    for words in ["Exit codes:", "\n  2    input", "130"] {
+        assert!(help.contains(words), "{help}");
+    }
+}
+
+#[test]
+fn man_pages_and_completions_come_from_the_command_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().to_str().unwrap();
+    capsim(&["man", "--output", at], &[0]);
+    let all = commands();
+    for (name, _) in &all {
+        let page = dir.path().join(format!("{}.1", name.replace(' ', "-")));
+        let page = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(page.contains(".TH") && page.contains(".SH NAME"), "{name}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), all.len());
+    let first = capsim(&["man"], &[0]);
+    assert!(first.contains("Exit codes"), "{first}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = capsim(&["completions", shell], &[0]);
+        for word in ["predict", "max-num-seqs", "slo"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        if shell == "bash" {
+            let path = dir.path().join("capsim.bash");
+            std::fs::write(&path, script).unwrap();
+            if let Ok(status) = std::process::Command::new("bash")
+                .arg("-n")
+                .arg(&path)
+                .status()
+            {
+                assert!(status.success(), "bash cannot read it");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_version_says_what_was_built() {
+    let short = capsim(&["-V"], &[0]);
+    assert_eq!(
+        short.trim(),
+        format!("capsim {}", env!("CARGO_PKG_VERSION"))
+    );
+    let long = capsim(&["--version"], &[0]);
+    assert!(long.starts_with(short.trim()), "{long}");
+    for word in ["commit:", "features: cli", "http"] {
+        assert!(long.contains(word), "{long}");
     }
 }

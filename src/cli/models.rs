@@ -74,7 +74,7 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
         for e in entries {
             t.add_row([&e.id, &e.name, e.rests_on.word()]);
         }
-        println!("\n{t}");
+        println!("\n{}", t.trim_fmt());
     }
     Ok(ExitCode::SUCCESS)
 }

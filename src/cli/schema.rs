@@ -29,7 +29,7 @@ pub fn run(args: &SchemaArgs) -> anyhow::Result<ExitCode> {
             for f in ALL {
                 t.add_row([f.name, f.what]);
             }
-            println!("{t}");
+            println!("{}", t.trim_fmt());
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -114,7 +114,7 @@ fn below(m: &Measured) -> String {
     let mut o = String::new();
     let p = |d: &crate::metrics::Dist, p| d.percentile(p, Percentiles::Linear);
     let mut item = |label: &str, text: String| {
-        let _ = writeln!(o, "{label:<10}{}", wrap(&text, 84, "          "));
+        let _ = writeln!(o, "{label:<10}{}", wrap(&text, 70, "          "));
     };
     item(
         "Client",

@@ -132,9 +132,7 @@ pub fn text(basis: &Basis, fit: Option<&Fit>, all: &[Paired]) -> String {
         }
         o.push('\n');
     }
-    o.push_str(&closing(all));
-    let _ = writeln!(
-        o,
+    let with = format!(
         "Model {}, device profile {} ({}), engine profile {} ({}).",
         basis.model_name,
         basis.device.id,
@@ -142,6 +140,9 @@ pub fn text(basis: &Basis, fit: Option<&Fit>, all: &[Paired]) -> String {
         basis.engine.id,
         basis.engine.provenance.origin.word()
     );
+    for text in [closing(all), with] {
+        let _ = writeln!(o, "{}", wrap(&text, 80, ""));
+    }
     o
 }
 

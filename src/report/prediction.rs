@@ -302,19 +302,19 @@ pub fn rows(points: &[Row]) -> String {
         let (text, fits) = under_titles(points, &titles);
         // Columns that do not fit become titles, the slowest first; one stays.
         if fits || columns.len() <= 1 {
-            return legend(points) + &text;
+            return legend(points, &titles) + &text;
         }
         titles.extend(columns.next());
     }
 }
 
 /// Which flags the short names of columns stand for.
-fn legend(points: &[Row]) -> String {
+fn legend(points: &[Row], titles: &[&str]) -> String {
     let legend: Vec<String> = points
         .first()
         .into_iter()
         .flat_map(|r| &r.varied)
-        .filter(|(f, _)| abbreviated(f) != *f)
+        .filter(|(f, _)| abbreviated(f) != *f && !titles.contains(f))
         .map(|(f, _)| format!("{} is --{f}", abbreviated(f)))
         .collect();
     if legend.is_empty() {

@@ -33,7 +33,7 @@ fn all() -> Models {
                 let m = Model::new(&config, Precision::of(&config));
                 let p = m.parameters();
                 ModelEntry {
-                    name: b.name().into(),
+                    name: b.name(),
                     parameters: p.total(),
                     active_parameters: p.active(),
                     weight_bytes: m.total_weight_bytes().0,

@@ -1,4 +1,8 @@
 //! The examples, run, and held to laws.
+#![allow(
+    clippy::duplicate_mod,
+    reason = "two examples build on the first; each is a program of its own"
+)]
 #[path = "../examples/first_prediction.rs"]
 mod first_prediction;
 #[path = "../examples/own_cost_model.rs"]

@@ -314,6 +314,8 @@ fn knobs(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
         }
         deduplicate(k);
     }
+    // Knobs that are turned only on demand: left out, they leave the draw of all others what it is without them.
+    all.retain(|k| k.values.len() > 1 || !k.name.ends_with("-parallel-size"));
     Ok(all)
 }
 

@@ -98,7 +98,8 @@ pub struct Effect {
     pub knob: String,
     /// Its value in the best setting.
     pub chosen: String,
-    /// Every other value: score relative to the best's, and whether the SLO is met; absent: the engine does not start.
+    /// Every other value: score relative to the best's, and whether the SLO is met; absent: the engine does not start, or takes more devices
+    /// than there are.
     pub others: Vec<(String, Option<f64>, bool)>,
 }
 

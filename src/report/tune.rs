@@ -163,7 +163,7 @@ fn effects(t: &Tuned) -> String {
             .others
             .iter()
             .map(|(v, r, met)| match r {
-                None => format!("{v}: does not start"),
+                None => format!("{v}: not possible"),
                 Some(r) => format!("{v}: {}{}", three(*r), if *met { "" } else { "!" }),
             })
             .collect();

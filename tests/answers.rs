@@ -95,10 +95,15 @@ fn predictions() {
         &["--request-rate", "2", "--arrival", "weibull:0.5"],
         &["--users", "2", "--think-time", "1", "--turns", "2"],
         &["--input-dist", "lognormal:100,0.5"],
-        &["--trace-file", "tests/data/traces/mooncake.jsonl"],
     ] {
         both("prediction", &[&one[..], more].concat(), &[0]);
     }
+    let trace = [
+        "predict",
+        "--trace-file",
+        "tests/data/traces/mooncake.jsonl",
+    ];
+    both("prediction", &trace, &[0]);
     both(
         "prediction",
         &["predict", "--num-prompts", "2", "--output-len", "1"],
@@ -304,7 +309,7 @@ fn no_format_goes_untested_and_no_command_goes_without_json() {
         jsonschema::meta::validate(&schema).unwrap();
     }
     // A server, and what prints the format that its name says.
-    let without = ["serve", "schema", "completions", "man", "help"];
+    let without = ["serve", "explore", "schema", "completions", "man", "help"];
     let all = commands();
     for (name, command) in &all {
         let json = |c: &clap::Command| c.get_arguments().any(|a| a.get_long() == Some("json"));

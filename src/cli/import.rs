@@ -184,10 +184,11 @@ struct AiconfiguratorArgs {
     #[arg(long)]
     release: Option<String>,
     /// Models at whose shapes kernels are priced (built-in names or config.json files), each divided among 1, 2, 4 and 8
-    /// devices
+    /// devices (default: llama-3.1-8b, llama-2-7b, qwen3-8b, qwen3-14b, qwen3-32b, qwen3-30b-a3b-instruct-2507, mixtral-8x7b)
     #[arg(
         long,
         value_delimiter = ',',
+        hide_default_value = true,
         default_value = "llama-3.1-8b,llama-2-7b,qwen3-8b,qwen3-14b,qwen3-32b,qwen3-30b-a3b-instruct-2507,mixtral-8x7b"
     )]
     models: Vec<String>,

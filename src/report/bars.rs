@@ -124,7 +124,7 @@ mod tests {
             .map(|p| p.split('"').next().unwrap().parse().unwrap())
             .collect();
         assert_eq!(widths, [120.0, 240.0, 120.0, 120.0, 360.0]);
-        assert!(!svg.contains("none"));
+        assert!(!svg.contains(">none<"));
         assert!(bars.file().unwrap().contains(">c</text>"));
         assert!(Bars::default().svg().is_none());
     }

@@ -288,6 +288,17 @@ const EXTRAS: [Extra; 3] = [
     },
 ];
 
+/// A column that is shown where there is room: its name and its value.
+type Usual = (&'static str, fn(&Prediction) -> String);
+
+/// The first is left out first.
+const USUAL: [Usual; 2] = [
+    ("batch", |p| three(p.run.occupancy.batch)),
+    ("experts", |p| {
+        p.run.distinct_experts.map_or("–".into(), three)
+    }),
+];
+
 /// One row per prediction; `varied` names the columns that differ.
 pub fn rows(points: &[Row]) -> String {
     let mut titles = vec!["device", "engine", "weights", "prompts", "moe-tiles"];
@@ -356,13 +367,14 @@ fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
             .map(|(f, _)| *f)
             .collect();
         let mut header: Vec<&str> = columns.iter().map(|c| abbreviated(c)).collect();
-        header.extend([
-            "tok/s", "[90 %]", "TTFT s", "TPOT ms", "E2EL s", "batch", "experts",
-        ]);
+        header.extend(["tok/s", "[90 %]", "TTFT s", "TPOT ms", "E2EL s"]);
         let extra: Vec<&Extra> = EXTRAS
             .iter()
             .filter(|e| (e.shown)(&points[at..end]))
             .collect();
+        // Each of them takes the place of a usual column: a terminal is 80 wide.
+        let usual: Vec<&Usual> = USUAL.iter().skip(extra.len()).collect();
+        header.extend(usual.iter().map(|u| u.0));
         header.extend(extra.iter().map(|e| e.name));
         header.push("binds");
         let mut t = with_header(&header);
@@ -389,9 +401,8 @@ fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
                 three(s.ttft.mean()),
                 three(1e3 * s.tpot.mean()),
                 three(s.e2el.mean()),
-                three(p.run.occupancy.batch),
-                p.run.distinct_experts.map_or("–".into(), three),
             ]);
+            row.extend(usual.iter().map(|u| (u.1)(p)));
             row.extend(extra.iter().map(|e| (e.value)(p)));
             row.push(short_binding(p));
             t.add_row(row);

@@ -2,6 +2,7 @@
 use super::store::Merged;
 use crate::report::json;
 use crate::report::json::listing::{Best, RefusedPoint, SweepSummary};
+use crate::report::table::wrap;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -83,7 +84,8 @@ pub fn show(dir: &Path, merged: &Merged, tables: bool, json: bool) {
     );
     if let Some(r) = &s.refusal {
         let flags = in_words(merged, &r.flags);
-        println!("  cannot be served, for one, {flags}: {}", r.why);
+        let text = format!("cannot be served, for one, {flags}: {}", r.why);
+        println!("  {}", wrap(&text, 78, "  "));
     }
     for b in &s.best {
         let unit = WANTED.iter().find(|w| w.1 == b.metric).map_or("", |w| w.2);

@@ -53,7 +53,7 @@ def kept(lines, rule, where):
 
 def output(command, capsim, folder, where):
     env = dict(os.environ, PATH=f"{capsim.parent}{os.pathsep}{os.environ['PATH']}", NO_COLOR="1", COLUMNS="80")
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     if done.returncode not in (0, 1):
         sys.exit(f"{where}: exit code {done.returncode}\n{command}\n{done.stderr}")
     lines = [l.rstrip() for l in done.stdout.rstrip("\n").split("\n")]
@@ -79,7 +79,9 @@ def rewritten(path, capsim):
             body = lines[i:end]
             if file:
                 (pathlib.Path(folder) / file).write_text("\n".join(body) + "\n")
-            if line == "```console" and body and body[0].startswith("$ capsim"):
+            # A server does not end by itself.
+            serves = body and body[0].startswith(("$ capsim explore", "$ capsim serve"))
+            if line == "```console" and body and body[0].startswith("$ capsim") and not serves:
                 last = 0
                 while body[last].endswith("\\"):
                     last += 1

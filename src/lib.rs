@@ -62,7 +62,7 @@
 //!
 //! Until 1.0 a minor version may change any of it, and the changelog says so. Meant to last are the names in the table above, what
 //! they take and return, [`units`], [`model`], [`device`], [`workload`], and the file formats (`capsim.device/1` and so on, which
-//! change their number when they change). [`calibrate`], [`serve`], [`bench`], [`openai`], [`report`] and [`cli`] are public for the
+//! change their number when they change). [`calibrate`], [`serve`], [`mod@bench`], [`openai`], [`report`] and [`cli`] are public for the
 //! program, the tests and the bindings, and change as these need it. `docs/stability.md` says more.
 #![cfg_attr(
     not(all(feature = "cli", feature = "http")),

@@ -422,6 +422,7 @@ fn abbreviated(flag: &str) -> &str {
         "max-num-seqs" => "seqs",
         "max-num-batched-tokens" => "budget",
         "max-concurrency" => "users",
+        "request-rate" => "req/s",
         "gpu-memory-utilization" => "util",
         "max-model-len" => "len",
         "num-gpu-blocks-override" => "blocks",

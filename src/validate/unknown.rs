@@ -6,7 +6,7 @@
 //!   says. Every alternative is simulated; with value and alternatives equally likely, the variance is the mean square of what they
 //!   would change. The run's own figures play no part.
 //! - Where the run's figures choose among hypotheses ([`super::hypothesis`]), a hypothesis that they do not rule out keeps its
-//!   likelihood as weight: exp(−n·(misfit² − best²) / 2s²) of n figures, s being [`DOUBT`].
+//!   likelihood as weight: exp(−n·(misfit² − best²) / 2s²) of n figures, s being `DOUBT`.
 use super::compare::Candidate;
 use super::hypothesis::{Basis, Hypothesis};
 use super::runs::RecordedRun;

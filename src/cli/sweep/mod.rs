@@ -12,6 +12,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use job::Job;
 use plan::Plan;
+#[cfg(feature = "http")]
 pub(super) use point::scenario;
 use rayon::prelude::*;
 use std::path::PathBuf;

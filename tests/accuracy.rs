@@ -273,8 +273,9 @@ fn recorded_figures_are_what_the_model_says() {
     let m = Manifest::parse(&index().to_string(), "index").unwrap();
     for set in &m.recorded {
         let Some(runs) = &set.runs else { continue };
-        let Some(shared) = std::env::var_os("CAPSIM_SHARED") else {
-            eprintln!("skipped: CAPSIM_SHARED names no folder");
+        let named = std::env::var_os("CAPSIM_SHARED");
+        let Some(shared) = named.filter(|f| std::path::Path::new(f).is_dir()) else {
+            eprintln!("SKIP: CAPSIM_SHARED names no folder");
             return;
         };
         let home = root().join("validation");

@@ -217,10 +217,10 @@ fn front(t: &Tuned) -> String {
         } else {
             notes.get(i - 1).map_or("", String::as_str)
         };
-        let used = l.chars().count();
+        let used = l.chars().count() + 2;
         let _ = writeln!(
             o,
-            "{l}{}",
+            "{l}  {}",
             super::table::wrap(
                 note,
                 79usize.saturating_sub(used).max(20),

@@ -2,7 +2,6 @@
 use super::files;
 use super::stop::Stop;
 use super::sweep_args::SweepArgs;
-use crate::cost::{CalibratedCost, CostOptions};
 use crate::predict::Settings;
 use crate::serve::text::Tokenizer;
 use crate::serve::{Fault, Options, Server};
@@ -144,24 +143,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         "--data-parallel-size {}: one server stands in for one engine; start several, or use capsim predict",
         settings.group.engines
     );
-    let model = scenario
-        .model
-        .shared(settings.parallel)
-        .map_err(anyhow::Error::msg)?;
-    let cost = CalibratedCost::new(
-        &model,
-        &scenario.device,
-        &scenario.engine,
-        CostOptions {
-            enforce_eager: settings.enforce_eager,
-            async_scheduling: settings.config.async_scheduling,
-            max_num_seqs: settings.config.max_num_seqs,
-            max_num_batched_tokens: settings.config.max_num_batched_tokens,
-            micro_batch: settings.micro_batch,
-            moe_path: scenario.moe_path.clone(),
-            routing: scenario.routing.clone(),
-        },
-    )?;
+    let cost = scenario.cost(&settings)?;
     let text = tokenizer(args.tokenizer.as_deref())?;
     let config = settings.config.clone();
     let description = json!({

@@ -1,7 +1,7 @@
 //! One simulation of a scenario.
 use super::Settings;
 use super::prediction::{PredictError, Scenario};
-use crate::cost::{Breakdown, CalibratedCost, CostOptions, StepCost, StepShape};
+use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, StepCost, StepShape};
 use crate::device::Scheduler;
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
 use crate::engine::{Moves, SimSummary, simulate_group, simulate_radix, simulate_slots};
@@ -158,6 +158,33 @@ pub fn simulate_replay(
     ready.run(&[], other).map(|r| r.0)
 }
 
+impl Scenario {
+    /// Prices of steps under settings that were resolved from this scenario.
+    ///
+    /// # Errors
+    /// An unknown MoE path, or a popularity that does not fit the model.
+    pub fn cost(&self, settings: &Settings) -> Result<CalibratedCost, CostError> {
+        let model = self
+            .model
+            .shared(settings.parallel)
+            .expect("the settings were made from it");
+        CalibratedCost::new(
+            &model,
+            &self.device,
+            &self.engine,
+            CostOptions {
+                enforce_eager: settings.enforce_eager,
+                async_scheduling: settings.config.async_scheduling,
+                max_num_seqs: settings.config.max_num_seqs,
+                max_num_batched_tokens: settings.config.max_num_batched_tokens,
+                micro_batch: settings.micro_batch,
+                moe_path: self.moe_path.clone(),
+                routing: self.routing.clone(),
+            },
+        )
+    }
+}
+
 /// A scenario with its settings resolved and its steps priced.
 pub(super) struct Ready<'a> {
     scenario: &'a Scenario,
@@ -169,24 +196,7 @@ pub(super) struct Ready<'a> {
 impl<'a> Ready<'a> {
     pub fn new(scenario: &'a Scenario, load: Load<'a>) -> Result<Self, PredictError> {
         let settings = scenario.settings()?;
-        let model = scenario
-            .model
-            .shared(settings.parallel)
-            .expect("the settings were made from it");
-        let cost = CalibratedCost::new(
-            &model,
-            &scenario.device,
-            &scenario.engine,
-            CostOptions {
-                enforce_eager: settings.enforce_eager,
-                async_scheduling: settings.config.async_scheduling,
-                max_num_seqs: settings.config.max_num_seqs,
-                max_num_batched_tokens: settings.config.max_num_batched_tokens,
-                micro_batch: settings.micro_batch,
-                moe_path: scenario.moe_path.clone(),
-                routing: scenario.routing.clone(),
-            },
-        )?;
+        let cost = scenario.cost(&settings)?;
         Ok(Self {
             scenario,
             load,

@@ -35,8 +35,13 @@ fn gemm_coop(@builtin(workgroup_id) wg: vec3<u32>) {
         acc10 = coopMultiplyAdd(x1, y0, acc10);
         acc11 = coopMultiplyAdd(x1, y1, acc11);
     }
-    coopStoreT(acc00, &c[(row0 + 0u) * n + col0 + 0u], n);
-    coopStoreT(acc01, &c[(row0 + 0u) * n + col0 + 16u], n);
-    coopStoreT(acc10, &c[(row0 + 16u) * n + col0 + 0u], n);
-    coopStoreT(acc11, &c[(row0 + 16u) * n + col0 + 16u], n);
+    // Places of their own: naga 30 loses an index that is computed within a store.
+    let c00 = (row0 + 0u) * n + col0 + 0u;
+    let c01 = (row0 + 0u) * n + col0 + 16u;
+    let c10 = (row0 + 16u) * n + col0 + 0u;
+    let c11 = (row0 + 16u) * n + col0 + 16u;
+    coopStoreT(acc00, &c[c00], n);
+    coopStoreT(acc01, &c[c01], n);
+    coopStoreT(acc10, &c[c10], n);
+    coopStoreT(acc11, &c[c11], n);
 }

@@ -176,21 +176,27 @@ fn kernels_of_matrix_units_compile_to_matrix_instructions() {
     ];
     let kernels = kernels();
     all_used(&kernels, Api::Opencl);
-    for (name, target, instruction, per_product) in [
-        ("gemm_wmma", rdna3, "v_wmma_f32_16x16x16_", 1),
-        ("gemm_ptx", ampere, "mma.sync.aligned.m16n8k16", 2),
+    for (name, target, instruction, tiles) in [
+        ("gemm_wmma", rdna3, "v_wmma_f32_16x16x16_", 2),
+        ("gemm_ptx", ampere, "mma.sync.aligned.m16n8k16", 5),
     ] {
         let variants: Vec<&Kernel> = kernels.iter().filter(|k| k.name == name).collect();
-        // Both formats, both sizes.
-        assert_eq!(variants.len(), 4, "{name}");
+        // Both formats, all tiles.
+        assert_eq!(variants.len(), 2 * tiles, "{name}");
         for kernel in variants {
-            let each = kernel.defines.iter().find(|(n, _)| *n == "EACH").unwrap();
-            let each: usize = each.1.parse().unwrap();
+            let define = |name: &str| -> usize {
+                let found = kernel.defines.iter().find(|(n, _)| *n == name);
+                found.unwrap_or_else(|| panic!("{name}")).1.parse().unwrap()
+            };
             let text =
                 assembly(clang, kernel, target).unwrap_or_else(|e| panic!("{kernel:?}: {e}"));
             let count = text.matches(instruction).count();
             // At least one step of the loop; a compiler may unroll it.
-            let step = each * each * per_product;
+            let step = match name {
+                "gemm_wmma" => define("EACH") * define("EACH"),
+                // A quarter of the tile per warp, products of 16 x 8 x 16.
+                _ => define("TM") * define("TN") / 4 / (16 * 8) * define("BK") / 16,
+            };
             assert!(
                 count >= step && count.is_multiple_of(step),
                 "{kernel:?}: {count} of {instruction}"
@@ -205,6 +211,11 @@ fn kernels_of_matrix_units_compile_to_matrix_instructions() {
         }
     }
     seen.remove("gemm_ptx");
+    let attention = seen.remove("attention_ptx").expect("a variant");
+    let text =
+        assembly(clang, attention, ampere).unwrap_or_else(|e| panic!("{attention:?}: {e}"));
+    // A tile of 64 tokens: 8 x 8 products for the scores of a warp, 4 x 16 for what is read by them.
+    assert_eq!(text.matches("mma.sync.aligned.m16n8k16").count(), 128);
     for kernel in seen.values() {
         assembly(clang, kernel, rdna3).unwrap_or_else(|e| panic!("{kernel:?}: {e}"));
     }

@@ -4,7 +4,7 @@
 //! is this same program with the hidden command `probe-device`, which calls [`answer`] and prints JSON.
 use super::backend::{Api, Backend, BackendError, DeviceInfo};
 use super::child;
-use super::environment::{Reading, Root};
+use super::environment::{Reading, Root, nvidia_gpus};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -137,15 +137,20 @@ pub fn pci(info: &DeviceInfo) -> Option<&str> {
     info.features.iter().find_map(|f| f.strip_prefix("pci-"))
 }
 
-/// Memory of a device whose API does not tell: amdgpu's by PCI address, or the host's where it is shared. 0 if unknown.
+/// Memory of a device whose API does not tell: amdgpu's or `nvidia-smi`'s by PCI address, or the host's where it is shared.
+/// 0 if unknown.
 fn memory(info: &DeviceInfo) -> u64 {
-    let pci = info.features.iter().find_map(|f| f.strip_prefix("pci-"));
+    let pci = pci(info);
     let root = Root::default();
-    let amd = root
-        .amd_gpus()
-        .into_iter()
-        .find(|g| g.pci.value().is_some() && g.pci.value().map(String::as_str) == pci);
-    if let Some(gpu) = amd {
+    let mut gpus = root.amd_gpus();
+    if info.name.to_lowercase().contains("nvidia") {
+        gpus.extend(nvidia_gpus().unwrap_or_default());
+    }
+    let known = gpus.into_iter().find(|g| match (g.pci.value(), pci) {
+        (Some(theirs), Some(ours)) => theirs.eq_ignore_ascii_case(ours),
+        _ => false,
+    });
+    if let Some(gpu) = known {
         let of = |r: &Reading<u64>| r.value().copied().unwrap_or(0);
         // An APU's GPU uses its carve-out and, beyond it, the host's memory.
         let gtt = if info.unified_memory {

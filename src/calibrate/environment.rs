@@ -276,7 +276,7 @@ impl Root {
 const NVIDIA_QUERY: &str = "driver_version,pci.bus_id,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu,\
 memory.total,memory.used";
 
-fn nvidia_gpus() -> Result<Vec<Gpu>, String> {
+pub(super) fn nvidia_gpus() -> Result<Vec<Gpu>, String> {
     let text = child::run(
         std::process::Command::new("nvidia-smi").args([
             format!("--query-gpu={NVIDIA_QUERY}"),

@@ -36,6 +36,7 @@ const TABLE: &[Entry] = table! {
     add: cl wgsl;
     argmax: cl wgsl;
     attention_decode: cl wgsl;
+    attention_ptx: cl;
     attention_prefill: cl wgsl;
     attention_reduce: cl wgsl;
     combine: cl wgsl;

@@ -311,6 +311,13 @@ impl Bench for PagedDecode {
 /// Causal attention of a chunk.
 pub(super) struct CausalPrefill;
 
+/// The option `shape` of the kernel for NVIDIA's matrix units, the feature that it needs, and its rows per work-group.
+const PTX: u32 = 2;
+const PTX_FEATURE: &str = "ptx-mma";
+const PTX_ROWS: u32 = 64;
+/// Relative L2 error allowed where queries and weights are rounded to bfloat16 first: its unit roundoff, 2^-8 (8 significant bits).
+const BF16_TOLERANCE: f64 = 1.0 / 256.0;
+
 /// Arithmetic of one launch at most: 200 ms at 1 TFLOP/s, slower than any GPU worth measuring.
 const LAUNCH_FLOPS: f64 = 2e11;
 
@@ -363,25 +370,38 @@ impl Bench for CausalPrefill {
             _ => vec![(Shape::Lanes, 128), (Shape::Items, 64)],
         };
         let most = if thorough(scope) { 2 } else { 1 };
-        choices
-            .into_iter()
-            .take(most)
-            .map(|(shape, group)| Variant {
-                id: format!("{}-{group}", shape.label()),
-                kernels: vec![kernel(
-                    "attention_prefill",
-                    &defines(shape, heads, kv_heads),
-                    [group, 1],
-                    "rrw",
-                    4,
-                )],
-                options: vec![
-                    ("shape", shape as u32),
-                    ("heads", heads as u32),
-                    ("kv_heads", kv_heads as u32),
-                ],
-            })
-            .collect()
+        let options = |shape: u32| {
+            vec![
+                ("shape", shape),
+                ("heads", heads as u32),
+                ("kv_heads", kv_heads as u32),
+            ]
+        };
+        let plain = choices.into_iter().take(most).map(|(shape, group)| Variant {
+            id: format!("{}-{group}", shape.label()),
+            kernels: vec![kernel(
+                "attention_prefill",
+                &defines(shape, heads, kv_heads),
+                [group, 1],
+                "rrw",
+                4,
+            )],
+            options: options(shape as u32),
+        });
+        let mut all = vec![];
+        if scope.device.features.iter().any(|f| f == PTX_FEATURE) {
+            let sizes = [("HEADS", heads as u32), ("KV_HEADS", kv_heads as u32)];
+            all.push(Variant {
+                id: "ptx-128".into(),
+                kernels: vec![Kernel {
+                    needs: vec![PTX_FEATURE],
+                    ..kernel("attention_ptx", &sizes, [128, 1], "rrw", 4)
+                }],
+                options: options(PTX),
+            });
+        }
+        all.extend(plain);
+        all
     }
 
     fn small(&self, variant: &Variant) -> Point {
@@ -408,6 +428,10 @@ impl Bench for CausalPrefill {
         // Rows of one launch: whole multiples of 32, few enough that it stays short.
         let row_flops = (4 * heads * HEAD * (past + n)) as f64;
         let rows = ((LAUNCH_FLOPS / row_flops) as usize / 32 * 32).clamp(32, n.max(32));
+        let tolerance = match option(variant, "shape") {
+            PTX => BF16_TOLERANCE,
+            _ => F32_TOLERANCE,
+        };
         let mut built = Built::default();
         for first in (0..n).step_by(rows) {
             let rows = rows.min(n - first);
@@ -417,6 +441,7 @@ impl Bench for CausalPrefill {
             let group = variant.kernels[0].group[0];
             let groups = match option(variant, "shape") {
                 0 => [(rows as u32).div_ceil(ROWS), heads as u32, 1],
+                PTX => [(rows as u32).div_ceil(PTX_ROWS), heads as u32, 1],
                 _ => [((rows * heads) as u32).div_ceil(group), 1, 1],
             };
             // Pairs of a query and a key that it sees.
@@ -447,7 +472,7 @@ impl Bench for CausalPrefill {
                 }
                 built.answers.push(Answer {
                     at: out,
-                    expect: Expect::Floats(Format::F32, expected, F32_TOLERANCE),
+                    expect: Expect::Floats(Format::F32, expected, tolerance),
                 });
             }
         }

@@ -351,7 +351,7 @@ impl Bench for Prefill {
 
     fn variants(&self, scope: &Scope, point: &Point) -> Vec<Variant> {
         let format = Format::of(axis(point, "format") as u32);
-        let mut all = super::matrix::variants(scope, format);
+        let mut all = super::matrix::variants(scope, format, axis(point, "m"));
         // (side of the work-group, products per work-item and side)
         let mut choices = match (native(scope.device), scope.device.software) {
             (true, _) => vec![(1, 1)],
@@ -384,7 +384,7 @@ impl Bench for Prefill {
     }
 
     fn small(&self, variant: &Variant) -> Point {
-        // Whole tiles, as the real shapes are: more than one each way.
+        // Whole tiles, as the real shapes are: more than one each way, and several slices of a tile's depth.
         let side = |tile: &str| {
             let tile = option(variant, tile);
             (2 * tile).max(37u32.next_multiple_of(tile.max(1)))
@@ -392,7 +392,7 @@ impl Bench for Prefill {
         let axes = vec![
             ("m", f64::from(side("tile_m"))),
             ("n", f64::from(side("tile_n"))),
-            ("k", 160.0),
+            ("k", 192.0),
         ];
         point("check".into(), axes, false)
     }

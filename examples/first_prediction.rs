@@ -3,6 +3,7 @@
 //! `cargo run --no-default-features --example first_prediction`
 use capsim::cost::Routing;
 use capsim::device::builtin;
+use capsim::metrics::Percentiles;
 use capsim::model::{self, Model, Precision};
 use capsim::predict::{Prediction, Scenario, ServeArgs, predict};
 use capsim::workload::WorkloadSpec;
@@ -37,7 +38,9 @@ pub fn run() -> Result<Prediction, Box<dyn std::error::Error>> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let p = run()?;
     for (name, i) in &p.intervals {
-        println!("{name:<22} {:>10.2} … {:.2}", i.low, i.high);
+        let value = p.run.summary.metric(name, Percentiles::Linear);
+        let value = value.ok_or("an interval of nothing")?;
+        println!("{name:<22} {value:>9.2}  [{:.2} … {:.2}]", i.low, i.high);
     }
     println!("limited by {}", p.binding);
     for caveat in &p.caveats {

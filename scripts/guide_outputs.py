@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs every command that the guides show, and writes what it prints under it (or, with --check, says where that differs).
 
-A command is a ```console block that begins with `$ capsim`; it goes on as long as its lines end in a backslash. What follows it
-in the block is its output on stdout and, if the exit code is not 0, `# exit code N`.
+A command is a ```console block that begins with `$ capsim`, or with `$ cargo run`, which runs in the repository; it goes on as long as
+its lines end in a backslash. What follows it in the block is its output on stdout and, if the exit code is not 0, `# exit code N`.
 
     <!-- file: plan.toml -->        the next code block is written to that file, for the commands that follow in the guide
     <!-- keep: 1-2; Capacity; SLO+ -->   of the next command's output only these lines, `…` where some are left out:
@@ -53,7 +53,11 @@ def kept(lines, rule, where):
 
 def output(command, capsim, folder, where):
     env = dict(os.environ, PATH=f"{capsim.parent}{os.pathsep}{os.environ['PATH']}", NO_COLOR="1", COLUMNS="80")
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    builds = command.startswith("cargo ")
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT if builds else folder, env=env, capture_output=True, text=True,
+        timeout=1800 if builds else 300,
+    )  # fmt: skip
     if done.returncode not in (0, 1):
         sys.exit(f"{where}: exit code {done.returncode}\n{command}\n{done.stderr}")
     lines = [l.rstrip() for l in done.stdout.rstrip("\n").split("\n")]
@@ -81,7 +85,7 @@ def rewritten(path, capsim):
                 (pathlib.Path(folder) / file).write_text("\n".join(body) + "\n")
             # A server does not end by itself.
             serves = body and body[0].startswith(("$ capsim explore", "$ capsim serve"))
-            if line == "```console" and body and body[0].startswith("$ capsim") and not serves:
+            if line == "```console" and body and body[0].startswith(("$ capsim", "$ cargo run ")) and not serves:
                 last = 0
                 while body[last].endswith("\\"):
                     last += 1

@@ -6,11 +6,12 @@
 
 The binary is linked against glibc, not statically against musl: OpenCL and Vulkan are loaded at run time, and a static musl
 program cannot load a library. The archive's name says the oldest glibc that the binary starts with, read off the binary itself.
-Only Python's standard library is needed. The same commit gives the same archive, byte for byte, with the same tools.
+Wants Python 3.11 or newer and, for the wheel, maturin (pip install maturin). The same commit gives the same archive, byte for byte, with the same tools.
 """
 import argparse
 import gzip
 import hashlib
+import importlib.util
 import io
 import os
 import pathlib
@@ -23,6 +24,8 @@ import tarfile
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+TRIPLE = f"{platform.machine()}-unknown-linux-gnu"
 SHELLS = {"bash": "capsim.bash", "zsh": "_capsim", "fish": "capsim.fish", "elvish": "capsim.elv", "powershell": "capsim.ps1"}
 
 
@@ -46,13 +49,10 @@ def glibc_floor(binary):
 def build(args, commit):
     """Builds the program; its path."""
     command = ["cargo", "build"]
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    target = TARGET
     if args.glibc:
-        if not shutil.which("cargo-zigbuild"):
-            sys.exit("--glibc needs cargo-zigbuild: pip install cargo-zigbuild (brings zig)")
-        triple = f"{platform.machine()}-unknown-linux-gnu"
-        command = ["cargo", "zigbuild", "--target", f"{triple}.{args.glibc}"]
-        target = target / triple
+        command = ["cargo", "zigbuild", "--target", f"{TRIPLE}.{args.glibc}"]
+        target = TARGET / TRIPLE
     if args.features:
         command += ["--no-default-features", "--features", args.features]
     run(*command, "--release", "--locked", "--bin", "capsim", env={**os.environ, "CAPSIM_COMMIT": commit})
@@ -106,6 +106,11 @@ def main():
     if dirty and not args.allow_dirty:
         sys.exit(f"files differ from the commit (or give --allow-dirty):\n{dirty}")
     commit += "-dirty" if dirty else ""
+    # Before anything is built, which takes minutes.
+    if args.glibc and not shutil.which("cargo-zigbuild"):
+        sys.exit("--glibc needs cargo-zigbuild: pip install cargo-zigbuild (brings zig)")
+    if not args.no_wheel and not importlib.util.find_spec("maturin"):
+        sys.exit(f"the wheel needs maturin: {sys.executable} -m pip install maturin (or give --no-wheel)")
     out = args.output.resolve()
     work = out / "work"
     shutil.rmtree(out, ignore_errors=True)
@@ -124,13 +129,14 @@ def main():
     if not args.no_crates:
         run("cargo", "package", "-p", "capsim-clload", "-p", "capsim", "--no-verify", "--quiet",
             *(["--allow-dirty"] if dirty else []))
-        target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         for name in ["capsim", "capsim-clload"]:
-            shutil.copy2(target / "package" / f"{name}-{version}.crate", out)
+            shutil.copy2(TARGET / "package" / f"{name}-{version}.crate", out)
     wheel = ROOT / "bindings" / "python"
     if not args.no_wheel and wheel.is_dir():
+        # The wheel's name says its floor: pip refuses it where the system's glibc is older.
+        older = ["--zig", "--target", TRIPLE, "--compatibility", f"manylinux_{args.glibc.replace('.', '_')}"] if args.glibc else []
         run(sys.executable, "-m", "maturin", "build", "--release", "--locked", "--manifest-path", wheel / "Cargo.toml",
-            "--out", out, env={**os.environ, "CAPSIM_COMMIT": commit})
+            "--out", out, *older, env={**os.environ, "CAPSIM_COMMIT": commit})
     shutil.rmtree(work)
 
     files = sorted(p for p in out.iterdir() if p.is_file())

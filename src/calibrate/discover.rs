@@ -132,7 +132,7 @@ fn describe(api: Api, index: usize) -> Result<DeviceInfo, BackendError> {
 }
 
 /// A device's PCI address, `0000:c5:00.0`, where its driver tells: to find its clocks in
-/// [`Environment::gpu`](super::environment::Environment::gpu).
+/// `Environment::gpu`.
 pub fn pci(info: &DeviceInfo) -> Option<&str> {
     info.features.iter().find_map(|f| f.strip_prefix("pci-"))
 }

@@ -1,13 +1,13 @@
 //! Measures what a device can do: microbenchmarks through OpenCL, WebGPU or natively on the CPU → device profile.
 pub mod backend;
 pub mod bounds;
-pub mod child;
+pub(crate) mod child;
 pub mod clock;
 pub mod compare;
 pub mod cpu;
 pub mod datasheet;
 pub mod discover;
-pub mod environment;
+pub(crate) mod environment;
 pub mod families;
 pub mod family;
 pub mod fit;
@@ -21,4 +21,4 @@ pub mod supervise;
 pub mod synthetic;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
-pub mod worker;
+pub(crate) mod worker;

@@ -1,9 +1,9 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod accuracy;
-pub mod bars;
+pub(crate) mod bars;
 pub mod accuracy_recorded;
 pub mod calibration;
-pub mod chart;
+pub(crate) mod chart;
 pub mod capacity;
 pub mod devices;
 #[cfg(feature = "http")]
@@ -16,13 +16,13 @@ pub mod memory;
 #[cfg(feature = "http")]
 pub mod paired;
 #[cfg(feature = "http")]
-pub mod plot;
+pub(crate) mod plot;
 pub mod page;
 pub mod prediction;
 pub mod requests;
 pub mod stream;
 pub mod roofline;
-pub mod svg;
+pub(crate) mod svg;
 pub mod table;
 pub mod timeline;
 pub mod trace;

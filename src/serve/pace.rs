@@ -153,13 +153,17 @@ pub fn run<C: StepCost>(
         })
         .collect();
     let mut now = SimTime::ZERO;
-    while !p.stopped {
+    loop {
         loop {
             match commands.try_recv() {
                 Ok(c) => p.take(c),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return,
             }
+        }
+        // Before anything sleeps: the word to stop comes only once.
+        if p.stopped {
+            return;
         }
         p.settle(now);
         match p.core.advance(now) {

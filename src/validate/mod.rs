@@ -7,7 +7,7 @@ pub mod explain;
 pub mod fit;
 pub mod hypothesis;
 pub mod manifest;
-pub mod nnls;
+pub(crate) mod nnls;
 #[cfg(feature = "http")]
 pub mod paired;
 pub mod recorded;

@@ -2,16 +2,16 @@
 
 import json
 import os
-import subprocess
 
 import capsim
 import pytest
-from capsim import _ray
+from capsim import _handout, _ray
 from conftest import run
 from test_same_bytes import tree
 
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -54,6 +54,8 @@ def local(tmp_path_factory, files):
 
 def test_two_nodes_write_the_bytes_of_one_machine(cluster, local, files, tmp_path, monkeypatch):
     c, _ = cluster
+    # Each node does what it was handed first, however slow this machine starts its processes.
+    monkeypatch.setattr(_handout, "LATE_S", 1000.0)
     shares = {}
     real = _ray.simulate
     monkeypatch.setattr(_ray, "simulate", lambda *a, **k: shares.update(real(*a, **k)))
@@ -62,7 +64,8 @@ def test_two_nodes_write_the_bytes_of_one_machine(cluster, local, files, tmp_pat
         PLAN, tmp_path, files=files, engine="ray", address=c.address, progress=lambda done, all: seen.append((done, all))
     )
     assert tree(tmp_path) == local
-    assert len(shares) == 2 and all(n > 0 for n in shares.values()) and sum(shares.values()) == 41
+    # Two chunks of two points wait at each node from the beginning.
+    assert len(shares) == 2 and min(shares.values()) >= 4 and sum(shares.values()) == 41
     assert seen[-1] == (41, 41) and seen == sorted(seen)
     assert result.missing == [] and result.rows[-1]["refused"]
     # All is there: nothing is handed out.
@@ -84,6 +87,26 @@ def test_a_node_that_dies_loses_nothing(cluster, local, files, tmp_path):
     assert killed and killed[0] < 41
     assert second not in c.list_all_nodes()
     assert tree(tmp_path) == local
+
+
+def test_a_node_that_is_taken_holds_nothing_up(cluster, local, files, tmp_path, monkeypatch):
+    c, second = cluster
+    monkeypatch.setattr(_handout, "LATE_S", 2.0)
+    ray.init(address=c.address, log_to_driver=False, logging_level="ERROR")
+    there = NodeAffinitySchedulingStrategy(second.node_id, soft=False)
+
+    @ray.remote(num_cpus=1, scheduling_strategy=there)
+    class Occupant:
+        def pid(self):
+            return os.getpid()
+
+    occupant = Occupant.remote()
+    assert ray.get(occupant.pid.remote(), timeout=60) > 0
+    job = capsim._capsim.Sweep(json.dumps(PLAN), "", str(tmp_path), None, [], files)
+    shares = _ray.simulate(job, c.address)
+    job.finish()
+    assert tree(tmp_path) == local
+    assert second.node_id not in shares and sum(shares.values()) == 41
 
 
 def test_another_version_is_refused_before_work(cluster, files, tmp_path, monkeypatch):

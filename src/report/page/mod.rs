@@ -73,7 +73,7 @@ pub fn sweep_section(name: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Se
     sweep::section(name, rows, slo)
 }
 
-/// Layout of a page of sections, beside the colours of [`STYLE`].
+/// Layout of a page of sections, beside the colours of `STYLE`.
 pub const LAYOUT: &str = "\
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 main{max-width:1080px;margin:0 auto;padding:16px}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px \

@@ -25,16 +25,11 @@ def _decode(kind: Any, value: Any) -> Any:
         return tuple(_decode(k, v) for k, v in zip(kinds, value))
     if origin is dict:
         return {k: _decode(args[1], v) for k, v in value.items()}
-    if dataclasses.is_dataclass(kind):
-        return _read(kind, value)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        # Fields of the JSON that the class does not know stay in `to_dict`.
+        hints = typing.get_type_hints(kind)
+        return kind(**{f.name: _decode(hints[f.name], value[f.name]) for f in dataclasses.fields(kind) if f.name in value})
     return value
-
-
-def _read(kind: Type[T], value: Dict[str, Any], **more: Any) -> T:
-    """A dataclass from a JSON object. Fields of the JSON that the class does not know stay in `to_dict`."""
-    hints = typing.get_type_hints(kind)
-    known = {f.name for f in dataclasses.fields(kind) if f.init} & value.keys()
-    return kind(**{name: _decode(hints[name], value[name]) for name in known}, **more)
 
 
 class Answer:
@@ -53,7 +48,7 @@ class Answer:
 
 def read(kind: Type[T], text: str) -> T:
     """An answer from its JSON."""
-    answer = _read(kind, json.loads(text))
+    answer: T = _decode(kind, json.loads(text))
     object.__setattr__(answer, "_json", text)
     return answer
 
@@ -192,25 +187,32 @@ class Predictions(Answer):
 
 
 @dataclass(frozen=True)
-class LoadPoint:
+class _Served:
+    """Figures of a setting at a load, means over its runs. Latencies in seconds, throughputs per second."""
+
+    met: bool
+    """Whether the SLO is met."""
+    ttft: float
+    tpot: float
+    e2el: float
+    output_throughput: float
+    kv_max: float
+    preemptions: float
+    waits_for: str
+
+
+@dataclass(frozen=True)
+class LoadPoint(_Served):
     """Figures at one load, means over its runs. Latencies in seconds, throughputs per second."""
 
     load: float
     num_prompts: int
     runs: int
     runs_met: int
-    met: bool
     values: List[float]
-    ttft: float
-    tpot: float
-    e2el: float
     request_throughput: float
-    output_throughput: float
     batch: float
     waiting: float
-    kv_max: float
-    preemptions: float
-    waits_for: str
     step_part: str
     overloaded: bool
 
@@ -269,21 +271,13 @@ class Capacity(Answer):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(_Served):
     """A setting at a load, means over its runs. Latencies in seconds, throughputs in tokens per second."""
 
     changes: List[Tuple[str, str]]
     serve: str
     """The `vllm serve` line."""
-    met: bool
-    output_throughput: float
     interactivity: float
-    ttft: float
-    tpot: float
-    e2el: float
-    preemptions: float
-    kv_max: float
-    waits_for: str
     score: float
     concurrency: Optional[int] = None
     margin: Optional[float] = None

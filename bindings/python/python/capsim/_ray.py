@@ -16,13 +16,14 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter, deque
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from collections import Counter
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from . import _capsim
 from ._capsim import CapsimError, Sweep
+from ._handout import ANYWHERE, Handout
 
-#: Times that a point is handed out again after the node or process that had it was lost, on top of Ray's own retries.
+#: Times that a point is handed out and lost with its node or process, each on top of Ray's own retries, before the sweep gives up.
 ATTEMPTS = 5
 #: Seconds without any processor in the cluster after which a sweep gives up.
 PATIENCE_S = 120.0
@@ -113,56 +114,60 @@ def simulate(
 
 
 def _simulate(ray: Any, job: Sweep, progress: Callable[[int, int], Any]) -> Dict[str, int]:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     expected = fingerprint()
-    remote = ray.remote(num_cpus=1, max_retries=3, scheduling_strategy="SPREAD")(work)
+    remote = ray.remote(num_cpus=1, max_retries=3)(work)
     texts = ray.put(job.texts)
     todo = list(job.todo)
-    slots = _slots(ray)
     # Several points per task where there are many, but enough tasks that no node waits long for the last one.
-    size = max(1, min(16, len(todo) // (8 * max(1, slots))))
-    waiting = deque((todo[i : i + size], 1) for i in range(0, len(todo), size))
-    flying: Dict[Any, Tuple[List[int], int]] = {}
+    handout: Handout[Any] = Handout(todo, max(1, min(16, len(todo) // (8 * max(1, sum(_cpus(ray).values()))))))
     nodes: Counter[str] = Counter()
     seen = time.monotonic()
     try:
-        while waiting or flying:
-            slots = _slots(ray)
-            if slots > 0:
-                seen = time.monotonic()
-            elif time.monotonic() - seen > PATIENCE_S:
+        while handout:
+            cpus, now = _cpus(ray), time.monotonic()
+            if cpus:
+                seen = now
+            elif now - seen > PATIENCE_S:
                 raise CapsimError(f"engine ray: no processor in the cluster for {PATIENCE_S:.0f} s")
-            # Two tasks per processor: none idles, and a cluster that grows or shrinks finds work or leaves little behind.
-            while waiting and len(flying) < 2 * max(1, slots):
-                points, attempt = waiting.popleft()
-                flying[remote.remote(expected, texts, [job.task(p) for p in points])] = (points, attempt)
-            ready, _ = ray.wait(list(flying), num_returns=1, timeout=1.0)
-            for ref in ready:
-                points, attempt = flying.pop(ref)
+            while (given := handout.next(cpus, now)) is not None:
+                chunk, node = given
+                # Soft: where that node is gone, Ray takes another.
+                where = "DEFAULT" if node == ANYWHERE else NodeAffinitySchedulingStrategy(node, soft=True)
+                task = remote.options(scheduling_strategy=where).remote(expected, texts, [job.task(p) for p in chunk.points])
+                handout.handed(task, chunk, node, now)
+            ready, _ = ray.wait(list(handout.out), num_returns=1, timeout=1.0)
+            for task in ready:
                 try:
-                    done = Done(*ray.get(ref))
+                    done = Done(*ray.get(task))
                 except ray.exceptions.RayTaskError as e:
                     raise CapsimError(f"engine ray: a worker cannot work: {e.cause!r}; is capsim installed there?") from None
                 except ray.exceptions.RayError as e:
                     # The node or the process is gone.
-                    if attempt >= ATTEMPTS:
-                        raise CapsimError(f"engine ray: point {points[0] + 1} was lost {attempt} times: {e}") from None
-                    waiting.append((points, attempt + 1))
+                    chunk = handout.lost(task)
+                    if chunk.lost >= ATTEMPTS:
+                        raise CapsimError(f"engine ray: point {chunk.points[0] + 1} was lost {ATTEMPTS} times: {e}") from None
                     continue
                 if done.refused:
                     raise CapsimError(f"engine ray: node {done.node}: {done.refused}")
-                for point, result in zip(points, done.results):
+                chunk, others = handout.done(task)
+                for other in others:
+                    ray.cancel(other, force=True)
+                for point, result in zip(chunk.points, done.results):
                     job.keep(point, result)
-                nodes[done.node] += len(points)
+                nodes[done.node] += len(chunk.points)
                 progress(sum(nodes.values()), len(todo))
     finally:
-        for ref in flying:
-            ray.cancel(ref, force=True)
+        for task in handout.out:
+            ray.cancel(task, force=True)
     return dict(nodes)
 
 
-def _slots(ray: Any) -> int:
-    """Processors of the nodes that are alive."""
-    return int(sum(n["Resources"].get("CPU", 0) for n in ray.nodes() if n["Alive"]))
+def _cpus(ray: Any) -> Dict[str, int]:
+    """Processors of the nodes that are alive and have one."""
+    cpus = {n["NodeID"]: int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]}
+    return {node: n for node, n in cpus.items() if n > 0}
 
 
 def from_command_line(job: Sweep, address: Optional[str]) -> None:

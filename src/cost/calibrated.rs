@@ -92,6 +92,7 @@ pub struct CalibratedCost {
     launch_device: f64,
     host_step: f64,
     host_per_seq: f64,
+    /// Seconds to launch all kernels of a step without graphs.
     launch_eager: f64,
     launch_graph: f64,
     kernels: f64,
@@ -137,6 +138,7 @@ impl CalibratedCost {
         let tables = Tables::new(model, device);
         let mut experts_part = None;
         let mut kernels = 0.0;
+        let mut expert_layers = 0.0;
         let (mut kv_full, mut kv_windowed) = (0.0, 0.0);
         let (mut pair_full, mut pair_windowed) = (0.0, 0.0);
         let (mut state, mut recurrence_ops) = (0.0, 0.0);
@@ -144,6 +146,9 @@ impl CalibratedCost {
         for op in model.ops() {
             kernels += f64::from(op.layers) * f64::from(op.kernels);
             let layers = f64::from(op.layers);
+            if matches!(op.kind, OpKind::Experts(_)) {
+                expert_layers += layers;
+            }
             match &op.kind {
                 OpKind::Attention(a) => {
                     let per_token =
@@ -220,7 +225,9 @@ impl CalibratedCost {
             launch_device: device.launch.value,
             host_step: engine.host.step.value,
             host_per_seq: engine.host.per_seq.value,
-            launch_eager: engine.host.launch_eager.value,
+            launch_eager: kernels * engine.host.launch_eager.value
+                + expert_layers
+                    * (engine.host.launch_experts.as_ref()).map_or(0.0, |q| q.value),
             launch_graph: engine.host.launch_graph.value,
             kernels,
             captured: captured_sizes(options.max_num_seqs, options.max_num_batched_tokens),
@@ -380,7 +387,7 @@ impl CalibratedCost {
         let launch = if graphed {
             self.launch_graph
         } else {
-            self.kernels * self.launch_eager
+            self.launch_eager
         };
         if self.options.async_scheduling {
             device.max(host + launch)

@@ -40,6 +40,10 @@ const ENGINES: &[(&str, &str)] = &[
         include_str!("../../calibration/engines/vllm-0.12-rocm.json"),
     ),
     (
+        "calibration/engines/vllm-0.20-cuda.json",
+        include_str!("../../calibration/engines/vllm-0.20-cuda.json"),
+    ),
+    (
         "calibration/engines/vllm-0.19-cuda.json",
         include_str!("../../calibration/engines/vllm-0.19-cuda.json"),
     ),

@@ -197,6 +197,10 @@ pub struct HostCost {
     /// Host time to launch one kernel without graphs, in seconds; launching runs ahead of the device, so
     /// that the slower of the two counts.
     pub launch_eager: Quantity,
+    /// Host time to launch the experts of one layer without graphs, in seconds, beyond [`HostCost::launch_eager`] per kernel:
+    /// vLLM's fused experts choose a configuration, sort tokens and start Triton kernels from Python. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_experts: Option<Quantity>,
     /// Host time per step to replay captured graphs, in seconds.
     pub launch_graph: Quantity,
     /// Between an answer's last token on the device and the same client's next request in the engine's
@@ -391,6 +395,9 @@ impl EngineProfile {
             ("host.launch_graph".into(), &self.host.launch_graph),
             ("host.turnaround".into(), &self.host.turnaround),
         ]);
+        if let Some(q) = &self.host.launch_experts {
+            all.push(("host.launch_experts".into(), q));
+        }
         all
     }
 
@@ -406,6 +413,7 @@ impl EngineProfile {
             "host.step" => &mut self.host.step,
             "host.per_seq" => &mut self.host.per_seq,
             "host.launch_eager" => &mut self.host.launch_eager,
+            "host.launch_experts" => self.host.launch_experts.as_mut()?,
             "host.launch_graph" => &mut self.host.launch_graph,
             "host.turnaround" => &mut self.host.turnaround,
             moe => {

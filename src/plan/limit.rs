@@ -118,6 +118,9 @@ fn faster(scenario: &Scenario, resource: usize) -> Scenario {
             ] {
                 q.value /= factor;
             }
+            if let Some(q) = &mut h.launch_experts {
+                q.value /= factor;
+            }
             s.device.launch.value /= factor;
         }
     }

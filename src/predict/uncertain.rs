@@ -93,6 +93,9 @@ impl Coefficient {
                 ] {
                     q.value *= factor;
                 }
+                if let Some(q) = &mut h.launch_experts {
+                    q.value *= factor;
+                }
             }
         }
     }

@@ -271,6 +271,21 @@ fn a_capacitys_page_shows_its_numbers_and_its_pictures_are_files_too() {
     }
     let first = files[0].file_name().unwrap().to_str().unwrap();
     assert_eq!(first, "01-tpot-p95-over-concurrency.svg");
+    // Of throughput alone, load breaks nothing.
+    let mut args = args.to_vec();
+    args[2] = "throughput>17";
+    keep(dir, "c.json", &args);
+    capsim(dir, &page).assert().success();
+    let c: serde_json::Value = serde_json::from_str(&read("c.json")).unwrap();
+    let html = read("report.html");
+    check(&html);
+    let least = short(&c["rising"]["least"]);
+    for says in [
+        format!("it is met from {least} ["),
+        format!("SLO met from {least}"),
+    ] {
+        assert!(html.contains(&says), "{says}");
+    }
 }
 
 /// Measured beside predicted: the table under the two curves holds the quantiles of both sides' requests.

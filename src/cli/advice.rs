@@ -41,7 +41,7 @@ pub fn of(error: &anyhow::Error, matches: &ArgMatches) -> Option<String> {
             Some(value) if !flag.switch => Word::Text(value.clone()),
             _ => Word::Switch(true),
         };
-        flags.push((flag.long, word));
+        flags.push((flag.long().into(), word));
     }
     let known = Known::<MemoryArgs>::new("memory");
     let parsed = known.parse(&known.words(&flags, &line).ok()?).ok()?;

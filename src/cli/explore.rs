@@ -225,10 +225,10 @@ fn said(knobs: &[Knob]) -> anyhow::Result<(Flags, Vec<String>)> {
     let mut flags: Flags = vec![];
     for flag in said {
         let turned = |name: &str| knobs.iter().find(|k| k.flag == name).map(|k| k.flag);
-        let mut names = flag.aliases.iter().chain([&flag.long]);
-        let name = names.find_map(|n| turned(n)).unwrap_or(&flag.long);
+        let name = flag.names.iter().find_map(|n| turned(n));
+        let name = name.unwrap_or(flag.long());
         if flag.switch {
-            flags.push(match flag.long.strip_prefix("no-").and_then(turned) {
+            flags.push(match flag.long().strip_prefix("no-").and_then(turned) {
                 Some(knob) => (knob.into(), Word::Switch(false)),
                 None => (name.into(), Word::Switch(true)),
             });
@@ -237,7 +237,7 @@ fn said(knobs: &[Knob]) -> anyhow::Result<(Flags, Vec<String>)> {
         let [value] = &flag.values[..] else {
             bail!(
                 "--{}: one value is wanted here; its knob has the others",
-                flag.long
+                flag.long()
             );
         };
         flags.push((name.into(), Word::Text(value.clone())));

@@ -145,16 +145,21 @@ impl<T: Args> Known<T> {
 
 /// A flag that was given on the command line.
 pub struct Given {
-    /// Its name, without dashes in front.
-    pub long: String,
-    /// Its other names.
-    pub aliases: Vec<String>,
+    /// Its names, without dashes in front; its own comes last, after its aliases.
+    pub names: Vec<String>,
     /// Under which heading the help has it.
     pub heading: Option<String>,
     /// Whether it takes no value.
     pub switch: bool,
     /// What was given.
     pub values: Vec<String>,
+}
+
+impl Given {
+    /// Its own name.
+    pub fn long(&self) -> &str {
+        self.names.last().map_or("", String::as_str)
+    }
 }
 
 /// Those flags of `T` that were given, and the words of a pasted line.
@@ -176,10 +181,10 @@ pub fn said<T: Args>(matches: &ArgMatches) -> (Vec<Given>, Vec<String>) {
             line = values;
             continue;
         };
-        let aliases = arg.get_visible_aliases().unwrap_or_default();
+        let mut names = arg.get_visible_aliases().unwrap_or_default();
+        names.push(long);
         given.push(Given {
-            long: long.into(),
-            aliases: aliases.into_iter().map(String::from).collect(),
+            names: names.into_iter().map(String::from).collect(),
             heading: arg.get_help_heading().map(String::from),
             switch: matches!(arg.get_action(), ArgAction::SetTrue),
             values,

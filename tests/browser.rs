@@ -5,12 +5,14 @@
     clippy::disallowed_types,
     reason = "a browser lives in real time"
 )]
+#[path = "common/exploring.rs"]
+mod exploring;
 #[path = "common/webdriver.rs"]
 mod webdriver;
 
-use std::io::{BufRead, BufReader};
+use exploring::Exploring;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use webdriver::Browser;
 
 const RIGHT: &str = "\u{E014}";
@@ -19,29 +21,6 @@ const TAB: &str = "\u{E004}";
 const SETTLED: &str = "return document.body.dataset.settled === location.search.slice(1)";
 const THROUGHPUT: &str =
     "return document.querySelector('[data-metric=output_throughput]').textContent";
-
-struct Explorer(Child, String);
-
-impl Drop for Explorer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn explorer(args: &[&str]) -> Explorer {
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("capsim"))
-        .args(["explore", "--port", "0"])
-        .args(args)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let url = lines
-        .find_map(|l| l.ok()?.trim().strip_prefix("http://").map(String::from))
-        .expect("it says where it is");
-    Explorer(child, format!("http://{url}"))
-}
 
 /// No scrolling sideways, at the width of a phone and of a desk.
 async fn fits(b: &Browser, name: &str) {
@@ -97,7 +76,7 @@ async fn a_slider_moves_and_the_figures_follow() {
     let Some(b) = Browser::start().await else {
         return;
     };
-    let page = explorer(&[
+    let page = Exploring::start(&[
         "--model",
         "qwen3-0.6b",
         "--max-num-seqs",
@@ -107,7 +86,7 @@ async fn a_slider_moves_and_the_figures_follow() {
         "--num-prompts",
         "64",
     ]);
-    b.open(&page.1).await;
+    b.open(page.url()).await;
     b.until(SETTLED).await;
     let before: f64 = b.text(THROUGHPUT).await.parse().unwrap();
     assert!(
@@ -166,7 +145,7 @@ async fn a_slider_moves_and_the_figures_follow() {
     keyboard(&b).await;
     fits(&b, "explore").await;
     assert_eq!(b.complaints().await, Vec::<String>::new());
-    let port = page.1.split('/').nth(2).unwrap().to_string();
+    let port = page.url().split('/').nth(2).unwrap().to_string();
     for url in b.requests().await {
         let own = url.starts_with(&format!("http://{port}/")) || url.starts_with("data:");
         assert!(own, "asked for {url}");

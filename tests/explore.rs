@@ -1,19 +1,17 @@
 //! `capsim explore` over its socket: the same state gives the same bytes, what is wrong is said where it is, strangers get nothing.
 #![cfg(all(feature = "cli", feature = "http"))]
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-struct Explorer(Child, String, String);
+#[path = "common/exploring.rs"]
+mod exploring;
+use exploring::Exploring;
 
-impl Drop for Explorer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+/// A page's server, and its address.
+struct Explorer(Exploring, String);
 
 fn capsim(args: &[&str]) -> Command {
     let mut c = Command::new(assert_cmd::cargo::cargo_bin!("capsim"));
@@ -23,17 +21,9 @@ fn capsim(args: &[&str]) -> Command {
 
 impl Explorer {
     fn new(args: &[&str]) -> Self {
-        let mut child = capsim(&["--port", "0"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = lines
-            .find_map(|l| l.ok()?.trim().strip_prefix("http://").map(String::from))
-            .expect("it says where it is");
-        let address = url.split('/').next().unwrap().to_string();
-        Self(child, address, url)
+        let page = Exploring::start(args);
+        let address = page.url().split('/').nth(2).unwrap().to_string();
+        Self(page, address)
     }
 
     /// An answer, head and body.
@@ -135,7 +125,12 @@ fn what_is_wrong_is_said_where_it_is() {
             "{query}: {v}"
         );
     }
-    let (status, v) = e.get("/api/curve?slo=ttft.p95%3C2s");
+    // Predictions hold the percentiles that capacity's conditions usually name, and no others.
+    let curve = |p: f64| format!("/api/curve?slo=ttft.p{p}%3C2s&{SMALL}");
+    for p in capsim::metrics::PERCENTILES {
+        assert_eq!(e.get(&curve(p)).0, 200, "p{p}");
+    }
+    let (status, v) = e.get(&curve(97.0));
     assert_eq!(
         (status, v["errors"][0]["flag"].as_str()),
         (422, Some("slo"))
@@ -176,7 +171,7 @@ fn strangers_get_nothing() {
         head.contains(" 307 ") && head.contains("/?model=qwen3-0.6b&max-num-seqs=8"),
         "{head}"
     );
-    assert!(e.2.ends_with("/?model=qwen3-0.6b&max-num-seqs=8"));
+    assert!(e.0.url().ends_with("/?model=qwen3-0.6b&max-num-seqs=8"));
     let (head, page) = e.ask("/?", own);
     assert!(page.contains("Also in force: <code>--seed 3</code>"));
     let head = head.to_lowercase();

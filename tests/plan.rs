@@ -181,6 +181,81 @@ fn an_slo_that_limits_nothing_is_recognised() {
     );
 }
 
+/// Counts simulated requests.
+struct Counted(std::sync::atomic::AtomicU32);
+
+impl Pool for Counted {
+    fn map<J: Sync, R: Send>(&self, jobs: &[J], f: impl Fn(&J) -> R + Sync) -> Vec<R> {
+        let n = jobs.len() as u32;
+        self.0.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+        Sequential.map(jobs, f)
+    }
+}
+
+#[test]
+fn throughput_alone_is_answered_with_the_least_load_that_a_scan_finds() {
+    let (base, q) = (scenario(), question("throughput>30", Axis::Concurrency));
+    let output = |users: u32| {
+        let all = (0..2).map(|seed| {
+            let mut s = base.clone();
+            s.workload.max_concurrency = Some(users);
+            s.workload.num_prompts = 48;
+            s.workload.seed = seed;
+            trial(&s, &q.slo).unwrap().run.summary.output_throughput()
+        });
+        all.fold(f64::INFINITY, f64::min)
+    };
+    let scanned = (1..=32).find(|&users| output(users) >= 30.0).unwrap();
+    let c = ask(&base, &q);
+    let r = c.rising.as_ref().unwrap();
+    assert_eq!(r.least, Some(f64::from(scanned)));
+    assert!(r.lucky <= r.least && r.unlucky.is_none_or(|u| Some(u) >= r.least));
+    assert!(r.nearest.is_none() && c.broken.is_none() && c.high.is_none());
+    assert!(load(&c) >= r.least.unwrap());
+    // Beside a limit that load breaks, it is the highest load that is asked for.
+    let both = question("throughput>30,tpot.p95<10s", Axis::Concurrency);
+    assert!(ask(&base, &both).rising.is_none());
+}
+
+#[test]
+fn throughput_that_no_load_reaches_ends_the_search_where_places_end() {
+    for blocks in [None, Some(60)] {
+        let mut s = scenario();
+        // So few blocks that the KV cache is full long before all places are taken.
+        if blocks.is_some() {
+            s.serve.num_gpu_blocks_override = blocks;
+            s.serve.max_model_len = Some(256);
+            s.serve.max_num_seqs = Some(512);
+        }
+        let q = Question {
+            prompts: None,
+            ..question("throughput>100000", Axis::Concurrency)
+        };
+        let pool = Counted(0.into());
+        let c = capacity(&s, &q, &pool).unwrap();
+        assert!(c.highest.is_none() && pool.0.into_inner() < 300);
+        let near = c.rising.unwrap().nearest.unwrap();
+        let most = c.curve.iter().map(|p| p.output_throughput);
+        let most = most.fold(0.0, f64::max);
+        assert!(near.point.output_throughput >= 0.98 * most);
+        assert!(near.unlucky[0] < near.point.values[0] && near.lucky[0] > near.point.values[0]);
+        let highest = c.curve.iter().map(|p| p.load).fold(0.0, f64::max);
+        assert!(highest <= 64.0, "{blocks:?}: {highest}");
+        assert!(c.floor[0].ideal > near.point.values[0]);
+    }
+}
+
+#[test]
+fn a_limit_that_waiting_does_not_break_ends_the_search_where_the_kv_cache_is_full() {
+    let mut s = scenario();
+    s.serve.num_gpu_blocks_override = Some(60);
+    s.serve.max_model_len = Some(256);
+    s.serve.max_num_seqs = Some(512);
+    let c = ask(&s, &question("tpot.p95<60s", Axis::Concurrency));
+    assert!(c.broken.is_none() && c.high.is_none());
+    assert!(load(&c) <= 64.0, "{}", load(&c));
+}
+
 #[test]
 fn users_who_think_longer_are_more() {
     let with = |secs| {
@@ -571,4 +646,39 @@ mod tuning {
         assert!(t.refused > 0 && t.present.is_none());
         assert!(t.best.unwrap().serve.contains("--max-num-batched-tokens"));
     }
+}
+
+/// What vLLM 0.19.0 logged for Qwen3.5-27B (vLLM issue #40691): "GPU KV cache size: 290,864 tokens", "Maximum concurrency for 32,768
+/// tokens per request: 33.04x". Blocks of 784 tokens, four groups of layers; 290 864 / 784 · 4 = 1484 blocks and at most three more,
+/// of which a request takes 42 + 3: 33.04 if it is 1487.
+#[test]
+fn the_size_of_a_hybrid_models_kv_cache_is_what_vllm_logs() {
+    use capsim::plan::memory::{Demand, memory};
+    let config = capsim::model::builtin::find("qwen3.6-27b")
+        .unwrap()
+        .config();
+    let mut s = Scenario {
+        model_name: "qwen3.6-27b".into(),
+        model: Model::new(&config, Precision::of(&config)),
+        device: builtin::device("h100-sxm").unwrap(),
+        ..scenario()
+    };
+    s.serve = ServeArgs {
+        max_model_len: Some(32_768),
+        max_num_seqs: Some(16),
+        max_num_batched_tokens: Some(16_384),
+        num_gpu_blocks_override: Some(1487),
+        ..ServeArgs::default()
+    };
+    let demand = Demand {
+        concurrency: 1,
+        context: 0,
+    };
+    let m = memory(&s, &demand, None, &[]).unwrap();
+    assert_eq!((m.block_size, m.kv_tokens), (784, 290_864));
+    assert_eq!(format!("{:.2}", m.max_concurrency), "33.04");
+    // One group: every block counts in full.
+    s.model = scenario().model;
+    let m = memory(&s, &demand, None, &[]).unwrap();
+    assert_eq!(m.kv_tokens, 1487 * 16);
 }

@@ -731,7 +731,15 @@ fn contradictions_are_refused_by_field() {
         "think time",
     );
     refused(
-        users(u32::MAX, 1, Think::Fixed { secs: 1e6 }),
+        WorkloadSpec {
+            num_prompts: u32::MAX,
+            ..plain()
+        },
+        "num_prompts",
+        "between 1 and 100000000",
+    );
+    refused(
+        users(100_000_000, 1, Think::Fixed { secs: 1e6 }),
         "think",
         "thirty years",
     );

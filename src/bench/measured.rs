@@ -97,7 +97,7 @@ impl Measured {
         );
         let p = |p| gaps.percentile(p, crate::metrics::Percentiles::Linear);
         summary.itl_mean = gaps.mean();
-        summary.itl_percentiles = [p(50.0), p(90.0), p(95.0), p(99.0)];
+        summary.itl_percentiles = crate::metrics::PERCENTILES.map(p);
         summary.cached_tokens = watched
             .deltas
             .get("vllm:prefix_cache_hits_total")

@@ -51,6 +51,9 @@ pub struct CapacityArgs {
     pub sweep: SweepArgs,
 }
 
+/// Most requests of one run; a search takes hundreds of runs.
+const MOST_PROMPTS: u32 = 10_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum By {
     /// People who read an answer, think (--think-time) and ask again
@@ -103,10 +106,6 @@ fn described(args: &CapacityArgs) -> anyhow::Result<(Scenario, Vec<String>, Axis
             )?;
             contradicts("rate", "--trace-file; a trace has --by speedup", traced)?;
             let present = sweep.request_rate.first().copied();
-            ensure!(
-                present.is_none_or(f64::is_finite),
-                "--request-rate inf: give the present rate, or none"
-            );
             if sweep.request_rate.is_empty() {
                 sweep.request_rate = vec![1.0];
             }
@@ -136,7 +135,23 @@ fn described(args: &CapacityArgs) -> anyhow::Result<(Scenario, Vec<String>, Axis
         }
     };
     if let Some(p) = present {
-        ensure!(p > 0.0, "the present load must be above 0, not {p}");
+        let flag = match axis {
+            Axis::Users => "--users",
+            Axis::Rate => "--request-rate",
+            Axis::Concurrency => "--max-concurrency",
+            Axis::Speedup => "--trace-speedup",
+        };
+        let most = axis.value(*axis.range().end());
+        ensure!(
+            p > 0.0 && p <= most,
+            "{flag} {p}: today's load must lie above 0 and be at most {most}; leave it out if you do not know it"
+        );
+    }
+    if let Some(n) = sweep.num_prompts {
+        ensure!(
+            (1..=MOST_PROMPTS).contains(&n),
+            "--num-prompts {n}: must lie between 1 and {MOST_PROMPTS} per run; leave it out for as many as the percentiles need"
+        );
     }
     let said = sweep.num_prompts;
     let (mut scenario, unmodelled) = sweep.one()?;
@@ -190,6 +205,17 @@ pub fn answer(
         }
         (Axis::Speedup, ..) => bail!("--for-rate and --for-users mean nothing for a trace"),
     };
+    let bounds = !slo.against_load().terms.is_empty();
+    ensure!(
+        axis.counts() || bounds,
+        "--slo {slo}: throughput alone bounds no rate, as it follows the rate until a queue grows; add a limit that the queue \
+         breaks, such as e2el.p95<60s, or ask from how many requests at once on it holds (--by concurrency)"
+    );
+    ensure!(
+        wanted.is_none() || bounds,
+        "--for-users: the more users, the easier --slo {slo} is met, so that it tells no number of replicas; add a limit on \
+         ttft, tpot or e2el"
+    );
     let question = Question {
         slo,
         axis,

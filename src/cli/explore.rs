@@ -1,17 +1,15 @@
 //! `capsim explore`.
-use super::Cli;
 use super::files::Files;
-use super::stop::Stop;
+use super::stop;
 use super::sweep;
 use super::sweep_args::SweepArgs;
-use super::words::{Flags, Known, Word};
+use super::words::{self, Flags, Known, Word, quoted};
 use crate::device::builtin;
 use crate::explore::{Control, Described, Explorer, Group, Knob, Options, SLO, State, check};
 use crate::model;
 use crate::plan::Slo;
 use anyhow::{Context, bail};
-use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory};
+use clap::Args;
 use std::process::ExitCode;
 
 #[derive(Args, Debug)]
@@ -219,40 +217,28 @@ fn knobs() -> Vec<Knob> {
 /// What was said on the command line about the scenario: flags under the names of knobs where they have one, and the words of
 /// a pasted line.
 fn said(knobs: &[Knob]) -> anyhow::Result<(Flags, Vec<String>)> {
-    let scenario = SweepArgs::augment_args(clap::Command::new("scenario"));
-    let matches = Cli::command().get_matches();
+    let matches = super::command().get_matches();
     let matches = matches
         .subcommand_matches("explore")
         .context("explore was not asked for")?;
-    let (mut flags, mut line): (Flags, Vec<String>) = (vec![], vec![]);
-    for arg in scenario.get_arguments() {
-        let id = arg.get_id().as_str();
-        if matches.value_source(id) != Some(ValueSource::CommandLine) {
-            continue;
-        }
-        let values: Vec<String> = matches
-            .get_raw(id)
-            .into_iter()
-            .flatten()
-            .map(|v| v.to_string_lossy().into_owned())
-            .collect();
-        let mut names = arg.get_long_and_visible_aliases().unwrap_or_default();
-        let (Some(long), false) = (arg.get_long(), names.is_empty()) else {
-            line = values;
-            continue;
-        };
-        names.push(long);
+    let (said, line) = words::said::<SweepArgs>(matches);
+    let mut flags: Flags = vec![];
+    for flag in said {
         let turned = |name: &str| knobs.iter().find(|k| k.flag == name).map(|k| k.flag);
-        let name = names.iter().find_map(|n| turned(n)).unwrap_or(long);
-        if matches!(arg.get_action(), ArgAction::SetTrue) {
-            flags.push(match long.strip_prefix("no-").and_then(turned) {
+        let name = flag.names.iter().find_map(|n| turned(n));
+        let name = name.unwrap_or(flag.long());
+        if flag.switch {
+            flags.push(match flag.long().strip_prefix("no-").and_then(turned) {
                 Some(knob) => (knob.into(), Word::Switch(false)),
                 None => (name.into(), Word::Switch(true)),
             });
             continue;
         }
-        let [value] = &values[..] else {
-            bail!("--{long}: one value is wanted here; its knob has the others");
+        let [value] = &flag.values[..] else {
+            bail!(
+                "--{}: one value is wanted here; its knob has the others",
+                flag.long()
+            );
         };
         flags.push((name.into(), Word::Text(value.clone())));
     }
@@ -276,30 +262,6 @@ fn flags(state: &State, knobs: &[Knob]) -> Flags {
             (flag.clone(), word)
         })
         .collect()
-}
-
-/// Flags as they would be typed.
-fn typed(known: &Known<SweepArgs>, flags: &Flags, line: &[String]) -> Vec<String> {
-    let mut words = vec![];
-    for (flag, word) in flags {
-        match word {
-            Word::Text(text) => words.extend([format!("--{flag}"), text.clone()]),
-            Word::Switch(true) => words.push(format!("--{flag}")),
-            Word::Switch(false) if known.has(&format!("no-{flag}")) => {
-                words.push(format!("--no-{flag}"));
-            }
-            Word::Switch(false) => {}
-        }
-    }
-    if !line.is_empty() {
-        words.push("--".into());
-        words.extend(line.iter().cloned());
-    }
-    words
-}
-
-fn quoted(words: &[String]) -> String {
-    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
 }
 
 pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
@@ -335,25 +297,22 @@ pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
         all.extend(flags(&start, &knobs));
         sweep::scenario(&known, &known.words(&all, &line)?, &files)?
     };
-    let shown = quoted(&typed(&known, &fixed, &line));
+    let shown = quoted(&known.typed(&fixed, &line)?);
     let describe = {
         let knobs = knobs.clone();
         move |state: &State| {
             let mut all = flags(state, &knobs);
             all.extend(fixed.iter().cloned());
-            let (scenario, unmodelled) = known
+            let understood = known
                 .words(&all, &line)
                 .and_then(|words| sweep::scenario(&known, &words, &files))
-                .map_err(|e| format!("{e:#}"))?;
+                .and_then(|s| Ok((s, known.typed(&all, &line)?)));
+            let ((scenario, unmodelled), words) = understood.map_err(|e| format!("{e:#}"))?;
+            let command = ["capsim".to_string(), "predict".into()];
             Ok(Described {
                 scenario,
                 unmodelled,
-                command: quoted(
-                    &["capsim".to_string(), "predict".into()]
-                        .into_iter()
-                        .chain(typed(&known, &all, &line))
-                        .collect::<Vec<_>>(),
-                ),
+                command: quoted(&[&command[..], &words].concat()),
             })
         }
     };
@@ -365,12 +324,7 @@ pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
         fixed: shown,
         describe: Box::new(describe),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the server's threads")?;
-    runtime.block_on(async {
-        let mut stop = Stop::new().context("cannot listen for signals")?;
+    stop::serve(async |mut stop| {
         let explorer = Explorer::start(options).await?;
         println!(
             "capsim explore: open this page, end with Ctrl-C\n  {}",

@@ -1,4 +1,5 @@
 //! The command tree: flags → library calls → files. The only place that prints.
+mod advice;
 pub mod api;
 mod calibrate;
 mod capacity;
@@ -38,7 +39,7 @@ mod version;
 mod validate_recorded;
 mod words;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -120,6 +121,23 @@ enum Command {
     Man(complete::ManArgs),
 }
 
+/// The command tree. Every value may begin with a minus, so that a negative one is refused by the name of its flag, and
+/// not taken for a flag itself.
+fn command() -> clap::Command {
+    fn negative(command: clap::Command) -> clap::Command {
+        let arg = |a: clap::Arg| {
+            let value = a.get_action().takes_values() && !a.is_positional();
+            if value {
+                a.allow_negative_numbers(true)
+            } else {
+                a
+            }
+        };
+        command.mut_args(arg).mut_subcommands(negative)
+    }
+    negative(Cli::command())
+}
+
 /// Runs a parsed command line.
 ///
 /// # Errors
@@ -167,8 +185,11 @@ pub fn main(
     ray: Option<&dyn api::Elsewhere>,
 ) -> ExitCode {
     leave_quietly_when_nobody_reads();
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let parsed = command()
+        .try_get_matches_from(args)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(e) => {
             // Help and the version are no errors, and go to the standard output.
             let _ = e.print();
@@ -179,6 +200,9 @@ pub fn main(
         Ok(code) => code,
         Err(e) => {
             eprintln!("error: {e:#}");
+            if let Some(advice) = advice::of(&e, &matches) {
+                eprintln!("{advice}");
+            }
             ExitCode::from(2)
         }
     }

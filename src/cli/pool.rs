@@ -1,4 +1,5 @@
 //! All cores at work on simulations.
+use super::progress::late;
 use crate::plan::Pool;
 use anyhow::Context;
 use clap::Args;
@@ -24,8 +25,7 @@ impl PoolArgs {
             .num_threads(self.threads.unwrap_or(0))
             .build()
             .context("starting threads")?;
-        let done = indicatif::ProgressBar::no_length();
-        done.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(4));
+        let done = late(indicatif::ProgressBar::no_length());
         done.set_style(
             indicatif::ProgressStyle::with_template("{spinner} {pos} simulations, {elapsed}")
                 .context("progress line")?,

@@ -123,7 +123,5 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
 
 /// A progress bar that is there only on a terminal, and only when it takes long enough to be seen.
 pub fn bar(points: usize) -> indicatif::ProgressBar {
-    let bar = indicatif::ProgressBar::new(points as u64);
-    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(4));
-    bar
+    super::progress::late(indicatif::ProgressBar::new(points as u64))
 }

@@ -1,6 +1,6 @@
 //! `capsim serve`.
 use super::files;
-use super::stop::Stop;
+use super::stop;
 use super::sweep_args::SweepArgs;
 use crate::predict::Settings;
 use crate::serve::text::Tokenizer;
@@ -208,12 +208,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         prompt_details: args.enable_prompt_tokens_details,
         text,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the server's threads")?;
-    runtime.block_on(async {
-        let mut stop = Stop::new().context("cannot listen for signals")?;
+    stop::serve(async |mut stop| {
         let server = Server::start(options, settings.scheduler, config, cost).await?;
         println!("{about}\n  address    http://{}", server.address());
         for fault in &args.fault {

@@ -1,4 +1,17 @@
 //! Being asked to end.
+use anyhow::Context;
+use std::process::ExitCode;
+
+/// Runs a server on threads of its own until it ends, as it does when it is asked to.
+pub fn serve<F: Future<Output = anyhow::Result<ExitCode>>>(
+    until: impl FnOnce(Stop) -> F,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the server's threads")?;
+    runtime.block_on(async { until(Stop::new().context("cannot listen for signals")?).await })
+}
 
 /// SIGINT or SIGTERM.
 pub struct Stop {

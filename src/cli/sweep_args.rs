@@ -26,8 +26,14 @@ pub struct Grid {
     pub unmodelled: Vec<String>,
 }
 
+/// Heading of the flags for model and device.
+pub(super) const SERVED: &str = "What to serve";
+
+/// Heading of the flags for the engine.
+pub(super) const ENGINE: &str = "Engine settings (vLLM's names and defaults)";
+
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What to serve")]
+#[command(next_help_heading = SERVED)]
 pub struct SweepArgs {
     /// Model: a built-in name (see `capsim models`), or the path of a Hugging Face config.json
     #[arg(long)]
@@ -52,111 +58,111 @@ pub struct SweepArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     max_num_seqs: Vec<u32>,
     /// Most new tokens in a step
     #[arg(
         long,
         value_delimiter = ',',
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     max_num_batched_tokens: Vec<u32>,
     /// Longest sequence, prompt and output together
     #[arg(
         long,
         value_delimiter = ',',
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     max_model_len: Vec<u32>,
     /// Part of the device memory that the engine may use
     #[arg(
         long,
         value_delimiter = ',',
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     gpu_memory_utilization: Vec<f64>,
     /// Tokens per KV block
     #[arg(
         long,
         value_delimiter = ',',
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     block_size: Vec<u32>,
     /// Activations' data type: auto, float16, bfloat16
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     dtype: Option<String>,
     /// KV cache's data type: auto, fp8
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     kv_cache_dtype: Option<String>,
     /// No graphs
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     enforce_eager: bool,
     /// Schedule a step before the previous one's output is known
     #[arg(
         long,
         overrides_with = "no_async_scheduling",
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     async_scheduling: bool,
     /// Schedule a step after the previous one's output
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     no_async_scheduling: bool,
     /// Prefix cache on
     #[arg(
         long,
         overrides_with = "no_enable_prefix_caching",
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     enable_prefix_caching: bool,
     /// Prefix cache off
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     no_enable_prefix_caching: bool,
     /// Chunked prefill on
     #[arg(
         long,
         overrides_with = "no_enable_chunked_prefill",
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     enable_chunked_prefill: bool,
     /// Chunked prefill off
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     no_enable_chunked_prefill: bool,
     /// fcfs or priority
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     scheduling_policy: Option<String>,
     /// Cap on one request's new tokens in a step
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     long_prefill_token_threshold: Option<u32>,
     /// KV blocks, whatever the memory says
     #[arg(
         long,
         value_delimiter = ',',
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     num_gpu_blocks_override: Vec<u32>,
     /// Devices that share every layer
     #[arg(
         long,
         value_delimiter = ',',
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     tensor_parallel_size: Vec<u32>,
     /// Engines with requests of their own that share the experts
     #[arg(
         long,
         value_delimiter = ',',
-        help_heading = "Engine settings (vLLM's names and defaults)"
+        help_heading = ENGINE
     )]
     data_parallel_size: Vec<u32>,
     /// A router of one's own (round robin) in front of the engines instead of vLLM's balancer
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     data_parallel_external_lb: bool,
     /// Whole experts per device instead of slices of all
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     enable_expert_parallel: bool,
     /// Bytes for the KV cache, whatever the utilisation says
-    #[arg(long, help_heading = "Engine settings (vLLM's names and defaults)")]
+    #[arg(long, help_heading = ENGINE)]
     kv_cache_memory_bytes: Option<u64>,
 
     /// Requests measured
@@ -271,7 +277,7 @@ pub struct SweepArgs {
 const DEFAULT_MODEL: &str = "Qwen/Qwen3-30B-A3B-Instruct-2507";
 
 /// Longest sequence simulated unless one is given: what the first recorded runs used, and small enough for any box.
-const DEFAULT_MODEL_LEN: u32 = 4096;
+pub(super) const DEFAULT_MODEL_LEN: u32 = 4096;
 
 fn switch(on: bool, off: bool) -> Option<bool> {
     match (on, off) {
@@ -372,7 +378,10 @@ impl SweepArgs {
             (_, first) => {
                 let flags: Vec<&str> =
                     first.map_or(vec![], |p| p.varied.iter().map(|(f, _)| *f).collect());
-                bail!("several values were given for: {}", flags.join(", "))
+                bail!(
+                    "several values were given for: {}; in a plan, a list belongs in [grid] or [[together]]",
+                    flags.join(", ")
+                )
             }
         }
     }

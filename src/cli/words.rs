@@ -1,6 +1,7 @@
 //! Flags as data → the arguments of a command, with the errors that its command line gives.
 use anyhow::bail;
-use clap::{Args, CommandFactory, Parser};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -93,13 +94,29 @@ impl<T: Args> Known<T> {
         }
     }
 
-    /// Flags and a `vllm serve` line as they would be typed.
+    /// Flags and a `vllm serve` line, as the parser takes them whatever the values are.
     pub fn words(&self, flags: &Flags, line: &[String]) -> anyhow::Result<Vec<String>> {
+        self.spelt(flags, line, |name, text| vec![format!("--{name}={text}")])
+    }
+
+    /// The same as people would type it.
+    pub fn typed(&self, flags: &Flags, line: &[String]) -> anyhow::Result<Vec<String>> {
+        self.spelt(flags, line, |name, text| {
+            vec![format!("--{name}"), text.to_string()]
+        })
+    }
+
+    fn spelt(
+        &self,
+        flags: &Flags,
+        line: &[String],
+        pair: impl Fn(&str, &str) -> Vec<String>,
+    ) -> anyhow::Result<Vec<String>> {
         let mut words = vec![];
         for (name, word) in flags {
             self.check(name)?;
             match word {
-                Word::Text(text) => words.push(format!("--{name}={text}")),
+                Word::Text(text) => words.extend(pair(name, text)),
                 Word::Switch(true) => words.push(format!("--{name}")),
                 Word::Switch(false) if self.has(&format!("no-{name}")) => {
                     words.push(format!("--no-{name}"));
@@ -124,4 +141,59 @@ impl<T: Args> Known<T> {
         })?;
         Ok(parsed.args)
     }
+}
+
+/// A flag that was given on the command line.
+pub struct Given {
+    /// Its names, without dashes in front; its own comes last, after its aliases.
+    pub names: Vec<String>,
+    /// Under which heading the help has it.
+    pub heading: Option<String>,
+    /// Whether it takes no value.
+    pub switch: bool,
+    /// What was given.
+    pub values: Vec<String>,
+}
+
+impl Given {
+    /// Its own name.
+    pub fn long(&self) -> &str {
+        self.names.last().map_or("", String::as_str)
+    }
+}
+
+/// Those flags of `T` that were given, and the words of a pasted line.
+pub fn said<T: Args>(matches: &ArgMatches) -> (Vec<Given>, Vec<String>) {
+    let all = T::augment_args(clap::Command::new("flags"));
+    let (mut given, mut line) = (vec![], vec![]);
+    for arg in all.get_arguments() {
+        let id = arg.get_id().as_str();
+        if matches.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let values: Vec<String> = matches
+            .get_raw(id)
+            .into_iter()
+            .flatten()
+            .map(|v| v.to_string_lossy().into_owned())
+            .collect();
+        let Some(long) = arg.get_long() else {
+            line = values;
+            continue;
+        };
+        let mut names = arg.get_visible_aliases().unwrap_or_default();
+        names.push(long);
+        given.push(Given {
+            names: names.into_iter().map(String::from).collect(),
+            heading: arg.get_help_heading().map(String::from),
+            switch: matches!(arg.get_action(), ArgAction::SetTrue),
+            values,
+        });
+    }
+    (given, line)
+}
+
+/// Words as a shell takes them.
+pub fn quoted(words: &[String]) -> String {
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
 }

@@ -72,7 +72,7 @@ pub fn headline(p: &Value) -> String {
 
 /// Every latency with its percentiles.
 pub fn latencies(p: &Value) -> String {
-    let head = ["latency", "mean", "median", "P90", "P99"].map(String::from);
+    let head = ["latency", "mean", "median", "P90", "P95", "P99"].map(String::from);
     let rows: Vec<Vec<String>> = [
         ("TTFT, s", "ttft_s"),
         ("TPOT, ms", "tpot_ms"),
@@ -81,7 +81,7 @@ pub fn latencies(p: &Value) -> String {
     ]
     .into_iter()
     .map(|(name, key)| {
-        let stats = ["mean", "median", "p90", "p99"];
+        let stats = ["mean", "median", "p90", "p95", "p99"];
         std::iter::once(name.to_string())
             .chain(stats.map(|s| metric(p, &format!("{s}_{key}"))))
             .collect()

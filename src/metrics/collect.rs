@@ -116,7 +116,7 @@ impl Collector {
             queue: self.queue.dist(),
             itl_mean: self.gaps.mean() / 1e9,
             itl_std: self.gaps.std_dev() / 1e9,
-            itl_percentiles: [quantile(0.5), quantile(0.9), quantile(0.95), quantile(0.99)],
+            itl_percentiles: super::PERCENTILES.map(|p| quantile(p / 100.0)),
             cached_tokens: self.cached_tokens,
             preemptions: self.preemptions,
         }

@@ -18,3 +18,7 @@ pub use dist::{Dist, EXACT_VALUES, Percentiles, Sample};
 pub use peaks::Peaks;
 pub use summary::Summary;
 pub use timing::Timing;
+
+/// Percentiles that are kept of the gaps between tokens, that get an interval and that are shown; an SLO may ask for others of
+/// what is kept per request.
+pub const PERCENTILES: [f64; 4] = [50.0, 90.0, 95.0, 99.0];

@@ -106,7 +106,7 @@ pub struct Memory {
     pub kv_per_block: f64,
     /// Blocks, the null block included.
     pub num_gpu_blocks: u32,
-    /// `GPU KV cache size` in vLLM's log: blocks × block size.
+    /// `GPU KV cache size` in vLLM's log: blocks × block size, where layers of one kind share the blocks.
     pub kv_tokens: u64,
     /// `--max-model-len`; 0 if the engine does not get so far.
     pub max_model_len: u32,
@@ -145,8 +145,21 @@ fn fits(scenario: &Scenario, d: &Demand) -> Option<Settings> {
     scenario.settings().ok().filter(|s| holds(s, d))
 }
 
+/// `GPU KV cache size` in vLLM's log (`v1/core/kv_cache_utils.py`). 0.12.0, `_report_kv_cache_config`: blocks, divided by the groups of
+/// layers that draw on them, × block size; so still 0.19.0 (vLLM issue #40691). Later, `get_kv_cache_capacity`: what as many requests
+/// as run at once hold, each of max_model_len; so at the latest 0.28 (#54458). Without recurrent layers there is one group.
 fn kv_tokens(s: &Settings) -> u64 {
-    u64::from(s.config.num_gpu_blocks) * u64::from(s.config.block_size)
+    let c = &s.config;
+    if c.version.at_least(0, 20) {
+        return (max_concurrency(s) * f64::from(c.max_model_len)) as u64;
+    }
+    u64::from(c.num_gpu_blocks / s.memory.groups) * u64::from(c.block_size)
+}
+
+/// Requests of max_model_len that the blocks hold (vLLM 0.12.0, `get_max_concurrency_for_kv_cache_config`).
+fn max_concurrency(s: &Settings) -> f64 {
+    let c = &s.config;
+    f64::from(c.num_gpu_blocks) / f64::from(c.blocks_for(c.max_model_len))
 }
 
 /// Where the memory goes.
@@ -259,8 +272,7 @@ fn fill(m: &mut Memory, s: &Settings) {
     m.max_num_seqs = c.max_num_seqs;
     m.max_num_batched_tokens = c.max_num_batched_tokens;
     m.fcfs = c.policy == SchedulingPolicy::Fcfs;
-    // vLLM 0.12.0, v1/core/kv_cache_utils.py, get_max_concurrency_for_kv_cache_config.
-    m.max_concurrency = f64::from(c.num_gpu_blocks) / f64::from(c.blocks_for(c.max_model_len));
+    m.max_concurrency = max_concurrency(s);
     let seqs = f64::from(c.max_num_seqs);
     let states = seqs * f64::from(c.state_blocks);
     let usable = (f64::from(c.num_gpu_blocks - 1) - states).max(0.0) * f64::from(c.block_size);

@@ -1,6 +1,6 @@
 //! Service-level objectives as people write them: `ttft.p95<2s,tpot.p95<100ms`.
 use super::Trial;
-use crate::metrics::{Percentiles, Summary};
+use crate::metrics::{PERCENTILES, Percentiles, Summary};
 use std::fmt;
 
 /// A latency, as `vllm bench serve` defines it.
@@ -258,9 +258,7 @@ impl Slo {
                 Subject::Latency(latency, Some(stat)) => {
                     if latency == Latency::Itl
                         && !matches!(stat, Stat::Mean)
-                        && ![50.0, 90.0, 95.0, 99.0]
-                            .map(Stat::Percentile)
-                            .contains(&stat)
+                        && !PERCENTILES.map(Stat::Percentile).contains(&stat)
                     {
                         return err(token, "of itl, only mean, p50, p90, p95 and p99 are kept");
                     }
@@ -369,6 +367,16 @@ impl Slo {
                 .collect(),
             ..self.clone()
         }
+    }
+
+    /// Whether all conditions are about requests that run, so that it does not matter how many wait.
+    pub fn blind_to_queue(&self) -> bool {
+        let r = &self.per_request;
+        self.terms.iter().all(|t| match t {
+            Term::Latency { latency, .. } => matches!(latency, Latency::Tpot | Latency::Itl),
+            Term::Goodput(_) => r.ttft.is_none() && r.e2el.is_none(),
+            Term::Throughput { .. } => true,
+        })
     }
 
     /// Whether some condition is about the time between tokens, which answers of one token do not have.

@@ -125,6 +125,7 @@ pub(super) fn resolve(
             num_gpu_blocks: num_gpu_blocks.max(2),
             block_size,
             state_blocks: 0,
+            groups: 1,
         },
         enforce_eager: false,
         gpu_memory_utilization: 1.0,

@@ -51,6 +51,8 @@ pub struct MemoryPlan {
     pub block_size: u32,
     /// Blocks of a running request for states of recurrent layers.
     pub state_blocks: u32,
+    /// Groups of layers that draw on the blocks: a block holds the KV of one of them.
+    pub groups: u32,
 }
 
 /// Why an engine would not start.
@@ -134,6 +136,8 @@ struct Pages {
     layers: f64,
     /// Blocks of a running request for states.
     state_blocks: u32,
+    /// Groups of layers.
+    groups: u32,
 }
 
 /// Tokens that an attention kernel's block is a multiple of (`get_supported_kernel_block_sizes` of FlashAttention, Triton and
@@ -161,6 +165,7 @@ fn pages(model: &Model, inputs: &MemoryInputs) -> Pages {
             page: token * f64::from(inputs.block_size),
             layers,
             state_blocks: 0,
+            groups: 1,
         };
     };
     let unit = f64::from(KERNEL_BLOCK);
@@ -178,6 +183,7 @@ fn pages(model: &Model, inputs: &MemoryInputs) -> Pages {
         page: token * f64::from(block_size),
         layers: f64::from(group),
         state_blocks: recurrent.div_ceil(group),
+        groups: attention.div_ceil(group) + recurrent.div_ceil(group),
     }
 }
 
@@ -217,6 +223,7 @@ pub fn plan(
         page,
         layers,
         state_blocks,
+        groups,
     } = pages(model, inputs);
     let blocks = match inputs.num_gpu_blocks_override {
         Some(n) => f64::from(n),
@@ -261,6 +268,7 @@ pub fn plan(
         num_gpu_blocks: blocks.min(f64::from(u32::MAX)) as u32,
         block_size,
         state_blocks,
+        groups,
     })
 }
 
@@ -296,7 +304,7 @@ mod tests {
         let next = of("Qwen/Qwen3-Next-80B-A3B-Instruct", 16);
         assert_eq!((next.block_size, next.page), (544, 544.0 * 2048.0));
         // 12 layers of attention, 36 of states: four groups of 12.
-        assert_eq!((next.layers, next.state_blocks), (12.0, 3));
+        assert_eq!((next.layers, next.state_blocks, next.groups), (12.0, 3, 4));
         let config = builtin::find("Qwen/Qwen3.5-35B-A3B").unwrap().config();
         let model = Model::new(&config, Precision::of(&config));
         let (_, r) = model.recurrent().unwrap();

@@ -1,6 +1,6 @@
 //! An answer of `capsim capacity` for people.
 use super::table::{three, with_header, wrap};
-use crate::plan::capacity::{Capacity, Point};
+use crate::plan::capacity::{Capacity, Point, Rising};
 use crate::plan::{Axis, Limit, Slo, Term};
 use crate::predict::Scenario;
 use std::fmt::Write as _;
@@ -75,9 +75,10 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity, unmodelled: &[String])
         format!(", {} s of thought{turns}", u.think.mean())
     });
     let _ = writeln!(o, "{}{thought}; SLO {}\n", w.sizes(), c.slo);
-    match &c.highest {
-        Some(p) => o.push_str(&reached(slo, c, p)),
-        None => o.push_str(&impossible(slo, c)),
+    match (&c.rising, &c.highest) {
+        (Some(r), _) => o.push_str(&rising(slo, c, r)),
+        (None, Some(p)) => o.push_str(&reached(slo, c, p)),
+        (None, None) => o.push_str(&impossible(slo, c)),
     }
     if let Some(p) = &c.broken {
         let broken: Vec<String> = slo
@@ -150,8 +151,9 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity, unmodelled: &[String])
         .iter()
         .zip(&c.floor)
         .map(|(t, f)| {
+            let at = if t.wants_load() { "" } else { " alone" };
             format!(
-                "{} {} alone, {} if the engine wasted nothing",
+                "{} {}{at}, {} if the engine wasted nothing",
                 f.name,
                 value(t, f.alone),
                 value(t, f.ideal)
@@ -172,7 +174,10 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity, unmodelled: &[String])
                 "the longest requests exceed max_model_len and are refused",
             ));
         }
-        if let Some(words) = check(scenario, slo, c.axis, p) {
+        // The load that is the answer.
+        let least = c.rising.as_ref().and_then(|r| r.least);
+        let answer = c.curve.iter().find(|p| Some(p.load) == least).unwrap_or(p);
+        if let Some(words) = check(scenario, slo, c.axis, answer) {
             o.push_str("Check it on the real server:\n");
             o.push_str(&command(&words));
         }
@@ -209,6 +214,7 @@ fn reached(slo: &Slo, c: &Capacity, p: &Point) -> String {
         );
         o.push_str(&labelled("Capacity", &text));
         o.push_str(&labelled("At it", &values(slo, p)));
+        o.push_str(&short(slo, c, p));
         return o;
     };
     let interval = format!("{}   [{} … {}]", load(c.axis, p.load), c.low, high);
@@ -249,14 +255,28 @@ fn reached(slo: &Slo, c: &Capacity, p: &Point) -> String {
         waits(p)
     );
     o.push_str(&labelled("At it", &at));
-    if !c.short_of.is_empty() {
-        let text = format!(
-            "{} is not reached at any load that keeps the rest of the SLO",
-            c.short_of.join(", ")
-        );
-        o.push_str(&labelled("But", &text));
-    }
+    o.push_str(&short(slo, c, p));
     o
+}
+
+/// Which throughput is not reached, and what is the most.
+fn short(slo: &Slo, c: &Capacity, p: &Point) -> String {
+    if c.short_of.is_empty() {
+        return String::new();
+    }
+    let most: Vec<String> = slo
+        .terms
+        .iter()
+        .zip(&p.values)
+        .filter(|(t, _)| c.short_of.contains(&t.name()))
+        .map(|(t, v)| t.with_limit(0.99 * v).to_string())
+        .collect();
+    let text = format!(
+        "{} is not reached at any load that keeps the rest of the SLO. Nearest possible: {}",
+        c.short_of.join(", "),
+        most.join(", ")
+    );
+    labelled("But", &text)
 }
 
 fn impossible(slo: &Slo, c: &Capacity) -> String {
@@ -289,9 +309,68 @@ fn impossible(slo: &Slo, c: &Capacity) -> String {
     o
 }
 
+/// What nothing bounds from above: from which load on it holds, or how near it comes.
+fn rising(slo: &Slo, c: &Capacity, r: &Rising) -> String {
+    let at = |l: f64| load(c.axis, l);
+    if let Some(least) = r.least {
+        let end = r.unlucky.map_or("none".into(), |l| l.to_string());
+        let interval = format!(
+            "from {} on   [{} … {end}]; nothing in the SLO bounds it from above",
+            at(least),
+            r.lucky.unwrap_or(least),
+        );
+        let mut o = labelled("Capacity", &interval);
+        let note = "The interval is 90 %, from the cost model's uncertainty. More load helps throughput and lengthens the queue: a \
+                    limit on ttft, tpot or e2el would bound it";
+        o.push_str(&labelled("", note));
+        if let Some(p) = c.curve.iter().find(|p| p.load == least) {
+            o.push_str(&labelled(
+                "At it",
+                &format!("{}; {}", values(slo, p), waits(p)),
+            ));
+        }
+        return o;
+    }
+    let mut o = labelled("Capacity", "none: no load meets the SLO");
+    let Some(n) = &r.nearest else { return o };
+    let each = slo.terms.iter().zip(&c.floor).zip(&n.point.values);
+    for (i, ((t, f), v)) in each.enumerate() {
+        if t.margin_of(*v) <= 1.0 {
+            continue;
+        }
+        let physical = if t.margin_of(f.ideal) > 1.0 {
+            format!(
+                "no engine can with these settings: this device gives {} when every kernel runs at its measured rate",
+                value(t, f.ideal)
+            )
+        } else {
+            format!("the device itself would allow {}", value(t, f.ideal))
+        };
+        let text = format!(
+            "{} is {} at most   [{} … {}], with {}; the limit is {}; {physical}. Nearest possible: {}",
+            t.name(),
+            value(t, *v),
+            value(t, n.unlucky[i].min(*v)),
+            value(t, n.lucky[i].max(*v)),
+            at(n.point.load),
+            t.limit(),
+            // Rounded so that it is surely met.
+            t.with_limit(0.99 * v)
+        );
+        o.push_str(&labelled("", &text));
+    }
+    o.push_str(&labelled("At it", &waits(&n.point)));
+    o.push_str(&labelled(
+        "Next",
+        "`capsim tune` with the same flags searches the settings with the highest throughput; replicas add theirs",
+    ));
+    o
+}
+
 fn headroom(slo: &Slo, c: &Capacity) -> String {
-    let Some(best) = &c.highest else {
-        return String::new();
+    let best = match (&c.highest, &c.rising, &c.present) {
+        (Some(best), None, _) | (Some(best), Some(_), Some(_)) => best,
+        _ => return String::new(),
     };
     let text = if let Some(p) = &c.present {
         let verdict = if p.met {
@@ -300,10 +379,16 @@ fn headroom(slo: &Slo, c: &Capacity) -> String {
             "does not meet the SLO"
         };
         format!(
-            "today's {} {verdict} ({}); {:+.0} % to the highest load",
+            "today's {} {verdict} ({}){}",
             load(c.axis, p.load),
             values(slo, p),
-            100.0 * (best.load / p.load - 1.0)
+            match c.high {
+                Some(_) => format!(
+                    "; {:+.0} % to the highest load",
+                    100.0 * (best.load / p.load - 1.0)
+                ),
+                None => String::new(),
+            }
         )
     } else {
         let left: Vec<String> = slo
@@ -321,6 +406,9 @@ fn headroom(slo: &Slo, c: &Capacity) -> String {
             .collect();
         left.join(", ")
     };
+    if text.is_empty() {
+        return text;
+    }
     labelled("Headroom", &text)
 }
 

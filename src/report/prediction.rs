@@ -54,15 +54,17 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
             ("P99", "p99"),
         ] {
             let metric = format!("{stat}_{metric}_ms");
+            let label = format!("{label} {name} (ms):");
+            let v = m(&metric);
+            if v.is_nan() {
+                // Answers of one token have no time between tokens.
+                let _ = writeln!(o, "{label:<40} –");
+                continue;
+            }
             let interval = p.interval_of(&metric).map_or(String::new(), |i| {
                 format!("   [{:.2} … {:.2}]", i.low, i.high)
             });
-            let _ = writeln!(
-                o,
-                "{:<40} {:<10.2}{interval}",
-                format!("{label} {name} (ms):"),
-                m(&metric)
-            );
+            let _ = writeln!(o, "{label:<40} {v:<10.2}{interval}");
         }
     }
     let heading = format!("{:=<50}", "");

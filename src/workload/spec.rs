@@ -3,6 +3,12 @@ use super::{Answer, Arrival, Generator, Length, Prompt, Segment, StreamId, Trace
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
 
+/// Most requests that are open at once.
+const MOST_CLIENTS: u32 = 10_000_000;
+
+/// Most requests of a run: a million takes seconds (docs/benchmarks.md), so that these are minutes.
+const MOST_PROMPTS: u32 = 100_000_000;
+
 /// What the prompts have in common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -130,8 +136,19 @@ impl WorkloadSpec {
     /// Names the field.
     pub fn check(&self) -> Result<(), WorkloadError> {
         let bad = |field, problem: String| Err(WorkloadError { field, problem });
-        if self.num_prompts == 0 {
-            return bad("num_prompts", "must be at least 1".into());
+        for (field, value, most) in [
+            ("max_concurrency", self.max_concurrency, MOST_CLIENTS),
+            // Of a trace, it is no more than there are.
+            match self.trace {
+                Some(_) => ("num_prompts", Some(self.num_prompts), u32::MAX),
+                None => ("num_prompts", Some(self.num_prompts), MOST_PROMPTS),
+            },
+        ] {
+            if let Some(v) = value
+                && !(1..=most).contains(&v)
+            {
+                return bad(field, format!("must lie between 1 and {most}, not {v}"));
+            }
         }
         if let Some(r) = self.request_rate
             && !(r.is_finite() && (1e-6..=1e6).contains(&r))
@@ -148,9 +165,6 @@ impl WorkloadSpec {
                 "burstiness",
                 format!("must lie between 0.01 and 10000, not {}", self.burstiness),
             );
-        }
-        if self.max_concurrency == Some(0) {
-            return bad("max_concurrency", "must be at least 1".into());
         }
         for (field, len) in [
             ("input_len", self.input_len),

@@ -354,7 +354,7 @@ impl Recording {
         let gaps = Dist::new(self.answered().flat_map(|r| r.itls.clone()).collect());
         let p = |p| gaps.percentile(p, Percentiles::Linear);
         s.itl_mean = gaps.mean();
-        s.itl_percentiles = [p(50.0), p(90.0), p(95.0), p(99.0)];
+        s.itl_percentiles = crate::metrics::PERCENTILES.map(p);
         Some(s)
     }
 }

@@ -181,6 +181,12 @@ fn sweep(args: &RunArgs, ray: Option<&dyn Elsewhere>) -> anyhow::Result<ExitCode
         )?),
     };
     let plan = read(args)?;
+    ensure!(
+        !plan.line.is_empty() || plan.points.iter().any(|p| !p.is_empty()),
+        "the plan is empty: write flags of `capsim predict` below [base], and lists of their values below [grid] \
+         (docs/guide/sweep.md)"
+    );
+    ensure!(args.threads != Some(0), "--threads 0: must be at least 1");
     let part = args.shard.as_deref().map_or(Ok((0, 1)), shard)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads.unwrap_or(0))

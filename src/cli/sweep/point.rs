@@ -4,7 +4,6 @@ use super::super::sweep_args::SweepArgs;
 use super::super::words::Known;
 use crate::predict::{Caveat, Scenario, predict};
 use crate::report::json;
-use anyhow::Context;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -18,7 +17,6 @@ pub fn scenario(
     let mut args = known.parse(words)?;
     args.files = files.clone();
     args.single()
-        .context("a list belongs in [grid] or [[together]]")
 }
 
 /// One point, ready to be simulated.

@@ -84,16 +84,20 @@ pub fn show(dir: &Path, merged: &Merged, tables: bool, json: bool) {
     );
     if let Some(r) = &s.refusal {
         let flags = in_words(merged, &r.flags);
-        let text = format!("cannot be served, for one, {flags}: {}", r.why);
+        let which = if flags.is_empty() {
+            String::new()
+        } else {
+            format!(", for one, {flags}")
+        };
+        let text = format!("cannot be served{which}: {}", r.why);
         println!("  {}", wrap(&text, 78, "  "));
     }
     for b in &s.best {
         let unit = WANTED.iter().find(|w| w.1 == b.metric).map_or("", |w| w.2);
-        println!(
-            "  {}: {:.4} {unit} with {}",
-            b.what,
-            b.value,
-            in_words(merged, &b.flags)
-        );
+        let with = match in_words(merged, &b.flags) {
+            flags if flags.is_empty() => flags,
+            flags => format!(" with {flags}"),
+        };
+        println!("  {}: {:.4} {unit}{with}", b.what, b.value);
     }
 }

@@ -21,6 +21,15 @@ pub enum ServeArgsError {
         /// The flag.
         flag: String,
     },
+    /// Words that start no server.
+    #[error(
+        "`{words}` starts no server: paste `vllm serve MODEL …`, `llama-server …`, `python -m sglang.launch_server …`, or flags \
+         of vllm serve alone"
+    )]
+    NoServer {
+        /// The first words.
+        words: String,
+    },
     /// A value that is no such thing.
     #[error("`{flag}`: `{value}` is not {expected}")]
     BadValue {
@@ -63,12 +72,27 @@ impl ServeArgs {
             (_, [_, "-m", "vllm.entrypoints.openai.api_server", rest @ ..]) if python => {
                 vllm::read(Some(Scheduler::Vllm), rest)
             }
-            ("vllm", [_, "serve", rest @ ..] | [_, rest @ ..]) => {
+            ("vllm", [_, "serve", rest @ ..]) => vllm::read(Some(Scheduler::Vllm), rest),
+            ("vllm", [_, rest @ ..]) if flags_or_model(rest) => {
                 vllm::read(Some(Scheduler::Vllm), rest)
             }
-            (_, ["serve", rest @ ..] | rest) => vllm::read(None, rest),
+            (_, ["serve", rest @ ..]) => vllm::read(None, rest),
+            (_, rest) if flags_or_model(rest) => vllm::read(None, rest),
+            _ => Err(ServeArgsError::NoServer {
+                words: words[..words.len().min(2)].join(" "),
+            }),
         }
     }
+}
+
+/// Whether words can be flags, or a model and flags, and are no other program or command.
+fn flags_or_model(words: &[&str]) -> bool {
+    words.first().is_none_or(|w| {
+        w.starts_with('-')
+            || matches!(*w, "" | "\\")
+            || w.contains(['/', '.'])
+            || crate::model::builtin::find(w).is_ok()
+    })
 }
 
 /// The last part of a path, of either system.
@@ -242,6 +266,18 @@ mod tests {
         assert_eq!(starts("./build/bin/llama-server -m m.gguf"), llama);
         assert_eq!(starts("C:\\x\\llama-server.exe -m m.gguf"), llama);
         assert_eq!(starts(""), (None, None));
+    }
+
+    #[test]
+    fn what_starts_no_server_is_refused() {
+        for line in ["ls -la", "vllm bench serve --model m", "something else"] {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let e = ServeArgs::from_words(&words).unwrap_err();
+            let first = words[..2].join(" ");
+            assert_eq!(e, ServeArgsError::NoServer { words: first });
+        }
+        let model = Some("qwen3-8b".to_string());
+        assert_eq!(starts("qwen3-8b --port 1"), (None, model));
     }
 
     #[test]

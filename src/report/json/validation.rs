@@ -12,7 +12,7 @@ use serde::Serialize;
 
 /// A metric, measured and predicted.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Metric {
+pub struct Compared {
     /// Its name, which ends in its unit; throughputs are per second.
     pub metric: String,
     /// As recorded.
@@ -25,6 +25,14 @@ pub struct Metric {
     pub low: Option<f64>,
     /// Upper end.
     pub high: Option<f64>,
+}
+
+/// A metric of a run, judged where there is a tolerance.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Metric {
+    /// Both sides.
+    #[serde(flatten)]
+    pub compared: Compared,
     /// Whether the measured value lies in the interval.
     pub inside: Option<bool>,
     /// Largest |error| that counts as agreement; null: not judged.
@@ -36,12 +44,14 @@ pub struct Metric {
 impl From<&MetricComparison> for Metric {
     fn from(m: &MetricComparison) -> Self {
         Self {
-            metric: m.metric.clone(),
-            measured: m.measured,
-            predicted: finite(m.predicted),
-            error: finite(m.error),
-            low: m.interval.and_then(|i| finite(i.low)),
-            high: m.interval.and_then(|i| finite(i.high)),
+            compared: Compared {
+                metric: m.metric.clone(),
+                measured: m.measured,
+                predicted: finite(m.predicted),
+                error: finite(m.error),
+                low: m.interval.and_then(|i| finite(i.low)),
+                high: m.interval.and_then(|i| finite(i.high)),
+            },
             inside: m.inside(),
             tolerance: m.tolerance,
             agrees: m.agrees(),
@@ -217,18 +227,9 @@ impl Explanation {
 /// A metric of a run of `capsim validate --all`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Score {
-    /// Its name.
-    pub metric: String,
-    /// As recorded.
-    pub measured: f64,
-    /// As simulated.
-    pub predicted: Option<f64>,
-    /// predicted / measured − 1.
-    pub error: Option<f64>,
-    /// Lower end of the 90 % interval.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
+    /// Both sides.
+    #[serde(flatten)]
+    pub compared: Compared,
     /// Whether the measured value lies in it.
     pub inside: bool,
 }
@@ -236,12 +237,14 @@ pub struct Score {
 impl From<&Scored> for Score {
     fn from(m: &Scored) -> Self {
         Self {
-            metric: m.metric.clone(),
-            measured: m.measured,
-            predicted: finite(m.predicted),
-            error: finite(m.error()),
-            low: finite(m.interval.low),
-            high: finite(m.interval.high),
+            compared: Compared {
+                metric: m.metric.clone(),
+                measured: m.measured,
+                predicted: finite(m.predicted),
+                error: finite(m.error()),
+                low: finite(m.interval.low),
+                high: finite(m.interval.high),
+            },
             inside: m.inside,
         }
     }

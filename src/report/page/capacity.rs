@@ -38,7 +38,12 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             });
         }
     };
-    mark(highest, "SLO met up to");
+    // Of throughput alone, more load breaks nothing.
+    let least = figure_of(value, "/rising/least");
+    match least {
+        Some(_) => mark(least, "SLO met from"),
+        None => mark(highest, "SLO met up to"),
+    }
     mark(figure_of(value, "/knee"), "knee");
     let chart = |title: String, unit: &str, y_scale, series, level: Option<f64>| -> Picture {
         Chart {
@@ -133,14 +138,20 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
         })
         .collect();
     let end = |key: &str| figure_of(value, key).map_or("no limit".into(), short);
-    let reached = match highest {
-        Some(v) => format!(
+    let reached = match (least, highest) {
+        (Some(v), _) => format!(
+            "no limit; it is met from {} [{} … {}] on, 90 % interval",
+            short(v),
+            end("/rising/lucky"),
+            figure_of(value, "/rising/unlucky").map_or("none".into(), short)
+        ),
+        (None, Some(v)) => format!(
             "{} [{} … {}], 90 % interval",
             short(v),
             end("/low"),
             end("/high")
         ),
-        None => "no load meets it".into(),
+        (None, None) => "no load meets it".into(),
     };
     let body = format!(
         "<p class=\"note\">SLO {}; highest {axis} that meets it: {reached}. The knee is where throughput over latency is \

@@ -2,6 +2,7 @@
 use super::super::chart::{Chart, Dot, Scale, Series, Upright, short};
 use super::prediction::{Named, put, range};
 use super::{PageError, figure_of};
+use crate::metrics::PERCENTILES;
 use crate::plan::capacity::knee;
 use crate::plan::{Slo, Stat, Term};
 
@@ -16,10 +17,9 @@ fn metric_of(term: &Term) -> Option<String> {
     Some(match term {
         Term::Latency { latency, stat, .. } => {
             let stat = match stat {
-                Stat::Mean => "mean",
-                Stat::Percentile(50.0) => "median",
-                Stat::Percentile(90.0) => "p90",
-                Stat::Percentile(99.0) => "p99",
+                Stat::Mean => "mean".into(),
+                Stat::Percentile(50.0) => "median".into(),
+                Stat::Percentile(p) if PERCENTILES.contains(p) => format!("p{p}"),
                 Stat::Percentile(_) => return None,
             };
             format!("{stat}_{}_ms", latency.name())
@@ -35,10 +35,9 @@ fn words(metric: &str) -> (String, &'static str, f64) {
         return (metric.replace('_', " "), "1/s", 1.0);
     };
     let stat = match stat {
-        "mean" => "Mean",
-        "median" => "Median",
-        "p90" => "P90",
-        _ => "P99",
+        "mean" => "Mean".into(),
+        "median" => "Median".into(),
+        percentile => percentile.to_uppercase(),
     };
     match latency {
         "ttft" => (format!("{stat} TTFT"), "s", 1e-3),

@@ -41,7 +41,7 @@ pub enum PageError {
     Schema(String),
     /// An SLO whose figure predictions do not hold.
     #[error(
-        "SLO `{0}`: predictions hold .mean, .p50, .p90 and .p99 of ttft, tpot, itl and e2el, and throughputs; `capsim capacity --json` \
+        "SLO `{0}`: predictions hold .mean, .p50, .p90, .p95 and .p99 of ttft, tpot, itl and e2el, and throughputs; `capsim capacity --json` \
          answers every SLO"
     )]
     Slo(String),

@@ -20,11 +20,13 @@ from ._answers import (
     LoadPoint,
     Memory,
     Metric,
+    Nearest,
     Occupancy,
     Outcome,
     Outlook,
     Prediction,
     Predictions,
+    Rising,
     Sensitivity,
     Settings,
     Tuned,
@@ -49,7 +51,7 @@ from ._scenario import DeviceProfile, EngineProfile, Model, Scenario, Workload
 
 __all__ = [
     "Answer", "Candidate", "Capacity", "CapsimError", "Compared", "DeviceProfile", "Effect", "EngineProfile", "FloorTerm", "Held",
-    "LoadPoint", "Memory", "Metric", "Model", "Occupancy", "Outcome", "Outlook", "Prediction", "Predictions", "Scenario",
+    "LoadPoint", "Memory", "Metric", "Model", "Nearest", "Occupancy", "Outcome", "Outlook", "Prediction", "Predictions", "Rising", "Scenario",
     "Sensitivity", "Settings", "SweepResult", "Table", "Tuned", "ValidatedRun", "Validation", "Way", "Workload", "__version__",
     "capacity", "memory", "predict", "shipped", "sweep", "to_pandas", "tune", "validate", "what_if",
 ]  # fmt: skip

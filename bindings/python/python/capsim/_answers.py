@@ -133,7 +133,7 @@ class Prediction(Answer):
     total_output_tokens: int
     metrics: Dict[str, Metric]
     """`vllm bench serve`'s figures by name: `duration_s`, `request_throughput`, `output_throughput`, `total_token_throughput`,
-    and `mean_`, `median_`, `p90_`, `p99_` of `ttft_ms`, `tpot_ms`, `itl_ms`, `e2el_ms`."""
+    and `mean_`, `median_`, `p90_`, `p95_`, `p99_` of `ttft_ms`, `tpot_ms`, `itl_ms`, `e2el_ms`."""
     occupancy: Occupancy
     breakdown_s: Dict[str, float]
     """Seconds of all steps by what they were spent on."""
@@ -237,6 +237,27 @@ class Outlook:
 
 
 @dataclass(frozen=True)
+class Nearest:
+    """The load at which an SLO on throughput is met most nearly, and the values there under the unluckiest and the luckiest cost
+    model of twenty."""
+
+    point: LoadPoint
+    unlucky: List[float]
+    lucky: List[float]
+
+
+@dataclass(frozen=True)
+class Rising:
+    """The answer to an SLO on throughput alone: the lowest load that meets it, or what comes nearest."""
+
+    least: Optional[float] = None
+    """None: no load meets it."""
+    lucky: Optional[float] = None
+    unlucky: Optional[float] = None
+    nearest: Optional[Nearest] = None
+
+
+@dataclass(frozen=True)
 class Capacity(Answer):
     """The highest load that meets an SLO. See docs/guide/capacity.md."""
 
@@ -268,6 +289,8 @@ class Capacity(Answer):
     wanted: Optional[float] = None
     replicas: Optional[int] = None
     replicas_unlucky: Optional[int] = None
+    rising: Optional[Rising] = None
+    """Present where every condition is on throughput, and the load is users or requests at once."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,156 @@
+//! What is answered.
+use crate::plan::{Axis, Elasticities, Limit};
+use serde::Serialize;
+
+/// Figures at one load, means over its runs. Latencies in seconds.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Point {
+    /// The load, in units of the axis.
+    pub load: f64,
+    /// Requests measured per run.
+    pub num_prompts: u32,
+    /// Runs.
+    pub runs: u32,
+    /// Runs that met the SLO.
+    pub runs_met: u32,
+    /// Whether enough did.
+    pub met: bool,
+    /// Value of each condition, in the order of the SLO.
+    pub values: Vec<f64>,
+    /// Mean time to first token.
+    pub ttft: f64,
+    /// Mean time per output token.
+    pub tpot: f64,
+    /// Mean end-to-end latency.
+    pub e2el: f64,
+    /// Requests per second.
+    pub request_throughput: f64,
+    /// Output tokens per second.
+    pub output_throughput: f64,
+    /// Mean sequences in a step.
+    pub batch: f64,
+    /// Mean requests waiting.
+    pub waiting: f64,
+    /// Highest KV usage, 0 to 1.
+    pub kv_max: f64,
+    /// Preemptions per request.
+    pub preemptions: f64,
+    /// What requests wait for.
+    pub waits_for: Limit,
+    /// Largest part of the step time.
+    pub step_part: String,
+    /// Requests come faster than they are served.
+    pub overloaded: bool,
+}
+
+/// One condition of the SLO, and the least that is possible.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FloorTerm {
+    /// `ttft.p95`.
+    pub name: String,
+    /// The limit, in seconds, as a share or per second.
+    pub limit: f64,
+    /// At the lowest load; a condition on throughput: at the highest load that meets the rest, or that comes nearest.
+    pub alone: f64,
+    /// At the same load, if the engine wasted nothing of the device ([`ideal`](crate::plan::ideal)).
+    pub ideal: f64,
+}
+
+/// A setting that was changed, and what the capacity would be then.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Outlook {
+    /// The change.
+    pub what: String,
+    /// Whether answers stay the same.
+    pub same_answers: bool,
+    /// The highest load then; 0 if none meets the SLO, absent if the SLO does not limit it.
+    pub load: Option<f64>,
+}
+
+/// The answer to an SLO that more load can only help, because all its conditions are on throughput.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Rising {
+    /// The lowest load that meets it; absent: none does.
+    pub least: Option<f64>,
+    /// The same under the luckiest of twenty cost models (95 %); absent: none does.
+    pub lucky: Option<f64>,
+    /// The same under the unluckiest.
+    pub unlucky: Option<f64>,
+    /// If no load meets it: what comes nearest.
+    pub nearest: Option<Nearest>,
+}
+
+/// The load at which an SLO on throughput is met most nearly.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Nearest {
+    /// Figures at it.
+    pub point: Point,
+    /// Value of each condition there under the unluckiest cost model of twenty (95 %).
+    pub unlucky: Vec<f64>,
+    /// See `unlucky`: the luckiest.
+    pub lucky: Vec<f64>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Capacity {
+    /// `capsim.capacity/1`.
+    pub schema: String,
+    /// What was raised.
+    pub axis: Axis,
+    /// The SLO as it was understood.
+    pub slo: String,
+    /// The highest load that meets it; absent: none does.
+    pub highest: Option<Point>,
+    /// The lowest load found that does not; absent: the SLO does not limit the load.
+    pub broken: Option<Point>,
+    /// The same under the unluckiest of twenty cost models (95 %), and under the luckiest; 0: none meets the SLO.
+    pub low: f64,
+    /// See `low`; absent: the SLO does not limit the load.
+    pub high: Option<f64>,
+    /// Coefficients behind that interval: name and part of the variance, largest first.
+    pub rests_on: Vec<(String, f64)>,
+    /// At least this share of such runs meets the SLO at the highest load, with the confidence asked for.
+    pub runs_share: f64,
+    /// The confidence.
+    pub confidence: f64,
+    /// Runs per load, and how many must meet the SLO.
+    pub seeds: u32,
+    /// See `seeds`.
+    pub needed: u32,
+    /// Whether the load holds no chance, so that all runs would be the same.
+    pub deterministic: bool,
+    /// Latency against load, in increasing order.
+    pub curve: Vec<Point>,
+    /// The load of the curve with the largest ratio of throughput to latency.
+    pub knee: Option<f64>,
+    /// A lower load failed, or a higher one met the SLO.
+    pub not_monotone: bool,
+    /// The condition that breaks first, and by how many per cent it shrinks if a resource becomes one per cent faster.
+    pub decisive: String,
+    /// See `decisive`.
+    pub elasticities: Option<Elasticities>,
+    /// The least that is possible.
+    pub floor: Vec<FloorTerm>,
+    /// Conditions that only throughput can meet, and that the highest load does not.
+    pub short_of: Vec<String>,
+    /// Where every condition is one that more load helps, on a load of users or requests at once: from which load on. Then
+    /// `highest` is the highest load tried that meets it, and nothing bounds the load.
+    pub rising: Option<Rising>,
+    /// The load there is.
+    pub present: Option<Point>,
+    /// The load to be served, and the number of replicas for it: by the best estimate, and by the unlucky one.
+    pub wanted: Option<f64>,
+    /// See `wanted`; absent: impossible.
+    pub replicas: Option<u32>,
+    /// See `wanted`.
+    pub replicas_unlucky: Option<u32>,
+    /// Other settings, best first.
+    pub outlooks: Vec<Outlook>,
+}

@@ -212,8 +212,7 @@ fn kernels_of_matrix_units_compile_to_matrix_instructions() {
     }
     seen.remove("gemm_ptx");
     let attention = seen.remove("attention_ptx").expect("a variant");
-    let text =
-        assembly(clang, attention, ampere).unwrap_or_else(|e| panic!("{attention:?}: {e}"));
+    let text = assembly(clang, attention, ampere).unwrap_or_else(|e| panic!("{attention:?}: {e}"));
     // A tile of 64 tokens: 8 x 8 products for the scores of a warp, 4 x 16 for what is read by them.
     assert_eq!(text.matches("mma.sync.aligned.m16n8k16").count(), 128);
     for kernel in seen.values() {

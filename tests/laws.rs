@@ -432,6 +432,45 @@ proptest! {
     }
 }
 
+/// A step without graphs waits for the host to launch each layer's experts; in graphs that costs nothing.
+#[test]
+fn experts_launched_without_graphs_cost_their_time_once_per_layer() {
+    let step = |launch: f64, eager: bool| {
+        let mut engine = builtin::engine("vllm-0.12-rocm").unwrap();
+        let mut q = engine.host.launch_eager.clone();
+        q.value = launch;
+        engine.host.launch_experts = Some(q);
+        let config = model::builtin::find("qwen3-30b-a3b-instruct-2507")
+            .unwrap()
+            .config();
+        let options = CostOptions {
+            enforce_eager: eager,
+            async_scheduling: false,
+            max_num_seqs: 256,
+            max_num_batched_tokens: 2048,
+            micro_batch: None,
+            moe_path: None,
+            routing: Routing::Uniform,
+        };
+        let model = Model::new(&config, Precision::of(&config));
+        let device = builtin::device("gfx1151").unwrap();
+        let cost = CalibratedCost::new(&model, &device, &engine, options).unwrap();
+        let one = StepShape {
+            decode_seqs: 1,
+            decode_context: 100,
+            decode_context_windowed: 100,
+            sampled: 1,
+            distinct_tokens: 1,
+            ..StepShape::default()
+        };
+        cost.step(&one).secs()
+    };
+    // Long enough that launching, not the device, is what a step waits for: 48 layers, 10 ms more each.
+    let more = step(0.02, true) - step(0.01, true);
+    assert!((more - 48.0 * 0.01).abs() < 1e-6, "{more}");
+    assert_eq!(step(0.02, false), step(0.0, false));
+}
+
 #[test]
 fn the_same_bytes_come_out_on_any_number_of_threads() {
     fn work(seed: u64) -> String {

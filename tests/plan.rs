@@ -682,3 +682,40 @@ fn the_size_of_a_hybrid_models_kv_cache_is_what_vllm_logs() {
     let m = memory(&s, &demand, None, &[]).unwrap();
     assert_eq!(m.kv_tokens, 1487 * 16);
 }
+
+/// `vllm serve MODEL --load-format dummy --max-num-seqs 128 --max-model-len 10240` of vLLM 0.20.2 on one H200, 2026-11-27: the
+/// number of KV blocks in `vllm:cache_config_info` (validation/h200-sxm/vllm-0.20.2/README.md). Nothing was fitted to them.
+#[test]
+fn kv_blocks_on_an_h200_are_those_of_a_real_server() {
+    use capsim::plan::memory::{Demand, memory};
+    for (name, blocks) in [
+        ("qwen3-30b-a3b", 47_996u64),
+        ("qwen3-8b", 50_785),
+        ("qwen3-0.6b", 74_125),
+    ] {
+        let config = capsim::model::builtin::find(name).unwrap().config();
+        let s = Scenario {
+            model_name: name.into(),
+            model: Model::new(&config, Precision::of(&config)),
+            device: builtin::device("h200-sxm").unwrap(),
+            engine: builtin::engine("vllm-0.20-cuda").unwrap(),
+            serve: ServeArgs {
+                max_model_len: Some(10_240),
+                max_num_seqs: Some(128),
+                max_num_batched_tokens: Some(8192),
+                gpu_memory_utilization: Some(0.92),
+                ..ServeArgs::default()
+            },
+            ..scenario()
+        };
+        let demand = Demand {
+            concurrency: 1,
+            context: 0,
+        };
+        let m = memory(&s, &demand, None, &[]).unwrap();
+        let got = m.kv_tokens / u64::from(m.block_size);
+        // A hundredth of the device's memory is what context, graphs and activations are uncertain by.
+        let error = got as f64 / blocks as f64 - 1.0;
+        assert!(error.abs() < 0.01, "{name}: {got} against {blocks}");
+    }
+}

@@ -226,8 +226,7 @@ impl CalibratedCost {
             host_step: engine.host.step.value,
             host_per_seq: engine.host.per_seq.value,
             launch_eager: kernels * engine.host.launch_eager.value
-                + expert_layers
-                    * (engine.host.launch_experts.as_ref()).map_or(0.0, |q| q.value),
+                + expert_layers * (engine.host.launch_experts.as_ref()).map_or(0.0, |q| q.value),
             launch_graph: engine.host.launch_graph.value,
             kernels,
             captured: captured_sizes(options.max_num_seqs, options.max_num_batched_tokens),

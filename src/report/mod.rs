@@ -3,7 +3,7 @@ pub mod accuracy;
 pub(crate) mod bars;
 pub mod accuracy_recorded;
 pub mod calibration;
-pub(crate) mod chart;
+pub mod chart;
 pub mod capacity;
 pub mod devices;
 #[cfg(feature = "http")]

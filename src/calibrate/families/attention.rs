@@ -377,17 +377,20 @@ impl Bench for CausalPrefill {
                 ("kv_heads", kv_heads as u32),
             ]
         };
-        let plain = choices.into_iter().take(most).map(|(shape, group)| Variant {
-            id: format!("{}-{group}", shape.label()),
-            kernels: vec![kernel(
-                "attention_prefill",
-                &defines(shape, heads, kv_heads),
-                [group, 1],
-                "rrw",
-                4,
-            )],
-            options: options(shape as u32),
-        });
+        let plain = choices
+            .into_iter()
+            .take(most)
+            .map(|(shape, group)| Variant {
+                id: format!("{}-{group}", shape.label()),
+                kernels: vec![kernel(
+                    "attention_prefill",
+                    &defines(shape, heads, kv_heads),
+                    [group, 1],
+                    "rrw",
+                    4,
+                )],
+                options: options(shape as u32),
+            });
         let mut all = vec![];
         if scope.device.features.iter().any(|f| f == PTX_FEATURE) {
             let sizes = [("HEADS", heads as u32), ("KV_HEADS", kv_heads as u32)];

@@ -1,5 +1,6 @@
 // Measures: causal attention of a chunk of new tokens over itself and what came before, on NVIDIA's matrix units (mma.sync, compute capability 8.0 and later): the attention of prefill.
-// Buffers, numbers, bytes and FLOPs: as attention_prefill.cl; SHAPE is 2. Queries and weights are rounded to bf16, sums are f32.
+// Buffers and numbers: as attention_prefill.cl. Queries and weights are rounded to bf16, sums are f32.
+// Bytes per launch: 512 KV_HEADS per token seen, q and out. FLOPs per launch: 4 HEADS 128 per pair of a query and a key that it sees.
 // A work-group of four warps has 64 rows of one head, a warp 16 of them, and goes through the tokens 64 at a time: keys and values
 // take turns in three slices of local memory, one used while the next arrives and the one after is asked for. The running maximum
 // and sum are FlashAttention's (Dao et al., 2022, arXiv:2205.14135); scores are kept as logarithms to base 2.

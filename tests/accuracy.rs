@@ -15,11 +15,11 @@ fn index() -> Value {
 }
 
 fn files() -> Vec<RunsFile> {
-    let folder = root().join("validation/gfx1151/public");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
+    let mut paths: Vec<PathBuf> = ["gfx1151/public", "h200-sxm/vllm-0.20.2"]
+        .iter()
+        .flat_map(|f| std::fs::read_dir(root().join("validation").join(f)).unwrap())
         .map(|e| e.unwrap().path())
-        .filter(|p| !p.ends_with("unusable.json"))
+        .filter(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("unusable.json"))
         .collect();
     paths.push(root().join("validation/gfx1151/qwen3-30b-a3b-vllm-0.12/runs.json"));
     paths

@@ -105,7 +105,7 @@ mod wgsl {
                 "coopMultiplyAdd(y0, x0, acc00)",
             ),
             ("coop_mat16x16<f16, A>", "coop_mat16x16<f16, C>"),
-            ("&c[(row0", "&b[(row0"),
+            ("&c[c00]", "&b[c00]"),
         ] {
             assert!(text.contains(good));
             assert!(validate(&text.replace(good, bad)).is_err(), "{bad}");

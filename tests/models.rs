@@ -536,6 +536,27 @@ fn errors_name_the_file_the_field_and_the_way_out() {
     );
 }
 
+/// All layers recurrent: there is no KV cache to simulate (an input that fuzzing found).
+#[test]
+fn a_model_without_any_attention_is_refused_by_the_field_that_says_so() {
+    let next = builtin::find("qwen3-next-80b-a3b-instruct").unwrap();
+    for (field, value) in [
+        ("full_attention_interval", json!(49)),
+        ("layer_types", json!(vec!["linear_attention"; 48])),
+    ] {
+        let mut config: Value = serde_json::from_str(next.json).unwrap();
+        config.as_object_mut().unwrap().remove("layer_types");
+        config[field] = value;
+        let text = config::parse(&config.to_string(), "next")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains(&format!("`{field}`: leaves none of the 48 layers")),
+            "{text}"
+        );
+    }
+}
+
 // ── any input at all ────────────────────────────────────────────────────────────────────────────────
 
 /// Whatever parses must also expand, in every precision, without overflow.

@@ -434,8 +434,19 @@ impl Reader<'_> {
         if !self.hybrid() {
             return Ok(vec![false; layers as usize]);
         }
+        let some = |field, linear: Vec<bool>| {
+            if linear.contains(&false) {
+                return Ok(linear);
+            }
+            // vLLM serves such a model without a KV cache, which capsim does not.
+            Err(self.invalid(
+                field,
+                format!("leaves none of the {layers} layers with attention; models without a KV cache are not simulated"),
+            ))
+        };
         if let Some(types) = &raw.layer_types {
-            return Ok(types.iter().map(|t| t == "linear_attention").collect());
+            let linear = types.iter().map(|t| t == "linear_attention").collect();
+            return some("layer_types", linear);
         }
         let every = raw.full_attention_interval.unwrap_or(4);
         if every == 0 {
@@ -444,9 +455,8 @@ impl Reader<'_> {
                 "is 0; 4 means that every fourth layer sees everything".to_owned(),
             ));
         }
-        Ok((0..layers)
-            .map(|i| !(i + 1).is_multiple_of(every))
-            .collect())
+        let linear = (0..layers).map(|i| !(i + 1).is_multiple_of(every));
+        some("full_attention_interval", linear.collect())
     }
 
     fn linear(&mut self, layers: &[bool]) -> Result<Option<LinearAttention>, ModelError> {

@@ -201,7 +201,8 @@ pub fn main(
         Err(e) => {
             eprintln!("error: {e:#}");
             if let Some(advice) = advice::of(&e, &matches) {
-                eprintln!("{advice}");
+                // Apart from the error, as its usage is: the same error from Python has neither.
+                eprintln!("\n{advice}");
             }
             ExitCode::from(2)
         }

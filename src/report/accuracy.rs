@@ -451,7 +451,7 @@ pub fn svg(sets: &[Set], a: &Accuracy) -> String {
         a,
         Kind::Decode,
         56.0,
-        (0, 3),
+        (0, 4),
         "Decoding, tokens per second",
     );
     panel(

@@ -374,8 +374,11 @@ pub fn score(
             .diagnosis
             .clone()
             .or_else(|| manifest.diagnosis(run).map(String::from)),
-        doubt: (all.len() > 1).then(|| {
-            "settings that are not recorded: the hypothesis that the run's own data prefer".into()
+        doubt: run.doubt.clone().or_else(|| {
+            (all.len() > 1).then(|| {
+                "settings that are not recorded: the hypothesis that the run's own data prefer"
+                    .into()
+            })
         }),
     })
 }

@@ -287,6 +287,7 @@ mod tests {
             experiment: None,
             source: None,
             diagnosis: None,
+            doubt: None,
             id: "r".into(),
             mode: None,
             engine_args: None,

@@ -726,6 +726,7 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
         experiment: None,
         source: None,
         diagnosis: None,
+        doubt: None,
         unknown: vec![],
         engine_args: Some(settings(args, &r.server)),
         workload: RecordedWorkload {

@@ -122,6 +122,9 @@ pub struct RecordedRun {
     /// Why the prediction may be off, in words for reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<String>,
+    /// What about the model or its priors was chosen with this run known: its prediction is not strictly blind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// `throughput`, `latency`, or another word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,

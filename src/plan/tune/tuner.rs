@@ -98,6 +98,16 @@ impl<P: Pool> Tuner<'_, P> {
             })
     }
 
+    /// Requests of a run of that part of the full length: short, but long enough that everybody asks twice.
+    fn shortened(&self, level: Option<u32>, part: u32) -> u32 {
+        let full = self.full(level);
+        let clients = level.or(self.base.workload.max_concurrency).unwrap_or(0);
+        full.div_ceil(part)
+            .max(clients.saturating_mul(2))
+            .max(24)
+            .min(full)
+    }
+
     /// Evaluates settings at all levels with so many parts of the full length and so many seeds.
     pub fn evaluate(
         &mut self,
@@ -110,14 +120,7 @@ impl<P: Pool> Tuner<'_, P> {
         let mut wanted = BTreeSet::new();
         for (choice, key) in choices {
             for level in &levels {
-                let full = self.full(*level);
-                let clients = level.or(self.base.workload.max_concurrency).unwrap_or(0);
-                // Short, but long enough that everybody asks twice.
-                let prompts = full
-                    .div_ceil(part)
-                    .max(clients.saturating_mul(2))
-                    .max(24)
-                    .min(full);
+                let prompts = self.shortened(*level, part);
                 let id = (key.clone(), level.unwrap_or(0), prompts, seeds);
                 if self.known.contains_key(&id) || !wanted.insert(id.clone()) {
                     continue;
@@ -152,13 +155,7 @@ impl<P: Pool> Tuner<'_, P> {
                 levels
                     .iter()
                     .map(|level| {
-                        let full = self.full(*level);
-                        let clients = level.or(self.base.workload.max_concurrency).unwrap_or(0);
-                        let prompts = full
-                            .div_ceil(part)
-                            .max(clients.saturating_mul(2))
-                            .max(24)
-                            .min(full);
+                        let prompts = self.shortened(*level, part);
                         self.known[&(key.clone(), level.unwrap_or(0), prompts, seeds)].clone()
                     })
                     .collect()

@@ -1,0 +1,1 @@
+//! One scenario gives one answer, whichever way it is asked for.

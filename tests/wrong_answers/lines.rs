@@ -1,0 +1,1 @@
+//! Server lines run as people type them.

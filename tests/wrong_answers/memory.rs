@@ -1,0 +1,1 @@
+//! What fits, and what is said of flags that decide it.

@@ -1,0 +1,1 @@
+//! Pages and tables show what was answered.

@@ -3,9 +3,10 @@
 //! `cargo run --no-default-features --example first_prediction`
 use capsim::cost::Routing;
 use capsim::device::builtin;
+use capsim::engine::settings::*;
 use capsim::metrics::Percentiles;
 use capsim::model::{self, Model, Precision};
-use capsim::predict::{Prediction, Scenario, ServeArgs, predict};
+use capsim::predict::{Prediction, Scenario, predict};
 use capsim::workload::WorkloadSpec;
 
 /// Qwen3-8B in bf16 on a Radeon 8060S, 16 clients that ask 64 times in all: 512 tokens in, 64 out.
@@ -18,11 +19,9 @@ pub fn scenario() -> Result<Scenario, Box<dyn std::error::Error>> {
         engine: builtin::engine_for(&device),
         device,
         // What is not said follows vLLM's own rules.
-        serve: ServeArgs {
-            max_num_seqs: Some(16),
-            max_model_len: Some(4096),
-            ..ServeArgs::default()
-        },
+        serve: SettingValues::default()
+            .with(MAX_NUM_SEQS, 16)
+            .with(MAX_MODEL_LEN, 4096),
         moe_path: None,
         routing: Routing::Uniform,
         workload: WorkloadSpec::closed_loop(64, 16, 512, 64),

@@ -1,6 +1,7 @@
 //! A recorded trace, replayed as it was and faster.
 //!
 //! `cargo run --no-default-features --example replay_trace [FILE]` (Mooncake, Bailian or the own format; `--features traces` for CSV)
+use capsim::engine::settings::MAX_MODEL_LEN;
 use capsim::metrics::Percentiles;
 use capsim::predict::simulate_once;
 use capsim::workload::TraceSpec;
@@ -16,7 +17,7 @@ pub type Answer = (u64, f64);
 pub fn run(text: &str, name: &str, speedup: f64) -> Result<Answer, Box<dyn std::error::Error>> {
     let trace = Trace::parse(text, name, &Options::default())?;
     let mut scenario = first_prediction::scenario()?;
-    scenario.serve.max_model_len = None;
+    scenario.serve.set(MAX_MODEL_LEN, None);
     let w = &mut scenario.workload;
     w.num_prompts = trace.rows().len() as u32;
     // The trace sets the times: no limit and no closed loop.

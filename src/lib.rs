@@ -4,7 +4,8 @@
 //! use capsim::cost::Routing;
 //! use capsim::device::builtin;
 //! use capsim::model::{self, Model, Precision};
-//! use capsim::predict::{Scenario, ServeArgs, predict};
+//! use capsim::engine::settings::{MAX_MODEL_LEN, MAX_NUM_SEQS, SettingValues};
+//! use capsim::predict::{Scenario, predict};
 //! use capsim::workload::WorkloadSpec;
 //!
 //! let config = model::builtin::find("qwen3-0.6b")?.config();
@@ -14,7 +15,7 @@
 //!     model: Model::new(&config, Precision::of(&config)),
 //!     engine: builtin::engine_for(&device),
 //!     device,
-//!     serve: ServeArgs { max_num_seqs: Some(4), max_model_len: Some(2048), ..ServeArgs::default() },
+//!     serve: SettingValues::default().with(MAX_NUM_SEQS, 4).with(MAX_MODEL_LEN, 2048),
 //!     moe_path: None,
 //!     routing: Routing::Uniform,
 //!     // 16 requests of 128 + 32 tokens, 4 at a time.
@@ -72,6 +73,7 @@
     )
 )]
 pub mod units;
+pub mod fields;
 pub mod rng;
 pub mod stats;
 pub mod model;

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 /// Lowest floor first. A module may use only modules of earlier lines.
 const FLOORS: &[&[&str]] = &[
     &["units"],
-    &["rng", "stats"],
+    &["fields", "rng", "stats"],
     &["model", "device", "workload"],
     &["cost"],
     &["engine"],

@@ -4,9 +4,10 @@
 use capsim::bench::read::{Recorded, Recording, Tool, parse};
 use capsim::device::builtin;
 use capsim::engine::observe::{Observer, RequestRecord};
+use capsim::engine::settings::*;
 use capsim::metrics::Percentiles;
 use capsim::model;
-use capsim::predict::{ServeArgs, predict_replay, simulate_replay};
+use capsim::predict::{predict_replay, simulate_replay};
 use capsim::units::{SimTime, Span};
 use capsim::validate::hypothesis::Basis;
 use capsim::validate::paired::{Suppose, compare, fitted, recorded_run, replay, scenario};
@@ -206,15 +207,13 @@ fn basis() -> Basis {
     }
 }
 
-fn serve() -> ServeArgs {
-    ServeArgs {
-        max_num_seqs: Some(4),
-        max_model_len: Some(2048),
-        block_size: Some(128),
-        num_gpu_blocks_override: Some(2048),
-        enforce_eager: Some(true),
-        ..ServeArgs::default()
-    }
+fn serve() -> SettingValues {
+    SettingValues::default()
+        .with(MAX_NUM_SEQS, 4)
+        .with(MAX_MODEL_LEN, 2048)
+        .with(BLOCK_SIZE, 128)
+        .with(NUM_GPU_BLOCKS_OVERRIDE, 2048)
+        .with(ENFORCE_EAGER, true)
 }
 
 /// Keeps the records of measured requests, whose ids begin with the given one.

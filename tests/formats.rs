@@ -1,7 +1,7 @@
 //! File formats: shipped files obey the schemas, and no input makes a parser panic.
 use capsim::device::{DeviceProfile, EngineProfile};
 use capsim::model;
-use capsim::predict::ServeArgs;
+use capsim::predict::read_line;
 use capsim::validate::manifest::{Manifest, UnusableFile};
 use capsim::validate::recorded::Figures;
 use capsim::validate::runs::RunsFile;
@@ -109,7 +109,7 @@ fn all_parsers(text: &str) {
         says(e.to_string())
     }
     let words: Vec<&str> = text.split_whitespace().collect();
-    if let Err(e) = ServeArgs::from_words(&words) {
+    if let Err(e) = read_line(&words) {
         says(e.to_string())
     }
 }

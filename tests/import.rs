@@ -491,7 +491,7 @@ fn public_runs_are_predicted() {
                 .engine_args
                 .as_ref()
                 .unwrap()
-                .num_gpu_blocks_override
+                .get(capsim::engine::settings::NUM_GPU_BLOCKS_OVERRIDE)
                 .is_some()
             {
                 0.05

@@ -1,11 +1,10 @@
 //! Intervals against a slow twin that simulates every coefficient that is uncertain, whether it matters or not.
 use capsim::cost::Routing;
 use capsim::device::builtin;
+use capsim::engine::settings::*;
 use capsim::metrics::Percentiles;
 use capsim::model::{Model, Precision, builtin as models};
-use capsim::predict::{
-    METRICS, Run, Scenario, ServeArgs, covariance, predict, simulate_once, uncertain,
-};
+use capsim::predict::{METRICS, Run, Scenario, covariance, predict, simulate_once, uncertain};
 use capsim::workload::WorkloadSpec;
 
 fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
@@ -16,11 +15,9 @@ fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
         model: Model::new(&config, Precision::of(&config)),
         engine: builtin::engine_for(&device),
         device,
-        serve: ServeArgs {
-            max_model_len: Some(4096),
-            max_num_seqs: Some(64),
-            ..ServeArgs::default()
-        },
+        serve: SettingValues::default()
+            .with(MAX_MODEL_LEN, 4096)
+            .with(MAX_NUM_SEQS, 64),
         moe_path: None,
         routing: Routing::Uniform,
         workload: WorkloadSpec {

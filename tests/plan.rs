@@ -1,10 +1,11 @@
 //! Laws of the planner: capacity, memory, tuning. Pure: no command line, no threads of its own.
 use capsim::cost::Routing;
 use capsim::device::builtin;
+use capsim::engine::settings::*;
 use capsim::model::{Model, Precision};
 use capsim::plan::capacity::{Capacity, Question, capacity};
 use capsim::plan::{Axis, Pool, Sequential, Slo, trial};
-use capsim::predict::{Scenario, ServeArgs};
+use capsim::predict::Scenario;
 use capsim::workload::{Think, Users, WorkloadSpec};
 
 fn scenario() -> Scenario {
@@ -15,12 +16,10 @@ fn scenario() -> Scenario {
         model: Model::new(&config, Precision::of(&config)),
         device: builtin::device("gfx1151").unwrap(),
         engine: builtin::engine("vllm-0.12-rocm").unwrap(),
-        serve: ServeArgs {
-            max_model_len: Some(4096),
-            max_num_seqs: Some(16),
-            max_num_batched_tokens: Some(1024),
-            ..ServeArgs::default()
-        },
+        serve: SettingValues::default()
+            .with(MAX_MODEL_LEN, 4096)
+            .with(MAX_NUM_SEQS, 16)
+            .with(MAX_NUM_BATCHED_TOKENS, 1024),
         moe_path: None,
         routing: Routing::Uniform,
         workload: WorkloadSpec {
@@ -223,9 +222,9 @@ fn throughput_that_no_load_reaches_ends_the_search_where_places_end() {
         let mut s = scenario();
         // So few blocks that the KV cache is full long before all places are taken.
         if blocks.is_some() {
-            s.serve.num_gpu_blocks_override = blocks;
-            s.serve.max_model_len = Some(256);
-            s.serve.max_num_seqs = Some(512);
+            s.serve.set(NUM_GPU_BLOCKS_OVERRIDE, blocks);
+            s.serve.set(MAX_MODEL_LEN, 256);
+            s.serve.set(MAX_NUM_SEQS, 512);
         }
         let q = Question {
             prompts: None,
@@ -248,9 +247,9 @@ fn throughput_that_no_load_reaches_ends_the_search_where_places_end() {
 #[test]
 fn a_limit_that_waiting_does_not_break_ends_the_search_where_the_kv_cache_is_full() {
     let mut s = scenario();
-    s.serve.num_gpu_blocks_override = Some(60);
-    s.serve.max_model_len = Some(256);
-    s.serve.max_num_seqs = Some(512);
+    s.serve.set(NUM_GPU_BLOCKS_OVERRIDE, 60);
+    s.serve.set(MAX_MODEL_LEN, 256);
+    s.serve.set(MAX_NUM_SEQS, 512);
     let c = ask(&s, &question("tpot.p95<60s", Axis::Concurrency));
     assert!(c.broken.is_none() && c.high.is_none());
     assert!(load(&c) <= 64.0, "{}", load(&c));
@@ -286,6 +285,7 @@ fn replicas_are_counted_from_the_capacity_of_one() {
 
 mod memory {
     use super::scenario;
+    use capsim::engine::settings::*;
     use capsim::plan::memory::{Demand, HostMemory, Memory, memory};
     use capsim::predict::Scenario;
 
@@ -370,8 +370,8 @@ mod memory {
     fn every_way_works_and_none_is_larger_than_it_must_be() {
         let mut s = scenario();
         s.device.memory.total_bytes.value = 70.0 * GIB;
-        s.serve.max_model_len = Some(100_000);
-        s.serve.max_num_batched_tokens = Some(8192);
+        s.serve.set(MAX_MODEL_LEN, 100_000);
+        s.serve.set(MAX_NUM_BATCHED_TOKENS, 8192);
         let m = ask(&s, 1, 0);
         assert!(!m.starts);
         let flag = |name: &str| {
@@ -381,13 +381,13 @@ mod memory {
         let utilization: f64 = flag("--gpu-memory-utilization").unwrap().parse().unwrap();
         for (u, fits) in [(utilization, true), (utilization - 0.01, false)] {
             let mut t = s.clone();
-            t.serve.gpu_memory_utilization = Some(u);
+            t.serve.set(GPU_MEMORY_UTILIZATION, u);
             assert_eq!(ask(&t, 1, 0).fits, fits, "{u}");
         }
         let length: u32 = flag("--max-model-len").unwrap().parse().unwrap();
         for (n, fits) in [(length, true), (length + 1, false)] {
             let mut t = s.clone();
-            t.serve.max_model_len = Some(n);
+            t.serve.set(MAX_MODEL_LEN, n);
             assert_eq!(ask(&t, 1, 0).fits, fits, "{n}");
         }
     }
@@ -397,8 +397,8 @@ mod memory {
         let s = scenario();
         let held = ask(&s, 1, 0).table[1].held;
         let mut roomy = s.clone();
-        roomy.serve.max_num_seqs = Some(1024);
-        roomy.serve.max_num_batched_tokens = Some(1024);
+        roomy.serve.set(MAX_NUM_SEQS, 1024);
+        roomy.serve.set(MAX_NUM_BATCHED_TOKENS, 1024);
         let held = held.min(ask(&roomy, 1, 0).table[1].held);
         assert!(ask(&roomy, held - 1, 4096).fits);
         let m = ask(&roomy, held + 64, 4096);
@@ -432,7 +432,7 @@ mod memory {
         assert!((gtt.left - (128.0 - 0.9 * 120.0) * GIB).abs() < 2.0);
         // (128 − 24) / 120 = 0.8666…
         assert_eq!(gtt.utilization, Some(0.86));
-        s.serve.gpu_memory_utilization = gtt.utilization;
+        s.serve.set(GPU_MEMORY_UTILIZATION, gtt.utilization);
         assert!(of(&s, host(false)).left >= 24.0 * GIB);
         let carved = of(&s, host(true));
         assert_eq!((carved.left, carved.utilization), (8.0 * GIB, None));
@@ -442,6 +442,7 @@ mod memory {
 mod tuning {
     use super::scenario;
     use capsim::device::builtin;
+    use capsim::engine::settings::*;
     use capsim::model::{KvDtype, Model, Precision};
     use capsim::plan::tune::{Objective, Question, tune};
     use capsim::plan::{Knob, Sequential, Setting, Slo, trial};
@@ -460,11 +461,15 @@ mod tuning {
             knobs: vec![
                 knob(
                     "max-num-seqs",
-                    [16, 2, 4, 8].map(Setting::MaxNumSeqs).to_vec(),
+                    [16, 2, 4, 8]
+                        .map(|v| Setting::engine(MAX_NUM_SEQS, v))
+                        .to_vec(),
                 ),
                 knob(
                     "max-num-batched-tokens",
-                    [1024, 64, 256].map(Setting::MaxNumBatchedTokens).to_vec(),
+                    [1024, 64, 256]
+                        .map(|v| Setting::engine(MAX_NUM_BATCHED_TOKENS, v))
+                        .to_vec(),
                 ),
                 knob(
                     "moe-tiles",
@@ -474,7 +479,9 @@ mod tuning {
                 ),
                 knob(
                     "async-scheduling",
-                    [false, true].map(Setting::AsyncScheduling).to_vec(),
+                    [false, true]
+                        .map(|v| Setting::engine(ASYNC_SCHEDULING, v))
+                        .to_vec(),
                 ),
             ],
             settings: 1000,
@@ -541,11 +548,15 @@ mod tuning {
             q.knobs = vec![
                 knob(
                     "tensor-parallel-size",
-                    [1, 2, 4].map(Setting::TensorParallel).to_vec(),
+                    [1, 2, 4]
+                        .map(|v| Setting::engine(TENSOR_PARALLEL_SIZE, v))
+                        .to_vec(),
                 ),
                 knob(
                     "data-parallel-size",
-                    [1, 2, 4].map(Setting::DataParallel).to_vec(),
+                    [1, 2, 4]
+                        .map(|v| Setting::engine(DATA_PARALLEL_SIZE, v))
+                        .to_vec(),
                 ),
                 knob(
                     "device",
@@ -553,7 +564,10 @@ mod tuning {
                         .map(|d| Setting::Device(Box::new(d.clone())))
                         .to_vec(),
                 ),
-                knob("max-num-seqs", [16, 4].map(Setting::MaxNumSeqs).to_vec()),
+                knob(
+                    "max-num-seqs",
+                    [16, 4].map(|v| Setting::engine(MAX_NUM_SEQS, v)).to_vec(),
+                ),
             ];
             (q.objective, q.devices) = (objective, most);
             let mut best: Option<f64> = None;
@@ -567,9 +581,9 @@ mod tuning {
                         for seqs in [16, 4] {
                             fitting += 1;
                             let mut s = base.clone();
-                            s.serve.tensor_parallel_size = Some(tp);
-                            s.serve.data_parallel_size = Some(dp);
-                            s.serve.max_num_seqs = Some(seqs);
+                            s.serve.set(TENSOR_PARALLEL_SIZE, tp);
+                            s.serve.set(DATA_PARALLEL_SIZE, dp);
+                            s.serve.set(MAX_NUM_SEQS, seqs);
                             s.device = device.clone();
                             s.workload.max_concurrency = Some(12);
                             s.workload.num_prompts = 96;
@@ -634,7 +648,9 @@ mod tuning {
         // max_num_batched_tokens below max_num_seqs is refused.
         q.knobs[1] = knob(
             "max-num-batched-tokens",
-            [8, 1024].map(Setting::MaxNumBatchedTokens).to_vec(),
+            [8, 1024]
+                .map(|v| Setting::engine(MAX_NUM_BATCHED_TOKENS, v))
+                .to_vec(),
         );
         q.knobs.push(knob(
             "kv-cache-dtype",
@@ -663,13 +679,11 @@ fn the_size_of_a_hybrid_models_kv_cache_is_what_vllm_logs() {
         device: builtin::device("h100-sxm").unwrap(),
         ..scenario()
     };
-    s.serve = ServeArgs {
-        max_model_len: Some(32_768),
-        max_num_seqs: Some(16),
-        max_num_batched_tokens: Some(16_384),
-        num_gpu_blocks_override: Some(1487),
-        ..ServeArgs::default()
-    };
+    s.serve = SettingValues::default()
+        .with(MAX_MODEL_LEN, 32_768)
+        .with(MAX_NUM_SEQS, 16)
+        .with(MAX_NUM_BATCHED_TOKENS, 16_384)
+        .with(NUM_GPU_BLOCKS_OVERRIDE, 1487);
     let demand = Demand {
         concurrency: 1,
         context: 0,
@@ -699,13 +713,11 @@ fn kv_blocks_on_an_h200_are_those_of_a_real_server() {
             model: Model::new(&config, Precision::of(&config)),
             device: builtin::device("h200-sxm").unwrap(),
             engine: builtin::engine("vllm-0.20-cuda").unwrap(),
-            serve: ServeArgs {
-                max_model_len: Some(10_240),
-                max_num_seqs: Some(128),
-                max_num_batched_tokens: Some(8192),
-                gpu_memory_utilization: Some(0.92),
-                ..ServeArgs::default()
-            },
+            serve: SettingValues::default()
+                .with(MAX_MODEL_LEN, 10_240)
+                .with(MAX_NUM_SEQS, 128)
+                .with(MAX_NUM_BATCHED_TOKENS, 8192)
+                .with(GPU_MEMORY_UTILIZATION, 0.92),
             ..scenario()
         };
         let demand = Demand {

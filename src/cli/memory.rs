@@ -1,5 +1,6 @@
 //! `capsim memory`.
 use super::sweep_args::SweepArgs;
+use crate::engine::settings::*;
 use crate::plan::memory::{Demand, HostMemory, Memory, memory};
 use crate::predict::Scenario;
 use crate::report::memory as report;
@@ -94,7 +95,10 @@ pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
     );
     if !args.sweep.says_model_len()? {
         // vLLM's default, unless a shorter context is all that is asked for.
-        scenario.serve.max_model_len = (demand.context > 0).then_some(demand.context);
+        scenario.serve.set(
+            MAX_MODEL_LEN,
+            (demand.context > 0).then_some(demand.context),
+        );
     }
     if let Some(gib) = args
         .device_memory_gib
@@ -123,7 +127,7 @@ pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
         }
         None => None,
     };
-    let len = scenario.serve.max_model_len.unwrap_or(longest);
+    let len = scenario.serve.get(MAX_MODEL_LEN).unwrap_or(longest);
     let contexts = if args.contexts.is_empty() {
         let mut all: Vec<u32> = (9..31).map(|k| 1u32 << k).filter(|&n| n < len).collect();
         all.extend((demand.context > 0).then_some(demand.context));

@@ -12,6 +12,7 @@ mod explain;
 mod explore;
 mod exports;
 mod files;
+mod flags;
 mod import;
 mod load;
 mod load_args;

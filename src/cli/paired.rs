@@ -6,8 +6,9 @@ use super::validate::ValidateArgs;
 use super::{files, load};
 use crate::bench::read::{self, Recording};
 use crate::bench::{MetricsAs, drive::conversations, result};
+use crate::engine::settings::*;
 use crate::model::KvDtype;
-use crate::predict::ServeArgs;
+use crate::predict::{PastedLine, read_line};
 use crate::report::json::{self, paired::PairedAnswer};
 use crate::report::{paired as report, plot};
 use crate::validate::hypothesis::Basis;
@@ -94,13 +95,16 @@ impl PairedArgs {
         })
     }
 
-    fn serve(&self) -> anyhow::Result<ServeArgs> {
-        let mut s = ServeArgs::from_words(&self.line)
-            .context("in the pasted line")?
-            .args;
-        s.max_num_seqs = self.max_num_seqs.or(s.max_num_seqs);
-        s.max_num_batched_tokens = self.max_num_batched_tokens.or(s.max_num_batched_tokens);
-        Ok(s)
+    fn pasted(&self) -> anyhow::Result<PastedLine> {
+        let mut line = read_line(&self.line).context("in the pasted line")?;
+        let s = &mut line.args;
+        s.set(MAX_NUM_SEQS, self.max_num_seqs.or(s.get(MAX_NUM_SEQS)));
+        s.set(
+            MAX_NUM_BATCHED_TOKENS,
+            self.max_num_batched_tokens
+                .or(s.get(MAX_NUM_BATCHED_TOKENS)),
+        );
+        Ok(line)
     }
 
     /// Runs the load against the server.
@@ -124,8 +128,8 @@ impl PairedArgs {
 }
 
 /// The model that a server's own name for it stands for.
-fn model_name(args: &PairedArgs, serve: &ServeArgs, r: &Recording) -> anyhow::Result<String> {
-    if let Some(name) = args.model.clone().or(serve.model.clone()) {
+fn model_name(args: &PairedArgs, line: &PastedLine, r: &Recording) -> anyhow::Result<String> {
+    if let Some(name) = args.model.clone().or(line.model.clone()) {
         return Ok(name);
     }
     let names = [&r.server.root, &r.model];
@@ -143,17 +147,18 @@ fn model_name(args: &PairedArgs, serve: &ServeArgs, r: &Recording) -> anyhow::Re
 fn basis(
     v: &ValidateArgs,
     args: &PairedArgs,
-    serve: &ServeArgs,
+    line: &PastedLine,
     r: &Recording,
 ) -> anyhow::Result<Basis> {
-    let model_name = model_name(args, serve, r)?;
+    let model_name = model_name(args, line, r)?;
+    let serve = &line.args;
     let config = load::config(&model_name)?;
     let model = load::model(
         &config,
         args.weights.as_deref(),
-        serve.quantization.as_deref(),
-        serve.dtype.as_deref(),
-        serve.kv_cache_dtype.as_deref(),
+        serve.get(QUANTIZATION).as_deref(),
+        serve.get(DTYPE).as_deref(),
+        serve.get(KV_CACHE_DTYPE).as_deref(),
     )?;
     let device = load::device(v.device.as_deref().unwrap_or("gfx1151"))?;
     let engine = load::engine(v.engine.as_deref().unwrap_or("vllm-0.12-rocm"))?;
@@ -224,7 +229,8 @@ fn draw(base: &Path, p: &paired::Paired) -> anyhow::Result<Vec<String>> {
 }
 
 pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
-    let (suppose, serve) = (args.suppose()?, args.serve()?);
+    let (suppose, line) = (args.suppose()?, args.pasted()?);
+    let serve = &line.args;
     let mut recordings = vec![];
     for path in &args.bench {
         let r = read::parse(&files::read(path)?, &path.display().to_string())?;
@@ -247,7 +253,7 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
         interrupted = partial;
         recordings.push(r);
     }
-    let mut basis = basis(v, args, &serve, &recordings[0])?;
+    let mut basis = basis(v, args, &line, &recordings[0])?;
     let replays = recordings
         .iter()
         .map(|r| paired::replay(r, &suppose))
@@ -259,12 +265,12 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
         .collect();
     let fit = match &named[..] {
         [] => None,
-        some => Some(paired::fitted(&basis, &serve, some, &suppose)?),
+        some => Some(paired::fitted(&basis, serve, some, &suppose)?),
     };
     if let Some(path) = &args.write_runs {
         let runs = recordings
             .iter()
-            .map(|r| paired::recorded_run(r, &serve, &suppose))
+            .map(|r| paired::recorded_run(r, serve, &suppose))
             .collect();
         write_runs(path, &basis, args, runs)?;
     }
@@ -278,7 +284,7 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
     for (r, replay) in recordings.iter().zip(&replays) {
         let fitted = v.fit.contains(&r.name);
         all.push(
-            paired::compare(&basis, &serve, r, replay, v.tolerance, fitted)
+            paired::compare(&basis, serve, r, replay, v.tolerance, fitted)
                 .with_context(|| r.name.clone())?,
         );
     }

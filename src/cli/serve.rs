@@ -2,6 +2,7 @@
 use super::files;
 use super::stop;
 use super::sweep_args::SweepArgs;
+use crate::engine::settings::*;
 use crate::predict::Settings;
 use crate::serve::text::Tokenizer;
 use crate::serve::{Fault, Options, Server};
@@ -196,8 +197,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         description,
         cache_dtype: scenario
             .serve
-            .kv_cache_dtype
-            .clone()
+            .get(KV_CACHE_DTYPE)
             .unwrap_or_else(|| "auto".into()),
         gpu_memory_utilization: settings.gpu_memory_utilization,
         api_keys,

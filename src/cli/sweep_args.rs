@@ -1,9 +1,14 @@
 //! Flags that describe a scenario; several values for one flag make a what-if table.
 use super::files::Files;
+use super::flags::Given;
 use super::load;
 use super::load_args::LoadArgs;
 use crate::cost::Routing;
-use crate::predict::{Scenario, ServeArgs};
+use crate::engine::settings::{
+    DTYPE, EngineSection, KV_CACHE_DTYPE, MAX_MODEL_LEN, QUANTIZATION, SettingValues,
+};
+use crate::fields::{Section, Value};
+use crate::predict::{Scenario, read_line};
 use crate::units::Span;
 use crate::workload::{PromptKind, WorkloadSpec};
 use anyhow::{Context, bail};
@@ -54,116 +59,8 @@ pub struct SweepArgs {
     #[arg(long, default_value = "uniform")]
     routing: String,
 
-    /// Most sequences in a batch
-    #[arg(
-        long,
-        value_delimiter = ',',
-        help_heading = ENGINE
-    )]
-    max_num_seqs: Vec<u32>,
-    /// Most new tokens in a step
-    #[arg(
-        long,
-        value_delimiter = ',',
-        help_heading = ENGINE
-    )]
-    max_num_batched_tokens: Vec<u32>,
-    /// Longest sequence, prompt and output together
-    #[arg(
-        long,
-        value_delimiter = ',',
-        help_heading = ENGINE
-    )]
-    max_model_len: Vec<u32>,
-    /// Part of the device memory that the engine may use
-    #[arg(
-        long,
-        value_delimiter = ',',
-        help_heading = ENGINE
-    )]
-    gpu_memory_utilization: Vec<f64>,
-    /// Tokens per KV block
-    #[arg(
-        long,
-        value_delimiter = ',',
-        help_heading = ENGINE
-    )]
-    block_size: Vec<u32>,
-    /// Activations' data type: auto, float16, bfloat16
-    #[arg(long, help_heading = ENGINE)]
-    dtype: Option<String>,
-    /// KV cache's data type: auto, fp8
-    #[arg(long, help_heading = ENGINE)]
-    kv_cache_dtype: Option<String>,
-    /// No graphs
-    #[arg(long, help_heading = ENGINE)]
-    enforce_eager: bool,
-    /// Schedule a step before the previous one's output is known
-    #[arg(
-        long,
-        overrides_with = "no_async_scheduling",
-        help_heading = ENGINE
-    )]
-    async_scheduling: bool,
-    /// Schedule a step after the previous one's output
-    #[arg(long, help_heading = ENGINE)]
-    no_async_scheduling: bool,
-    /// Prefix cache on
-    #[arg(
-        long,
-        overrides_with = "no_enable_prefix_caching",
-        help_heading = ENGINE
-    )]
-    enable_prefix_caching: bool,
-    /// Prefix cache off
-    #[arg(long, help_heading = ENGINE)]
-    no_enable_prefix_caching: bool,
-    /// Chunked prefill on
-    #[arg(
-        long,
-        overrides_with = "no_enable_chunked_prefill",
-        help_heading = ENGINE
-    )]
-    enable_chunked_prefill: bool,
-    /// Chunked prefill off
-    #[arg(long, help_heading = ENGINE)]
-    no_enable_chunked_prefill: bool,
-    /// fcfs or priority
-    #[arg(long, help_heading = ENGINE)]
-    scheduling_policy: Option<String>,
-    /// Cap on one request's new tokens in a step
-    #[arg(long, help_heading = ENGINE)]
-    long_prefill_token_threshold: Option<u32>,
-    /// KV blocks, whatever the memory says
-    #[arg(
-        long,
-        value_delimiter = ',',
-        help_heading = ENGINE
-    )]
-    num_gpu_blocks_override: Vec<u32>,
-    /// Devices that share every layer
-    #[arg(
-        long,
-        value_delimiter = ',',
-        help_heading = ENGINE
-    )]
-    tensor_parallel_size: Vec<u32>,
-    /// Engines with requests of their own that share the experts
-    #[arg(
-        long,
-        value_delimiter = ',',
-        help_heading = ENGINE
-    )]
-    data_parallel_size: Vec<u32>,
-    /// A router of one's own (round robin) in front of the engines instead of vLLM's balancer
-    #[arg(long, help_heading = ENGINE)]
-    data_parallel_external_lb: bool,
-    /// Whole experts per device instead of slices of all
-    #[arg(long, help_heading = ENGINE)]
-    enable_expert_parallel: bool,
-    /// Bytes for the KV cache, whatever the utilisation says
-    #[arg(long, help_heading = ENGINE)]
-    kv_cache_memory_bytes: Option<u64>,
+    #[command(flatten)]
+    pub engine_settings: Given<EngineSection>,
 
     /// Requests measured
     #[arg(long, help_heading = "Load (vllm bench serve's names)")]
@@ -279,14 +176,6 @@ const DEFAULT_MODEL: &str = "Qwen/Qwen3-30B-A3B-Instruct-2507";
 /// Longest sequence simulated unless one is given: what the first recorded runs used, and small enough for any box.
 pub(super) const DEFAULT_MODEL_LEN: u32 = 4096;
 
-fn switch(on: bool, off: bool) -> Option<bool> {
-    match (on, off) {
-        (_, true) => Some(false),
-        (true, _) => Some(true),
-        _ => None,
-    }
-}
-
 fn kind(word: &str) -> anyhow::Result<PromptKind> {
     Ok(match word {
         "distinct" => PromptKind::Distinct,
@@ -326,7 +215,7 @@ impl SweepArgs {
     pub fn is_silent(&self) -> bool {
         self.model.is_none()
             && self.line.is_empty()
-            && self.max_num_seqs.is_empty()
+            && self.engine_settings.of("max_num_seqs").is_empty()
             && self.max_concurrency.is_empty()
             && self.request_rate.is_empty()
             && self.random_input_len.is_empty()
@@ -345,8 +234,9 @@ impl SweepArgs {
 
     /// Whether a flag or the pasted line says how long a sequence may be.
     pub fn says_model_len(&self) -> anyhow::Result<bool> {
-        let pasted = ServeArgs::from_words(&self.line).context("in the pasted line")?;
-        Ok(!self.max_model_len.is_empty() || pasted.args.max_model_len.is_some())
+        let pasted = read_line(&self.line).context("in the pasted line")?;
+        Ok(!self.engine_settings.of("max_model_len").is_empty()
+            || pasted.args.get(MAX_MODEL_LEN).is_some())
     }
 
     /// The one scenario that was described, and flags that are not modelled.
@@ -388,23 +278,24 @@ impl SweepArgs {
 
     /// Every combination of the values given.
     pub fn grid(&self) -> anyhow::Result<Grid> {
-        let pasted = ServeArgs::from_words(&self.line).context("in the pasted line")?;
-        let base = pasted.args;
+        let pasted = read_line(&self.line).context("in the pasted line")?;
+        let mut base = pasted.args;
+        base.overlay(&self.engine_settings.single());
         let model_name = self
             .model
             .clone()
-            .or(base.model.clone())
+            .or(pasted.model.clone())
             .unwrap_or_else(|| DEFAULT_MODEL.into());
         let config = self.files.config(&model_name)?;
         let load = self.workload()?;
-        let max_num_seqs = if self.is_silent() {
-            vec![1, 2, 4, 8, 16, 32]
-        } else {
-            self.max_num_seqs.clone()
-        };
+        let mut settings = self.engine_settings.clone();
+        if self.is_silent() {
+            let table = [1, 2, 4, 8, 16, 32].map(Value::Count).to_vec();
+            settings.set("max_num_seqs", table);
+        }
         // A what-if table of a mixture of experts answers for both kinds of prompts and all kernel paths, unless one is
         // asked for: these two matter more than the settings in it.
-        let table = max_num_seqs.len() > 1 || self.max_concurrency.len() > 1;
+        let table = settings.of("max_num_seqs").len() > 1 || self.max_concurrency.len() > 1;
         let device_names = or_none(&self.device);
         let engine_names = or_none(&self.engine);
         let mut points: Vec<Point> = vec![];
@@ -434,11 +325,9 @@ impl SweepArgs {
                     let model = load::model(
                         &config,
                         weights.as_deref(),
-                        base.quantization.as_deref(),
-                        self.dtype.as_deref().or(base.dtype.as_deref()),
-                        self.kv_cache_dtype
-                            .as_deref()
-                            .or(base.kv_cache_dtype.as_deref()),
+                        base.get(QUANTIZATION).as_deref(),
+                        base.get(DTYPE).as_deref(),
+                        base.get(KV_CACHE_DTYPE).as_deref(),
                     )?;
                     for prompt in &prompts {
                         for path in &tiles {
@@ -462,13 +351,7 @@ impl SweepArgs {
                             note("weights", &weights, self.weights.len());
                             note("prompts", prompt, prompts.len());
                             note("moe-tiles", path, tiles.len());
-                            self.settings(
-                                &mut points,
-                                scenario,
-                                path.clone(),
-                                varied,
-                                &max_num_seqs,
-                            )?;
+                            self.settings(&mut points, scenario, path.clone(), varied, &settings)?;
                         }
                     }
                 }
@@ -512,41 +395,17 @@ impl SweepArgs {
         model: crate::model::Model,
         device: crate::device::DeviceProfile,
         engine: crate::device::EngineProfile,
-        base: &ServeArgs,
+        base: &SettingValues,
         load: &WorkloadSpec,
         prompts: Option<&str>,
     ) -> anyhow::Result<Scenario> {
         let mut serve = base.clone();
-        serve.max_model_len = serve
-            .max_model_len
-            .or(Some(DEFAULT_MODEL_LEN.min(model.max_position_embeddings())));
-        serve.enforce_eager = serve.enforce_eager.or(self.enforce_eager.then_some(true));
-        let set = |slot: &mut Option<bool>, value: Option<bool>| *slot = value.or(*slot);
-        set(
-            &mut serve.async_scheduling,
-            switch(self.async_scheduling, self.no_async_scheduling),
+        serve.set(
+            MAX_MODEL_LEN,
+            serve
+                .get(MAX_MODEL_LEN)
+                .or(Some(DEFAULT_MODEL_LEN.min(model.max_position_embeddings()))),
         );
-        set(
-            &mut serve.enable_prefix_caching,
-            switch(self.enable_prefix_caching, self.no_enable_prefix_caching),
-        );
-        set(
-            &mut serve.enable_chunked_prefill,
-            switch(self.enable_chunked_prefill, self.no_enable_chunked_prefill),
-        );
-        if self.scheduling_policy.is_some() {
-            serve.scheduling_policy = self.scheduling_policy.clone();
-        }
-        serve.long_prefill_token_threshold = self
-            .long_prefill_token_threshold
-            .or(serve.long_prefill_token_threshold);
-        serve.data_parallel_external_lb = serve
-            .data_parallel_external_lb
-            .or(self.data_parallel_external_lb.then_some(true));
-        serve.enable_expert_parallel = serve
-            .enable_expert_parallel
-            .or(self.enable_expert_parallel.then_some(true));
-        serve.kv_cache_memory_bytes = self.kv_cache_memory_bytes.or(serve.kv_cache_memory_bytes);
         let mut workload = load.clone();
         workload.prompts = prompts.map(kind).transpose()?.unwrap_or_default();
         Ok(Scenario {
@@ -568,7 +427,7 @@ impl SweepArgs {
         base: Scenario,
         tiles: Option<String>,
         varied: Vec<(&'static str, String)>,
-        max_num_seqs: &[u32],
+        engine: &Given<EngineSection>,
     ) -> anyhow::Result<()> {
         let mut all = vec![Point {
             varied,
@@ -600,45 +459,10 @@ impl SweepArgs {
             }
             *all = next;
         }
-        vary(&mut all, "max-num-seqs", max_num_seqs, |s, v| {
-            s.serve.max_num_seqs = Some(v)
-        });
-        vary(
-            &mut all,
-            "max-num-batched-tokens",
-            &self.max_num_batched_tokens,
-            |s, v| s.serve.max_num_batched_tokens = Some(v),
-        );
-        vary(&mut all, "max-model-len", &self.max_model_len, |s, v| {
-            s.serve.max_model_len = Some(v)
-        });
-        vary(
-            &mut all,
-            "gpu-memory-utilization",
-            &self.gpu_memory_utilization,
-            |s, v| s.serve.gpu_memory_utilization = Some(v),
-        );
-        vary(&mut all, "block-size", &self.block_size, |s, v| {
-            s.serve.block_size = Some(v)
-        });
-        vary(
-            &mut all,
-            "num-gpu-blocks-override",
-            &self.num_gpu_blocks_override,
-            |s, v| s.serve.num_gpu_blocks_override = Some(v),
-        );
-        vary(
-            &mut all,
-            "tensor-parallel-size",
-            &self.tensor_parallel_size,
-            |s, v| s.serve.tensor_parallel_size = Some(v),
-        );
-        vary(
-            &mut all,
-            "data-parallel-size",
-            &self.data_parallel_size,
-            |s, v| s.serve.data_parallel_size = Some(v),
-        );
+        for (at, values) in engine.iter().filter(|(_, v)| v.len() > 1) {
+            let flag = EngineSection::field(at).name;
+            vary(&mut all, flag, values, |s, v| s.serve.put(at, v));
+        }
         vary(&mut all, "input-len", &self.random_input_len, |s, v| {
             s.workload.input_len = v
         });

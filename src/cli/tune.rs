@@ -2,12 +2,14 @@
 use super::load;
 use super::pool::PoolArgs;
 use super::sweep_args::SweepArgs;
+use crate::engine::settings::{EngineSection, TABLE, Tries};
+use crate::fields::{Section, Value};
 use crate::model::{KvDtype, Precision};
 use crate::plan::tune::{Objective, Question, Tuned, tune};
 use crate::plan::{Knob, Pool, Setting, Slo};
 use crate::predict::{Scenario, Settings};
 use crate::report::tune as report;
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use std::process::ExitCode;
 
@@ -63,38 +65,9 @@ enum Goal {
     PerDevice,
 }
 
-fn switch(v: &str) -> anyhow::Result<bool> {
-    match v {
-        "on" | "true" | "1" => Ok(true),
-        "off" | "false" | "0" => Ok(false),
-        _ => bail!("`{v}` is neither on nor off"),
-    }
-}
-
-fn count(v: &str) -> anyhow::Result<u32> {
-    v.parse()
-        .ok()
-        .filter(|n| *n > 0)
-        .ok_or_else(|| anyhow!("`{v}` is not a whole number above 0"))
-}
-
 /// A value from its text.
 fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> {
     Ok(match knob {
-        "max-num-seqs" => Setting::MaxNumSeqs(count(v)?),
-        "max-num-batched-tokens" => Setting::MaxNumBatchedTokens(count(v)?),
-        "max-model-len" => Setting::MaxModelLen(count(v)?),
-        "block-size" => Setting::BlockSize(count(v)?),
-        "gpu-memory-utilization" => Setting::GpuMemoryUtilization(
-            v.parse()
-                .ok()
-                .filter(|u| *u > 0.0 && *u <= 1.0)
-                .ok_or_else(|| anyhow!("`{v}` is not a fraction above 0 and at most 1"))?,
-        ),
-        "chunked-prefill" | "enable-chunked-prefill" => Setting::ChunkedPrefill(switch(v)?),
-        "prefix-caching" | "enable-prefix-caching" => Setting::PrefixCaching(switch(v)?),
-        "async-scheduling" => Setting::AsyncScheduling(switch(v)?),
-        "enforce-eager" => Setting::EnforceEager(switch(v)?),
         "moe-tiles" => {
             let known: Vec<&str> = base.engine.moe_paths.keys().map(String::as_str).collect();
             ensure!(
@@ -104,84 +77,80 @@ fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> {
             );
             Setting::MoeTiles(v.into())
         }
-        "weights" | "quantization" => {
-            Setting::Weights(v.into(), Precision::by_name(v, base.model.config())?)
-        }
+        "weights" => Setting::Weights(v.into(), Precision::by_name(v, base.model.config())?),
         "kv-cache-dtype" => Setting::KvCacheDtype(v.parse::<KvDtype>()?),
-        "tensor-parallel-size" => Setting::TensorParallel(count(v)?),
-        "data-parallel-size" | "replicas" => Setting::DataParallel(count(v)?),
         "device" => Setting::Device(Box::new(load::device(v)?)),
-        other => bail!("there is no knob `{other}`; see --help"),
+        name => {
+            let at = EngineSection::place(name)
+                .map_err(|_| anyhow!("there is no knob `{name}`; see --help"))?;
+            let row = &TABLE[at];
+            let engine = base.engine.scheduler;
+            ensure!(row.of(engine), "{} has no setting `{name}`", engine.words());
+            let value = row.field.parse(v)?;
+            // No setting makes sense at zero but a limit that it switches off, and a share has to be one.
+            let sane = match value {
+                Value::Count(n) => n > 0,
+                Value::Number(share) => share > 0.0 && share <= 1.0,
+                _ => true,
+            };
+            ensure!(
+                sane,
+                "`{v}` must be above 0{}",
+                match value {
+                    Value::Number(_) => " and at most 1",
+                    _ => "",
+                }
+            );
+            Setting::Engine(at, value)
+        }
     })
 }
 
-/// Today's value of every knob, and what to try unless somebody says otherwise.
-fn usual(base: &Scenario, now: &Settings, answers_may_change: bool) -> anyhow::Result<Vec<Knob>> {
-    let c = &now.config;
+/// The engine's settings that may be turned: today's value first, then what the table tries.
+fn engine_knobs(base: &Scenario, now: &Settings) -> Vec<Knob> {
     let w = &base.workload;
-    let needed = w.longest_input() + w.longest_output();
-    let numbers = |all: &[u32], make: fn(u32) -> Setting| all.iter().copied().map(make).collect();
-    let both = |make: fn(bool) -> Setting, now: bool| vec![make(now), make(!now)];
-    let mut knobs: Vec<(&str, Vec<Setting>)> = vec![
-        (
-            "max-num-seqs",
-            numbers(
-                &[c.max_num_seqs, 4, 8, 16, 32, 64, 128, 256],
-                Setting::MaxNumSeqs,
-            ),
-        ),
-        (
-            "max-num-batched-tokens",
-            numbers(
-                &[c.max_num_batched_tokens, 256, 512, 1024, 2048, 4096, 8192],
-                Setting::MaxNumBatchedTokens,
-            ),
-        ),
-        (
-            "max-model-len",
-            // The shortest that serves this load; conversations grow to the limit, so that theirs stays.
-            match w.users.as_ref().is_some_and(|u| u.turns > 1) || w.trace.is_some() {
-                true => vec![Setting::MaxModelLen(c.max_model_len)],
-                false => numbers(
-                    &[
-                        c.max_model_len,
-                        needed.next_multiple_of(256).min(c.max_model_len),
-                    ],
-                    Setting::MaxModelLen,
-                ),
-            },
-        ),
-        (
-            "gpu-memory-utilization",
-            [now.gpu_memory_utilization, 0.85, 0.9, 0.95]
-                .map(Setting::GpuMemoryUtilization)
-                .to_vec(),
-        ),
-        (
-            "block-size",
-            numbers(&[c.block_size, 16, 32], Setting::BlockSize),
-        ),
-        (
-            "chunked-prefill",
-            both(Setting::ChunkedPrefill, c.enable_chunked_prefill),
-        ),
-        (
-            "prefix-caching",
-            both(Setting::PrefixCaching, c.enable_prefix_caching),
-        ),
-        (
-            "async-scheduling",
-            both(Setting::AsyncScheduling, c.async_scheduling),
-        ),
-        (
-            "enforce-eager",
-            both(Setting::EnforceEager, now.enforce_eager),
-        ),
-    ];
+    // Conversations and traces grow to the limit, so that theirs stays.
+    let grows = w.users.as_ref().is_some_and(|u| u.turns > 1) || w.trace.is_some();
+    let needed = u64::from((w.longest_input() + w.longest_output()).next_multiple_of(256));
+    let mut knobs = vec![];
+    for (at, row) in TABLE.iter().enumerate() {
+        let Some(today) = now
+            .in_force
+            .at(at)
+            .filter(|_| row.of(base.engine.scheduler))
+        else {
+            continue;
+        };
+        let more: Vec<Value> = match (row.tries, today) {
+            (Tries::Counts(all), _) => all.iter().map(|n| Value::Count((*n).into())).collect(),
+            (Tries::Fractions(all), _) => all.iter().map(|v| Value::Number(*v)).collect(),
+            (Tries::Both, Value::Switch(on)) => vec![Value::Switch(!on)],
+            (Tries::Needed, Value::Count(n)) if !grows => vec![Value::Count(needed.min(*n))],
+            _ => vec![],
+        };
+        let values = std::iter::once(today.clone()).chain(more);
+        knobs.push(Knob {
+            name: row.field.flag(),
+            values: values.map(|v| Setting::Engine(at, v)).collect(),
+        });
+    }
+    knobs.retain(|k| k.name != "kv-cache-dtype");
+    knobs
+}
+
+/// Today's value of every knob, and what to try unless it is given.
+fn usual(base: &Scenario, now: &Settings, answers_may_change: bool) -> anyhow::Result<Vec<Knob>> {
+    let mut knobs = engine_knobs(base, now);
+    let mut push = |name: &str, values: Vec<Setting>| {
+        knobs.push(Knob {
+            name: name.into(),
+            values,
+        });
+    };
     let path = base.moe_path.as_ref().unwrap_or(&base.engine.moe_default);
     if base.model.experts().is_some() {
         let all = std::iter::once(path).chain(base.engine.moe_paths.keys());
-        knobs.push(("moe-tiles", all.cloned().map(Setting::MoeTiles).collect()));
+        push("moe-tiles", all.cloned().map(Setting::MoeTiles).collect());
     }
     let precision = *base.model.precision();
     let own = Setting::Weights("as now".into(), precision);
@@ -193,27 +162,13 @@ fn usual(base: &Scenario, now: &Settings, answers_may_change: bool) -> anyhow::R
         }
         kvs.push(Setting::KvCacheDtype(KvDtype::Fp8));
     }
-    knobs.push(("weights", weights));
-    knobs.push(("kv-cache-dtype", kvs));
-    knobs.push((
-        "tensor-parallel-size",
-        vec![Setting::TensorParallel(now.parallel.tensor)],
-    ));
-    knobs.push((
-        "data-parallel-size",
-        vec![Setting::DataParallel(now.parallel.data)],
-    ));
-    knobs.push((
+    push("weights", weights);
+    push("kv-cache-dtype", kvs);
+    push(
         "device",
         vec![Setting::Device(Box::new(base.device.clone()))],
-    ));
-    Ok(knobs
-        .into_iter()
-        .map(|(name, values)| Knob {
-            name: name.into(),
-            values,
-        })
-        .collect())
+    );
+    Ok(knobs)
 }
 
 /// Keeps the first of equal values.
@@ -236,12 +191,10 @@ fn given(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Given>> {
         let (name, values) = text
             .split_once('=')
             .ok_or_else(|| anyhow!("--knob `{text}`: write NAME=VALUE,VALUE"))?;
-        let name = match name.trim_start_matches('-') {
-            "enable-chunked-prefill" => "chunked-prefill",
-            "enable-prefix-caching" => "prefix-caching",
-            "quantization" => "weights",
-            "replicas" => "data-parallel-size",
-            n => n,
+        let name: String = match name.trim_start_matches('-') {
+            "quantization" => "weights".to_string(),
+            "replicas" => "data-parallel-size".into(),
+            n => EngineSection::place(n).map_or(n.into(), |at| TABLE[at].field.flag()),
         };
         ensure!(
             !all.iter().any(|g| g.0 == name),
@@ -252,10 +205,10 @@ fn given(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Given>> {
             .map(|v| {
                 let v = v.trim();
                 ensure!(!v.is_empty(), "--knob `{text}`: an empty value");
-                setting(name, v, base).with_context(|| format!("--knob `{text}`"))
+                setting(&name, v, base).with_context(|| format!("--knob `{text}`"))
             })
             .collect::<anyhow::Result<_>>()?;
-        all.push((name.into(), values));
+        all.push((name, values));
     }
     Ok(all)
 }

@@ -31,6 +31,7 @@ mod slots;
 mod waiting;
 mod walked;
 pub mod observe;
+pub mod settings;
 
 pub use batcher::{Batcher, start};
 pub use config::{ConfigError, EngineConfig, EngineVersion, Rules, SchedulingPolicy, VersionError};

@@ -2,6 +2,7 @@
 //! that makes a refused configuration start.
 use crate::device::Scheduler;
 use crate::engine::SchedulingPolicy;
+use crate::engine::settings::*;
 use crate::model::{KvDtype, Model, Precision};
 use crate::predict::memory::MemoryError;
 use crate::predict::{Scenario, Settings, SettingsError};
@@ -180,7 +181,7 @@ pub fn memory(
         starts: false,
         problem: None,
         total,
-        utilization: scenario.serve.gpu_memory_utilization.unwrap_or(0.9),
+        utilization: scenario.serve.get(GPU_MEMORY_UTILIZATION).unwrap_or(0.9),
         requested: 0.0,
         weights: model.total_weight_bytes().as_f64(),
         activations: 0.0,
@@ -188,20 +189,20 @@ pub fn memory(
         kv_cache: 0.0,
         outside: 0.0,
         kv_per_token: model.kv_bytes_per_token().as_f64(),
-        block_size: scenario.serve.block_size.unwrap_or(16),
+        block_size: scenario.serve.get(BLOCK_SIZE).unwrap_or(16),
         kv_per_block: 0.0,
         num_gpu_blocks: 0,
         kv_tokens: 0,
         max_model_len: scenario
             .serve
-            .max_model_len
+            .get(MAX_MODEL_LEN)
             .unwrap_or_else(|| model.max_position_embeddings()),
-        max_num_seqs: scenario.serve.max_num_seqs.unwrap_or(0),
-        max_num_batched_tokens: scenario.serve.max_num_batched_tokens.unwrap_or(0),
+        max_num_seqs: scenario.serve.get(MAX_NUM_SEQS).unwrap_or(0),
+        max_num_batched_tokens: scenario.serve.get(MAX_NUM_BATCHED_TOKENS).unwrap_or(0),
         max_concurrency: 0.0,
         table: vec![],
         preempts_at: None,
-        fcfs: scenario.serve.scheduling_policy.as_deref() != Some("priority"),
+        fcfs: scenario.serve.get(SCHEDULING_POLICY).as_deref() != Some("priority"),
         host: None,
         ways: vec![],
         device_needed: None,
@@ -234,7 +235,7 @@ pub fn memory(
                 MemoryError::ModelLenTooLong { largest, .. } => {
                     // The same division of the memory, which does not depend on the length.
                     let mut shorter = scenario.clone();
-                    shorter.serve.max_model_len = Some(largest.max(1));
+                    shorter.serve.set(MAX_MODEL_LEN, largest.max(1));
                     if let Ok(s) = shorter.settings() {
                         let asked = m.max_model_len;
                         fill(&mut m, &s);
@@ -359,15 +360,15 @@ fn asked(scenario: &Scenario, d: &Demand, m: &Memory) -> (Scenario, Vec<String>)
         .as_ref()
         .map_or(m.max_num_seqs, |n| n.config.max_num_seqs);
     if d.concurrency > seqs && seqs > 0 {
-        s.serve.max_num_seqs = Some(d.concurrency);
+        s.serve.set(MAX_NUM_SEQS, d.concurrency);
         flags.push(format!("--max-num-seqs {}", d.concurrency));
         if now.is_some_and(|n| n.config.max_num_batched_tokens < d.concurrency) {
-            s.serve.max_num_batched_tokens = Some(d.concurrency);
+            s.serve.set(MAX_NUM_BATCHED_TOKENS, d.concurrency);
             flags.push(format!("--max-num-batched-tokens {}", d.concurrency));
         }
     }
     if d.context > m.max_model_len {
-        s.serve.max_model_len = Some(d.context);
+        s.serve.set(MAX_MODEL_LEN, d.context);
         flags.push(format!("--max-model-len {}", d.context));
     }
     (s, flags)
@@ -405,12 +406,12 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
     let hundredths = libm::floor(100.0 * m.utilization + 1e-9) as u32 + 1;
     for u in hundredths..=(100.0 * HIGHEST) as u32 {
         let u = f64::from(u) / 100.0;
-        let s = with(scenario, |s| s.serve.gpu_memory_utilization = Some(u));
+        let s = with(scenario, |s| s.serve.set(GPU_MEMORY_UTILIZATION, u));
         if offer(format!("--gpu-memory-utilization {u:.2}"), true, &s) {
             break;
         }
     }
-    let length = |n: u32| with(scenario, |s| s.serve.max_model_len = Some(n));
+    let length = |n: u32| with(scenario, |s| s.serve.set(MAX_MODEL_LEN, n));
     if let Some(n) = largest(1, m.max_model_len.saturating_sub(1), |n| {
         fits(&length(n), d).is_some()
     }) {
@@ -431,9 +432,9 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
     let mut tokens = budget / 2;
     while tokens >= 64 {
         let s = with(scenario, |s| {
-            s.serve.max_num_batched_tokens = Some(tokens);
+            s.serve.set(MAX_NUM_BATCHED_TOKENS, tokens);
             if seqs > tokens {
-                s.serve.max_num_seqs = Some(tokens);
+                s.serve.set(MAX_NUM_SEQS, tokens);
             }
         });
         if offer(format!("--max-num-batched-tokens {tokens}"), true, &s) {
@@ -443,7 +444,7 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
     }
     let mut fewer = seqs / 2;
     while fewer >= d.concurrency.max(1) {
-        let s = with(scenario, |s| s.serve.max_num_seqs = Some(fewer));
+        let s = with(scenario, |s| s.serve.set(MAX_NUM_SEQS, fewer));
         if offer(format!("--max-num-seqs {fewer}"), true, &s) {
             break;
         }
@@ -471,8 +472,8 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
     if all.iter().all(|w| !w.same_answers) {
         let both = |n: u32| {
             with(scenario, |s| {
-                s.serve.gpu_memory_utilization = Some(HIGHEST);
-                s.serve.max_model_len = Some(n);
+                s.serve.set(GPU_MEMORY_UTILIZATION, HIGHEST);
+                s.serve.set(MAX_MODEL_LEN, n);
             })
         };
         let longest = m.max_model_len.max(d.context);
@@ -489,9 +490,9 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
         }
     }
     // More devices, each with its part of every layer, where vLLM runs on devices that are known to be linked.
-    let tensor = scenario.serve.tensor_parallel_size.unwrap_or(1);
+    let tensor = scenario.serve.get(TENSOR_PARALLEL_SIZE).unwrap_or(1);
     for n in [2, 4, 8, 16].into_iter().filter(|n| *n > tensor) {
-        let s = with(scenario, |s| s.serve.tensor_parallel_size = Some(n));
+        let s = with(scenario, |s| s.serve.set(TENSOR_PARALLEL_SIZE, n));
         if scenario.engine.scheduler == Scheduler::Vllm
             && scenario.device.link.is_some()
             && let Some(settings) = fits(&s, d)

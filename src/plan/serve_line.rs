@@ -1,69 +1,45 @@
-//! A scenario's engine settings as a `vllm serve` line.
+//! A scenario's engine settings as the line that starts such a server.
+use crate::device::Scheduler;
+use crate::engine::settings::{Means, Setting, TABLE};
+use crate::fields::Value;
 use crate::predict::Scenario;
 
 /// The words of the line; a flag and its value are one word.
 pub fn words(s: &Scenario) -> Vec<String> {
-    let a = &s.serve;
-    let mut o = vec!["vllm serve".to_string(), s.model_name.clone()];
-    let mut flag = |name: &str, value: Option<String>| {
-        if let Some(v) = value {
-            o.push(format!("--{name} {v}"));
-        }
+    let engine = s.engine.scheduler;
+    let mut line = match engine {
+        Scheduler::Vllm => vec!["vllm serve".to_string(), s.model_name.clone()],
+        Scheduler::Sglang => vec![
+            "python -m sglang.launch_server".to_string(),
+            format!("--model-path {}", s.model_name),
+        ],
+        Scheduler::LlamaServer => vec![
+            "llama-server".to_string(),
+            format!("-m {}.gguf", s.model_name),
+        ],
     };
-    flag("dtype", a.dtype.clone());
-    flag("quantization", a.quantization.clone());
-    flag("kv-cache-dtype", a.kv_cache_dtype.clone());
-    flag("max-model-len", a.max_model_len.map(|v| v.to_string()));
-    flag("max-num-seqs", a.max_num_seqs.map(|v| v.to_string()));
-    flag(
-        "max-num-batched-tokens",
-        a.max_num_batched_tokens.map(|v| v.to_string()),
-    );
-    flag(
-        "gpu-memory-utilization",
-        a.gpu_memory_utilization.map(|v| v.to_string()),
-    );
-    flag("block-size", a.block_size.map(|v| v.to_string()));
-    flag("scheduling-policy", a.scheduling_policy.clone());
-    flag(
-        "long-prefill-token-threshold",
-        a.long_prefill_token_threshold.map(|v| v.to_string()),
-    );
-    flag(
-        "num-gpu-blocks-override",
-        a.num_gpu_blocks_override.map(|v| v.to_string()),
-    );
-    flag(
-        "kv-cache-memory-bytes",
-        a.kv_cache_memory_bytes.map(|v| v.to_string()),
-    );
-    flag(
-        "tensor-parallel-size",
-        a.tensor_parallel_size.map(|v| v.to_string()),
-    );
-    flag(
-        "data-parallel-size",
-        a.data_parallel_size.map(|v| v.to_string()),
-    );
-    for (name, value) in [
-        ("enable-chunked-prefill", a.enable_chunked_prefill),
-        ("enable-prefix-caching", a.enable_prefix_caching),
-        ("async-scheduling", a.async_scheduling),
-    ] {
-        match value {
-            Some(true) => o.push(format!("--{name}")),
-            Some(false) => o.push(format!("--no-{name}")),
-            None => {}
-        }
+    for (at, row) in TABLE.iter().enumerate() {
+        line.extend(s.serve.at(at).and_then(|v| flag(row, engine, v)));
     }
-    for (name, value) in [
-        ("enforce-eager", a.enforce_eager),
-        ("enable-expert-parallel", a.enable_expert_parallel),
-        ("data-parallel-external-lb", a.data_parallel_external_lb),
-    ] {
-        if value == Some(true) {
-            o.push(format!("--{name}"));
-        }
+    line
+}
+
+/// A setting as a flag of an engine; `None` where the engine has none for this value.
+pub(super) fn flag(row: &Setting, engine: Scheduler, value: &Value) -> Option<String> {
+    if engine == Scheduler::Vllm {
+        let name = row.field.flag();
+        return match value {
+            _ if !row.vllm => None,
+            Value::Switch(true) => Some(format!("--{name}")),
+            Value::Switch(false) => Some(format!("--no-{name}")),
+            value => Some(format!("--{name} {value}")),
+        };
     }
-    o
+    let spelled = row.spelled.iter().find(|s| s.engine == engine)?;
+    let name = spelled.flags[0];
+    match (spelled.means, value) {
+        (Means::Value, value) => Some(format!("{name} {value}")),
+        (Means::On, Value::Switch(true)) | (Means::Off, Value::Switch(false)) => Some(name.into()),
+        _ => None,
+    }
 }

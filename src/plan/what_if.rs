@@ -1,6 +1,12 @@
 //! Changes worth trying, one at a time.
+use super::serve_line::flag;
+use crate::engine::settings::{KV_CACHE_DTYPE, Offers, Setting, TABLE};
+use crate::fields::Value;
 use crate::model::{KvDtype, Model, Precision};
 use crate::predict::Scenario;
+
+/// Largest number that is offered: no engine gains from more tokens in a step.
+const MOST_TOKENS: u64 = 32_768;
 
 /// A change to a scenario.
 #[derive(Clone, Debug)]
@@ -13,13 +19,28 @@ pub struct Change {
     pub scenario: Scenario,
 }
 
+/// Values that the table offers instead of today's.
+fn offered(row: &Setting, today: &Value) -> Vec<Value> {
+    match (row.offers, today) {
+        (Offers::Times(factors), Value::Count(n)) => factors
+            .iter()
+            .map(|f| (*n as f64 * f) as u64)
+            .filter(|v| (1..=MOST_TOKENS).contains(v))
+            .map(Value::Count)
+            .collect(),
+        (Offers::On, Value::Switch(false)) => vec![Value::Switch(true)],
+        (Offers::Off, Value::Switch(true)) => vec![Value::Switch(false)],
+        (Offers::Raise(v), Value::Number(now)) if *now < v - 0.005 => vec![Value::Number(v)],
+        _ => vec![],
+    }
+}
+
 /// The present scenario with one setting changed, for every setting that may matter and has another value to offer. Changes
 /// that the engine would not start with are left out.
 pub fn changes(base: &Scenario) -> Vec<Change> {
     let Ok(now) = base.settings() else {
         return vec![];
     };
-    let c = &now.config;
     let mut all: Vec<Change> = vec![];
     let mut offer = |what: String, same_answers: bool, change: &dyn Fn(&mut Scenario)| {
         let mut scenario = base.clone();
@@ -40,52 +61,27 @@ pub fn changes(base: &Scenario) -> Vec<Change> {
             });
         }
     }
-    for seqs in [c.max_num_seqs / 2, c.max_num_seqs.saturating_mul(2)] {
-        if (1..=c.max_num_batched_tokens).contains(&seqs) {
-            offer(format!("--max-num-seqs {seqs}"), true, &|s| {
-                s.serve.max_num_seqs = Some(seqs);
-            });
+    for (at, row) in TABLE.iter().enumerate() {
+        let Some(today) = now
+            .in_force
+            .at(at)
+            .filter(|_| row.of(base.engine.scheduler))
+        else {
+            continue;
+        };
+        for value in offered(row, today) {
+            let Some(what) = flag(row, base.engine.scheduler, &value) else {
+                continue;
+            };
+            offer(what, true, &|s| s.serve.put(at, value.clone()));
         }
-    }
-    let budget = c.max_num_batched_tokens;
-    for tokens in [budget / 4, budget / 2, budget.saturating_mul(2)] {
-        if tokens >= c.max_num_seqs && tokens <= 32_768 {
-            offer(format!("--max-num-batched-tokens {tokens}"), true, &|s| {
-                s.serve.max_num_batched_tokens = Some(tokens);
-            });
-        }
-    }
-    if !c.async_scheduling {
-        offer("--async-scheduling".into(), true, &|s| {
-            s.serve.async_scheduling = Some(true);
-        });
-    }
-    if !c.enable_prefix_caching {
-        offer("--enable-prefix-caching".into(), true, &|s| {
-            s.serve.enable_prefix_caching = Some(true);
-        });
-    }
-    if !c.enable_chunked_prefill {
-        offer("--enable-chunked-prefill".into(), true, &|s| {
-            s.serve.enable_chunked_prefill = Some(true);
-        });
-    }
-    if now.enforce_eager {
-        offer("graphs (no --enforce-eager)".into(), true, &|s| {
-            s.serve.enforce_eager = Some(false);
-        });
-    }
-    if now.gpu_memory_utilization < 0.945 {
-        offer("--gpu-memory-utilization 0.95".into(), true, &|s| {
-            s.serve.gpu_memory_utilization = Some(0.95);
-        });
     }
     let precision = base.model.precision();
     if precision.kv.block_bytes(precision.dtype) > KvDtype::Fp8.block_bytes(precision.dtype) {
         offer("--kv-cache-dtype fp8".into(), false, &|s| {
             let p = s.model.precision().with_kv(KvDtype::Fp8);
             s.model = Model::new(s.model.config(), p);
-            s.serve.kv_cache_dtype = Some("fp8".into());
+            s.serve.set(KV_CACHE_DTYPE, "fp8".to_string());
         });
     }
     for (name, words) in [

@@ -10,31 +10,35 @@
 //!
 //! The context of every slot is allocated at start-up, so that nothing is ever preempted.
 use super::memory::{MemoryError, MemoryPlan};
-use super::{ServeArgs, Settings, SettingsError};
+use super::{Settings, SettingsError};
 use crate::device::{DeviceProfile, EngineProfile, Scheduler};
-use crate::engine::{EngineConfig, EngineVersion, Group, SchedulingPolicy};
+use crate::engine::settings::*;
+use crate::engine::{EngineConfig, EngineVersion, Group};
 use crate::model::{Model, Parallel};
 use crate::units::Bytes;
 
 /// `n_batch` and `n_ubatch` of llama.cpp (`common/common.h`).
 const BATCH: u32 = 2048;
-const MICRO_BATCH: u32 = 512;
+const DEFAULT_MICRO_BATCH: u32 = 512;
 
 pub(super) fn resolve(
-    args: &ServeArgs,
+    args: &SettingValues,
     model: &Model,
     device: &DeviceProfile,
     engine: &EngineProfile,
 ) -> Result<Settings, SettingsError> {
     let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
     super::settings::one_device(args, Scheduler::LlamaServer)?;
-    let slots = args.max_num_seqs.unwrap_or(1);
-    let batch = args.max_num_batched_tokens.unwrap_or(BATCH);
+    let slots = args.get(MAX_NUM_SEQS).unwrap_or(1);
+    let batch = args.get(MAX_NUM_BATCHED_TOKENS).unwrap_or(BATCH);
     // A longer context than the model was trained with gets a warning only (`n_ctx_per_seq > n_ctx_train`, llama-context.cpp).
     let per_slot = args
-        .max_model_len
+        .get(MAX_MODEL_LEN)
         .unwrap_or_else(|| model.max_position_embeddings());
-    let micro_batch = args.micro_batch.unwrap_or(MICRO_BATCH).min(batch);
+    let micro_batch = args
+        .get(MICRO_BATCH)
+        .unwrap_or(DEFAULT_MICRO_BATCH)
+        .min(batch);
     for (field, value) in [
         ("max_num_seqs", slots),
         ("max_num_batched_tokens", batch),
@@ -54,7 +58,7 @@ pub(super) fn resolve(
             format!("{batch} (--batch-size) is less than the {slots} slots"),
         ));
     }
-    let block_size = args.block_size.unwrap_or(16);
+    let block_size = args.get(BLOCK_SIZE).unwrap_or(16);
     if !(1..=4096).contains(&block_size) {
         return Err(bad(
             "block_size",
@@ -101,17 +105,15 @@ pub(super) fn resolve(
         max_num_seqs: slots,
         max_num_batched_tokens: batch,
         max_model_len: per_slot,
-        enable_chunked_prefill: true,
-        enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
-        state_blocks: 0,
-        long_prefill_token_threshold: 0,
-        policy: SchedulingPolicy::Fcfs,
-        async_scheduling: false,
+        enable_prefix_caching: args.get(ENABLE_PREFIX_CACHING).unwrap_or(true),
+        ..EngineConfig::default()
     };
     config
         .validate()
         .map_err(|e| bad("engine settings", e.to_string()))?;
+    let in_force = super::settings::in_force(args, &config).with(MICRO_BATCH, micro_batch);
     Ok(Settings {
+        in_force,
         config,
         parallel: Parallel::default(),
         group: Group::ONE,

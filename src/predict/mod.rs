@@ -10,20 +10,18 @@ pub mod memory;
 mod pasted;
 mod prediction;
 mod run;
-mod serve_args;
 mod settings;
 mod sglang;
 mod uncertain;
 
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
-pub use pasted::{PastedLine, ServeArgsError};
+pub use pasted::{LineError, PastedLine, read_line};
 pub use prediction::{
     Binding, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
     predict_replay,
 };
 pub use run::{Run, simulate_observed, simulate_once, simulate_replay};
-pub use serve_args::ServeArgs;
 pub use settings::{Settings, SettingsError};
 pub(crate) use uncertain::Z95;
 pub use uncertain::{Coefficient, Uncertain, covariance, uncertain};

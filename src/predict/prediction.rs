@@ -1,11 +1,12 @@
 //! One scenario, one simulation, one answer.
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
-use super::{Caveat, ServeArgs, Settings, SettingsError};
+use super::{Caveat, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::SimError;
 use crate::engine::observe::Observer;
+use crate::engine::settings::SettingValues;
 use crate::model::Model;
 use crate::units::{Blocks, Span};
 use crate::workload::{PromptKind, Replay, WorkloadError, WorkloadSpec};
@@ -22,7 +23,7 @@ pub struct Scenario {
     /// What the engine achieves of it.
     pub engine: EngineProfile,
     /// Engine settings under vLLM's names.
-    pub serve: ServeArgs,
+    pub serve: SettingValues,
     /// Which mixture-of-experts path the engine takes; `None`: the profile's default.
     pub moe_path: Option<String>,
     /// Expert popularity.

@@ -1,8 +1,8 @@
 //! Settings that were not given get the engine's defaults (vLLM: `engine/arg_utils.py: get_batch_defaults`).
-use super::ServeArgs;
 use super::memory::{self, MemoryError, MemoryInputs, MemoryPlan};
 use super::{llama_server, sglang};
 use crate::device::{DeviceProfile, EngineProfile, Scheduler};
+use crate::engine::settings::*;
 use crate::engine::{EngineConfig, EngineVersion, Group, Router, SchedulingPolicy};
 use crate::model::{Model, Parallel};
 use crate::units::Bytes;
@@ -12,6 +12,8 @@ use crate::units::Bytes;
 pub struct Settings {
     /// The scheduler's configuration.
     pub config: EngineConfig,
+    /// The values in force of the settings that the engine has, defaults included.
+    pub in_force: SettingValues,
     /// Where the memory goes.
     pub memory: MemoryPlan,
     /// No graphs.
@@ -57,11 +59,22 @@ fn batch_defaults(version: EngineVersion, memory: Bytes, device_name: &str) -> (
     }
 }
 
+/// The values in force that every engine has: what was given, and what the configuration made of the rest.
+pub(super) fn in_force(args: &SettingValues, config: &EngineConfig) -> SettingValues {
+    args.clone()
+        .with(MAX_NUM_SEQS, config.max_num_seqs)
+        .with(MAX_NUM_BATCHED_TOKENS, config.max_num_batched_tokens)
+        .with(MAX_MODEL_LEN, config.max_model_len)
+        .with(BLOCK_SIZE, config.block_size)
+        .with(ENABLE_PREFIX_CACHING, config.enable_prefix_caching)
+        .with(ASYNC_SCHEDULING, config.async_scheduling)
+}
+
 /// Refuses several devices for engines that are simulated on one.
-pub(super) fn one_device(args: &ServeArgs, rules: Scheduler) -> Result<(), SettingsError> {
+pub(super) fn one_device(args: &SettingValues, rules: Scheduler) -> Result<(), SettingsError> {
     for (field, n) in [
-        ("tensor_parallel_size", args.tensor_parallel_size),
-        ("data_parallel_size", args.data_parallel_size),
+        ("tensor_parallel_size", args.get(TENSOR_PARALLEL_SIZE)),
+        ("data_parallel_size", args.get(DATA_PARALLEL_SIZE)),
     ] {
         if let Some(n) = n.filter(|n| *n != 1) {
             return Err(SettingsError::Value {
@@ -91,7 +104,7 @@ impl Settings {
     /// # Errors
     /// Names the setting that contradicts another or does not fit.
     pub fn resolve(
-        args: &ServeArgs,
+        args: &SettingValues,
         model: &Model,
         device: &DeviceProfile,
         engine: &EngineProfile,
@@ -108,7 +121,7 @@ impl Settings {
             .map_err(|e| bad("engine version", format!("{e}")))?;
         let total = Bytes(device.memory.total_bytes.value as u64);
         let max_model_len = args
-            .max_model_len
+            .get(MAX_MODEL_LEN)
             .unwrap_or_else(|| model.max_position_embeddings());
         if max_model_len == 0 {
             return Err(bad("max_model_len", "must be at least 1".into()));
@@ -122,10 +135,10 @@ impl Settings {
                 ),
             ));
         }
-        let chunked = args.enable_chunked_prefill.unwrap_or(true);
+        let chunked = args.get(ENABLE_CHUNKED_PREFILL).unwrap_or(true);
         let (default_tokens, default_seqs) = batch_defaults(version, total, &device.name);
-        let seqs_or_default = args.max_num_seqs.unwrap_or(default_seqs);
-        let tokens = args.max_num_batched_tokens.unwrap_or_else(|| {
+        let seqs_or_default = args.get(MAX_NUM_SEQS).unwrap_or(default_seqs);
+        let tokens = args.get(MAX_NUM_BATCHED_TOKENS).unwrap_or_else(|| {
             let t = if chunked {
                 default_tokens
             } else {
@@ -134,7 +147,7 @@ impl Settings {
             t.min(seqs_or_default.saturating_mul(max_model_len)).max(1)
         });
         let seqs = args
-            .max_num_seqs
+            .get(MAX_NUM_SEQS)
             .unwrap_or_else(|| default_seqs.min(tokens));
         if seqs == 0 {
             return Err(bad("max_num_seqs", "must be at least 1".into()));
@@ -162,14 +175,14 @@ impl Settings {
                 format!("{tokens} is beyond anything an engine runs; at most 1048576"),
             ));
         }
-        let block_size = args.block_size.unwrap_or(16);
+        let block_size = args.get(BLOCK_SIZE).unwrap_or(16);
         if !(1..=4096).contains(&block_size) {
             return Err(bad(
                 "block_size",
                 format!("{block_size} must lie between 1 and 4096"),
             ));
         }
-        let utilization = args.gpu_memory_utilization.unwrap_or(
+        let utilization = args.get(GPU_MEMORY_UTILIZATION).unwrap_or(
             // 0.92 from 0.21 on (release notes of the flag's default).
             if version.at_least(0, 21) { 0.92 } else { 0.9 },
         );
@@ -180,9 +193,9 @@ impl Settings {
             ));
         }
         let parallel = Parallel {
-            tensor: args.tensor_parallel_size.unwrap_or(1),
-            data: args.data_parallel_size.unwrap_or(1),
-            expert: args.enable_expert_parallel.unwrap_or(false) && model.experts().is_some(),
+            tensor: args.get(TENSOR_PARALLEL_SIZE).unwrap_or(1),
+            data: args.get(DATA_PARALLEL_SIZE).unwrap_or(1),
+            expert: args.get(ENABLE_EXPERT_PARALLEL).unwrap_or(false) && model.experts().is_some(),
         };
         let model = &model.shared(parallel).map_err(|problem| {
             let field = if parallel.tensor == 1 && parallel.data > 1 {
@@ -192,7 +205,7 @@ impl Settings {
             };
             bad(field, problem)
         })?;
-        let policy = match args.scheduling_policy.as_deref() {
+        let policy = match args.get(SCHEDULING_POLICY).as_deref() {
             None | Some("fcfs") => SchedulingPolicy::Fcfs,
             Some("priority") => SchedulingPolicy::Priority,
             Some(other) => {
@@ -204,7 +217,7 @@ impl Settings {
         };
         // Models with recurrent layers: off unless asked for (`ModelConfig.is_prefix_caching_supported`).
         let caching = args
-            .enable_prefix_caching
+            .get(ENABLE_PREFIX_CACHING)
             .unwrap_or_else(|| model.recurrent().is_none());
         let memory = memory::plan(
             model,
@@ -216,10 +229,10 @@ impl Settings {
                 max_num_batched_tokens: tokens,
                 max_num_seqs: seqs,
                 max_model_len,
-                kv_cache_memory_bytes: args.kv_cache_memory_bytes,
-                num_gpu_blocks_override: args.num_gpu_blocks_override,
+                kv_cache_memory_bytes: args.get(KV_CACHE_MEMORY_BYTES),
+                num_gpu_blocks_override: args.get(NUM_GPU_BLOCKS_OVERRIDE),
                 version,
-                enforce_eager: args.enforce_eager.unwrap_or(false),
+                enforce_eager: args.get(ENFORCE_EAGER).unwrap_or(false),
                 states_in_blocks: !caching,
             },
         )?;
@@ -233,31 +246,38 @@ impl Settings {
             enable_chunked_prefill: chunked,
             enable_prefix_caching: caching,
             state_blocks: memory.state_blocks,
-            long_prefill_token_threshold: args.long_prefill_token_threshold.unwrap_or(0),
+            long_prefill_token_threshold: args.get(LONG_PREFILL_TOKEN_THRESHOLD).unwrap_or(0),
             policy,
             async_scheduling: args
-                .async_scheduling
+                .get(ASYNC_SCHEDULING)
                 .unwrap_or_else(|| version.at_least(0, 14)),
         };
         config
             .validate()
             .map_err(|e| bad("engine settings", e.to_string()))?;
+        let in_force = in_force(args, &config)
+            .with(GPU_MEMORY_UTILIZATION, utilization)
+            .with(ENFORCE_EAGER, args.get(ENFORCE_EAGER).unwrap_or(false))
+            .with(ENABLE_CHUNKED_PREFILL, chunked)
+            .with(TENSOR_PARALLEL_SIZE, parallel.tensor)
+            .with(DATA_PARALLEL_SIZE, parallel.data);
         Ok(Self {
             config,
+            in_force,
             memory,
-            enforce_eager: args.enforce_eager.unwrap_or(false),
+            enforce_eager: args.get(ENFORCE_EAGER).unwrap_or(false),
             parallel,
             group: Group {
                 engines: parallel.data,
                 lockstep: model.experts().is_some(),
-                router: if args.data_parallel_external_lb == Some(true) {
+                router: if args.get(DATA_PARALLEL_EXTERNAL_LB) == Some(true) {
                     Router::RoundRobin
                 } else {
                     Router::LeastLoaded
                 },
             },
             gpu_memory_utilization: utilization,
-            micro_batch: args.micro_batch,
+            micro_batch: args.get(MICRO_BATCH),
             scheduler: Scheduler::Vllm,
         })
     }

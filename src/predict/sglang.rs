@@ -11,14 +11,15 @@
 //! | `--disable-overlap-schedule` | `async_scheduling` off | on |
 //! | `--disable-cuda-graph` | `enforce_eager` | graphs |
 use super::memory::{self, MemoryInputs};
-use super::{ServeArgs, Settings, SettingsError};
+use super::{Settings, SettingsError};
 use crate::device::{DeviceProfile, EngineProfile, Scheduler};
-use crate::engine::{EngineConfig, EngineVersion, Group, SchedulingPolicy};
+use crate::engine::settings::*;
+use crate::engine::{EngineConfig, EngineVersion, Group};
 use crate::model::{Model, Parallel};
 use crate::units::Bytes;
 
 pub(super) fn resolve(
-    args: &ServeArgs,
+    args: &SettingValues,
     model: &Model,
     device: &DeviceProfile,
     engine: &EngineProfile,
@@ -27,18 +28,18 @@ pub(super) fn resolve(
     super::settings::one_device(args, Scheduler::Sglang)?;
     let total = Bytes(device.memory.total_bytes.value as u64);
     let max_model_len = args
-        .max_model_len
+        .get(MAX_MODEL_LEN)
         .unwrap_or_else(|| model.max_position_embeddings())
         .min(model.max_position_embeddings());
     let chunk = args
-        .max_num_batched_tokens
+        .get(MAX_NUM_BATCHED_TOKENS)
         .unwrap_or(if total < Bytes(35_000_000_000) {
             2048
         } else {
             8192
         });
-    let seqs = args.max_num_seqs.unwrap_or(4096).min(chunk);
-    let utilization = args.gpu_memory_utilization.unwrap_or(0.9);
+    let seqs = args.get(MAX_NUM_SEQS).unwrap_or(4096).min(chunk);
+    let utilization = args.get(GPU_MEMORY_UTILIZATION).unwrap_or(0.9);
     for (field, value) in [
         ("max_num_seqs", seqs),
         ("max_num_batched_tokens", chunk),
@@ -68,10 +69,10 @@ pub(super) fn resolve(
             max_num_batched_tokens: chunk,
             max_num_seqs: seqs.min(256),
             max_model_len: 1,
-            kv_cache_memory_bytes: args.kv_cache_memory_bytes,
-            num_gpu_blocks_override: args.num_gpu_blocks_override,
+            kv_cache_memory_bytes: args.get(KV_CACHE_MEMORY_BYTES),
+            num_gpu_blocks_override: args.get(NUM_GPU_BLOCKS_OVERRIDE),
             version: EngineVersion::V0_12,
-            enforce_eager: args.enforce_eager.unwrap_or(false),
+            enforce_eager: args.get(ENFORCE_EAGER).unwrap_or(false),
             // A pool of their own, which is not sized here.
             states_in_blocks: false,
         },
@@ -83,22 +84,23 @@ pub(super) fn resolve(
         max_num_seqs: seqs,
         max_num_batched_tokens: chunk,
         max_model_len,
-        enable_chunked_prefill: true,
-        enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
-        state_blocks: 0,
-        long_prefill_token_threshold: 0,
-        policy: SchedulingPolicy::Fcfs,
-        async_scheduling: args.async_scheduling.unwrap_or(true),
+        enable_prefix_caching: args.get(ENABLE_PREFIX_CACHING).unwrap_or(true),
+        async_scheduling: args.get(ASYNC_SCHEDULING).unwrap_or(true),
+        ..EngineConfig::default()
     };
     config
         .validate()
         .map_err(|e| bad("engine settings", e.to_string()))?;
+    let in_force = super::settings::in_force(args, &config)
+        .with(GPU_MEMORY_UTILIZATION, utilization)
+        .with(ENFORCE_EAGER, args.get(ENFORCE_EAGER).unwrap_or(false));
     Ok(Settings {
+        in_force,
         config,
         parallel: Parallel::default(),
         group: Group::ONE,
         memory,
-        enforce_eager: args.enforce_eager.unwrap_or(false),
+        enforce_eager: args.get(ENFORCE_EAGER).unwrap_or(false),
         gpu_memory_utilization: utilization,
         micro_batch: None,
         scheduler: Scheduler::Sglang,

@@ -2,6 +2,7 @@
 //! others.
 use super::prediction::Scenario;
 use crate::device::{Curve, Origin};
+use crate::engine::settings::*;
 use std::fmt;
 
 /// 95th percentile of the standard normal distribution.
@@ -166,7 +167,8 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
         push(Coefficient::Kernels, k.rel_sd, k.provenance.origin);
     }
     let many = |n: Option<u32>| n.is_some_and(|n| n > 1);
-    if (many(scenario.serve.tensor_parallel_size) || many(scenario.serve.data_parallel_size))
+    if (many(scenario.serve.get(TENSOR_PARALLEL_SIZE))
+        || many(scenario.serve.get(DATA_PARALLEL_SIZE)))
         && let Some(link) = &d.link
     {
         for (coefficient, q) in [

@@ -1,8 +1,9 @@
 //! What may have been true of a run whose settings are not all known.
 use super::runs::{RecordedRun, RunsFile};
 use crate::device::{DeviceProfile, EngineProfile};
+use crate::engine::settings::*;
 use crate::model::Model;
-use crate::predict::{Scenario, ServeArgs};
+use crate::predict::Scenario;
 use crate::units::Span;
 use crate::workload::{Length, PromptKind, WorkloadSpec};
 
@@ -12,7 +13,7 @@ pub struct Hypothesis {
     /// In words; [`AS_RECORDED`] where nothing had to be supposed.
     pub words: String,
     /// Engine settings supposed.
-    pub serve: ServeArgs,
+    pub serve: SettingValues,
     /// Whether clients that send at the same time are admitted in the same step.
     pub together: bool,
     /// Whether one request runs at a time although more were sent.
@@ -33,7 +34,7 @@ const APART: Span = Span::from_millis(5);
 /// - `max_num_seqs` not stated, several clients: as many as asked for, or one at a time.
 /// - Identical greedy prompts, several clients, a mixture of experts: admitted in the same step, or a step apart.
 pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothesis> {
-    let mut settings: Vec<(String, ServeArgs)> = vec![];
+    let mut settings: Vec<(String, SettingValues)> = vec![];
     match &run.engine_args {
         Some(args) => settings.push((String::new(), args.clone())),
         None => {
@@ -45,7 +46,7 @@ pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothes
                 }
             }
             if settings.is_empty() {
-                settings.push(("default settings".into(), ServeArgs::default()));
+                settings.push(("default settings".into(), SettingValues::default()));
             }
         }
     }
@@ -59,7 +60,7 @@ pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothes
         && w.temperature.unwrap_or(0.0) == 0.0;
     let mut all = vec![];
     for (words, serve) in settings {
-        let open_width = several && serve.max_num_seqs.is_none();
+        let open_width = several && serve.get(MAX_NUM_SEQS).is_none();
         for serial in [false, true] {
             if serial && !open_width {
                 continue;
@@ -74,7 +75,7 @@ pub fn hypotheses(file: &RunsFile, run: &RecordedRun, moe: bool) -> Vec<Hypothes
                 }
                 let mut serve = serve.clone();
                 if serial {
-                    serve.max_num_seqs = Some(1);
+                    serve.set(MAX_NUM_SEQS, 1);
                     parts.push("one request at a time".into());
                 } else if open_width {
                     parts.push(format!("up to {} at a time", w.clients()));

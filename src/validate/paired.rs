@@ -9,8 +9,9 @@ use crate::bench::read::{Recorded, Recording};
 use crate::bench::scrape::{Sample, ServerInfo};
 use crate::cost::{Part, Routing};
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
+use crate::engine::settings::*;
 use crate::metrics::{Percentiles, Summary};
-use crate::predict::{Interval, PredictError, Prediction, Scenario, ServeArgs, predict_replay};
+use crate::predict::{Interval, PredictError, Prediction, Scenario, predict_replay};
 use crate::units::{SimTime, Span};
 use crate::workload::{
     Answer, Follows, Pace, Prompt, PromptKind, Replay, Request, RequestId, Segment, StreamId,
@@ -48,14 +49,21 @@ pub struct ReplayError {
 const SKEW: Span = Span::from_micros(200);
 
 /// Settings with what the server told of itself, where `args` leave them open.
-pub fn settings(args: &ServeArgs, server: &ServerInfo) -> ServeArgs {
+pub fn settings(args: &SettingValues, server: &ServerInfo) -> SettingValues {
     let mut s = args.clone();
-    s.max_model_len = s.max_model_len.or(server.max_model_len);
-    s.block_size = s.block_size.or(server.block_size);
-    if s.kv_cache_memory_bytes.is_none() && s.gpu_memory_utilization.is_none() {
-        s.num_gpu_blocks_override = s.num_gpu_blocks_override.or(server.num_gpu_blocks);
+    s.set(MAX_MODEL_LEN, s.get(MAX_MODEL_LEN).or(server.max_model_len));
+    s.set(BLOCK_SIZE, s.get(BLOCK_SIZE).or(server.block_size));
+    if s.get(KV_CACHE_MEMORY_BYTES).is_none() && s.get(GPU_MEMORY_UTILIZATION).is_none() {
+        s.set(
+            NUM_GPU_BLOCKS_OVERRIDE,
+            s.get(NUM_GPU_BLOCKS_OVERRIDE).or(server.num_gpu_blocks),
+        );
     }
-    s.enable_prefix_caching = s.enable_prefix_caching.or(server.enable_prefix_caching);
+    s.set(
+        ENABLE_PREFIX_CACHING,
+        s.get(ENABLE_PREFIX_CACHING)
+            .or(server.enable_prefix_caching),
+    );
     s
 }
 
@@ -354,7 +362,7 @@ pub fn measured(r: &Recording) -> Vec<(String, f64)> {
 }
 
 /// The scenario of a recording: its own load is replayed, so that the scenario's is only for words.
-pub fn scenario(basis: &Basis, args: &ServeArgs, r: &Recording) -> Scenario {
+pub fn scenario(basis: &Basis, args: &SettingValues, r: &Recording) -> Scenario {
     let lengths = |f: &dyn Fn(&Recorded) -> u32| {
         let n = r.answered().count().max(1) as u64;
         ((r.answered().map(|q| u64::from(f(q))).sum::<u64>() / n) as u32).max(1)
@@ -394,7 +402,7 @@ pub fn scenario(basis: &Basis, args: &ServeArgs, r: &Recording) -> Scenario {
 /// Settings that contradict each other, or nothing served.
 pub fn compare(
     basis: &Basis,
-    args: &ServeArgs,
+    args: &SettingValues,
     r: &Recording,
     replay: &Replay,
     tolerance: Option<f64>,
@@ -702,7 +710,7 @@ fn blame(r: &Recording, p: &Prediction, components: &[Component]) -> String {
 }
 
 /// A recording as an entry of a `capsim.runs/1` file: its mean lengths, and a closed loop.
-pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun {
+pub fn recorded_run(r: &Recording, args: &SettingValues, w: &Suppose) -> RecordedRun {
     let lengths = |f: &dyn Fn(&Recorded) -> u32| {
         let n = r.answered().count().max(1) as u64;
         ((r.answered().map(|q| u64::from(f(q))).sum::<u64>() / n) as u32).max(1)
@@ -764,7 +772,7 @@ pub fn recorded_run(r: &Recording, args: &ServeArgs, w: &Suppose) -> RecordedRun
 /// If one cannot be simulated or has nothing to fit to.
 pub fn fitted(
     basis: &Basis,
-    args: &ServeArgs,
+    args: &SettingValues,
     all: &[(&Recording, &Replay)],
     w: &Suppose,
 ) -> Result<Fit, FitError> {

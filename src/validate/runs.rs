@@ -1,7 +1,7 @@
 //! Recorded runs: the file format that `capsim validate` and `capsim explain` read (docs/formats.md).
 use super::unknown::Unknown;
+use crate::engine::settings::SettingValues;
 use crate::metrics::Percentiles;
-use crate::predict::ServeArgs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -130,7 +130,7 @@ pub struct RecordedRun {
     pub mode: Option<String>,
     /// Settings under vLLM's names; `null` for one: the engine's default, as far as known; `null` for all:
     /// unknown.
-    pub engine_args: Option<ServeArgs>,
+    pub engine_args: Option<SettingValues>,
     /// What was asked.
     pub workload: RecordedWorkload,
     /// What was measured, by metric name (`mean_e2el_ms`, `output_token_throughput`, …).

@@ -10,8 +10,9 @@
 use super::compare::Candidate;
 use super::hypothesis::{Basis, Hypothesis};
 use super::runs::RecordedRun;
+use crate::engine::settings::SettingValues;
 use crate::metrics::{Percentiles, Summary};
-use crate::predict::{PredictError, ServeArgs, simulate_once};
+use crate::predict::{PredictError, simulate_once};
 use serde::{Deserialize, Serialize};
 
 /// By how much the model itself may be off when hypotheses are weighed: the deviation that all published runs of this device ask
@@ -27,7 +28,7 @@ pub struct Unknown {
     pub setting: String,
     /// Engine settings that may have held instead: only those that differ from the run's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub engine_args: Vec<ServeArgs>,
+    pub engine_args: Vec<SettingValues>,
     /// Other possible numbers of prompt tokens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub input_len: Vec<u32>,
@@ -47,13 +48,10 @@ impl Unknown {
 }
 
 /// `base` with what `other` sets.
-fn overlaid(base: &ServeArgs, other: &ServeArgs) -> ServeArgs {
-    let value = |a: &ServeArgs| serde_json::to_value(a).expect("plain settings");
-    let (mut sum, over) = (value(base), value(other));
-    if let (Some(sum), Some(over)) = (sum.as_object_mut(), over.as_object()) {
-        sum.extend(over.iter().map(|(k, v)| (k.clone(), v.clone())));
-    }
-    serde_json::from_value(sum).expect("both are settings")
+fn overlaid(base: &SettingValues, other: &SettingValues) -> SettingValues {
+    let mut sum = base.clone();
+    sum.overlay(other);
+    sum
 }
 
 /// Everything that `unknown` may have been instead: what the run is simulated with.
@@ -145,23 +143,20 @@ fn shifts(base: &Summary, other: &Summary, metrics: &[&str], rule: Percentiles) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::settings::{ENFORCE_EAGER, MAX_NUM_SEQS, MICRO_BATCH};
 
     #[test]
     fn an_alternative_changes_what_it_names_and_nothing_else() {
-        let base = ServeArgs {
-            max_num_seqs: Some(4),
-            enforce_eager: Some(false),
-            ..ServeArgs::default()
-        };
-        let other = ServeArgs {
-            micro_batch: Some(2048),
-            enforce_eager: Some(true),
-            ..ServeArgs::default()
-        };
+        let base = SettingValues::default()
+            .with(MAX_NUM_SEQS, 4)
+            .with(ENFORCE_EAGER, false);
+        let other = SettingValues::default()
+            .with(MICRO_BATCH, 2048)
+            .with(ENFORCE_EAGER, true);
         let sum = overlaid(&base, &other);
-        assert_eq!(sum.max_num_seqs, Some(4));
-        assert_eq!(sum.micro_batch, Some(2048));
-        assert_eq!(sum.enforce_eager, Some(true));
-        assert_eq!(overlaid(&base, &ServeArgs::default()), base);
+        assert_eq!(sum.get(MAX_NUM_SEQS), Some(4));
+        assert_eq!(sum.get(MICRO_BATCH), Some(2048));
+        assert_eq!(sum.get(ENFORCE_EAGER), Some(true));
+        assert_eq!(overlaid(&base, &SettingValues::default()), base);
     }
 }

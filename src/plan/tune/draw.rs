@@ -1,5 +1,6 @@
 //! Which settings are tried.
 use super::Question;
+use crate::engine::settings::{DATA_PARALLEL_SIZE, TENSOR_PARALLEL_SIZE};
 use crate::plan::Setting;
 use crate::predict::Scenario;
 use crate::rng::Seed;
@@ -22,18 +23,14 @@ pub fn fits(base: &Scenario, q: &Question, choice: &[usize]) -> bool {
     let Some(most) = q.devices else {
         return true;
     };
-    let mut serve = (
-        base.serve.tensor_parallel_size,
-        base.serve.data_parallel_size,
-    );
+    let mut serve = base.serve.clone();
     for (knob, &i) in q.knobs.iter().zip(choice) {
-        match knob.values[i] {
-            Setting::TensorParallel(n) => serve.0 = Some(n),
-            Setting::DataParallel(n) => serve.1 = Some(n),
-            _ => {}
+        if let Setting::Engine(at, value) = &knob.values[i] {
+            serve.put(*at, value.clone());
         }
     }
-    serve.0.unwrap_or(1).saturating_mul(serve.1.unwrap_or(1)) <= most
+    let parts = |key| serve.get(key).unwrap_or(1);
+    parts(TENSOR_PARALLEL_SIZE).saturating_mul(parts(DATA_PARALLEL_SIZE)) <= most
 }
 
 /// Draws in vain after which no more settings are looked for, per setting wanted.

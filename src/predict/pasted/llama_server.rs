@@ -2,8 +2,9 @@
 //!
 //! Without `-np` it takes four slots that share one context (`tools/server/server.cpp`: "n_parallel is set to auto"); here every
 //! slot has a context of its own, which is said. With `-np N` each has `-c` / N (unless `--kv-unified`).
-use super::{PastedLine, ServeArgsError, Words, gguf};
+use super::{LineError, PastedLine, Words, gguf};
 use crate::device::Scheduler;
+use crate::engine::settings::*;
 
 /// Slots unless `-np` says otherwise.
 const AUTO_SLOTS: u32 = 4;
@@ -82,7 +83,7 @@ const HARMLESS: &[(&str, bool)] = &[
     ("--threads-batch", true),
 ];
 
-pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
+pub(super) fn read(words: &[&str]) -> Result<PastedLine, LineError> {
     let mut line = PastedLine {
         starts: Some(Scheduler::LlamaServer),
         ..PastedLine::default()
@@ -96,17 +97,17 @@ pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
         match flag {
             "-m" | "--model" => {
                 let (model, weights) = gguf::of_file(&words.value(flag, "a file")?);
-                a.model = Some(model);
-                a.quantization = weights;
+                line.model = Some(model);
+                a.set(QUANTIZATION, weights);
             }
             "-hf" | "-hfr" | "--hf-repo" => {
                 let (model, weights) = gguf::of_repo(&words.value(flag, "a repository")?);
-                a.model = Some(model);
-                a.quantization = Some(weights);
+                line.model = Some(model);
+                a.set(QUANTIZATION, weights);
             }
             "-hff" | "--hf-file" => {
                 let (_, weights) = gguf::of_file(&words.value(flag, "a file")?);
-                a.quantization = weights.or(a.quantization.take());
+                a.set(QUANTIZATION, weights.or(a.get(QUANTIZATION).take()));
             }
             "-c" | "--ctx-size" => context = words.int(flag, "tokens")?,
             "-np" | "--parallel" => {
@@ -116,7 +117,7 @@ pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
                     Ok(-1) => None,
                     Ok(n @ 1..=1_048_576) => Some(n as u32),
                     _ => {
-                        return Err(ServeArgsError::BadValue {
+                        return Err(LineError::BadValue {
                             flag: flag.into(),
                             value: n,
                             expected: "a number of slots, or -1",
@@ -124,15 +125,16 @@ pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
                     }
                 };
             }
-            "-b" | "--batch-size" => a.max_num_batched_tokens = Some(words.int(flag, "tokens")?),
-            "-ub" | "--ubatch-size" => a.micro_batch = Some(words.int(flag, "tokens")?),
-            "-ctk" | "--cache-type-k" => {
-                a.kv_cache_dtype = Some(cache_type(words.value(flag, "a data type")?))
-            }
+            "-b" | "--batch-size" => a.set(MAX_NUM_BATCHED_TOKENS, words.int(flag, "tokens")?),
+            "-ub" | "--ubatch-size" => a.set(MICRO_BATCH, words.int(flag, "tokens")?),
+            "-ctk" | "--cache-type-k" => a.set(
+                KV_CACHE_DTYPE,
+                cache_type(words.value(flag, "a data type")?),
+            ),
             "-ctv" | "--cache-type-v" => {
                 values = Some(cache_type(words.value(flag, "a data type")?))
             }
-            "--no-cache-prompt" => a.enable_prefix_caching = Some(false),
+            "--no-cache-prompt" => a.set(ENABLE_PREFIX_CACHING, false),
             "-kvu" | "--kv-unified" => unified = Some(true),
             "-no-kvu" | "--no-kv-unified" => unified = Some(false),
             "-fa" | "--flash-attn" => match words.optional().as_deref() {
@@ -155,7 +157,7 @@ pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
     }
     let a = &mut line.args;
     // One format for keys and values is what is simulated: the keys'.
-    let keys = a.kv_cache_dtype.clone().unwrap_or_else(|| "fp16".into());
+    let keys = a.get(KV_CACHE_DTYPE).unwrap_or_else(|| "fp16".into());
     match values {
         Some(v) if v != keys => line
             .unmodelled
@@ -163,14 +165,17 @@ pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
         _ => {}
     }
     let n = slots.unwrap_or(AUTO_SLOTS);
-    a.max_num_seqs = Some(n);
+    a.set(MAX_NUM_SEQS, n);
     let unified = unified.unwrap_or(slots.is_none());
     if context > 0 {
-        a.max_model_len = Some(if unified {
-            context
-        } else {
-            (context / n).max(1)
-        });
+        a.set(
+            MAX_MODEL_LEN,
+            if unified {
+                context
+            } else {
+                (context / n).max(1)
+            },
+        );
     }
     if unified && n > 1 {
         line.unmodelled.push(format!(
@@ -197,7 +202,7 @@ fn cache_type(name: String) -> String {
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> Result<PastedLine, ServeArgsError> {
+    fn line(text: &str) -> Result<PastedLine, LineError> {
         read(&text.split_whitespace().collect::<Vec<_>>())
     }
 
@@ -208,17 +213,17 @@ mod tests {
              --port 8080 -ctk q8_0 -ctv q8_0 --temp -1 -ot exps=CPU --no-cache-prompt",
         )
         .unwrap();
-        assert_eq!(l.args.model.as_deref(), Some("Qwen3-30B-A3B"));
-        assert_eq!(l.args.quantization.as_deref(), Some("q4_k_m"));
+        assert_eq!(l.model.as_deref(), Some("Qwen3-30B-A3B"));
+        assert_eq!(l.args.get(QUANTIZATION).as_deref(), Some("q4_k_m"));
         // The context is all slots' together.
         assert_eq!(
-            (l.args.max_num_seqs, l.args.max_model_len),
+            (l.args.get(MAX_NUM_SEQS), l.args.get(MAX_MODEL_LEN)),
             (Some(8), Some(4096))
         );
-        assert_eq!(l.args.max_num_batched_tokens, Some(1024));
-        assert_eq!(l.args.micro_batch, Some(256));
-        assert_eq!(l.args.kv_cache_dtype.as_deref(), Some("q8_0"));
-        assert_eq!(l.args.enable_prefix_caching, Some(false));
+        assert_eq!(l.args.get(MAX_NUM_BATCHED_TOKENS), Some(1024));
+        assert_eq!(l.args.get(MICRO_BATCH), Some(256));
+        assert_eq!(l.args.get(KV_CACHE_DTYPE).as_deref(), Some("q8_0"));
+        assert_eq!(l.args.get(ENABLE_PREFIX_CACHING), Some(false));
         assert_eq!(l.ignored, ["-ngl", "-fa", "--host", "--port", "--temp"]);
         assert_eq!(l.unmodelled, ["-ot exps=CPU"]);
     }
@@ -226,9 +231,9 @@ mod tests {
     #[test]
     fn what_is_left_unsaid_is_llama_servers_default() {
         let l = line("-hf unsloth/Qwen3-8B-GGUF -c 16384 -fa --jinja").unwrap();
-        assert_eq!(l.args.quantization.as_deref(), Some("q4_k_m"));
+        assert_eq!(l.args.get(QUANTIZATION).as_deref(), Some("q4_k_m"));
         assert_eq!(
-            (l.args.max_num_seqs, l.args.max_model_len),
+            (l.args.get(MAX_NUM_SEQS), l.args.get(MAX_MODEL_LEN)),
             (Some(4), Some(16384))
         );
         assert_eq!(l.unmodelled.len(), 1);
@@ -238,7 +243,10 @@ mod tests {
             l.unmodelled
         );
         let l = line("-m x.gguf -np 1 -c 0").unwrap();
-        assert_eq!((l.args.max_num_seqs, l.args.max_model_len), (Some(1), None));
+        assert_eq!(
+            (l.args.get(MAX_NUM_SEQS), l.args.get(MAX_MODEL_LEN)),
+            (Some(1), None)
+        );
         assert!(l.unmodelled.is_empty());
         let l = line("-m x.gguf -np 2 -ngl 20 -ctv q8_0 -fa off").unwrap();
         assert_eq!(

@@ -1,20 +1,20 @@
 //! The command line that starts a server, pasted as it is: `vllm serve …`, `llama-server …`,
 //! `python -m sglang.launch_server …`.
 //!
-//! Flags that the simulation knows become [`ServeArgs`]; flags that change nothing it knows of (ports, keys, logging) are ignored;
+//! Flags that the simulation knows become [`SettingValues`]; flags that change nothing it knows of (ports, keys, logging) are ignored;
 //! all others are told to the user as not modelled. A known flag with a value that it cannot take is an error.
 mod gguf;
 mod llama_server;
 mod sglang;
 mod vllm;
 
-use super::ServeArgs;
 use crate::device::Scheduler;
+use crate::engine::settings::SettingValues;
 use std::collections::VecDeque;
 
 /// What is wrong with a pasted line or a flag's value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ServeArgsError {
+pub enum LineError {
     /// A flag without its value.
     #[error("`{flag}` needs a value")]
     MissingValue {
@@ -48,40 +48,38 @@ pub struct PastedLine {
     /// Whose server it starts; `None`: it does not say (flags alone are read as vLLM's).
     pub starts: Option<Scheduler>,
     /// The settings that matter here.
-    pub args: ServeArgs,
+    pub args: SettingValues,
+    /// The model that it names.
+    pub model: Option<String>,
     /// Flags that do not change what is simulated (ports, keys, logging).
     pub ignored: Vec<String>,
     /// Flags that may change performance and are not modelled.
     pub unmodelled: Vec<String>,
 }
 
-impl ServeArgs {
-    /// Reads the words of a line that starts a server, or of flags alone, which are vLLM's. Both `--flag value` and
-    /// `--flag=value` are understood.
-    ///
-    /// # Errors
-    /// A known flag with a value that it cannot take, or without one.
-    pub fn from_words<S: AsRef<str>>(words: &[S]) -> Result<PastedLine, ServeArgsError> {
-        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
-        let program = words.first().map_or("", |w| file_name(w));
-        let python = program.starts_with("python");
-        match (program.trim_end_matches(".exe"), &words[..]) {
-            ("llama-server", [_, rest @ ..]) => llama_server::read(rest),
-            ("sglang", [_, "serve", rest @ ..]) => sglang::read(rest),
-            (_, [_, "-m", "sglang.launch_server", rest @ ..]) if python => sglang::read(rest),
-            (_, [_, "-m", "vllm.entrypoints.openai.api_server", rest @ ..]) if python => {
-                vllm::read(Some(Scheduler::Vllm), rest)
-            }
-            ("vllm", [_, "serve", rest @ ..]) => vllm::read(Some(Scheduler::Vllm), rest),
-            ("vllm", [_, rest @ ..]) if flags_or_model(rest) => {
-                vllm::read(Some(Scheduler::Vllm), rest)
-            }
-            (_, ["serve", rest @ ..]) => vllm::read(None, rest),
-            (_, rest) if flags_or_model(rest) => vllm::read(None, rest),
-            _ => Err(ServeArgsError::NoServer {
-                words: words[..words.len().min(2)].join(" "),
-            }),
+/// Reads the words of a line that starts a server, or of flags alone, which are vLLM's. Both `--flag value` and
+/// `--flag=value` are understood.
+///
+/// # Errors
+/// A known flag with a value that it cannot take, or without one.
+pub fn read_line<S: AsRef<str>>(words: &[S]) -> Result<PastedLine, LineError> {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    let program = words.first().map_or("", |w| file_name(w));
+    let python = program.starts_with("python");
+    match (program.trim_end_matches(".exe"), &words[..]) {
+        ("llama-server", [_, rest @ ..]) => llama_server::read(rest),
+        ("sglang", [_, "serve", rest @ ..]) => sglang::read(rest),
+        (_, [_, "-m", "sglang.launch_server", rest @ ..]) if python => sglang::read(rest),
+        (_, [_, "-m", "vllm.entrypoints.openai.api_server", rest @ ..]) if python => {
+            vllm::read(Some(Scheduler::Vllm), rest)
         }
+        ("vllm", [_, "serve", rest @ ..]) => vllm::read(Some(Scheduler::Vllm), rest),
+        ("vllm", [_, rest @ ..]) if flags_or_model(rest) => vllm::read(Some(Scheduler::Vllm), rest),
+        (_, ["serve", rest @ ..]) => vllm::read(None, rest),
+        (_, rest) if flags_or_model(rest) => vllm::read(None, rest),
+        _ => Err(LineError::NoServer {
+            words: words[..words.len().min(2)].join(" "),
+        }),
     }
 }
 
@@ -154,18 +152,18 @@ impl Words {
     }
 
     /// The flag's value.
-    fn value(&mut self, flag: &str, expected: &str) -> Result<String, ServeArgsError> {
-        self.optional().ok_or_else(|| ServeArgsError::MissingValue {
+    fn value(&mut self, flag: &str, expected: &str) -> Result<String, LineError> {
+        self.optional().ok_or_else(|| LineError::MissingValue {
             flag: format!("{flag} ({expected})"),
         })
     }
 
     /// A count.
-    fn int(&mut self, flag: &str, expected: &str) -> Result<u32, ServeArgsError> {
+    fn int(&mut self, flag: &str, expected: &str) -> Result<u32, LineError> {
         let v = self.value(flag, expected)?;
         human_int(&v)
             .and_then(|n| u32::try_from(n).ok())
-            .ok_or(ServeArgsError::BadValue {
+            .ok_or(LineError::BadValue {
                 flag: flag.into(),
                 value: v,
                 expected: "a whole number below 4294967296",
@@ -173,11 +171,11 @@ impl Words {
     }
 
     /// A part of something, above 0 and at most 1.
-    fn fraction(&mut self, flag: &str) -> Result<f64, ServeArgsError> {
+    fn fraction(&mut self, flag: &str) -> Result<f64, LineError> {
         let v = self.value(flag, "a fraction")?;
         match v.parse::<f64>() {
             Ok(f) if f > 0.0 && f <= 1.0 => Ok(f),
-            _ => Err(ServeArgsError::BadValue {
+            _ => Err(LineError::BadValue {
                 flag: flag.into(),
                 value: v,
                 expected: "a fraction above 0 and at most 1",
@@ -193,7 +191,7 @@ impl PastedLine {
         flag: &str,
         words: &mut Words,
         harmless: &[(&str, bool)],
-    ) -> Result<(), ServeArgsError> {
+    ) -> Result<(), LineError> {
         match harmless.iter().find(|(f, _)| *f == flag) {
             Some((_, takes_value)) => {
                 if *takes_value {
@@ -244,8 +242,8 @@ mod tests {
 
     fn starts(line: &str) -> (Option<Scheduler>, Option<String>) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let line = ServeArgs::from_words(&words).unwrap();
-        (line.starts, line.args.model)
+        let line = read_line(&words).unwrap();
+        (line.starts, line.model)
     }
 
     #[test]
@@ -272,9 +270,9 @@ mod tests {
     fn what_starts_no_server_is_refused() {
         for line in ["ls -la", "vllm bench serve --model m", "something else"] {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let e = ServeArgs::from_words(&words).unwrap_err();
+            let e = read_line(&words).unwrap_err();
             let first = words[..2].join(" ");
-            assert_eq!(e, ServeArgsError::NoServer { words: first });
+            assert_eq!(e, LineError::NoServer { words: first });
         }
         let model = Some("qwen3-8b".to_string());
         assert_eq!(starts("qwen3-8b --port 1"), (None, model));

@@ -1,6 +1,7 @@
 //! `python -m sglang.launch_server` (`python/sglang/srt/server_args.py`, v0.5; `predict::sglang` says what becomes of the settings).
-use super::{PastedLine, ServeArgsError, Words};
+use super::{LineError, PastedLine, Words};
 use crate::device::Scheduler;
+use crate::engine::settings::*;
 
 /// Flags that change nothing a simulation knows of, with whether they take a value.
 const HARMLESS: &[(&str, bool)] = &[
@@ -32,7 +33,7 @@ const HARMLESS: &[(&str, bool)] = &[
     ("--enable-cache-report", false),
 ];
 
-pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
+pub(super) fn read(words: &[&str]) -> Result<PastedLine, LineError> {
     let mut line = PastedLine {
         starts: Some(Scheduler::Sglang),
         ..PastedLine::default()
@@ -42,32 +43,33 @@ pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
         let flag = flag.as_str();
         let a = &mut line.args;
         match flag {
-            "--model-path" | "--model" => a.model = Some(words.value(flag, "a model")?),
-            "--dtype" => a.dtype = Some(words.value(flag, "a data type")?),
-            "--quantization" => a.quantization = Some(words.value(flag, "a quantisation")?),
-            "--kv-cache-dtype" => a.kv_cache_dtype = Some(words.value(flag, "a data type")?),
-            "--context-length" => a.max_model_len = Some(words.int(flag, "tokens")?),
-            "--max-running-requests" => a.max_num_seqs = Some(words.int(flag, "requests")?),
+            "--model-path" | "--model" => line.model = Some(words.value(flag, "a model")?),
+            "--dtype" => a.set(DTYPE, words.value(flag, "a data type")?),
+            "--quantization" => a.set(QUANTIZATION, words.value(flag, "a quantisation")?),
+            "--kv-cache-dtype" => a.set(KV_CACHE_DTYPE, words.value(flag, "a data type")?),
+            "--context-length" => a.set(MAX_MODEL_LEN, words.int(flag, "tokens")?),
+            "--max-running-requests" => a.set(MAX_NUM_SEQS, words.int(flag, "requests")?),
             // One token is the null block, which nobody gets.
-            "--max-total-tokens" => {
-                a.num_gpu_blocks_override = Some(words.int(flag, "tokens")?.saturating_add(1))
-            }
+            "--max-total-tokens" => a.set(
+                NUM_GPU_BLOCKS_OVERRIDE,
+                words.int(flag, "tokens")?.saturating_add(1),
+            ),
             "--chunked-prefill-size" => match words.value(flag, "tokens")?.as_str() {
                 "-1" => line.unmodelled.push(format!("{flag} -1")),
                 tokens => {
                     words.inline = Some(tokens.into());
-                    a.max_num_batched_tokens = Some(words.int(flag, "tokens")?);
+                    a.set(MAX_NUM_BATCHED_TOKENS, words.int(flag, "tokens")?);
                 }
             },
-            "--mem-fraction-static" => a.gpu_memory_utilization = Some(words.fraction(flag)?),
-            "--disable-radix-cache" => a.enable_prefix_caching = Some(false),
-            "--disable-overlap-schedule" => a.async_scheduling = Some(false),
-            "--disable-cuda-graph" => a.enforce_eager = Some(true),
+            "--mem-fraction-static" => a.set(GPU_MEMORY_UTILIZATION, words.fraction(flag)?),
+            "--disable-radix-cache" => a.set(ENABLE_PREFIX_CACHING, false),
+            "--disable-overlap-schedule" => a.set(ASYNC_SCHEDULING, false),
+            "--disable-cuda-graph" => a.set(ENFORCE_EAGER, true),
             "--tp" | "--tp-size" | "--tensor-parallel-size" => {
-                a.tensor_parallel_size = Some(words.int(flag, "devices")?)
+                a.set(TENSOR_PARALLEL_SIZE, words.int(flag, "devices")?)
             }
             "--dp" | "--dp-size" | "--data-parallel-size" => {
-                a.data_parallel_size = Some(words.int(flag, "engines")?)
+                a.set(DATA_PARALLEL_SIZE, words.int(flag, "engines")?)
             }
             // First come, first served is the default, and what is simulated.
             "--schedule-policy" => match words.value(flag, "a policy")?.as_str() {
@@ -90,7 +92,7 @@ pub(super) fn read(words: &[&str]) -> Result<PastedLine, ServeArgsError> {
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> Result<PastedLine, ServeArgsError> {
+    fn line(text: &str) -> Result<PastedLine, LineError> {
         read(&text.split_whitespace().collect::<Vec<_>>())
     }
 
@@ -103,14 +105,17 @@ mod tests {
         )
         .unwrap();
         let a = &l.args;
-        assert_eq!(a.model.as_deref(), Some("Qwen/Qwen3-8B"));
-        assert_eq!((a.max_model_len, a.max_num_seqs), (Some(8192), Some(32)));
-        assert_eq!(a.max_num_batched_tokens, Some(4096));
-        assert_eq!(a.gpu_memory_utilization, Some(0.85));
-        assert_eq!(a.num_gpu_blocks_override, Some(100_001));
-        assert_eq!(a.enable_prefix_caching, Some(false));
+        assert_eq!(l.model.as_deref(), Some("Qwen/Qwen3-8B"));
         assert_eq!(
-            (a.enforce_eager, a.async_scheduling),
+            (a.get(MAX_MODEL_LEN), a.get(MAX_NUM_SEQS)),
+            (Some(8192), Some(32))
+        );
+        assert_eq!(a.get(MAX_NUM_BATCHED_TOKENS), Some(4096));
+        assert_eq!(a.get(GPU_MEMORY_UTILIZATION), Some(0.85));
+        assert_eq!(a.get(NUM_GPU_BLOCKS_OVERRIDE), Some(100_001));
+        assert_eq!(a.get(ENABLE_PREFIX_CACHING), Some(false));
+        assert_eq!(
+            (a.get(ENFORCE_EAGER), a.get(ASYNC_SCHEDULING)),
             (Some(true), Some(false))
         );
         assert_eq!(l.ignored, ["--port", "--page-size"]);

@@ -1,6 +1,6 @@
 //! Answers of `capsim validate` and `capsim explain`.
 use super::finite;
-use crate::predict::ServeArgs;
+use crate::engine::settings::SettingValues;
 use crate::report::accuracy::Set;
 use crate::validate::accuracy::{Accuracy, Kind, Role, Scored};
 use crate::validate::compare::{Candidate, MetricComparison, RunComparison};
@@ -76,7 +76,7 @@ pub struct Supposed {
     /// What was supposed.
     pub hypothesis: String,
     /// Settings supposed.
-    pub engine_args: ServeArgs,
+    pub engine_args: SettingValues,
     /// Root mean square of the log errors of the judged metrics.
     pub misfit: Option<f64>,
     /// Counters.

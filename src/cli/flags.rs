@@ -1,0 +1,187 @@
+//! The flags of a section's fields, with their help.
+use crate::engine::settings::{EngineSection, TABLE};
+use crate::fields::{Field, Kind, Section, Value, Values};
+use anyhow::bail;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+/// A section whose fields are flags.
+pub trait Flagged: Section {
+    /// Under which heading the help has them.
+    const HEADING: &'static str;
+    /// Short forms of a field's flag, without the dash.
+    fn short(_at: usize) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+impl Flagged for EngineSection {
+    const HEADING: &'static str = super::sweep_args::ENGINE;
+    fn short(at: usize) -> &'static [&'static str] {
+        TABLE[at].short
+    }
+}
+
+/// What was given of a section's flags: for each field its values, several where it takes many.
+#[derive(Debug)]
+pub struct Given<S> {
+    values: Vec<(usize, Vec<Value>)>,
+    of: std::marker::PhantomData<fn() -> S>,
+}
+
+impl<S> Clone for Given<S> {
+    fn clone(&self) -> Self {
+        Self {
+            values: self.values.clone(),
+            of: self.of,
+        }
+    }
+}
+
+impl<S> Default for Given<S> {
+    fn default() -> Self {
+        Self {
+            values: vec![],
+            of: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<S: Section> Given<S> {
+    /// Fields with their values, by their places in the section.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &[Value])> {
+        self.values.iter().map(|(at, v)| (*at, &v[..]))
+    }
+
+    /// Whether no flag was given.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The values of a field.
+    pub fn of(&self, name: &str) -> &[Value] {
+        let at = S::place(name).ok();
+        let found = self.values.iter().find(|(i, _)| Some(*i) == at);
+        found.map_or(&[], |(_, v)| v)
+    }
+
+    /// Those that were given one value.
+    pub fn single(&self) -> Values<S> {
+        let mut values = Values::default();
+        for (at, all) in &self.values {
+            if let [one] = &all[..] {
+                values.put(*at, one.clone());
+            }
+        }
+        values
+    }
+
+    /// Gives a field a value, where it has none.
+    pub fn or(&mut self, name: &str, value: Value) {
+        if self.of(name).is_empty() {
+            self.set(name, vec![value]);
+        }
+    }
+
+    /// Gives a field these values.
+    pub fn set(&mut self, name: &str, values: Vec<Value>) {
+        let at = S::place(name).expect("a field of the section");
+        self.values.retain(|(i, _)| *i != at);
+        self.values.push((at, values));
+        self.values.sort_by_key(|(i, _)| *i);
+    }
+
+    /// One value for each field, or an error that names those with several.
+    pub fn alone(&self) -> anyhow::Result<Values<S>> {
+        let several: Vec<String> = self
+            .values
+            .iter()
+            .filter(|(_, v)| v.len() > 1)
+            .map(|(at, _)| format!("--{}", S::field(*at).flag()))
+            .collect();
+        if !several.is_empty() {
+            bail!("{}: give one value", several.join(", "));
+        }
+        Ok(self.single())
+    }
+}
+
+fn off(field: &Field) -> String {
+    format!("no_{}", field.name)
+}
+
+fn arg<S: Flagged>(at: usize, field: &'static Field) -> Arg {
+    let arg = Arg::new(field.name)
+        .long(field.flag())
+        .aliases(field.aliases.iter().map(|a| a.replace('_', "-")))
+        .help(field.help)
+        .help_heading(S::HEADING);
+    if field.kind == Kind::Switch {
+        return arg.action(ArgAction::SetTrue).overrides_with(off(field));
+    }
+    let arg = arg
+        .action(ArgAction::Set)
+        .value_name(match field.kind {
+            Kind::Number => "NUMBER",
+            Kind::Count(_) => "N",
+            _ => "VALUE",
+        })
+        .aliases(S::short(at).iter().filter_map(|s| s.strip_prefix("--")))
+        .value_parser(move |text: &str| field.parse(text).map_err(|e| e.problem));
+    if field.many {
+        arg.value_delimiter(',')
+    } else {
+        arg
+    }
+}
+
+impl<S: Flagged> Args for Given<S> {
+    fn augment_args(mut cmd: Command) -> Command {
+        for (at, field) in S::fields().enumerate() {
+            cmd = cmd.arg(arg::<S>(at, field));
+            if field.kind == Kind::Switch {
+                cmd = cmd.arg(
+                    Arg::new(off(field))
+                        .long(format!("no-{}", field.flag()))
+                        .help(format!("The opposite of --{}", field.flag()))
+                        .help_heading(S::HEADING)
+                        .action(ArgAction::SetTrue),
+                );
+            }
+        }
+        cmd
+    }
+    fn augment_args_for_update(cmd: Command) -> Command {
+        Self::augment_args(cmd)
+    }
+}
+
+impl<S: Flagged> FromArgMatches for Given<S> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Self::default();
+        given.update_from_arg_matches(matches)?;
+        Ok(given)
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.values.clear();
+        for (at, field) in S::fields().enumerate() {
+            let values: Vec<Value> = match field.kind {
+                Kind::Switch => match (matches.get_flag(field.name), matches.get_flag(&off(field)))
+                {
+                    (_, true) => vec![Value::Switch(false)],
+                    (true, _) => vec![Value::Switch(true)],
+                    _ => vec![],
+                },
+                _ => matches
+                    .get_many::<Value>(field.name)
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect(),
+            };
+            if !values.is_empty() {
+                self.values.push((at, values));
+            }
+        }
+        Ok(())
+    }
+}

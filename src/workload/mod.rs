@@ -2,6 +2,7 @@
 pub mod arrival;
 mod generator;
 pub mod length;
+pub mod load;
 pub mod numpy;
 mod replay;
 mod spec;

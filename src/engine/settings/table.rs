@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     fn settings_are_a_json_object_with_vllms_names() {
-        let text = r#"{"max_num_seqs":16,"enforce_eager":true,"gpu_memory_utilization":0.9}"#;
+        let text = r#"{"max_num_seqs":16,"gpu_memory_utilization":0.9,"enforce_eager":true}"#;
         let s: SettingValues = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&s).unwrap(), text);
         let s: SettingValues = serde_json::from_str(r#"{"max-num-seqs": null}"#).unwrap();

@@ -17,6 +17,7 @@ pub fn scenario() -> Result<Scenario, Box<dyn std::error::Error>> {
         model: Model::new(&config, Precision::of(&config)),
         engine: builtin::engine_for(&device),
         device,
+        release: None,
         // What is not said follows vLLM's own rules.
         serve: ServeArgs {
             max_num_seqs: Some(16),

@@ -14,6 +14,7 @@
 //!     model: Model::new(&config, Precision::of(&config)),
 //!     engine: builtin::engine_for(&device),
 //!     device,
+//!     release: None,
 //!     serve: ServeArgs { max_num_seqs: Some(4), max_model_len: Some(2048), ..ServeArgs::default() },
 //!     moe_path: None,
 //!     routing: Routing::Uniform,

@@ -16,6 +16,7 @@ fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
         model: Model::new(&config, Precision::of(&config)),
         engine: builtin::engine_for(&device),
         device,
+        release: None,
         serve: ServeArgs {
             max_model_len: Some(4096),
             max_num_seqs: Some(64),

@@ -15,6 +15,7 @@ fn scenario() -> Scenario {
         model: Model::new(&config, Precision::of(&config)),
         device: builtin::device("gfx1151").unwrap(),
         engine: builtin::engine("vllm-0.12-rocm").unwrap(),
+        release: None,
         serve: ServeArgs {
             max_model_len: Some(4096),
             max_num_seqs: Some(16),

@@ -3,6 +3,7 @@ use super::files::Files;
 use super::load;
 use super::load_args::LoadArgs;
 use crate::cost::Routing;
+use crate::engine::EngineVersion;
 use crate::predict::{Scenario, ServeArgs};
 use crate::units::Span;
 use crate::workload::{PromptKind, WorkloadSpec};
@@ -47,6 +48,9 @@ pub struct SweepArgs {
     /// Engine profile: a built-in id, or a path
     #[arg(long, value_delimiter = ',')]
     engine: Vec<String>,
+    /// Release of vLLM whose rules and defaults apply, such as 0.24 (default: the engine profile's)
+    #[arg(long, value_name = "RELEASE")]
+    engine_version: Option<EngineVersion>,
     /// Way the engine runs its expert kernels (a name in the engine profile, e.g. default or tuned)
     #[arg(long, value_delimiter = ',')]
     moe_tiles: Vec<String>,
@@ -554,6 +558,7 @@ impl SweepArgs {
             model,
             device,
             engine,
+            release: self.engine_version,
             serve,
             moe_path: None,
             routing: routing(&self.routing)?,

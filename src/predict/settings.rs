@@ -86,7 +86,7 @@ impl Settings {
         }
     }
 
-    /// Fills in defaults and sizes the KV cache.
+    /// Fills in defaults and sizes the KV cache. `release` is vLLM's release, where it is not the engine profile's own.
     ///
     /// # Errors
     /// Names the setting that contradicts another or does not fit.
@@ -95,6 +95,7 @@ impl Settings {
         model: &Model,
         device: &DeviceProfile,
         engine: &EngineProfile,
+        release: Option<EngineVersion>,
     ) -> Result<Self, SettingsError> {
         let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
         match engine.scheduler {
@@ -102,10 +103,13 @@ impl Settings {
             Scheduler::LlamaServer => return llama_server::resolve(args, model, device, engine),
             Scheduler::Sglang => return sglang::resolve(args, model, device, engine),
         }
-        let version: EngineVersion = engine
-            .version
-            .parse()
-            .map_err(|e| bad("engine version", format!("{e}")))?;
+        let version: EngineVersion = match release {
+            Some(named) => named,
+            None => engine
+                .version
+                .parse()
+                .map_err(|e| bad("engine version", format!("{e}")))?,
+        };
         let total = Bytes(device.memory.total_bytes.value as u64);
         let max_model_len = args
             .max_model_len

@@ -18,6 +18,7 @@ pub fn scenario() -> Result<Scenario, Box<dyn std::error::Error>> {
         model: Model::new(&config, Precision::of(&config)),
         engine: builtin::engine_for(&device),
         device,
+        release: None,
         // What is not said follows vLLM's own rules.
         serve: SettingValues::default()
             .with(MAX_NUM_SEQS, 16)

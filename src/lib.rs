@@ -15,6 +15,7 @@
 //!     model: Model::new(&config, Precision::of(&config)),
 //!     engine: builtin::engine_for(&device),
 //!     device,
+//!     release: None,
 //!     serve: SettingValues::default().with(MAX_NUM_SEQS, 4).with(MAX_MODEL_LEN, 2048),
 //!     moe_path: None,
 //!     routing: Routing::Uniform,

@@ -15,6 +15,7 @@ fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
         model: Model::new(&config, Precision::of(&config)),
         engine: builtin::engine_for(&device),
         device,
+        release: None,
         serve: SettingValues::default()
             .with(MAX_MODEL_LEN, 4096)
             .with(MAX_NUM_SEQS, 64),

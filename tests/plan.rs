@@ -16,6 +16,7 @@ fn scenario() -> Scenario {
         model: Model::new(&config, Precision::of(&config)),
         device: builtin::device("gfx1151").unwrap(),
         engine: builtin::engine("vllm-0.12-rocm").unwrap(),
+        release: None,
         serve: SettingValues::default()
             .with(MAX_MODEL_LEN, 4096)
             .with(MAX_NUM_SEQS, 16)

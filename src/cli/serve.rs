@@ -3,7 +3,6 @@ use super::files;
 use super::stop;
 use super::sweep_args::SweepArgs;
 use crate::engine::settings::*;
-use crate::predict::Settings;
 use crate::serve::text::Tokenizer;
 use crate::serve::{Fault, Options, Server};
 use anyhow::{Context, bail};
@@ -133,12 +132,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         .or_else(|| pasted(line, "--alias"))
         .or_else(|| pasted(line, "-a"))
         .unwrap_or_else(|| scenario.model_name.clone());
-    let settings = Settings::resolve(
-        &scenario.serve,
-        &scenario.model,
-        &scenario.device,
-        &scenario.engine,
-    )?;
+    let settings = scenario.settings()?;
     anyhow::ensure!(
         settings.group.engines == 1,
         "--data-parallel-size {}: one server stands in for one engine; start several, or use capsim predict",
@@ -154,7 +148,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
             "model": scenario.model_name,
             "device": scenario.device.name,
             "engine": scenario.engine.id,
-            "engine_version": scenario.engine.version,
+            "engine_version": scenario.version(),
             "rules": settings.rules(),
             "num_gpu_blocks": config.num_gpu_blocks,
             "block_size": config.block_size,
@@ -193,7 +187,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         port,
         model_name,
         root: scenario.model_name.clone(),
-        version: scenario.engine.version.clone(),
+        version: scenario.version(),
         description,
         cache_dtype: scenario
             .serve

@@ -4,6 +4,7 @@ use super::flags::Given;
 use super::load;
 use super::load_args::LoadArgs;
 use crate::cost::Routing;
+use crate::engine::EngineVersion;
 use crate::engine::settings::{
     DTYPE, EngineSection, KV_CACHE_DTYPE, MAX_MODEL_LEN, QUANTIZATION, SettingValues,
 };
@@ -52,6 +53,9 @@ pub struct SweepArgs {
     /// Engine profile: a built-in id, or a path
     #[arg(long, value_delimiter = ',')]
     engine: Vec<String>,
+    /// Release of vLLM whose rules and defaults apply, such as 0.24 (default: the engine profile's)
+    #[arg(long, value_name = "RELEASE")]
+    engine_version: Option<EngineVersion>,
     /// Way the engine runs its expert kernels (a name in the engine profile, e.g. default or tuned)
     #[arg(long, value_delimiter = ',')]
     moe_tiles: Vec<String>,
@@ -413,6 +417,7 @@ impl SweepArgs {
             model,
             device,
             engine,
+            release: self.engine_version,
             serve,
             moe_path: None,
             routing: routing(&self.routing)?,

@@ -4,9 +4,9 @@ use super::run::{Load, Run};
 use super::{Caveat, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
-use crate::engine::SimError;
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
+use crate::engine::{EngineVersion, SimError};
 use crate::model::Model;
 use crate::units::{Blocks, Span};
 use crate::workload::{PromptKind, Replay, WorkloadError, WorkloadSpec};
@@ -22,6 +22,8 @@ pub struct Scenario {
     pub device: DeviceProfile,
     /// What the engine achieves of it.
     pub engine: EngineProfile,
+    /// Release of vLLM whose rules, defaults and memory terms apply; `None`: the engine profile's own. Prices stay the profile's.
+    pub release: Option<EngineVersion>,
     /// Engine settings under vLLM's names.
     pub serve: SettingValues,
     /// Which mixture-of-experts path the engine takes; `None`: the profile's default.
@@ -38,7 +40,21 @@ impl Scenario {
     /// # Errors
     /// Settings that contradict each other, or do not fit the device.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
-        Settings::resolve(&self.serve, &self.model, &self.device, &self.engine)
+        Settings::resolve(
+            &self.serve,
+            &self.model,
+            &self.device,
+            &self.engine,
+            self.release,
+        )
+    }
+
+    /// The engine's release: the one that was named, else the engine profile's. Only vLLM's can be named.
+    pub fn version(&self) -> String {
+        match self.release {
+            Some(named) if self.engine.scheduler.is_vllm() => named.to_string(),
+            _ => self.engine.version.clone(),
+        }
     }
 }
 
@@ -215,15 +231,15 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
         all.push(Caveat::OutsideKernels(run.outside / total.max(1e-12)));
     }
     // `0.19` of `0.19.0`: patch releases run the same kernels.
-    let release = scenario.engine.version.split('.').take(2);
-    let release = release.collect::<Vec<_>>().join(".");
+    let version = scenario.version();
+    let release = version.split('.').take(2).collect::<Vec<_>>().join(".");
     if let Some(k) = scenario.device.kernels.first()
         && tables
         && !k.engine.contains(&format!(" {release}."))
     {
         all.push(Caveat::OtherRelease {
             measured: k.engine.clone(),
-            simulated: scenario.engine.version.clone(),
+            simulated: scenario.version(),
         });
     }
     if tables && !run.covered.1.is_empty() {

@@ -99,7 +99,7 @@ impl Settings {
         }
     }
 
-    /// Fills in defaults and sizes the KV cache.
+    /// Fills in defaults and sizes the KV cache. `release` is vLLM's release, where it is not the engine profile's own.
     ///
     /// # Errors
     /// Names the setting that contradicts another or does not fit.
@@ -108,6 +108,7 @@ impl Settings {
         model: &Model,
         device: &DeviceProfile,
         engine: &EngineProfile,
+        release: Option<EngineVersion>,
     ) -> Result<Self, SettingsError> {
         let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
         match engine.scheduler {
@@ -115,10 +116,13 @@ impl Settings {
             Scheduler::LlamaServer => return llama_server::resolve(args, model, device, engine),
             Scheduler::Sglang => return sglang::resolve(args, model, device, engine),
         }
-        let version: EngineVersion = engine
-            .version
-            .parse()
-            .map_err(|e| bad("engine version", format!("{e}")))?;
+        let version: EngineVersion = match release {
+            Some(named) => named,
+            None => engine
+                .version
+                .parse()
+                .map_err(|e| bad("engine version", format!("{e}")))?,
+        };
         let total = Bytes(device.memory.total_bytes.value as u64);
         let max_model_len = args
             .get(MAX_MODEL_LEN)

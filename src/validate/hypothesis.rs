@@ -138,6 +138,7 @@ impl Basis {
             model: self.model.clone(),
             device: self.device.clone(),
             engine: self.engine.clone(),
+            release: None,
             serve: h.serve.clone(),
             moe_path: self.moe_path.clone(),
             routing: Default::default(),

@@ -389,6 +389,8 @@ pub fn scenario(basis: &Basis, args: &SettingValues, r: &Recording) -> Scenario 
         model: basis.model.clone(),
         device: basis.device.clone(),
         engine: basis.engine.clone(),
+        // What is no release, such as a build from source, leaves the profile's own.
+        release: r.server.version.as_ref().and_then(|v| v.parse().ok()),
         serve: settings(args, &r.server),
         moe_path: basis.moe_path.clone(),
         routing: Routing::default(),

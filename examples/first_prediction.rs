@@ -19,6 +19,7 @@ pub fn scenario() -> Result<Scenario, Box<dyn std::error::Error>> {
         engine: builtin::engine_for(&device),
         device,
         release: None,
+        notes: Default::default(),
         // What is not said follows vLLM's own rules.
         serve: SettingValues::default()
             .with(MAX_NUM_SEQS, 16)

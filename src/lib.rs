@@ -16,6 +16,7 @@
 //!     engine: builtin::engine_for(&device),
 //!     device,
 //!     release: None,
+//!     notes: Default::default(),
 //!     serve: SettingValues::default().with(MAX_NUM_SEQS, 4).with(MAX_MODEL_LEN, 2048),
 //!     moe_path: None,
 //!     routing: Routing::Uniform,

@@ -16,6 +16,7 @@ fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
         engine: builtin::engine_for(&device),
         device,
         release: None,
+        notes: Default::default(),
         serve: SettingValues::default()
             .with(MAX_MODEL_LEN, 4096)
             .with(MAX_NUM_SEQS, 64),

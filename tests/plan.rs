@@ -17,6 +17,7 @@ fn scenario() -> Scenario {
         device: builtin::device("gfx1151").unwrap(),
         engine: builtin::engine("vllm-0.12-rocm").unwrap(),
         release: None,
+        notes: Default::default(),
         serve: SettingValues::default()
             .with(MAX_MODEL_LEN, 4096)
             .with(MAX_NUM_SEQS, 16)

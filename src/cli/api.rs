@@ -1,92 +1,114 @@
-//! The commands as functions, for bindings to other languages: flags in, answers out. Nothing is printed, and no file written but a
-//! sweep's. Flags have the command line's names, and errors its words.
+//! The commands as functions, for bindings to other languages: documents in, answers out. Nothing is printed, and no file written but
+//! a sweep's. Fields have the documents' names, and errors the command line's words.
 pub use super::files::{Files, Texts};
-pub use super::predict::{rows, to_json};
+pub use super::predict::{Asked, asked, rows, to_json};
+pub use super::scenario_args::Described;
 pub use super::sweep::Elsewhere;
 pub use super::sweep::job::{Job, evaluate, understand};
 pub use super::sweep::plan::{Plan, parse as plan_of_toml, parse_json as plan_of_json};
 pub use super::sweep::shard;
 pub use super::sweep::store::Merged;
-pub use super::sweep_args::Grid;
-pub use super::words::{Flags, Word};
+pub use super::words::Flags;
 
-use super::capacity::CapacityArgs;
-use super::memory::MemoryArgs;
-use super::sweep_args::SweepArgs;
-use super::tune::TuneArgs;
+use super::capacity::CapacityQuestion;
+use super::memory::MemoryQuestion;
+use super::scenario_args::of_line;
+use super::tune::TuneQuestion;
 use super::validate::ValidateArgs;
-use super::words::Known;
-use super::{capacity as capacity_, load, memory as memory_, tune as tune_, validate as validate_};
+use super::words::question;
+use super::{
+    capacity as capacity_, load as load_, memory as memory_, tune as tune_, validate as validate_,
+};
 use crate::device::{DeviceProfile, EngineProfile};
 use crate::model::Model;
 use crate::plan::Pool;
 use crate::plan::capacity::Capacity;
 use crate::plan::memory::Memory;
 use crate::plan::tune::Tuned;
+use crate::predict::read_line;
+use crate::predict::spec::{Catalog, ScenarioSpec, all_fields};
 use crate::report::json::validation::Validation;
+use anyhow::{Context, ensure};
+use serde_json::Value;
 
-/// Flags of a command, without dashes in front, and the words of a `vllm serve` line whose settings hold where no flag says otherwise.
-#[derive(Clone, Debug, Default)]
-pub struct Said {
-    /// The flags.
-    pub flags: Flags,
-    /// The line; empty: none.
-    pub line: Vec<String>,
-    /// Where files that are named are read.
-    pub files: Files,
-}
-
-impl Said {
-    fn args<T: clap::Args>(&self, command: &'static str) -> anyhow::Result<T> {
-        let known = Known::new(command);
-        known.parse(&known.words(&self.flags, &self.line)?)
-    }
-}
-
-/// Names of all flags that describe a scenario, without dashes in front, in alphabetical order.
-pub fn scenario_flags() -> Vec<String> {
-    let known = Known::<SweepArgs>::new("predict");
-    known.names().map(String::from).collect()
-}
-
-/// The points that flags of `capsim predict` describe: several values for a flag make one each.
+/// What was said of a scenario: fields with their values, and the words of a line that starts a server, whose settings hold where no
+/// field says otherwise. A list of values makes a scenario of each.
 ///
 /// # Errors
-/// As the command says them.
-pub fn grid(said: &Said) -> anyhow::Result<Grid> {
-    let mut args: SweepArgs = said.args("predict")?;
-    args.files = said.files.clone();
-    args.grid()
+/// A line that cannot be read, a name that is no field, a value that its field cannot have.
+pub fn described(fields: &Flags, line: &[String]) -> anyhow::Result<Described> {
+    let mut said = Described::default();
+    if !line.is_empty() {
+        said.spec = of_line(&read_line(line).context("in the pasted line")?)?;
+    }
+    for (name, value) in fields {
+        match value {
+            Value::Null => {}
+            Value::Array(values) if values.len() == 1 => said.spec.set_json(name, &values[0])?,
+            Value::Array(values) => {
+                let field = ScenarioSpec::field(name)?;
+                ensure!(!values.is_empty(), "{name}: a list of values is empty");
+                ensure!(field.many, "{name}: takes one value, not a list");
+                let values = values.iter().map(|v| field.from_json(v));
+                let values = values.collect::<Result<_, _>>()?;
+                said.several.push((field.name, values));
+            }
+            value => said.spec.set_json(name, value)?,
+        }
+    }
+    Ok(said)
+}
+
+/// A scenario's document, read.
+///
+/// # Errors
+/// It is none.
+pub fn document(text: &str) -> anyhow::Result<ScenarioSpec> {
+    Ok(ScenarioSpec::parse(text, "the scenario")?)
+}
+
+/// Names of all fields of a scenario, with their documentation.
+pub fn scenario_fields() -> Vec<(String, String)> {
+    all_fields()
+        .map(|f| (f.name.to_string(), f.help.to_string()))
+        .collect()
 }
 
 /// `capsim capacity`.
 ///
 /// # Errors
 /// As the command says them.
-pub fn capacity(said: &Said, pool: &impl Pool) -> anyhow::Result<Capacity> {
-    let mut args: CapacityArgs = said.args("capacity")?;
-    args.sweep.files = said.files.clone();
-    Ok(capacity_::answer(&args, pool)?.2)
+pub fn capacity(
+    spec: ScenarioSpec,
+    flags: &Flags,
+    files: &Files,
+    pool: &impl Pool,
+) -> anyhow::Result<Capacity> {
+    let asked: CapacityQuestion = question(None, flags)?;
+    Ok(capacity_::answer(&asked, spec, files, pool)?.2)
 }
 
 /// `capsim tune`.
 ///
 /// # Errors
 /// As the command says them.
-pub fn tune(said: &Said, pool: &impl Pool) -> anyhow::Result<Tuned> {
-    let mut args: TuneArgs = said.args("tune")?;
-    args.sweep.files = said.files.clone();
-    Ok(tune_::answer(&args, pool)?.1)
+pub fn tune(
+    spec: ScenarioSpec,
+    flags: &Flags,
+    files: &Files,
+    pool: &impl Pool,
+) -> anyhow::Result<Tuned> {
+    let asked: TuneQuestion = question(None, flags)?;
+    Ok(tune_::answer(&asked, spec, files, pool)?.1)
 }
 
 /// `capsim memory`.
 ///
 /// # Errors
 /// As the command says them.
-pub fn memory(said: &Said) -> anyhow::Result<Memory> {
-    let mut args: MemoryArgs = said.args("memory")?;
-    args.sweep.files = said.files.clone();
-    Ok(memory_::answer(&args)?.1)
+pub fn memory(spec: &ScenarioSpec, flags: &Flags, files: &Files) -> anyhow::Result<Memory> {
+    let asked: MemoryQuestion = question(None, flags)?;
+    Ok(memory_::answer(&asked, spec, files)?.1)
 }
 
 /// `capsim validate RUNS` of recorded runs: the answer of `--json`, and the fitted engine profile where runs were named by `fit`.
@@ -97,12 +119,10 @@ pub fn validate(
     runs: &str,
     flags: &Flags,
 ) -> anyhow::Result<(serde_json::Value, Option<EngineProfile>)> {
-    let known = Known::<ValidateArgs>::new("validate");
-    let mut words = known.words(flags, &[])?;
-    // What follows `--` is a `vllm serve` line there, so that a name must not look like a flag.
+    // A name must not look like a flag.
     let dash = if runs.starts_with('-') { "./" } else { "" };
-    words.insert(0, format!("{dash}{runs}"));
-    let c = validate_::compared(&known.parse(&words)?)?;
+    let args: ValidateArgs = question(Some(&format!("{dash}{runs}")), flags)?;
+    let c = validate_::compared(&args)?;
     let answer = serde_json::to_value(Validation::new(&c.file, c.fit.as_ref(), &c.runs))?;
     Ok((answer, c.fit.map(|f| f.profile)))
 }
@@ -112,7 +132,7 @@ pub fn validate(
 /// # Errors
 /// There is none, or it is not valid.
 pub fn device(name: &str, files: &Files) -> anyhow::Result<DeviceProfile> {
-    files.device(name)
+    Ok(Catalog::device(files, name)?)
 }
 
 /// An engine profile by the name or path that `--engine` takes.
@@ -120,7 +140,7 @@ pub fn device(name: &str, files: &Files) -> anyhow::Result<DeviceProfile> {
 /// # Errors
 /// There is none, or it is not valid.
 pub fn engine(name: &str, files: &Files) -> anyhow::Result<EngineProfile> {
-    files.engine(name)
+    Ok(Catalog::engine(files, name)?)
 }
 
 /// A model by the name or path that `--model` takes, in the formats that `--weights` and `--kv-cache-dtype` take.
@@ -133,5 +153,5 @@ pub fn model(
     kv_cache_dtype: Option<&str>,
     files: &Files,
 ) -> anyhow::Result<Model> {
-    load::model(&files.config(name)?, weights, None, None, kv_cache_dtype)
+    load_::model(&Catalog::model(files, name)?, weights, kv_cache_dtype)
 }

@@ -1,19 +1,21 @@
 //! `capsim capacity`.
-use super::files;
+use super::files::{self, Files};
 use super::pool::PoolArgs;
-use super::sweep_args::SweepArgs;
+use super::scenario_args::ScenarioArgs;
 use crate::plan::capacity::{Capacity, Question, capacity};
 use crate::plan::{Axis, Pool, Slo};
 use crate::predict::Scenario;
+use crate::predict::spec::ScenarioSpec;
 use crate::report::capacity as report;
+use crate::workload::load::*;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// The question.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit code 1: no load meets the SLO. See docs/guide/capacity.md.")]
-pub struct CapacityArgs {
+pub struct CapacityQuestion {
     /// What must hold: ttft.p95<2s,tpot.p95<100ms. Latencies ttft, tpot, itl, e2el with .mean, .p50, .p90, .p95, .p99;
     /// throughput>N; interactivity>N; ttft<2s,tpot<100ms,goodput>95% for single requests
     #[arg(long, help_heading = "Question")]
@@ -39,6 +41,13 @@ pub struct CapacityArgs {
     /// Leave out what other settings would bring
     #[arg(long, help_heading = "Question")]
     no_what_if: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1: no load meets the SLO. See docs/guide/capacity.md.")]
+pub struct CapacityArgs {
+    #[command(flatten)]
+    question: CapacityQuestion,
     #[command(flatten)]
     pool: PoolArgs,
     /// Machine-readable output (capsim schema capacity)
@@ -48,7 +57,7 @@ pub struct CapacityArgs {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     #[command(flatten)]
-    pub sweep: SweepArgs,
+    pub scenario: ScenarioArgs,
 }
 
 /// Most requests of one run; a search takes hundreds of runs.
@@ -66,73 +75,65 @@ enum By {
     Speedup,
 }
 
-/// The scenario, the quantity that is raised, and its present value if one was given.
-fn described(args: &CapacityArgs) -> anyhow::Result<(Scenario, Vec<String>, Axis, Option<f64>)> {
-    let mut sweep = args.sweep.clone();
-    let traced = sweep.load.trace_file.is_some();
-    let by = args.by.unwrap_or(if sweep.load.people() {
+/// What is raised: what is asked for, else what the load is about.
+fn by(args: &CapacityQuestion, load: &LoadValues) -> By {
+    let people =
+        load.get(USERS).is_some() || load.get(THINK_TIME).is_some() || load.get(TURNS).is_some();
+    args.by.unwrap_or(if people {
         By::Users
-    } else if traced {
+    } else if load.get(TRACE_FILE).is_some() {
         By::Speedup
-    } else if !sweep.request_rate.is_empty() || sweep.load.timed() {
+    } else if load.get(REQUEST_RATE).is_some() || load.get(ARRIVAL).is_some() {
         By::Rate
     } else {
         By::Concurrency
-    });
-    let contradicts = |by: &str, flag: &str, given: bool| {
-        ensure!(!given, "--by {by} contradicts {flag}");
-        Ok(())
+    })
+}
+
+/// Refuses a load that says something else than what is raised.
+fn contradictions(by: By, load: &LoadValues) -> anyhow::Result<()> {
+    let rate = ("--request-rate", load.get(REQUEST_RATE).is_some());
+    let limit = ("--max-concurrency", load.get(MAX_CONCURRENCY).is_some());
+    let people = (
+        "--users, --think-time and --turns",
+        load.get(USERS).is_some() || load.get(THINK_TIME).is_some() || load.get(TURNS).is_some(),
+    );
+    let trace = (
+        "--trace-file; a trace has --by speedup",
+        load.get(TRACE_FILE).is_some(),
+    );
+    let (name, others) = match by {
+        By::Users => ("users", vec![rate, limit]),
+        By::Rate => ("rate", vec![people, trace]),
+        By::Concurrency => ("concurrency", vec![people, rate, trace]),
+        By::Speedup => {
+            ensure!(trace.1, "--by speedup needs --trace-file");
+            return Ok(());
+        }
     };
-    let first = |v: &[u32]| v.first().map(|&n| f64::from(n));
+    match others.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => bail!("--by {name} contradicts {flag}"),
+        None => Ok(()),
+    }
+}
+
+/// The quantity that is raised, and its present value if one was given; a load that has none gets one.
+fn axis(by: By, spec: &mut ScenarioSpec) -> anyhow::Result<(Axis, Option<f64>)> {
+    let load = &mut spec.load;
+    contradictions(by, load)?;
     let (axis, present) = match by {
         By::Users => {
-            contradicts("users", "--request-rate", !sweep.request_rate.is_empty())?;
-            contradicts(
-                "users",
-                "--max-concurrency",
-                !sweep.max_concurrency.is_empty(),
-            )?;
-            let present = first(&sweep.load.users);
-            if sweep.load.users.is_empty() {
-                sweep.load.users = vec![1];
-            }
-            (Axis::Users, present)
+            let present = load.get(USERS);
+            load.set(USERS, present.unwrap_or(1));
+            (Axis::Users, present.map(f64::from))
         }
         By::Rate => {
-            contradicts(
-                "rate",
-                "--users, --think-time and --turns",
-                sweep.load.people(),
-            )?;
-            contradicts("rate", "--trace-file; a trace has --by speedup", traced)?;
-            let present = sweep.request_rate.first().copied();
-            if sweep.request_rate.is_empty() {
-                sweep.request_rate = vec![1.0];
-            }
+            let present = load.get(REQUEST_RATE);
+            load.set(REQUEST_RATE, present.unwrap_or(1.0));
             (Axis::Rate, present)
         }
-        By::Concurrency => {
-            contradicts(
-                "concurrency",
-                "--users, --think-time and --turns",
-                sweep.load.people(),
-            )?;
-            contradicts(
-                "concurrency",
-                "--request-rate",
-                !sweep.request_rate.is_empty(),
-            )?;
-            contradicts(
-                "concurrency",
-                "--trace-file; a trace has --by speedup",
-                traced,
-            )?;
-            (Axis::Concurrency, first(&sweep.max_concurrency))
-        }
-        By::Speedup => {
-            ensure!(traced, "--by speedup needs --trace-file");
-            (Axis::Speedup, sweep.load.trace_speedup.first().copied())
-        }
+        By::Concurrency => (Axis::Concurrency, load.get(MAX_CONCURRENCY).map(f64::from)),
+        By::Speedup => (Axis::Speedup, load.get(TRACE_SPEEDUP)),
     };
     if let Some(p) = present {
         let flag = match axis {
@@ -147,30 +148,48 @@ fn described(args: &CapacityArgs) -> anyhow::Result<(Scenario, Vec<String>, Axis
             "{flag} {p}: today's load must lie above 0 and be at most {most}; leave it out if you do not know it"
         );
     }
-    if let Some(n) = sweep.num_prompts {
+    Ok((axis, present))
+}
+
+/// A question's scenario.
+struct Described {
+    scenario: Scenario,
+    axis: Axis,
+    present: Option<f64>,
+    prompts: Option<u32>,
+}
+
+fn described(
+    args: &CapacityQuestion,
+    mut spec: ScenarioSpec,
+    files: &Files,
+) -> anyhow::Result<Described> {
+    let (axis, present) = axis(by(args, &spec.load), &mut spec)?;
+    let prompts = spec.load.get(NUM_PROMPTS);
+    if let Some(n) = prompts {
         ensure!(
             (1..=MOST_PROMPTS).contains(&n),
             "--num-prompts {n}: must lie between 1 and {MOST_PROMPTS} per run; leave it out for as many as the percentiles need"
         );
     }
-    let said = sweep.num_prompts;
-    let (mut scenario, unmodelled) = sweep.one()?;
-    if traced {
-        // `one` asks for a single request where nobody says how many.
-        scenario.workload.num_prompts =
-            said.unwrap_or_else(|| sweep.load.num_prompts(&scenario.workload).unwrap_or(1));
-    }
-    Ok((scenario, unmodelled, axis, present))
+    Ok(Described {
+        scenario: spec.resolve(files)?,
+        axis,
+        present,
+        prompts,
+    })
 }
 
-/// The scenario, the objective, what was found, and flags that are not modelled.
+/// The scenario, the objective and what was found.
 ///
 /// # Errors
 /// Flags that contradict each other; a scenario that cannot be served at any load.
 pub fn answer(
-    args: &CapacityArgs,
+    args: &CapacityQuestion,
+    spec: ScenarioSpec,
+    files: &Files,
     pool: &impl Pool,
-) -> anyhow::Result<(Scenario, Slo, Capacity, Vec<String>)> {
+) -> anyhow::Result<(Scenario, Slo, Capacity)> {
     let slo = Slo::parse(&args.slo).context("--slo")?;
     ensure!(
         (1..=1000).contains(&args.seeds),
@@ -189,7 +208,12 @@ pub fn answer(
         "--confidence {}: must lie between 0 and 1",
         args.confidence
     );
-    let (scenario, unmodelled, axis, present) = described(args)?;
+    let Described {
+        scenario,
+        axis,
+        present,
+        prompts,
+    } = described(args, spec, files)?;
     let w = &scenario.workload;
     ensure!(
         w.longest_output() > 1 || !slo.needs_two_tokens(),
@@ -222,18 +246,19 @@ pub fn answer(
         seeds: args.seeds,
         needed: args.met_in,
         confidence: args.confidence,
-        prompts: args.sweep.num_prompts,
+        prompts,
         present,
         wanted,
         what_if: !args.no_what_if,
     };
     let answer = capacity(&scenario, &question, pool)?;
-    Ok((scenario, question.slo, answer, unmodelled))
+    Ok((scenario, question.slo, answer))
 }
 
 pub fn run(args: &CapacityArgs) -> anyhow::Result<ExitCode> {
     let pool = args.pool.start()?;
-    let (scenario, slo, answer, unmodelled) = answer(args, &pool)?;
+    let spec = args.scenario.spec()?;
+    let (scenario, slo, answer) = answer(&args.question, spec, &args.scenario.files, &pool)?;
     drop(pool);
     if let Some(path) = &args.csv {
         files::write(path, &report::csv(&slo, &answer))?;
@@ -241,7 +266,7 @@ pub fn run(args: &CapacityArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {
-        print!("{}", report::text(&scenario, &slo, &answer, &unmodelled));
+        print!("{}", report::text(&scenario, &slo, &answer));
     }
     Ok(if answer.highest.is_some() && answer.short_of.is_empty() {
         ExitCode::SUCCESS

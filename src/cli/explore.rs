@@ -1,14 +1,15 @@
 //! `capsim explore`.
-use super::files::Files;
+use super::scenario_args::{ScenarioArgs, command, flags_of, quoted};
 use super::stop;
-use super::sweep;
-use super::sweep_args::SweepArgs;
-use super::words::{self, Flags, Known, Word, quoted};
 use crate::device::builtin;
+use crate::engine::settings::{Slider, TABLE};
 use crate::explore::{Control, Described, Explorer, Group, Knob, Options, SLO, State, check};
+use crate::fields::{Field, Kind};
 use crate::model;
 use crate::plan::Slo;
-use anyhow::{Context, bail};
+use crate::predict::spec::{SERVED, ScenarioSpec};
+use crate::workload::load::LOAD;
+use anyhow::Context;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ pub struct ExploreArgs {
     #[arg(long, help_heading = "Page")]
     slo: Option<String>,
     #[command(flatten)]
-    scenario: SweepArgs,
+    scenario: ScenarioArgs,
 }
 
 /// Powers of two and the values half-way between, from `low` to `high`.
@@ -57,264 +58,153 @@ fn rates() -> Vec<f64> {
         .collect()
 }
 
-fn knobs() -> Vec<Knob> {
-    let choice = |all: Vec<String>| Control::Choice(all);
-    let words = |all: &[&str]| Control::Choice(all.iter().map(|s| s.to_string()).collect());
-    let whole = |stops: Vec<f64>| Control::Number { stops, whole: true };
-    let any = |stops: Vec<f64>| Control::Number {
+fn words(all: &[&str]) -> Control {
+    Control::Choice(all.iter().map(|s| s.to_string()).collect())
+}
+
+fn knob(field: &Field, group: Group, control: Control) -> Knob {
+    Knob {
+        flag: field.flag(),
+        label: field.label,
+        group,
+        control,
+    }
+}
+
+/// How an engine setting is turned; `None`: it has no knob.
+fn slider(s: Slider, kind: Kind) -> Option<Control> {
+    let whole = matches!(kind, Kind::Count(_));
+    let number = |stops| Some(Control::Number { stops, whole });
+    match s {
+        Slider::None => None,
+        Slider::Doubling(low, high) => number(doubling(low, high)),
+        Slider::Hundredths(low, high, step) => number(hundredths((low..=high).step_by(step))),
+        Slider::Stops(stops) => number(stops.to_vec()),
+        Slider::OnOff => Some(words(&["true", "false"])),
+        Slider::Words(all) => Some(words(all)),
+    }
+}
+
+/// How a field of what is served, or of the load, is turned; `None`: it has no knob.
+fn control(name: &str) -> Option<Control> {
+    let whole = |stops| Control::Number { stops, whole: true };
+    let any = |stops| Control::Number {
         stops,
         whole: false,
     };
-    let on_off = || words(&["true", "false"]);
-    let engines = builtin::engines();
-    let mut tiles: Vec<String> = engines
-        .iter()
-        .flat_map(|e| e.moe_paths.keys().cloned())
-        .collect();
-    tiles.sort();
-    tiles.dedup();
-    use Group::{Engine, Load, Serve};
-    let all: Vec<(&str, &str, Group, Control)> = vec![
-        (
-            "model",
-            "Model",
-            Serve,
-            choice(model::builtin::ALL.iter().map(|b| b.name()).collect()),
-        ),
-        (
-            "weights",
-            "Weight format",
-            Serve,
-            words(&[
-                "bf16", "fp16", "fp8", "int8", "awq", "gptq", "mxfp4", "q4_k_m", "q8_0",
-            ]),
-        ),
-        (
-            "kv-cache-dtype",
-            "KV cache's type",
-            Serve,
-            words(&["auto", "fp8"]),
-        ),
-        (
-            "device",
-            "Device",
-            Serve,
-            choice(builtin::devices().into_iter().map(|d| d.id).collect()),
-        ),
-        (
-            "engine",
-            "Engine",
-            Serve,
-            choice(engines.into_iter().map(|e| e.id).collect()),
-        ),
-        ("moe-tiles", "Expert kernels", Serve, choice(tiles)),
-        (
-            "max-num-seqs",
-            "Most sequences in a batch",
-            Engine,
-            whole(doubling(1, 1024)),
-        ),
-        (
-            "max-num-batched-tokens",
-            "Most new tokens in a step",
-            Engine,
-            whole(doubling(64, 32_768)),
-        ),
-        (
-            "max-model-len",
-            "Longest sequence",
-            Engine,
-            whole(doubling(128, 262_144)),
-        ),
-        (
-            "gpu-memory-utilization",
-            "Part of the memory to use",
-            Engine,
-            any(hundredths((10..=100).step_by(2))),
-        ),
-        (
-            "tensor-parallel-size",
-            "Devices that share every layer",
-            Engine,
-            whole(vec![1.0, 2.0, 4.0, 8.0]),
-        ),
-        ("enable-prefix-caching", "Prefix caching", Engine, on_off()),
-        (
-            "enable-chunked-prefill",
-            "Chunked prefill",
-            Engine,
-            on_off(),
-        ),
-        (
-            "async-scheduling",
-            "Asynchronous scheduling",
-            Engine,
-            on_off(),
-        ),
-        ("enforce-eager", "No graphs", Engine, on_off()),
-        (
-            "max-concurrency",
-            "Most requests open at once",
-            Load,
-            whole(doubling(1, 1024)),
-        ),
-        ("request-rate", "Requests per second", Load, any(rates())),
-        (
-            "input-len",
-            "Prompt tokens",
-            Load,
-            whole(doubling(1, 131_072)),
-        ),
-        (
-            "output-len",
-            "Output tokens",
-            Load,
-            whole(doubling(1, 16_384)),
-        ),
-        (
-            "random-range-ratio",
-            "Spread of the lengths",
-            Load,
-            any(hundredths((0..=95).step_by(5))),
-        ),
-        (
-            "prompts",
-            "What prompts have in common",
-            Load,
-            words(&["distinct", "identical", "shared-prefix"]),
-        ),
-        (
-            "shared-prefix-len",
-            "Shared tokens, for shared-prefix",
-            Load,
-            whole([0.0].into_iter().chain(doubling(16, 65_536)).collect()),
-        ),
-        (
-            "num-prompts",
-            "Requests measured",
-            Load,
-            whole(doubling(1, 20_000)),
-        ),
-        (
-            SLO,
-            "SLO, drawn into the curves",
-            Load,
-            Control::Text {
-                example: "ttft.p99<2s,tpot.mean<100ms",
-            },
-        ),
-    ];
-    all.into_iter()
-        .map(|(flag, label, group, control)| Knob {
-            flag,
-            label,
-            group,
-            control,
-        })
-        .collect()
-}
-
-/// What was said on the command line about the scenario: flags under the names of knobs where they have one, and the words of
-/// a pasted line.
-fn said(knobs: &[Knob]) -> anyhow::Result<(Flags, Vec<String>)> {
-    let matches = super::command().get_matches();
-    let matches = matches
-        .subcommand_matches("explore")
-        .context("explore was not asked for")?;
-    let (said, line) = words::said::<SweepArgs>(matches);
-    let mut flags: Flags = vec![];
-    for flag in said {
-        let turned = |name: &str| knobs.iter().find(|k| k.flag == name).map(|k| k.flag);
-        let name = flag.names.iter().find_map(|n| turned(n));
-        let name = name.unwrap_or(flag.long());
-        if flag.switch {
-            flags.push(match flag.long().strip_prefix("no-").and_then(turned) {
-                Some(knob) => (knob.into(), Word::Switch(false)),
-                None => (name.into(), Word::Switch(true)),
-            });
-            continue;
+    let engines = builtin::engines;
+    Some(match name {
+        "model" => Control::Choice(model::builtin::ALL.iter().map(|b| b.name()).collect()),
+        "weights" => words(&[
+            "bf16", "fp16", "fp8", "int8", "awq", "gptq", "mxfp4", "q4_k_m", "q8_0",
+        ]),
+        "device" => Control::Choice(builtin::devices().into_iter().map(|d| d.id).collect()),
+        "engine" => Control::Choice(engines().into_iter().map(|e| e.id).collect()),
+        "moe_tiles" => {
+            let mut all: Vec<String> = engines()
+                .into_iter()
+                .flat_map(|e| e.moe_paths.into_keys())
+                .collect();
+            all.sort();
+            all.dedup();
+            Control::Choice(all)
         }
-        let [value] = &flag.values[..] else {
-            bail!(
-                "--{}: one value is wanted here; its knob has the others",
-                flag.long()
-            );
-        };
-        flags.push((name.into(), Word::Text(value.clone())));
-    }
-    Ok((flags, line))
+        "max_concurrency" => whole(doubling(1, 1024)),
+        "request_rate" => any(rates()),
+        "random_input_len" => whole(doubling(1, 131_072)),
+        "random_output_len" => whole(doubling(1, 16_384)),
+        "random_range_ratio" => any(hundredths((0..=95).step_by(5))),
+        "prompts" => words(&["distinct", "identical", "shared-prefix"]),
+        "shared_prefix_len" => whole([0.0].into_iter().chain(doubling(16, 65_536)).collect()),
+        "num_prompts" => whole(doubling(1, 20_000)),
+        _ => return None,
+    })
 }
 
-/// A state as flags: switches by their words.
-fn flags(state: &State, knobs: &[Knob]) -> Flags {
-    state
-        .0
+fn knobs() -> Vec<Knob> {
+    let served = SERVED
         .iter()
-        .filter(|(flag, _)| flag != SLO)
-        .map(|(flag, value)| {
-            let switch = knobs.iter().any(|k| {
-                k.flag == flag && matches!(&k.control, Control::Choice(c) if c[0] == "true")
-            });
-            let word = match (switch, value.as_str()) {
-                (true, v) => Word::Switch(v == "true"),
-                (false, v) => Word::Text(v.into()),
-            };
-            (flag.clone(), word)
-        })
-        .collect()
+        .filter_map(|f| Some(knob(f, Group::Serve, control(f.name)?)));
+    let settings = TABLE.iter().filter_map(|s| {
+        Some(knob(
+            &s.field,
+            Group::Engine,
+            slider(s.slider, s.field.kind)?,
+        ))
+    });
+    let load = LOAD
+        .iter()
+        .filter_map(|f| Some(knob(f, Group::Load, control(f.name)?)));
+    let slo = Knob {
+        flag: SLO.into(),
+        label: "SLO, drawn into the curves",
+        group: Group::Load,
+        control: Control::Text {
+            example: "ttft.p99<2s,tpot.mean<100ms",
+        },
+    };
+    served.chain(settings).chain(load).chain([slo]).collect()
+}
+
+/// Where the knobs stand at first, and the rest of the scenario, which holds throughout.
+fn split(
+    spec: &ScenarioSpec,
+    knobs: &mut [Knob],
+) -> anyhow::Result<(Vec<(String, String)>, ScenarioSpec)> {
+    let (mut start, mut fixed) = (vec![], spec.unsaid());
+    for (field, value) in spec.said() {
+        let Some(knob) = knobs.iter_mut().find(|k| k.flag == field.flag()) else {
+            fixed.set(field.name, value)?;
+            continue;
+        };
+        let value = value.to_string();
+        // A file's path, or a format that is rarer than those on the list.
+        if let Control::Choice(options) = &mut knob.control
+            && !options.contains(&value)
+        {
+            options.push(value.clone());
+        }
+        start.push((knob.flag.clone(), value));
+    }
+    Ok((start, fixed))
+}
+
+/// A state of the page as a document: what holds throughout, and where the knobs stand.
+fn turned(state: &State, fixed: &ScenarioSpec) -> Result<ScenarioSpec, String> {
+    let mut spec = fixed.clone();
+    for (flag, value) in state.0.iter().filter(|(flag, _)| flag != SLO) {
+        let field = ScenarioSpec::field(flag).map_err(|e| e.to_string())?;
+        let value = field.parse(value).map_err(|e| e.to_string())?;
+        spec.set(flag, value).map_err(|e| e.to_string())?;
+    }
+    Ok(spec)
 }
 
 pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
     let mut knobs = knobs();
-    let (given, line) = said(&knobs)?;
-    let (mut start, mut fixed) = (vec![], Flags::new());
-    for (flag, word) in given {
-        match knobs.iter_mut().find(|k| k.flag == flag) {
-            Some(k) => {
-                let value = word.text();
-                // A file's path, or a format that is rarer than those on the list.
-                if let Control::Choice(options) = &mut k.control
-                    && !options.contains(&value)
-                {
-                    options.push(value.clone());
-                }
-                start.push((flag, value));
-            }
-            None => fixed.push((flag, word)),
-        }
-    }
+    let spec = args.scenario.spec()?;
+    // What the page would be told is told here, before it is opened.
+    spec.resolve(&args.scenario.files)?;
+    let (mut start, fixed) = split(&spec, &mut knobs)?;
     if let Some(slo) = &args.slo {
         Slo::parse(slo).context("--slo")?;
         start.push((SLO.into(), slo.clone()));
     }
     let start = check(&knobs, &start)
         .map_err(|r| anyhow::anyhow!("--{}: {}", r.flag.unwrap_or_default(), r.message))?;
-    let known = Known::<SweepArgs>::new("predict");
-    let files = Files::default();
-    // What the page would be told is told here, before anybody opens it.
-    let (_, unmodelled) = {
-        let mut all = fixed.clone();
-        all.extend(flags(&start, &knobs));
-        sweep::scenario(&known, &known.words(&all, &line)?, &files)?
+    let shown = match flags_of(&fixed) {
+        Some(flags) => quoted(&flags),
+        None => "a profile or config that was given whole".into(),
     };
-    let shown = quoted(&known.typed(&fixed, &line)?);
-    let describe = {
-        let knobs = knobs.clone();
-        move |state: &State| {
-            let mut all = flags(state, &knobs);
-            all.extend(fixed.iter().cloned());
-            let understood = known
-                .words(&all, &line)
-                .and_then(|words| sweep::scenario(&known, &words, &files))
-                .and_then(|s| Ok((s, known.typed(&all, &line)?)));
-            let ((scenario, unmodelled), words) = understood.map_err(|e| format!("{e:#}"))?;
-            let command = ["capsim".to_string(), "predict".into()];
-            Ok(Described {
-                scenario,
-                unmodelled,
-                command: quoted(&[&command[..], &words].concat()),
-            })
-        }
+    let not_simulated = spec.not_simulated.clone();
+    let files = args.scenario.files.clone();
+    let describe = move |state: &State| {
+        let spec = turned(state, &fixed)?;
+        let scenario = spec.resolve(&files).map_err(|e| e.to_string())?;
+        Ok(Described {
+            scenario,
+            command: command("predict", &spec),
+        })
     };
     let options = Options {
         host: args.host.clone(),
@@ -330,8 +220,8 @@ pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
             "capsim explore: open this page, end with Ctrl-C\n  {}",
             explorer.url()
         );
-        for flag in &unmodelled {
-            println!("  not modelled: {flag}");
+        for flag in &not_simulated {
+            println!("  not simulated: {flag}");
         }
         stop.asked().await;
         explorer.shutdown().await;

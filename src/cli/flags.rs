@@ -1,5 +1,4 @@
 //! The flags of a section's fields, with their help.
-use crate::engine::settings::{EngineSection, TABLE};
 use crate::fields::{Field, Kind, Section, Value, Values};
 use anyhow::bail;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -8,16 +7,13 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 pub trait Flagged: Section {
     /// Under which heading the help has them.
     const HEADING: &'static str;
-    /// Short forms of a field's flag, without the dash.
+    /// Whether a field is a flag here.
+    fn has(_field: &Field) -> bool {
+        true
+    }
+    /// Other spellings of a field's flag, with their dashes.
     fn short(_at: usize) -> &'static [&'static str] {
         &[]
-    }
-}
-
-impl Flagged for EngineSection {
-    const HEADING: &'static str = super::sweep_args::ENGINE;
-    fn short(at: usize) -> &'static [&'static str] {
-        TABLE[at].short
     }
 }
 
@@ -52,18 +48,6 @@ impl<S: Section> Given<S> {
         self.values.iter().map(|(at, v)| (*at, &v[..]))
     }
 
-    /// Whether no flag was given.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    /// The values of a field.
-    pub fn of(&self, name: &str) -> &[Value] {
-        let at = S::place(name).ok();
-        let found = self.values.iter().find(|(i, _)| Some(*i) == at);
-        found.map_or(&[], |(_, v)| v)
-    }
-
     /// Those that were given one value.
     pub fn single(&self) -> Values<S> {
         let mut values = Values::default();
@@ -73,21 +57,6 @@ impl<S: Section> Given<S> {
             }
         }
         values
-    }
-
-    /// Gives a field a value, where it has none.
-    pub fn or(&mut self, name: &str, value: Value) {
-        if self.of(name).is_empty() {
-            self.set(name, vec![value]);
-        }
-    }
-
-    /// Gives a field these values.
-    pub fn set(&mut self, name: &str, values: Vec<Value>) {
-        let at = S::place(name).expect("a field of the section");
-        self.values.retain(|(i, _)| *i != at);
-        self.values.push((at, values));
-        self.values.sort_by_key(|(i, _)| *i);
     }
 
     /// One value for each field, or an error that names those with several.
@@ -136,7 +105,7 @@ fn arg<S: Flagged>(at: usize, field: &'static Field) -> Arg {
 
 impl<S: Flagged> Args for Given<S> {
     fn augment_args(mut cmd: Command) -> Command {
-        for (at, field) in S::fields().enumerate() {
+        for (at, field) in S::fields().enumerate().filter(|(_, f)| S::has(f)) {
             cmd = cmd.arg(arg::<S>(at, field));
             if field.kind == Kind::Switch {
                 cmd = cmd.arg(
@@ -163,7 +132,7 @@ impl<S: Flagged> FromArgMatches for Given<S> {
     }
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.values.clear();
-        for (at, field) in S::fields().enumerate() {
+        for (at, field) in S::fields().enumerate().filter(|(_, f)| S::has(f)) {
             let values: Vec<Value> = match field.kind {
                 Kind::Switch => match (matches.get_flag(field.name), matches.get_flag(&off(field)))
                 {

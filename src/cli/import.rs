@@ -319,7 +319,7 @@ fn llmservingsim_bundle(args: &LlmservingsimArgs, told: &mut Imported) -> anyhow
             gpu_name = Some(value("hardware")?);
         }
         let config = load::config(&model_name)?;
-        let model = load::model(&config, Some("bf16"), None, None, None)?
+        let model = load::model(&config, Some("bf16"), None)?
             .shared(Parallel::tensor(tp))
             .map_err(|e| anyhow::anyhow!("{name}: tensor parallelism of {tp}: {e}"))?;
         let read = |file: &str| files::read(&folder.join(file));
@@ -480,7 +480,7 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> an
     }
     let mut models: Vec<Model> = vec![];
     for name in &args.models {
-        let whole = load::model(&load::config(name)?, Some("bf16"), None, None, None)?;
+        let whole = load::model(&load::config(name)?, Some("bf16"), None)?;
         models.extend(
             [1, 2, 4, 8]
                 .iter()
@@ -507,7 +507,7 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> an
 fn vidur_profile(args: &VidurArgs, told: &mut Imported) -> anyhow::Result<()> {
     let source = args.device.source();
     let gpu = args.device.gpu(None)?;
-    let whole = load::model(&load::config(&args.model)?, Some("bf16"), None, None, None)?;
+    let whole = load::model(&load::config(&args.model)?, Some("bf16"), None)?;
     let name = |p: &Path| p.display().to_string();
     let mlp = files::read(&args.mlp)?;
     let attention = match &args.attention {
@@ -538,7 +538,7 @@ fn llama_bench(args: &LlamaBenchArgs, told: &mut Imported) -> anyhow::Result<()>
     let gpu = args.device.gpu(None)?;
     let name = args.file.display().to_string();
     let config = load::config(&args.model)?;
-    let model = load::model(&config, Some(&args.weights), None, None, None)?;
+    let model = load::model(&config, Some(&args.weights), None)?;
     let all = llamacpp::parse(&files::read(&args.file)?, &name)?;
     told.measurements = Some(all.len());
     let source = args.device.source();

@@ -1,141 +1,125 @@
 //! Names on the command line → models and profiles: built in, or a file's path.
 use super::files::Files;
-use crate::device::{DeviceProfile, EngineProfile, Scheduler, builtin};
-use crate::model::{self, Model, ModelConfig, Precision};
-use anyhow::{Context, bail};
+use crate::device::{DeviceProfile, EngineProfile, builtin};
+use crate::engine::settings::{KV_CACHE_DTYPE, SettingValues};
+use crate::model::{self, Model, ModelConfig};
+use crate::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError, weighted};
+use crate::workload::load::LoadFiles;
+use anyhow::Context;
 use std::path::{Path, PathBuf};
 
+/// The folder or file of a name, where it is one; a folder stands for the file in it.
+fn file_of(files: &Files, name: &str, file: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(name);
+    if !name.ends_with(".json") && !files.exists(&path) {
+        return None;
+    }
+    Some(if files.is_dir(&path) {
+        path.join(file)
+    } else {
+        path
+    })
+}
+
+/// Reads and parses a file that a field names.
+fn parsed<T, E: std::fmt::Display>(
+    files: &Files,
+    field: &str,
+    path: &Path,
+    parse: impl Fn(&str, &str) -> Result<T, E>,
+) -> Result<T, SpecError> {
+    let wrong = |problem: String| SpecError::field(field, problem);
+    let text = files.read(path).map_err(|e| wrong(format!("{e:#}")))?;
+    parse(&text, &path.display().to_string()).map_err(|e| wrong(e.to_string()))
+}
+
+impl LoadFiles for Files {
+    fn text(&self, path: &str) -> Result<String, String> {
+        self.read(Path::new(path)).map_err(|e| format!("{e:#}"))
+    }
+    fn is_folder(&self, path: &str) -> bool {
+        self.is_dir(Path::new(path))
+    }
+    fn names(&self, folder: &str) -> Result<Vec<String>, String> {
+        self.list(Path::new(folder)).map_err(|e| format!("{e:#}"))
+    }
+}
+
+/// Names are those of what ships with capsim, or paths.
+impl Catalog for Files {
+    fn model(&self, name: &str) -> Result<ModelConfig, SpecError> {
+        match file_of(self, name, "config.json") {
+            Some(path) => parsed(self, "model", &path, model::config::parse),
+            None => match model::builtin::find(name) {
+                Ok(found) => Ok(found.config()),
+                Err(e) => Err(SpecError::field("model", e)),
+            },
+        }
+    }
+    fn device(&self, name: &str) -> Result<DeviceProfile, SpecError> {
+        match file_of(self, name, "device.json") {
+            Some(path) => parsed(self, "device", &path, DeviceProfile::parse),
+            None => builtin::device(name).map_err(|e| SpecError::field("device", e)),
+        }
+    }
+    fn engine(&self, name: &str) -> Result<EngineProfile, SpecError> {
+        match file_of(self, name, "engine.json") {
+            Some(path) => parsed(self, "engine", &path, EngineProfile::parse),
+            None => builtin::engine(name).map_err(|e| SpecError::field("engine", e)),
+        }
+    }
+}
+
 impl Files {
-    fn is_path(&self, name: &str) -> bool {
-        name.ends_with(".json") || self.exists(Path::new(name))
-    }
-
-    /// A folder stands for the file in it.
-    fn file_in(&self, name: &str, file: &str) -> PathBuf {
-        let path = PathBuf::from(name);
-        if self.is_dir(&path) {
-            path.join(file)
-        } else {
-            path
+    /// A document with the models and profiles in it that are files, so that it can be read elsewhere.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn inlined(&self, spec: &ScenarioSpec) -> anyhow::Result<ScenarioSpec> {
+        let mut spec = spec.clone();
+        if let Some(Part::Named(name)) = &spec.model
+            && let Some(path) = file_of(self, name, "config.json")
+        {
+            let config = serde_json::from_str(&self.read(&path)?)
+                .with_context(|| format!("{}", path.display()))?;
+            let name = name.clone();
+            spec.model = Some(Part::Inline(Box::new(InlineModel { name, config })));
         }
-    }
-
-    /// A device profile.
-    pub fn device(&self, name: &str) -> anyhow::Result<DeviceProfile> {
-        if self.is_path(name) {
-            let path = self.file_in(name, "device.json");
-            Ok(DeviceProfile::parse(
-                &self.read(&path)?,
-                &path.display().to_string(),
-            )?)
-        } else {
-            builtin::device(name).context("--device")
+        if let Some(Part::Named(name)) = &spec.device
+            && file_of(self, name, "device.json").is_some()
+        {
+            spec.device = Some(Part::Inline(Box::new(Catalog::device(self, name)?)));
         }
-    }
-
-    /// An engine profile.
-    pub fn engine(&self, name: &str) -> anyhow::Result<EngineProfile> {
-        if self.is_path(name) {
-            let path = self.file_in(name, "engine.json");
-            Ok(EngineProfile::parse(
-                &self.read(&path)?,
-                &path.display().to_string(),
-            )?)
-        } else {
-            builtin::engine(name).context("--engine")
+        if let Some(Part::Named(name)) = &spec.engine
+            && file_of(self, name, "engine.json").is_some()
+        {
+            spec.engine = Some(Part::Inline(Box::new(Catalog::engine(self, name)?)));
         }
-    }
-
-    /// The engine profile that was named, else one for the device, of the engine that a pasted line starts.
-    pub fn engine_for(
-        &self,
-        name: Option<&str>,
-        device: &DeviceProfile,
-        starts: Option<Scheduler>,
-    ) -> anyhow::Result<EngineProfile> {
-        let Some(name) = name else {
-            return match starts {
-                None | Some(Scheduler::Vllm) => Ok(builtin::engine_for(device)),
-                Some(rules) => builtin::engine_of(device, rules).with_context(|| {
-                    format!(
-                        "the pasted line starts {}, and no built-in engine profile of it knows device `{}`: name one with --engine \
-                         (capsim import llama-bench makes one)",
-                        rules.words(),
-                        device.id
-                    )
-                }),
-            };
-        };
-        let profile = self.engine(name)?;
-        match starts {
-            Some(rules) if rules != profile.scheduler => bail!(
-                "--engine {name}: the profile is one of {}, but the pasted line starts {}",
-                profile.scheduler.words(),
-                rules.words()
-            ),
-            _ => Ok(profile),
-        }
-    }
-
-    /// A model's config.
-    pub fn config(&self, name: &str) -> anyhow::Result<ModelConfig> {
-        if self.is_path(name) {
-            let path = self.file_in(name, "config.json");
-            Ok(model::config::parse(
-                &self.read(&path)?,
-                &path.display().to_string(),
-            )?)
-        } else {
-            Ok(model::builtin::find(name).context("--model")?.config())
-        }
+        Ok(spec)
     }
 }
 
 /// A device profile on this machine.
 pub fn device(name: &str) -> anyhow::Result<DeviceProfile> {
-    Files::default().device(name)
+    Ok(Catalog::device(&Files::default(), name)?)
 }
 
 /// An engine profile on this machine.
 pub fn engine(name: &str) -> anyhow::Result<EngineProfile> {
-    Files::default().engine(name)
+    Ok(Catalog::engine(&Files::default(), name)?)
 }
 
 /// A model's config on this machine.
 pub fn config(name: &str) -> anyhow::Result<ModelConfig> {
-    Files::default().config(name)
+    Ok(Catalog::model(&Files::default(), name)?)
 }
 
-/// A model in a weight format. `weights` is capsim's own word; `quantization` and `dtype` are vLLM's.
+/// A model in a weight format, and a data type of the KV cache.
 pub fn model(
     config: &ModelConfig,
     weights: Option<&str>,
-    quantization: Option<&str>,
-    dtype: Option<&str>,
     kv_cache_dtype: Option<&str>,
 ) -> anyhow::Result<Model> {
-    let dtype = dtype.filter(|d| *d != "auto");
-    let precision = match (weights.or(quantization), dtype) {
-        (Some(w), _) => {
-            Precision::by_name(w, config).with_context(|| format!("weight format `{w}`"))?
-        }
-        (None, Some(d)) => {
-            let name = match d {
-                "half" | "float16" => "fp16",
-                "bfloat16" => "bf16",
-                "float" | "float32" => "fp32",
-                other => other,
-            };
-            Precision::by_name(name, config).with_context(|| format!("--dtype `{d}`"))?
-        }
-        (None, None) => Precision::of(config),
-    };
-    let precision = match kv_cache_dtype {
-        None | Some("auto") => precision,
-        Some(kv) => precision.with_kv(
-            kv.parse()
-                .with_context(|| format!("--kv-cache-dtype `{kv}`"))?,
-        ),
-    };
-    Ok(Model::new(config, precision))
+    let settings = SettingValues::default().with(KV_CACHE_DTYPE, kv_cache_dtype.map(String::from));
+    Ok(weighted(config, weights, &settings)?)
 }

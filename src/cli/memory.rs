@@ -1,16 +1,18 @@
 //! `capsim memory`.
-use super::sweep_args::SweepArgs;
+use super::files::Files;
+use super::scenario_args::ScenarioArgs;
 use crate::engine::settings::*;
 use crate::plan::memory::{Demand, HostMemory, Memory, memory};
 use crate::predict::Scenario;
+use crate::predict::spec::ScenarioSpec;
 use crate::report::memory as report;
 use anyhow::ensure;
 use clap::Args;
 use std::process::ExitCode;
 
+/// The question.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit code 1: it does not fit. See docs/guide/memory.md.")]
-pub struct MemoryArgs {
+pub struct MemoryQuestion {
     /// Requests to be held at the same time, with --context: does it fit?
     #[arg(long, requires = "context", help_heading = "Question")]
     concurrency: Option<u32>,
@@ -46,11 +48,18 @@ pub struct MemoryArgs {
         help_heading = "Memory of the machine"
     )]
     gtt_gib: Option<f64>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1: it does not fit. See docs/guide/memory.md.")]
+pub struct MemoryArgs {
+    #[command(flatten)]
+    question: MemoryQuestion,
     /// Machine-readable output (capsim schema memory)
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub sweep: SweepArgs,
+    pub scenario: ScenarioArgs,
 }
 
 const GIB: f64 = 1_073_741_824.0;
@@ -59,7 +68,11 @@ const GIB: f64 = 1_073_741_824.0;
 ///
 /// # Errors
 /// Flags that contradict each other.
-pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
+pub fn answer(
+    args: &MemoryQuestion,
+    spec: &ScenarioSpec,
+    files: &Files,
+) -> anyhow::Result<(Scenario, Memory)> {
     for (flag, v) in [
         ("--device-memory-gib", args.device_memory_gib),
         ("--host-ram-gib", args.host_ram_gib),
@@ -78,7 +91,7 @@ pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
         "--reserve-host-gib {}: must lie between 0 and 1e6 GiB",
         args.reserve_host_gib
     );
-    let (mut scenario, _) = args.sweep.one()?;
+    let mut scenario = spec.described(files)?;
     let longest = scenario.model.max_position_embeddings();
     let demand = Demand {
         concurrency: args.concurrency.unwrap_or(1),
@@ -93,7 +106,7 @@ pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
         "--context {}: the model's max_position_embeddings is {longest}, the longest context possible",
         demand.context
     );
-    if !args.sweep.says_model_len()? {
+    if spec.settings.get(MAX_MODEL_LEN).is_none() {
         // vLLM's default, unless a shorter context is all that is asked for.
         scenario.serve.set(
             MAX_MODEL_LEN,
@@ -147,7 +160,8 @@ pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
 }
 
 pub fn run(args: &MemoryArgs) -> anyhow::Result<ExitCode> {
-    let (scenario, answer) = answer(args)?;
+    let spec = args.scenario.spec()?;
+    let (scenario, answer) = answer(&args.question, &spec, &args.scenario.files)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {

@@ -15,7 +15,6 @@ mod files;
 mod flags;
 mod import;
 mod load;
-mod load_args;
 mod measure_device;
 mod memory;
 mod models;
@@ -25,13 +24,13 @@ mod paired;
 mod pool;
 mod predict;
 mod report;
+mod scenario_args;
 mod schema;
 #[cfg(feature = "http")]
 mod serve;
 #[cfg(feature = "http")]
 mod stop;
 mod sweep;
-mod sweep_args;
 mod trace;
 mod tune;
 mod validate;

@@ -8,6 +8,7 @@ use crate::bench::read::{self, Recording};
 use crate::bench::{MetricsAs, drive::conversations, result};
 use crate::engine::settings::*;
 use crate::model::KvDtype;
+use crate::predict::spec::weighted;
 use crate::predict::{PastedLine, read_line};
 use crate::report::json::{self, paired::PairedAnswer};
 use crate::report::{paired as report, plot};
@@ -153,13 +154,7 @@ fn basis(
     let model_name = model_name(args, line, r)?;
     let serve = &line.args;
     let config = load::config(&model_name)?;
-    let model = load::model(
-        &config,
-        args.weights.as_deref(),
-        serve.get(QUANTIZATION).as_deref(),
-        serve.get(DTYPE).as_deref(),
-        serve.get(KV_CACHE_DTYPE).as_deref(),
-    )?;
+    let model = weighted(&config, args.weights.as_deref(), serve)?;
     let device = load::device(v.device.as_deref().unwrap_or("gfx1151"))?;
     let engine = load::engine(v.engine.as_deref().unwrap_or("vllm-0.12-rocm"))?;
     if let Some(path) = &args.moe_tiles

@@ -1,9 +1,12 @@
 //! `capsim predict`.
 use super::exports::{ExportArgs, Exports};
 use super::files;
-use super::sweep_args::{Grid, SweepArgs};
+use super::files::Files;
+use super::scenario_args::{ScenarioArgs, flag};
 use crate::engine::observe::Observer;
-use crate::predict::{Caveat, predict_observed};
+use crate::fields::Value;
+use crate::predict::spec::Point;
+use crate::predict::{Scenario, predict_observed};
 use crate::report::{Row, json, markdown, prediction};
 use clap::Args;
 use std::path::PathBuf;
@@ -12,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Args, Debug)]
 pub struct PredictArgs {
     #[command(flatten)]
-    sweep: SweepArgs,
+    pub scenario: ScenarioArgs,
     /// Machine-readable output
     #[arg(long)]
     json: bool,
@@ -26,35 +29,66 @@ pub struct PredictArgs {
     exports: ExportArgs,
 }
 
-/// The predictions of a grid's points, in order; `tick` is called after each.
+/// A point of a table, ready to be simulated.
+pub struct Asked {
+    /// Fields that differ between points, with this point's values.
+    pub varied: Vec<(&'static str, Value)>,
+    /// The scenario.
+    pub scenario: Scenario,
+}
+
+/// A point's name in errors: what it varies.
+pub fn named(varied: &[(&'static str, Value)]) -> String {
+    let all: Vec<String> = varied
+        .iter()
+        .map(|(k, v)| format!("{} {v}", flag(k)))
+        .collect();
+    all.join(", ")
+}
+
+/// The scenarios of documents.
+///
+/// # Errors
+/// The first that cannot be resolved, by what it varies.
+pub fn asked(points: Vec<Point>, files: &Files) -> anyhow::Result<Vec<Asked>> {
+    let one = |p: Point| {
+        let scenario = p.spec.resolve(files).map_err(|e| {
+            let e = anyhow::Error::from(e);
+            if p.varied.is_empty() {
+                e
+            } else {
+                e.context(named(&p.varied))
+            }
+        })?;
+        Ok(Asked {
+            varied: p.varied,
+            scenario,
+        })
+    };
+    points.into_iter().map(one).collect()
+}
+
+/// Their predictions, in order; `tick` is called after each.
 pub fn rows(
-    grid: Grid,
+    points: Vec<Asked>,
     observer: &mut impl Observer,
     mut tick: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Row>> {
     let mut done = vec![];
-    for point in grid.points {
-        let mut p = predict_observed(&point.scenario, observer).map_err(|e| {
-            let what: Vec<String> = point
-                .varied
-                .iter()
-                .map(|(k, v)| format!("{k} {v}"))
-                .collect();
+    for point in points {
+        let prediction = predict_observed(&point.scenario, observer).map_err(|e| {
             let e = anyhow::Error::from(e);
-            if what.is_empty() {
+            if point.varied.is_empty() {
                 e
             } else {
-                e.context(what.join(", "))
+                e.context(named(&point.varied))
             }
         })?;
-        for flag in &grid.unmodelled {
-            p.caveats.push(Caveat::Unmodelled(flag.clone()));
-        }
         tick()?;
         done.push(Row {
             varied: point.varied,
             scenario: point.scenario,
-            prediction: p,
+            prediction,
         });
     }
     Ok(done)
@@ -70,16 +104,16 @@ pub fn to_json(rows: &[Row]) -> anyhow::Result<String> {
 }
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    let grid = args.sweep.grid()?;
-    let mut exports = match &grid.points[..] {
+    let points = asked(args.scenario.points()?, &args.scenario.files)?;
+    let mut exports = match &points[..] {
         [point] => Some(Exports::new(&args.exports, &point.scenario)?),
         _ => {
             args.exports.only_for_one()?;
             None
         }
     };
-    let progress = bar(grid.points.len());
-    let done = rows(grid, &mut exports, || {
+    let progress = bar(points.len());
+    let done = rows(points, &mut exports, || {
         progress.inc(1);
         Ok(())
     })?;

@@ -1,7 +1,7 @@
 //! `capsim serve`.
 use super::files;
+use super::scenario_args::ScenarioArgs;
 use super::stop;
-use super::sweep_args::SweepArgs;
 use crate::engine::settings::*;
 use crate::serve::text::Tokenizer;
 use crate::serve::{Fault, Options, Server};
@@ -15,7 +15,7 @@ use std::time::Duration;
 #[derive(Args, Debug)]
 pub struct ServeCommand {
     #[command(flatten)]
-    scenario: SweepArgs,
+    scenario: ScenarioArgs,
     /// Address to listen at [default: 127.0.0.1]
     #[arg(long, help_heading = "Server")]
     host: Option<String>,
@@ -125,7 +125,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
     if api_keys.is_empty() {
         api_keys.extend(pasted(line, "--api-key"));
     }
-    let (scenario, unmodelled) = args.scenario.one()?;
+    let scenario = args.scenario.scenario()?;
     let model_name = args
         .served_model_name
         .or_else(|| pasted(line, "--served-model-name"))
@@ -208,7 +208,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         for fault in &args.fault {
             println!("  fault      {fault:?}");
         }
-        for flag in &unmodelled {
+        for flag in &scenario.notes.not_simulated {
             println!("  not modelled: {flag}");
         }
         tokio::select! {

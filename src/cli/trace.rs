@@ -1,9 +1,11 @@
 //! `capsim trace`: recorded traces, looked at and translated.
 use super::files;
-use super::load_args::ReadArgs;
+use super::flags::{Flagged, Given};
+use crate::fields::{Field, Section};
 use crate::report::json::{self, listing};
 use crate::report::table::with_header;
 use crate::workload::Trace;
+use crate::workload::load::{LoadSection, LoadValues, SEED, TRACE_FILE, trace};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +29,7 @@ struct Input {
     /// The trace: a file, or a folder of ServeGen clients
     file: PathBuf,
     #[command(flatten)]
-    read: ReadArgs,
+    read: Given<Reading>,
     /// Most requests taken
     #[arg(long)]
     num_prompts: Option<usize>,
@@ -57,12 +59,36 @@ struct ConvertArgs {
     json: bool,
 }
 
+/// The load's fields that say how a trace is read.
+#[derive(Clone, Copy, Debug)]
+struct Reading;
+
+impl Section for Reading {
+    const WHAT: &'static str = LoadSection::WHAT;
+    const LEN: usize = LoadSection::LEN;
+    fn field(at: usize) -> &'static Field {
+        LoadSection::field(at)
+    }
+}
+
+impl Flagged for Reading {
+    const HEADING: &'static str = "How the trace is read";
+    fn has(field: &Field) -> bool {
+        let other = ["trace_file", "trace_speedup"];
+        field.name.starts_with("trace_") && !other.contains(&field.name)
+    }
+}
+
 impl Input {
     /// The part of the trace that was asked for.
     fn load(&self) -> anyhow::Result<Trace> {
-        let spec = self
-            .read
-            .load(&self.file, self.seed, &files::Files::default())?;
+        let mut load = LoadValues::default()
+            .with(TRACE_FILE, self.file.display().to_string())
+            .with(SEED, self.seed);
+        for (field, value) in self.read.alone()?.iter() {
+            load.put(LoadSection::place(field.name)?, value.clone());
+        }
+        let spec = trace(&load, &files::Files::default())?.expect("a file is named");
         spec.check()?;
         let data = spec.data.as_ref().expect("just read");
         let (from, to) = spec.rows(data);

@@ -1,21 +1,24 @@
 //! `capsim tune`.
+use super::files::Files;
 use super::load;
 use super::pool::PoolArgs;
-use super::sweep_args::SweepArgs;
+use super::scenario_args::ScenarioArgs;
 use crate::engine::settings::{EngineSection, TABLE, Tries};
 use crate::fields::{Section, Value};
 use crate::model::{KvDtype, Precision};
 use crate::plan::tune::{Objective, Question, Tuned, tune};
 use crate::plan::{Knob, Pool, Setting, Slo};
+use crate::predict::spec::ScenarioSpec;
 use crate::predict::{Scenario, Settings};
 use crate::report::tune as report;
+use crate::workload::load::{MAX_CONCURRENCY, NUM_PROMPTS};
 use anyhow::{Context, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use std::process::ExitCode;
 
+/// The question.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit code 1: no setting meets the SLO. See docs/guide/tune.md.")]
-pub struct TuneArgs {
+pub struct TuneQuestion {
     /// What must hold, as for `capsim capacity`: ttft.p95<2s,tpot.p95<100ms
     #[arg(long, help_heading = "Question")]
     slo: Option<String>,
@@ -46,13 +49,20 @@ pub struct TuneArgs {
     /// Runs of each finalist
     #[arg(long, default_value_t = 3, help_heading = "Question")]
     seeds: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 1: no setting meets the SLO. See docs/guide/tune.md.")]
+pub struct TuneArgs {
+    #[command(flatten)]
+    question: TuneQuestion,
     #[command(flatten)]
     pool: PoolArgs,
     /// Machine-readable output (capsim schema tune)
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    pub sweep: SweepArgs,
+    pub scenario: ScenarioArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -185,7 +195,7 @@ fn deduplicate(knob: &mut Knob) {
 /// Values to try that were given for a knob of that name.
 type Given = (String, Vec<Setting>);
 
-fn given(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Given>> {
+fn given(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Given>> {
     let mut all: Vec<Given> = vec![];
     for text in &args.knob {
         let (name, values) = text
@@ -249,7 +259,7 @@ fn settings(base: &Scenario, given: &[Given]) -> anyhow::Result<Settings> {
     Err(today).with_context(|| format!("the engine does not start; {tried}"))
 }
 
-fn knobs(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
+fn knobs(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
     let given = given(args, base)?;
     let now = settings(base, &given)?;
     let mut all = usual(base, &now, args.answers_may_change)?;
@@ -272,11 +282,19 @@ fn knobs(args: &TuneArgs, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
     Ok(all)
 }
 
-/// The scenario, what was found, and flags that are not modelled.
+/// Requests of a run unless a number is given.
+const PROMPTS_TRIED: u32 = 400;
+
+/// The scenario and what was found.
 ///
 /// # Errors
 /// Flags that contradict each other; no setting that can be tried.
-pub fn answer(args: &TuneArgs, pool: &impl Pool) -> anyhow::Result<(Scenario, Tuned, Vec<String>)> {
+pub fn answer(
+    args: &TuneQuestion,
+    mut spec: ScenarioSpec,
+    files: &Files,
+    pool: &impl Pool,
+) -> anyhow::Result<(Scenario, Tuned)> {
     let slo = match &args.slo {
         Some(text) => Some(Slo::parse(text).context("--slo")?),
         None => None,
@@ -293,21 +311,19 @@ pub fn answer(args: &TuneArgs, pool: &impl Pool) -> anyhow::Result<(Scenario, Tu
     );
     ensure!(!args.levels.contains(&0), "--levels: must be at least 1");
     ensure!(args.devices != Some(0), "--devices 0: must be at least 1");
-    let said = args.sweep.num_prompts;
-    let mut sweep = args.sweep.clone();
+    let said = spec.load.get(NUM_PROMPTS);
     if let Some(&level) = args.levels.first() {
-        sweep.max_concurrency = vec![level];
+        spec.load.set(MAX_CONCURRENCY, level);
     }
-    let (mut base, unmodelled) = sweep.one()?;
+    let mut base = spec.resolve(files)?;
     let w = &base.workload;
     ensure!(
         w.longest_output() > 1 || !slo.as_ref().is_some_and(Slo::needs_two_tokens),
         "--slo: answers of one token have no tpot and no itl"
     );
     let closed = w.max_concurrency.is_some() && w.request_rate.is_none() && w.arrival.is_none();
-    if said.is_none() {
-        // `one` asks for a single request where nobody says how many.
-        base.workload.num_prompts = sweep.load.num_prompts(w).unwrap_or(400);
+    if said.is_none() && w.users.is_none() && w.trace.is_none() {
+        base.workload.num_prompts = PROMPTS_TRIED;
     }
     let objective = match args.objective {
         Some(Goal::Throughput) => Objective::Throughput,
@@ -329,17 +345,18 @@ pub fn answer(args: &TuneArgs, pool: &impl Pool) -> anyhow::Result<(Scenario, Tu
         simpler: 0.003,
     };
     let answer = tune(&base, &question, pool)?;
-    Ok((base, answer, unmodelled))
+    Ok((base, answer))
 }
 
 pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
     let pool = args.pool.start()?;
-    let (base, answer, unmodelled) = answer(args, &pool)?;
+    let spec = args.scenario.spec()?;
+    let (base, answer) = answer(&args.question, spec, &args.scenario.files, &pool)?;
     drop(pool);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {
-        print!("{}", report::text(&base, &answer, &unmodelled));
+        print!("{}", report::text(&base, &answer));
     }
     Ok(if answer.best.is_some() {
         ExitCode::SUCCESS

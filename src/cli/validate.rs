@@ -87,14 +87,8 @@ pub fn open(
         beside.map_or(given.to_string(), |p| p.display().to_string())
     };
     let config = load::config(&near(&file.model)).with_context(|| field("model"))?;
-    let model = load::model(
-        &config,
-        file.weights.as_deref(),
-        None,
-        None,
-        file.kv_cache.as_deref(),
-    )
-    .with_context(|| field("weights"))?;
+    let model = load::model(&config, file.weights.as_deref(), file.kv_cache.as_deref())
+        .with_context(|| field("weights"))?;
     let device = load::device(&device.map_or_else(|| near(&file.device), String::from))
         .with_context(|| field("device"))?;
     let engine = load::engine(&engine.map_or_else(|| near(&file.engine), String::from))

@@ -85,14 +85,8 @@ fn open(path: &Path, priors: &[(String, EngineProfile)]) -> anyhow::Result<(Runs
         beside.map_or(given.to_string(), |p| p.display().to_string())
     };
     let config = load::config(&near(&file.model)).with_context(|| field("model"))?;
-    let model = load::model(
-        &config,
-        file.weights.as_deref(),
-        None,
-        None,
-        file.kv_cache.as_deref(),
-    )
-    .with_context(|| field("weights"))?;
+    let model = load::model(&config, file.weights.as_deref(), file.kv_cache.as_deref())
+        .with_context(|| field("weights"))?;
     let device = load::device(&near(&file.device)).with_context(|| field("device"))?;
     if let Some(path) = &file.moe_tiles
         && !engine.moe_paths.contains_key(path)

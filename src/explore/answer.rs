@@ -1,12 +1,12 @@
 //! What a page gets for a state: the figures at once, then their intervals and the engine over time, then latency against load.
 use super::knob::{Knob, Refusal, SLO, State};
 use super::{Describe, Described, view};
-use crate::device::Scheduler;
 use crate::engine::SimError;
 use crate::engine::observe::{Observer, StepRecord};
+use crate::fields::Value as Field;
 use crate::plan::{Slo, serve_line};
 use crate::predict::{
-    Caveat, PredictError, Prediction, Run, Scenario, estimate, predict_observed, simulate_observed,
+    PredictError, Prediction, Run, Scenario, estimate, predict_observed, simulate_observed,
 };
 use crate::report::json;
 use crate::report::requests::Rows;
@@ -128,7 +128,7 @@ impl Answers {
     pub fn predict(&self, state: &State, stop: &Stop) -> Answer {
         let d = self.described(state)?;
         let run = self.simulate(&d.scenario, stop)?;
-        let p = with_unmodelled(estimate(&d.scenario, run), &d);
+        let p = estimate(&d.scenario, run);
         let mut answer = figures(&d, &p);
         answer["command"] = d.command.clone().into();
         answer["serve"] = serve(&d, state);
@@ -152,7 +152,6 @@ impl Answers {
         let mut watching = stop.watching(timeline);
         let p = predict_observed(&d.scenario, &mut watching).map_err(|e| self.refusal(&e))?;
         let rows = watching.other.finish().expect("memory takes everything");
-        let p = with_unmodelled(p, &d);
         let mut answer = figures(&d, &p);
         let html = &mut answer["html"];
         html["foundations"] = view::foundations(&d.scenario, &p).into();
@@ -179,7 +178,7 @@ impl Answers {
             let mut s = d.scenario.clone();
             let w = &mut s.workload;
             match flag {
-                "request-rate" => w.request_rate = Some(load),
+                "request_rate" => w.request_rate = Some(load),
                 _ => {
                     w.max_concurrency = Some(load as u32);
                     // As `capsim predict` does where nobody says how many.
@@ -188,7 +187,7 @@ impl Answers {
             }
             let run = self.simulate(&s, stop)?;
             let p = estimate(&s, run);
-            points.push(json::prediction(&[(flag, load.to_string())], &s, &p));
+            points.push(json::prediction(&[(flag, Field::Number(load))], &s, &p));
         }
         let html = view::curve(flag, now, &points, slo.as_ref()).map_err(|e| Refusal {
             flag: Some(SLO.into()),
@@ -196,12 +195,6 @@ impl Answers {
         })?;
         Ok(json!({ "html": { "curve": html } }))
     }
-}
-
-fn with_unmodelled(mut p: Prediction, d: &Described) -> Prediction {
-    p.caveats
-        .extend(d.unmodelled.iter().cloned().map(Caveat::Unmodelled));
-    p
 }
 
 /// The figures, as data and as they are shown.
@@ -219,9 +212,6 @@ fn figures(d: &Described, p: &Prediction) -> Value {
 
 /// The line that starts such a server, and what it cannot say.
 fn serve(d: &Described, state: &State) -> Value {
-    if d.scenario.engine.scheduler != Scheduler::Vllm {
-        return Value::Null;
-    }
     let mut line = serve_line::words(&d.scenario).join(" ");
     if let Some(format) = state.get("weights") {
         line += &format!("   # a checkpoint whose weights are {format}");
@@ -237,7 +227,7 @@ fn loads(s: &Scenario) -> Option<(&'static str, f64, Vec<f64>)> {
     }
     if let Some(rate) = w.request_rate {
         let factors = [0.0625, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0];
-        return Some(("request-rate", rate, factors.map(|f| f * rate).to_vec()));
+        return Some(("request_rate", rate, factors.map(|f| f * rate).to_vec()));
     }
     let now = w.max_concurrency?;
     let top = f64::from(now) * 4.0;
@@ -248,5 +238,5 @@ fn loads(s: &Scenario) -> Option<(&'static str, f64, Vec<f64>)> {
     all.push(now.into());
     all.sort_by(f64::total_cmp);
     all.dedup();
-    Some(("max-concurrency", now.into(), all))
+    Some(("max_concurrency", now.into(), all))
 }

@@ -48,7 +48,7 @@ pub enum Control {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Knob {
     /// The flag, without dashes.
-    pub flag: &'static str,
+    pub flag: String,
     /// What it is, for people.
     pub label: &'static str,
     /// Where it stands.
@@ -107,7 +107,7 @@ impl Refusal {
         };
         let flag = knobs
             .iter()
-            .filter_map(|k| Some((names(&message, k.flag)?, k.flag)))
+            .filter_map(|k| Some((names(&message, &k.flag)?, &k.flag)))
             .min()
             .map(|(_, f)| f.to_string());
         Self { flag, message }
@@ -148,8 +148,8 @@ impl Knob {
 pub fn check(knobs: &[Knob], sent: &[(String, String)]) -> Result<State, Refusal> {
     let mut state = State::default();
     for (i, (flag, _)) in sent.iter().enumerate() {
-        let problem = if !knobs.iter().any(|k| k.flag == flag) {
-            let known: Vec<&str> = knobs.iter().map(|k| k.flag).collect();
+        let problem = if !knobs.iter().any(|k| k.flag == *flag) {
+            let known: Vec<&str> = knobs.iter().map(|k| k.flag.as_str()).collect();
             format!("`{flag}` is no knob; there are {}", known.join(", "))
         } else if sent[..i].iter().any(|(f, _)| f == flag) {
             format!("`{flag}` is there twice")
@@ -162,7 +162,7 @@ pub fn check(knobs: &[Knob], sent: &[(String, String)]) -> Result<State, Refusal
         });
     }
     for knob in knobs {
-        let Some((_, value)) = sent.iter().find(|(f, v)| f == knob.flag && !v.is_empty()) else {
+        let Some((_, value)) = sent.iter().find(|(f, v)| *f == knob.flag && !v.is_empty()) else {
             continue;
         };
         let problem = if value.len() > LONGEST {
@@ -171,10 +171,10 @@ pub fn check(knobs: &[Knob], sent: &[(String, String)]) -> Result<State, Refusal
             knob.check(value)
         };
         problem.map_err(|message| Refusal {
-            flag: Some(knob.flag.into()),
+            flag: Some(knob.flag.clone()),
             message,
         })?;
-        state.0.push((knob.flag.into(), value.clone()));
+        state.0.push((knob.flag.clone(), value.clone()));
     }
     Ok(state)
 }
@@ -184,8 +184,8 @@ mod tests {
     use super::*;
 
     fn knobs() -> Vec<Knob> {
-        let number = |flag, whole| Knob {
-            flag,
+        let number = |flag: &str, whole| Knob {
+            flag: flag.into(),
             label: "",
             group: Group::Engine,
             control: Control::Number {
@@ -198,7 +198,7 @@ mod tests {
             number("num-prompts", true),
             number("request-rate", false),
             Knob {
-                flag: "model",
+                flag: "model".into(),
                 label: "",
                 group: Group::Serve,
                 control: Control::Choice(vec!["a".into(), "b".into()]),

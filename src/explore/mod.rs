@@ -24,8 +24,6 @@ use crate::predict::Scenario;
 pub struct Described {
     /// The scenario.
     pub scenario: Scenario,
-    /// Flags that may change performance and are not modelled.
-    pub unmodelled: Vec<String>,
     /// The `capsim predict` line that says the same.
     pub command: String,
 }

@@ -13,7 +13,7 @@ pub fn style() -> String {
 }
 
 fn knob(o: &mut String, k: &Knob) {
-    let (flag, label) = (k.flag, escape(k.label));
+    let (flag, label) = (&k.flag, escape(k.label));
     let (kind, data) = match &k.control {
         Control::Number { stops, .. } => {
             let all: Vec<String> = stops.iter().map(f64::to_string).collect();

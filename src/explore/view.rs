@@ -1,4 +1,5 @@
 //! Answers as pieces of the page: tables and the report's own pictures.
+use crate::fields::Value as Setting;
 use crate::metrics::{Dist, Percentiles};
 use crate::model::KvDtype;
 use crate::plan::Slo;
@@ -133,9 +134,8 @@ pub fn memory(p: &Prediction) -> String {
 
 /// Settings in force and what the engine did.
 pub fn engine(s: &Scenario, p: &Prediction) -> String {
-    let (run, c) = (&p.run, &p.run.settings.config);
+    let run = &p.run;
     let occ = &run.occupancy;
-    let on = |b: bool| if b { "on" } else { "off" }.to_string();
     let mut rows = vec![
         ("engine", s.engine.name.clone()),
         ("device", s.device.name.clone()),
@@ -164,10 +164,12 @@ pub fn engine(s: &Scenario, p: &Prediction) -> String {
         ),
         ("requests served", run.summary.completed.to_string()),
         ("seconds in all", short(run.summary.duration)),
-        ("async scheduling", on(c.async_scheduling)),
-        ("prefix caching", on(c.enable_prefix_caching)),
-        ("chunked prefill", on(c.enable_chunked_prefill)),
     ];
+    for (field, value) in run.settings.in_force.iter() {
+        if let Setting::Switch(on) = value {
+            rows.push((field.label, if *on { "on" } else { "off" }.into()));
+        }
+    }
     if let Some(d) = run.distinct_experts {
         rows.push(("distinct experts per layer", short(d)));
     }
@@ -241,7 +243,7 @@ pub fn curve(
     let named: Vec<Named<'_>> = points
         .iter()
         .map(|p| {
-            let x = p["varied"][flag].as_str().unwrap_or("?");
+            let x = page::worded(&p["varied"][flag]);
             (String::new(), format!("{flag} {x}"), p)
         })
         .collect();
@@ -260,35 +262,33 @@ pub fn curve(
 
 /// The values in force of knobs that were left alone, by their flags; what has none is absent.
 pub fn effective(s: &Scenario, p: &Prediction) -> Value {
-    let c = &p.run.settings.config;
     let w = &s.workload;
-    let on = |b: bool| if b { "true" } else { "false" };
     let mut all = json!({
         "model": s.model_name,
         "device": s.device.id,
         "engine": s.engine.id,
-        "kv-cache-dtype": match s.model.precision().kv {
-            KvDtype::Auto => "auto".to_string(),
-            other => other.to_string(),
-        },
-        "max-num-seqs": c.max_num_seqs,
-        "max-num-batched-tokens": c.max_num_batched_tokens,
-        "max-model-len": c.max_model_len,
-        "gpu-memory-utilization": p.run.settings.gpu_memory_utilization,
-        "tensor-parallel-size": p.run.settings.parallel.tensor,
-        "enable-prefix-caching": on(c.enable_prefix_caching),
-        "enable-chunked-prefill": on(c.enable_chunked_prefill),
-        "async-scheduling": on(c.async_scheduling),
-        "enforce-eager": on(p.run.settings.enforce_eager),
         "prompts": "distinct",
-        "input-len": w.input_len,
-        "output-len": w.output_len,
+        "random-input-len": w.input_len,
+        "random-output-len": w.output_len,
         "random-range-ratio": w.range_ratio,
         "shared-prefix-len": w.shared_prefix_len,
         "num-prompts": w.num_prompts,
         "request-rate": w.request_rate,
         "max-concurrency": w.max_concurrency,
     });
+    for (field, value) in p.run.settings.in_force.iter() {
+        all[field.flag()] = match value {
+            // The page's switches are choices between words.
+            Setting::Switch(on) => on.to_string().into(),
+            value => json!(value),
+        };
+    }
+    let kv = s.model.precision().kv;
+    all["kv-cache-dtype"] = match kv {
+        KvDtype::Auto => "auto".to_string(),
+        other => other.to_string(),
+    }
+    .into();
     if s.model.experts().is_some() {
         all["moe-tiles"] = s
             .moe_path

@@ -12,13 +12,14 @@ mod prediction;
 mod run;
 mod settings;
 mod sglang;
+pub mod spec;
 mod uncertain;
 
 pub use caveat::Caveat;
 pub use interval::{Interval, METRICS, Sensitivity};
 pub use pasted::{LineError, PastedLine, read_line};
 pub use prediction::{
-    Binding, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
+    Binding, Notes, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
     predict_replay,
 };
 pub use run::{Run, simulate_observed, simulate_once, simulate_replay};

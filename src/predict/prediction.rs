@@ -32,6 +32,19 @@ pub struct Scenario {
     pub routing: Routing,
     /// The load.
     pub workload: WorkloadSpec,
+    /// What was not said, and what was said in vain.
+    pub notes: Notes,
+}
+
+/// What an answer has to say of its question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notes {
+    /// What was assumed where nothing was said: the load, a shorter context.
+    pub assumed: Vec<String>,
+    /// Flags that may change memory or speed and are not simulated.
+    pub not_simulated: Vec<String>,
+    /// Flags that change neither.
+    pub harmless: Vec<String>,
 }
 
 impl Scenario {
@@ -270,6 +283,8 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
     if run.engine.rejected > 0 {
         all.push(Caveat::Rejected(run.engine.rejected));
     }
+    let unmodelled = scenario.notes.not_simulated.iter();
+    all.extend(unmodelled.cloned().map(Caveat::Unmodelled));
     all
 }
 

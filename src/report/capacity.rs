@@ -63,7 +63,7 @@ fn values(slo: &Slo, p: &Point) -> String {
 }
 
 /// The whole answer.
-pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity, unmodelled: &[String]) -> String {
+pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
     let w = &scenario.workload;
     let mut o = format!("{}\non {}\n", scenario.model_name, scenario.device.name);
     let thought = w.users.as_ref().map_or(String::new(), |u| {
@@ -182,7 +182,7 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity, unmodelled: &[String])
             o.push_str(&command(&words));
         }
     }
-    for flag in unmodelled {
+    for flag in &scenario.notes.not_simulated {
         o.push_str(&labelled(
             "Caveat",
             &format!("`{flag}` may matter and is not modelled"),

@@ -8,6 +8,8 @@ pub mod validation;
 
 use crate::cost::Part;
 use crate::device::Origin;
+use crate::engine::settings::SettingValues;
+use crate::fields;
 use crate::metrics::Percentiles;
 use crate::predict::{METRICS, Prediction, Scenario};
 use crate::workload::WorkloadSpec;
@@ -45,28 +47,13 @@ pub struct Figure {
 /// The engine's settings after its own rules.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Settings {
-    /// Release of vLLM whose rules apply.
+    /// Release of the engine whose rules apply.
     pub version: String,
-    /// Most sequences in a batch.
-    pub max_num_seqs: u32,
-    /// Most new tokens in a step.
-    pub max_num_batched_tokens: u32,
-    /// Longest context in tokens.
-    pub max_model_len: u32,
-    /// Tokens of a KV block.
-    pub block_size: u32,
     /// KV blocks.
     pub num_gpu_blocks: u32,
-    /// Whether KV blocks of equal prefixes are shared.
-    pub enable_prefix_caching: bool,
-    /// Whether long prompts are cut into chunks.
-    pub enable_chunked_prefill: bool,
-    /// Whether the next batch is composed while one runs.
-    pub async_scheduling: bool,
-    /// Whether graphs are off.
-    pub enforce_eager: bool,
-    /// Share of the device's memory that the engine takes.
-    pub gpu_memory_utilization: Option<f64>,
+    /// The settings in force, under vLLM's names.
+    #[serde(flatten)]
+    pub in_force: SettingValues,
 }
 
 /// What the engine was busy with, averaged over its steps.
@@ -108,8 +95,12 @@ pub struct RestsOn {
 /// One prediction.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Point {
-    /// Flags that differ between the points of a table, with this point's values.
-    pub varied: BTreeMap<String, String>,
+    /// Fields that differ between the points of a table, with this point's values.
+    pub varied: BTreeMap<String, Value>,
+    /// What was assumed where nothing was said.
+    pub assumed: Vec<String>,
+    /// Flags of a pasted line that change neither memory nor speed.
+    pub harmless: Vec<String>,
     /// Model.
     pub model: String,
     /// Device profile.
@@ -153,7 +144,11 @@ pub struct Predictions {
 }
 
 /// One prediction: settings, load, metrics with intervals, occupancy, breakdown, caveats, provenance.
-pub fn prediction(varied: &[(&'static str, String)], scenario: &Scenario, p: &Prediction) -> Value {
+pub fn prediction(
+    varied: &[(&'static str, fields::Value)],
+    scenario: &Scenario,
+    p: &Prediction,
+) -> Value {
     let s = &p.run.summary;
     let c = &p.run.settings.config;
     let metric = |m: &&str| {
@@ -176,8 +171,10 @@ pub fn prediction(varied: &[(&'static str, String)], scenario: &Scenario, p: &Pr
     value(&Point {
         varied: varied
             .iter()
-            .map(|(k, v)| (k.to_string(), v.clone()))
+            .map(|(k, v)| (k.to_string(), value(v)))
             .collect(),
+        assumed: scenario.notes.assumed.clone(),
+        harmless: scenario.notes.harmless.clone(),
         model: scenario.model_name.clone(),
         device: scenario.device.id.clone(),
         engine: scenario.engine.id.clone(),
@@ -187,16 +184,8 @@ pub fn prediction(varied: &[(&'static str, String)], scenario: &Scenario, p: &Pr
             .unwrap_or_else(|| scenario.engine.moe_default.clone()),
         settings: Settings {
             version: c.version.to_string(),
-            max_num_seqs: c.max_num_seqs,
-            max_num_batched_tokens: c.max_num_batched_tokens,
-            max_model_len: c.max_model_len,
-            block_size: c.block_size,
             num_gpu_blocks: c.num_gpu_blocks,
-            enable_prefix_caching: c.enable_prefix_caching,
-            enable_chunked_prefill: c.enable_chunked_prefill,
-            async_scheduling: c.async_scheduling,
-            enforce_eager: p.run.settings.enforce_eager,
-            gpu_memory_utilization: finite(p.run.settings.gpu_memory_utilization),
+            in_force: p.run.settings.in_force.clone(),
         },
         workload: scenario.workload.clone(),
         completed: s.completed,

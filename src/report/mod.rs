@@ -34,8 +34,8 @@ use crate::predict::{Prediction, Scenario};
 
 /// One row of a what-if table.
 pub struct Row {
-    /// Flags that differ between rows, with this row's values.
-    pub varied: Vec<(&'static str, String)>,
+    /// Fields that differ between rows, with this row's values.
+    pub varied: Vec<(&'static str, crate::fields::Value)>,
     /// What was asked.
     pub scenario: Scenario,
     /// What was answered.

@@ -3,6 +3,7 @@ use super::Row;
 use super::table::{three, unbroken, with_header, wrap};
 use crate::cost::Part;
 use crate::device::Origin;
+use crate::fields::Value;
 use crate::metrics::Percentiles;
 use crate::predict::{Caveat, Prediction, Scenario};
 use std::fmt::Write as _;
@@ -264,7 +265,7 @@ const EXTRAS: [Extra; 3] = [
     Extra {
         name: "P99 ITL",
         shown: |rows| {
-            let varied = |r: &Row| r.varied.iter().any(|(f, _)| *f == "max-num-batched-tokens");
+            let varied = |r: &Row| r.varied.iter().any(|(f, _)| *f == "max_num_batched_tokens");
             rows.iter().any(varied)
         },
         value: |p| {
@@ -301,9 +302,14 @@ const USUAL: [Usual; 2] = [
     }),
 ];
 
+/// A field as a flag, without the dashes in front.
+fn dashed(field: &str) -> String {
+    field.replace('_', "-")
+}
+
 /// One row per prediction; `varied` names the columns that differ.
 pub fn rows(points: &[Row]) -> String {
-    let mut titles = vec!["device", "engine", "weights", "prompts", "moe-tiles"];
+    let mut titles = vec!["device", "engine", "weights", "prompts", "moe_tiles"];
     let varied = points.first().map_or(&[][..], |r| &r.varied);
     let mut columns = varied
         .iter()
@@ -328,7 +334,7 @@ fn legend(points: &[Row], titles: &[&str]) -> String {
         .into_iter()
         .flat_map(|r| &r.varied)
         .filter(|(f, _)| abbreviated(f) != *f && !titles.contains(f))
-        .map(|(f, _)| format!("{} is --{f}", abbreviated(f)))
+        .map(|(f, _)| format!("{} is --{}", abbreviated(f), dashed(f)))
         .collect();
     if legend.is_empty() {
         return String::new();
@@ -352,14 +358,17 @@ fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
             .filter(|(f, _)| groups.contains(f))
             .cloned()
             .collect();
-        let same = |v: &[(&'static str, String)]| {
+        let same = |v: &[(&'static str, Value)]| {
             v.iter()
                 .filter(|(f, _)| groups.contains(f))
                 .eq(group.iter())
         };
         let end = at + points[at..].iter().take_while(|r| same(&r.varied)).count();
         if !group.is_empty() {
-            let title: Vec<String> = group.iter().map(|(f, v)| format!("{f} {v}")).collect();
+            let title: Vec<String> = group
+                .iter()
+                .map(|(f, v)| format!("{} {v}", dashed(f)))
+                .collect();
             let _ = writeln!(o, "{}", wrap(&title.join(", "), 80, ""));
         }
         let columns: Vec<&str> = points[at]
@@ -390,7 +399,7 @@ fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
             let mut row: Vec<String> = varied
                 .iter()
                 .filter(|(f, _)| !groups.contains(f))
-                .map(|(_, v)| v.clone())
+                .map(|(_, v)| v.to_string())
                 .collect();
             let interval = p
                 .interval_of("output_throughput")
@@ -421,15 +430,17 @@ fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
 /// A flag's name short enough for a column; [`rows`] says which flag it is.
 fn abbreviated(flag: &str) -> &str {
     match flag {
-        "max-num-seqs" => "seqs",
-        "max-num-batched-tokens" => "budget",
-        "max-concurrency" => "users",
-        "request-rate" => "req/s",
-        "gpu-memory-utilization" => "util",
-        "max-model-len" => "len",
-        "num-gpu-blocks-override" => "blocks",
-        "tensor-parallel-size" => "tp",
-        "data-parallel-size" => "dp",
+        "max_num_seqs" => "seqs",
+        "max_num_batched_tokens" => "budget",
+        "max_concurrency" => "users",
+        "request_rate" => "req/s",
+        "gpu_memory_utilization" => "util",
+        "max_model_len" => "len",
+        "num_gpu_blocks_override" => "blocks",
+        "tensor_parallel_size" => "tp",
+        "data_parallel_size" => "dp",
+        "random_input_len" => "input",
+        "random_output_len" => "output",
         other => other,
     }
 }

@@ -34,7 +34,7 @@ fn changes(o: &Outcome) -> String {
 }
 
 /// The whole answer.
-pub fn text(scenario: &Scenario, t: &Tuned, unmodelled: &[String]) -> String {
+pub fn text(scenario: &Scenario, t: &Tuned) -> String {
     let w = &scenario.workload;
     let slo = t.slo.as_ref().map_or("none".to_string(), Clone::clone);
     let pace = match t.front.iter().any(|f| f.concurrency.is_some()) {
@@ -128,7 +128,7 @@ pub fn text(scenario: &Scenario, t: &Tuned, unmodelled: &[String]) -> String {
     }
     o.push_str(&effects(t));
     o.push_str(&front(t));
-    for flag in unmodelled {
+    for flag in &scenario.notes.not_simulated {
         o.push_str(&labelled(
             "Caveat",
             &format!("`{flag}` may matter and is not modelled"),

@@ -139,6 +139,7 @@ impl Basis {
             device: self.device.clone(),
             engine: self.engine.clone(),
             release: None,
+            notes: Default::default(),
             serve: h.serve.clone(),
             moe_path: self.moe_path.clone(),
             routing: Default::default(),

@@ -1,9 +1,11 @@
 //! The load of a run, under `vllm bench serve`'s names.
 use super::super::files::Files;
-use super::super::load_args::LoadArgs;
+use super::super::flags::{Flagged, Given};
+use crate::fields::{Field, Section};
 use crate::units::Span;
-use crate::workload::{Arrival, PromptKind, WorkloadSpec};
-use anyhow::{Context, bail, ensure};
+use crate::workload::load::*;
+use crate::workload::{PromptKind, WorkloadSpec};
+use anyhow::{Context, bail};
 use clap::Args;
 
 /// What all modes share.
@@ -59,74 +61,76 @@ impl CommonLoad {
     }
 }
 
-/// `serve`: any load.
-#[derive(Args, Debug, Clone)]
-#[command(next_help_heading = "Load (vllm bench serve's names)")]
-pub struct ServeLoad {
-    /// Requests per second; inf: all at once
-    #[arg(long, default_value_t = f64::INFINITY, allow_negative_numbers = true)]
-    request_rate: f64,
-    /// Shape of the gamma-distributed gaps: 1 is Poisson, below is burstier
-    #[arg(long, default_value_t = 1.0)]
-    burstiness: f64,
-    /// Most requests that the client has open
-    #[arg(long)]
-    max_concurrency: Option<u32>,
-    /// Prompt tokens
-    #[arg(long, visible_alias = "input-len", default_value_t = 1024)]
-    random_input_len: u32,
-    /// Output tokens
-    #[arg(long, visible_alias = "output-len", default_value_t = 128)]
-    random_output_len: u32,
-    /// Lengths are uniform in len · (1 ± this)
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
-    random_range_ratio: f64,
-    /// Send the very requests of `vllm bench serve --dataset-name random` for the same flags and seed (the default)
-    #[arg(long)]
-    vllm_bench: bool,
-    /// Draw capsim's own arrivals and lengths instead
-    #[arg(long, conflicts_with = "vllm_bench")]
-    own_draws: bool,
-    #[command(flatten)]
-    shapes: LoadArgs,
-    #[command(flatten)]
-    pub common: CommonLoad,
+/// The load's fields without the temperature, which the client sends.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLoad;
+
+impl Section for ClientLoad {
+    const WHAT: &'static str = LoadSection::WHAT;
+    const LEN: usize = LoadSection::LEN;
+    fn field(at: usize) -> &'static Field {
+        LoadSection::field(at)
+    }
 }
 
-/// Whether `vllm bench serve --dataset-name random` can send such a load.
-fn vllm_has(w: &WorkloadSpec) -> bool {
-    let arrival = matches!(
-        w.arrival,
-        None | Some(Arrival::Gamma | Arrival::Constant | Arrival::RampUp { .. })
-    );
-    arrival
-        && w.users.is_none()
-        && w.trace.is_none()
-        && w.input_dist.is_none()
-        && w.output_dist.is_none()
+impl Flagged for ClientLoad {
+    const HEADING: &'static str = LoadSection::HEADING;
+    fn has(field: &Field) -> bool {
+        field.name != TEMPERATURE.name()
+    }
+}
+
+/// `serve`: any load.
+#[derive(Args, Debug, Clone)]
+pub struct ServeLoad {
+    #[command(flatten)]
+    given: Given<ClientLoad>,
+    /// Draw capsim's own arrivals and lengths instead of those of vllm bench serve
+    #[arg(long, conflicts_with = "vllm_bench", help_heading = LoadSection::HEADING)]
+    own_draws: bool,
 }
 
 impl ServeLoad {
-    /// The load.
+    /// The load. What is not said is `vllm bench serve`'s default, and its draws where it can send such a load.
     pub fn spec(&self, greedy: bool) -> anyhow::Result<WorkloadSpec> {
-        ensure!(
-            self.shapes.users.len() <= 1 && self.shapes.trace_speedup.len() <= 1,
-            "--users and --trace-speedup: one value each for one run"
-        );
-        let mut w =
-            WorkloadSpec::closed_loop(1000, 1, self.random_input_len, self.random_output_len);
-        w.max_concurrency = self.max_concurrency;
-        w.request_rate = (self.request_rate != f64::INFINITY).then_some(self.request_rate);
-        w.burstiness = self.burstiness;
-        w.range_ratio = self.random_range_ratio;
-        w.seed = self.common.seed;
-        self.shapes.apply(&mut w, &Files::default())?;
-        if let (Some(t), Some(&v)) = (&mut w.trace, self.shapes.trace_speedup.first()) {
-            t.speedup = v;
+        let mut load = LoadValues::default();
+        for (field, value) in self.given.alone()?.iter() {
+            load.put(LoadSection::place(field.name)?, value.clone());
         }
-        w.num_prompts = self.shapes.num_prompts(&w).unwrap_or(w.num_prompts);
-        w.vllm_bench = self.vllm_bench || (!self.own_draws && vllm_has(&w));
-        self.common.apply(&mut w, greedy)?;
+        let own = [
+            USERS.name(),
+            TRACE_FILE.name(),
+            INPUT_DIST.name(),
+            OUTPUT_DIST.name(),
+        ];
+        let vllm_has = !load.iter().any(|(f, _)| own.contains(&f.name))
+            && matches!(
+                load.get(ARRIVAL).as_deref(),
+                None | Some("gamma" | "poisson" | "constant")
+            );
+        let theirs = load.get(VLLM_BENCH).unwrap_or(vllm_has && !self.own_draws);
+        // The defaults of vllm bench serve also where the draws are capsim's.
+        let mut unsaid = |key, default: u32| {
+            if load.get(key).is_none() {
+                load.set(key, default);
+            }
+        };
+        unsaid(NUM_WARMUPS, 0);
+        if vllm_has {
+            unsaid(RANDOM_INPUT_LEN, 1024);
+            unsaid(RANDOM_OUTPUT_LEN, 128);
+            unsaid(NUM_PROMPTS, 1000);
+            if load.get(REQUEST_RATE).is_none()
+                && load.get(ARRIVAL).is_none()
+                && load.get(RAMP_UP_STRATEGY).is_none()
+            {
+                load.set(REQUEST_RATE, f64::INFINITY);
+            }
+        }
+        load.set(VLLM_BENCH, theirs);
+        let (mut w, _) = resolve(&load, &Files::default())?;
+        w.greedy = greedy;
+        w.check().context("load")?;
         Ok(w)
     }
 }

@@ -1,11 +1,13 @@
 //! A sweep under way: its points, its folder, what is left to do. Whoever simulates a point, here or elsewhere, the result is the
 //! same bytes, so that a point may be lost, repeated or done twice at once.
 use super::super::files::{Files, Texts};
-use super::super::sweep_args::SweepArgs;
-use super::super::words::Known;
-use super::plan::Plan;
+use super::super::scenario_args::{flag, of_line};
+use super::plan::{Flags, Plan};
 use super::point::Point;
 use super::store::{self, Listing, Merged, Store};
+use crate::predict::read_line;
+use crate::predict::spec::ScenarioSpec;
+use crate::report::page::worded;
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Serialize, Deserialize)]
 struct Task {
     hash: String,
-    words: Vec<String>,
+    scenario: ScenarioSpec,
 }
 
 /// A sweep of one shard into one folder.
@@ -29,34 +31,41 @@ pub struct Job {
     todo: Vec<usize>,
 }
 
+/// The document of a plan's point.
+fn document(plan: &Plan, i: usize) -> anyhow::Result<ScenarioSpec> {
+    let mut line = plan.line.clone();
+    line.extend(plan.serve.get(i).into_iter().flatten().cloned());
+    let mut spec = ScenarioSpec::default();
+    if !line.is_empty() {
+        spec = of_line(&read_line(&line).context("in the server line")?)?;
+    }
+    for (field, value) in &plan.points[i] {
+        spec.set_json(field, value)?;
+    }
+    Ok(spec)
+}
+
 /// A plan's points, all understood before any is simulated: a mistake in the last one costs nothing.
 ///
 /// # Errors
 /// The first point, in the plan's order, that cannot be understood.
 pub fn understand(plan: &Plan, files: &Files) -> anyhow::Result<Vec<Point>> {
-    let known = Known::<SweepArgs>::new("predict");
-    plan.points
-        .par_iter()
-        .enumerate()
-        .map(|(i, flags)| {
-            let mut line = plan.line.clone();
-            line.extend(plan.serve.get(i).into_iter().flatten().cloned());
-            known
-                .words(flags, &line)
-                .and_then(|words| Point::new(&known, words, files))
-                .with_context(|| {
-                    let what: Vec<String> = flags
-                        .iter()
-                        .filter(|(f, _)| plan.dimensions.contains(f))
-                        .map(|(f, w)| format!("{f} {}", w.text()))
-                        .collect();
-                    match what.is_empty() {
-                        true => format!("point {}", i + 1),
-                        false => format!("point {} ({})", i + 1, what.join(", ")),
-                    }
-                })
-        })
-        .collect()
+    let one = |(i, fields): (usize, &Flags)| {
+        document(plan, i)
+            .and_then(|spec| Point::new(spec, files))
+            .with_context(|| {
+                let what: Vec<String> = fields
+                    .iter()
+                    .filter(|(f, _)| plan.dimensions.contains(f))
+                    .map(|(f, v)| format!("{} {}", flag(f), worded(v)))
+                    .collect();
+                match what.is_empty() {
+                    true => format!("point {}", i + 1),
+                    false => format!("point {} ({})", i + 1, what.join(", ")),
+                }
+            })
+    };
+    plan.points.par_iter().enumerate().map(one).collect()
 }
 
 impl Job {
@@ -120,7 +129,7 @@ impl Job {
         let p = &self.points[point];
         let task = Task {
             hash: p.hash.clone(),
-            words: p.words.clone(),
+            scenario: p.spec.clone(),
         };
         serde_json::to_string(&task).expect("texts")
     }
@@ -167,7 +176,7 @@ impl Job {
 /// This process understands the point otherwise than the one that wrote the task: another version, other built-in profiles.
 pub fn evaluate(task: &str, files: &Files) -> anyhow::Result<String> {
     let task: Task = serde_json::from_str(task).context("not a point of a sweep")?;
-    let point = Point::new(&Known::new("predict"), task.words, files)?;
+    let point = Point::new(task.scenario, files)?;
     ensure!(
         point.hash == task.hash,
         "a point is {} here and {} where the sweep began: another version or build of capsim; install the same one everywhere",

@@ -6,14 +6,11 @@ pub mod store;
 mod summary;
 
 use super::files::{self, Files};
-use super::sweep_args::SweepArgs;
-use super::words::Known;
+use crate::predict::spec::ScenarioSpec;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use job::Job;
 use plan::Plan;
-#[cfg(feature = "http")]
-pub(super) use point::scenario;
 use rayon::prelude::*;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -145,12 +142,11 @@ fn read(args: &RunArgs) -> anyhow::Result<Plan> {
                 args.serve_params.is_some() || args.bench_params.is_some(),
                 "give a plan (TOML), or --serve-params and --bench-params as `vllm bench sweep` takes them"
             );
-            let known = Known::<SweepArgs>::new("predict");
             plan::vllm(
                 args.serve_params.as_deref(),
                 args.bench_params.as_deref(),
                 &args.link_vars,
-                &|f| known.has(f),
+                &|f| ScenarioSpec::field(f).is_ok(),
             )?
         }
     };

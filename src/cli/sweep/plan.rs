@@ -4,12 +4,16 @@ use serde::Deserialize;
 use std::path::Path;
 
 use super::super::files;
-use super::super::words::{Flags, Word};
+use crate::predict::spec::ScenarioSpec;
+use serde_json::Value as Word;
 
 /// Most points of one plan.
 const MAX_POINTS: usize = 1_000_000;
 
-/// Sets a flag.
+/// Fields of a scenario with their values; later ones win.
+pub type Flags = Vec<(String, Word)>;
+
+/// Sets a field.
 fn set(flags: &mut Flags, name: &str, word: Word) {
     match flags.iter_mut().find(|(n, _)| n == name) {
         Some((_, w)) => *w = word,
@@ -26,7 +30,7 @@ pub struct Plan {
     pub line: Vec<String>,
     /// Flags that differ between points, in order of appearance.
     pub dimensions: Vec<String>,
-    /// Flags of `capsim predict`, per point.
+    /// Fields of a scenario, per point.
     pub points: Vec<Flags>,
     /// Words of `vllm serve`, per point, after those of the line (empty: none anywhere).
     pub serve: Vec<Vec<String>>,
@@ -40,9 +44,9 @@ impl Plan {
             .with_context(|| format!("--set `{assignment}`: must be flag=value"))?;
         let name = flag(name);
         let word = match value {
-            "true" => Word::Switch(true),
-            "false" => Word::Switch(false),
-            text => Word::Text(text.into()),
+            "true" => Word::Bool(true),
+            "false" => Word::Bool(false),
+            text => Word::String(text.into()),
         };
         for point in &mut self.points {
             set(point, &name, word.clone());
@@ -52,8 +56,10 @@ impl Plan {
     }
 }
 
+/// The field that a name means; one that there is none of stays what it is, and is refused where it is set.
 fn flag(name: &str) -> String {
-    name.trim().trim_start_matches("--").replace('_', "-")
+    let name = name.trim().trim_start_matches("--").replace('-', "_");
+    ScenarioSpec::field(&name).map_or(name, |f| f.name.into())
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,10 +76,13 @@ struct PlanFile {
 fn word(value: &toml::Value) -> anyhow::Result<Word> {
     use toml::Value as V;
     Ok(match value {
-        V::Boolean(b) => Word::Switch(*b),
-        V::Integer(n) => Word::Text(n.to_string()),
-        V::Float(x) => Word::Text(x.to_string()),
-        V::String(s) => Word::Text(s.clone()),
+        V::Boolean(b) => Word::Bool(*b),
+        V::Integer(n) => (*n).into(),
+        // JSON has no infinity.
+        V::Float(x) => {
+            serde_json::Number::from_f64(*x).map_or_else(|| x.to_string().into(), Word::Number)
+        }
+        V::String(s) => Word::String(s.clone()),
         V::Array(_) => bail!("a list belongs in [grid] or [[together]]"),
         V::Datetime(_) | V::Table(_) => bail!("must be a number, a text, true or false"),
     })
@@ -254,14 +263,6 @@ fn records(path: &Path) -> anyhow::Result<Vec<serde_json::Map<String, serde_json
     }
 }
 
-fn json_word(v: &serde_json::Value) -> Word {
-    match v {
-        serde_json::Value::Bool(b) => Word::Switch(*b),
-        serde_json::Value::String(s) => Word::Text(s.clone()),
-        other => Word::Text(other.to_string()),
-    }
-}
-
 /// The points of `vllm bench sweep serve --serve-params A --bench-params B`: every record of one with every record of the other,
 /// but only those whose linked variables agree (`--link-vars serve_key=bench_key,…`).
 pub fn vllm(
@@ -302,25 +303,26 @@ pub fn vllm(
             let mut flags: Flags = vec![];
             let mut line = vec![];
             for (k, v) in s.iter().filter(|(k, _)| *k != "_benchmark_name") {
-                let (name, word) = (flag(k), json_word(v));
+                let (name, word) = (flag(k), v.clone());
                 if known(&name) {
                     set(&mut flags, &name, word);
                     continue;
                 }
                 // A setting that only `vllm serve` knows: its own line parser says what it means.
                 match word {
-                    Word::Switch(true) => line.push(format!("--{name}")),
-                    Word::Switch(false) => line.push(format!("--no-{name}")),
-                    Word::Text(t) => line.extend([format!("--{name}"), t]),
+                    Word::Bool(true) => line.push(format!("--{name}")),
+                    Word::Bool(false) => line.push(format!("--no-{name}")),
+                    Word::String(t) => line.extend([format!("--{name}"), t]),
+                    other => line.extend([format!("--{name}"), other.to_string()]),
                 }
             }
             for (k, v) in b.iter().filter(|(k, _)| *k != "_benchmark_name") {
                 let name = flag(k);
-                if known(&name) && !HARMLESS.contains(&&*name) {
-                    set(&mut flags, &name, json_word(v));
+                if known(&name) && !HARMLESS.contains(&name.replace('_', "-").as_str()) {
+                    set(&mut flags, &name, v.clone());
                 } else {
                     ensure!(
-                        HARMLESS.contains(&&*name),
+                        HARMLESS.contains(&name.replace('_', "-").as_str()),
                         "{}: `{k}` is no load that capsim knows",
                         bench.map_or(String::new(), |p| p.display().to_string())
                     );

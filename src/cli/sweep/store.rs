@@ -25,7 +25,7 @@ pub struct Listing {
 #[serde(deny_unknown_fields)]
 pub struct Listed {
     pub hash: String,
-    pub flags: BTreeMap<String, String>,
+    pub flags: BTreeMap<String, Value>,
 }
 
 impl Listing {
@@ -41,7 +41,7 @@ impl Listing {
                 .zip(hashes)
                 .map(|(flags, hash)| Listed {
                     hash: hash.clone(),
-                    flags: flags.iter().map(|(f, w)| (f.clone(), w.text())).collect(),
+                    flags: flags.iter().cloned().collect(),
                 })
                 .collect(),
         }

@@ -1,13 +1,14 @@
 //! Latency against load, or against any other flag: with the SLO's line, the highest load that meets it, and the knee.
 use super::super::chart::{Chart, Dot, Scale, Series, Upright, short};
 use super::prediction::{Named, put, range};
+use super::worded;
 use super::{PageError, figure_of};
 use crate::metrics::PERCENTILES;
 use crate::plan::capacity::knee;
 use crate::plan::{Slo, Stat, Term};
 
 /// Flags that say how much load there is.
-pub const LOADS: &[&str] = &["request-rate", "max-concurrency", "users", "trace-speedup"];
+pub const LOADS: &[&str] = &["request_rate", "max_concurrency", "users", "trace_speedup"];
 
 /// What is drawn where no SLO says otherwise.
 const USUAL: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "p99_e2el_ms"];
@@ -67,7 +68,7 @@ fn line<'a>(flag: &str, points: &'a [Named<'a>], group: &str) -> Vec<(f64, &'a N
         .iter()
         .filter(|p| p.0 == group)
         .filter_map(|p| {
-            let x = p.2["varied"][flag].as_str()?.parse::<f64>().ok()?;
+            let x = worded(&p.2["varied"][flag]).parse::<f64>().ok()?;
             x.is_finite().then_some((x, p))
         })
         .collect();

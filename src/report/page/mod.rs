@@ -223,3 +223,11 @@ pub fn metric(p: &Value, name: &str) -> String {
         _ => "–".into(),
     }
 }
+
+/// A value of a varied field, as it is typed.
+pub fn worded(v: &serde_json::Value) -> String {
+    match v {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

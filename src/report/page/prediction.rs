@@ -2,6 +2,7 @@
 use super::super::bars::Bars;
 use super::super::chart::{Chart, Dot, Series, escape, short};
 use super::load::over;
+use super::worded;
 use super::{
     PageError, Picture, Section, array, charts, figure, figure_of, folded, list, metric, table,
     word,
@@ -19,7 +20,7 @@ fn name(p: &Value) -> String {
     };
     varied
         .iter()
-        .map(|(k, v)| format!("{k} {}", v.as_str().unwrap_or("?")))
+        .map(|(k, v)| format!("{k} {}", worded(v)))
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -174,7 +175,7 @@ pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageE
                 .into_iter()
                 .flatten()
                 .filter(|(k, _)| Some(k.as_str()) != along.as_deref())
-                .map(|(k, v)| format!("{k} {}", v.as_str().unwrap_or("?")))
+                .map(|(k, v)| format!("{k} {}", worded(v)))
                 .collect();
             (group.join(", "), name(p), p)
         })
@@ -237,15 +238,13 @@ pub fn along(points: &[Value]) -> Option<String> {
     let mut values: Vec<(String, std::collections::BTreeSet<String>)> = vec![];
     for p in points {
         for (k, v) in p["varied"].as_object().into_iter().flatten() {
-            let Some(v) = v
-                .as_str()
-                .filter(|v| v.parse::<f64>().is_ok_and(f64::is_finite))
-            else {
+            let v = worded(v);
+            if !v.parse::<f64>().is_ok_and(f64::is_finite) {
                 continue;
-            };
+            }
             match values.iter_mut().find(|(n, _)| n == k) {
-                Some((_, set)) => drop(set.insert(v.into())),
-                None => values.push((k.clone(), [v.to_string()].into())),
+                Some((_, set)) => drop(set.insert(v)),
+                None => values.push((k.clone(), [v].into())),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A sweep: all points, and those that no other beats.
 use super::super::chart::{Chart, Dot, Mark, Scale, Series, escape, short};
+use super::worded;
 use super::{PageError, Picture, Section, charts, figure_of, folded, metric, prediction, table};
 use crate::plan::Slo;
 use serde_json::Value;
@@ -120,9 +121,9 @@ pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section
                 let others: Vec<String> = dimensions
                     .iter()
                     .filter(|d| **d != flag)
-                    .filter_map(|d| Some(format!("{d} {}", p["varied"][d].as_str()?)))
+                    .filter_map(|d| Some(format!("{d} {}", worded(p["varied"].get(d)?))))
                     .collect();
-                let label = format!("{flag} {}", p["varied"][&flag].as_str().unwrap_or("?"));
+                let label = format!("{flag} {}", worded(&p["varied"][&flag]));
                 (others.join(", "), label, p)
             })
             .collect();

@@ -4,8 +4,9 @@ mod resolve;
 mod table;
 mod traced;
 
-pub use resolve::{Supposed, resolve};
+pub use resolve::{Assumed, resolve};
 pub use table::*;
+pub use traced::trace;
 
 use crate::fields::{Field, FieldError, Section, Values};
 

@@ -12,10 +12,10 @@ const CLIENTS: u32 = 32;
 /// Requests measured where nothing says how many and no client or user bounds them: `vllm bench serve --num-prompts`.
 const PROMPTS: u32 = 1000;
 
-/// What a load was supposed to be where nothing was said, in words for the answer.
-pub type Supposed = Vec<String>;
+/// What a load was assumed to be where nothing was said, in words for the answer.
+pub type Assumed = Vec<String>;
 
-/// A load from what was said of it, and what was supposed of the rest.
+/// A load from what was said of it, and what was assumed of the rest.
 ///
 /// Unsaid, a load is a closed loop of 32 clients with 256 tokens in and out. With `vllm_bench` it is what `vllm bench serve`
 /// sends: 1000 requests of 1024 and 128 tokens, all at once (`vllm/benchmarks/serve.py`, `datasets.py`@v0.12.0).
@@ -25,8 +25,8 @@ pub type Supposed = Vec<String>;
 pub fn resolve(
     v: &LoadValues,
     files: &dyn LoadFiles,
-) -> Result<(WorkloadSpec, Supposed), FieldError> {
-    let mut supposed = vec![];
+) -> Result<(WorkloadSpec, Assumed), FieldError> {
+    let mut assumed = vec![];
     let mut w = plain(v)?;
     pace(v, &mut w)?;
     users(v, &mut w)?;
@@ -48,10 +48,10 @@ pub fn resolve(
         || w.trace.is_some();
     if w.max_concurrency.is_none() && !paced {
         if w.vllm_bench {
-            supposed.push("all requests at once, the default of vllm bench serve".into());
+            assumed.push("all requests at once, the default of vllm bench serve".into());
         } else {
             w.max_concurrency = Some(CLIENTS);
-            supposed.push(format!("a closed loop of {CLIENTS} clients"));
+            assumed.push(format!("a closed loop of {CLIENTS} clients"));
         }
     }
     let lengths = [
@@ -61,7 +61,7 @@ pub fn resolve(
     if w.trace.is_none() {
         for (key, law, what, len) in lengths {
             if v.get(key).is_none() && law.is_none() {
-                supposed.push(format!("{len} {what} tokens per request"));
+                assumed.push(format!("{len} {what} tokens per request"));
             }
         }
     }
@@ -70,12 +70,12 @@ pub fn resolve(
         None => {
             let n = num_prompts(&w);
             if w.trace.is_none() {
-                supposed.push(format!("{n} requests"));
+                assumed.push(format!("{n} requests"));
             }
             n
         }
     };
-    Ok((w, supposed))
+    Ok((w, assumed))
 }
 
 /// Numbers that stand for themselves.
@@ -134,12 +134,16 @@ fn pace(v: &LoadValues, w: &mut WorkloadSpec) -> Result<(), FieldError> {
             "burstiness",
             || format!("inf contradicts arrival {text}"),
         )?;
-        ensure(text != "poisson" || w.burstiness == 1.0, "burstiness", || {
-            format!(
-                "{} contradicts arrival poisson, which is burstiness 1",
-                w.burstiness
-            )
-        })?;
+        ensure(
+            text != "poisson" || w.burstiness == 1.0,
+            "burstiness",
+            || {
+                format!(
+                    "{} contradicts arrival poisson, which is burstiness 1",
+                    w.burstiness
+                )
+            },
+        )?;
         w.arrival = Some(law);
     }
     let ramp = (
@@ -219,7 +223,10 @@ fn contradictions(v: &LoadValues) -> Result<(), FieldError> {
     ];
     for (field, others) in pairs {
         if let Some(other) = others.iter().find(|o| said(field) && said(o)) {
-            return Err(wrong(field, format!("contradicts {other}: give one of them")));
+            return Err(wrong(
+                field,
+                format!("contradicts {other}: give one of them"),
+            ));
         }
     }
     Ok(())
@@ -254,24 +261,26 @@ const PROMPTS_IN_COMMON: Key<super::LoadSection, String> = super::PROMPTS;
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<(WorkloadSpec, Supposed), FieldError> {
+    fn load(text: &str) -> Result<(WorkloadSpec, Assumed), FieldError> {
         resolve(&serde_json::from_str(text).unwrap(), &())
     }
 
     #[test]
-    fn an_unsaid_load_is_supposed_and_told() {
+    fn an_unsaid_load_is_assumed_and_told() {
         let (w, told) = load("{}").unwrap();
         assert_eq!((w.max_concurrency, w.num_prompts), (Some(32), 128));
         assert_eq!(told.len(), 4, "{told:?}");
         // As `vllm bench serve` without flags.
         let (w, told) = load(r#"{"vllm_bench": true}"#).unwrap();
         assert_eq!((w.max_concurrency, w.request_rate), (None, None));
-        assert_eq!((w.num_prompts, w.input_len, w.output_len), (1000, 1024, 128));
+        assert_eq!(
+            (w.num_prompts, w.input_len, w.output_len),
+            (1000, 1024, 128)
+        );
         assert!(told[0].contains("all requests at once"), "{told:?}");
-        let (w, told) = load(
-            r#"{"request_rate": 2, "num_prompts": 9, "input_len": 5, "output_len": 6}"#,
-        )
-        .unwrap();
+        let (w, told) =
+            load(r#"{"request_rate": 2, "num_prompts": 9, "input_len": 5, "output_len": 6}"#)
+                .unwrap();
         assert_eq!((w.max_concurrency, w.request_rate), (None, Some(2.0)));
         assert!(told.is_empty(), "{told:?}");
         let (w, _) = load(r#"{"request_rate": "inf"}"#).unwrap();

@@ -18,7 +18,10 @@ const ONLY_OF_TRACES: [&str; 9] = [
     "trace_speedup",
 ];
 
-/// The trace that the load names, read and cut as it says.
+/// The trace that a load names, read and cut as it says; `None`: it names none.
+///
+/// # Errors
+/// A file that cannot be read, or values out of range. Errors name the field.
 pub fn trace(v: &LoadValues, files: &dyn LoadFiles) -> Result<Option<TraceSpec>, FieldError> {
     let Some(path) = v.get(TRACE_FILE) else {
         let stray = v.iter().find(|(f, _)| ONLY_OF_TRACES.contains(&f.name));
@@ -119,9 +122,7 @@ fn servegen(folder: &str, files: &dyn LoadFiles) -> Result<Pool, String> {
         }
     }
     if numbers.is_empty() {
-        return Err(format!(
-            "{folder}: holds no chunk-N-trace.csv of ServeGen"
-        ));
+        return Err(format!("{folder}: holds no chunk-N-trace.csv of ServeGen"));
     }
     numbers.sort();
     let folder = folder.trim_end_matches('/');

@@ -1,0 +1,255 @@
+//! What was said → a scenario. Every default of what was not said is taken here, or in a function that this one calls.
+use super::{InlineModel, Part, ScenarioSpec};
+use crate::cost::Routing;
+use crate::device::{DeviceProfile, EngineProfile, Scheduler};
+use crate::engine::EngineVersion;
+use crate::engine::settings::{DTYPE, KV_CACHE_DTYPE, MAX_MODEL_LEN, QUANTIZATION, SettingValues};
+use crate::fields::FieldError;
+use crate::model::{self, Model, ModelConfig, Precision};
+use crate::predict::memory::MemoryError;
+use crate::predict::{Notes, Scenario, SettingsError};
+use crate::workload::load::{self, LoadFiles};
+
+/// The model that the built-in profiles were made for.
+const DEFAULT_MODEL: &str = "Qwen/Qwen3-30B-A3B-Instruct-2507";
+
+/// The device of the first recorded runs.
+const DEFAULT_DEVICE: &str = "gfx1151";
+
+/// Where models, profiles and files are found by their names.
+pub trait Catalog: LoadFiles {
+    /// A model's config.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is not valid.
+    fn model(&self, name: &str) -> Result<ModelConfig, SpecError>;
+    /// A device profile.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is not valid.
+    fn device(&self, name: &str) -> Result<DeviceProfile, SpecError>;
+    /// An engine profile.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is not valid.
+    fn engine(&self, name: &str) -> Result<EngineProfile, SpecError>;
+}
+
+/// What is wrong with a scenario.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// A file that is no scenario.
+    #[error("{name}: {problem}")]
+    File {
+        /// The file's name.
+        name: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A field.
+    #[error("--{}: {}", .0.field.replace('_', "-"), .0.problem)]
+    Field(#[from] FieldError),
+}
+
+impl SpecError {
+    /// A field that cannot have its value.
+    pub fn field(field: &str, problem: impl ToString) -> Self {
+        Self::Field(FieldError {
+            field: field.into(),
+            problem: problem.to_string(),
+        })
+    }
+}
+
+impl ScenarioSpec {
+    /// The scenario as it is said, defaults included. The same document and catalogue give the same scenario.
+    ///
+    /// # Errors
+    /// A name that the catalogue does not know, a value out of range, values that contradict each other. Errors name the field.
+    pub fn described(&self, catalog: &dyn Catalog) -> Result<Scenario, SpecError> {
+        let (model_name, config) = self.config(catalog)?;
+        let model = self.weighted(&config)?;
+        let device = match &self.device {
+            Some(Part::Inline(profile)) => (**profile).clone(),
+            Some(Part::Named(name)) => catalog.device(name)?,
+            None => catalog.device(DEFAULT_DEVICE)?,
+        };
+        let release = self.release()?;
+        let engine = self.engine_profile(catalog, &device)?;
+        let (workload, assumed) = load::resolve(&self.load, catalog)?;
+        Ok(Scenario {
+            model_name,
+            model,
+            device,
+            engine,
+            release,
+            serve: self.settings.clone(),
+            moe_path: self.moe_tiles.clone(),
+            routing: self.popularity()?,
+            workload,
+            notes: Notes {
+                assumed,
+                not_simulated: self.not_simulated.clone(),
+                harmless: self.harmless.clone(),
+            },
+        })
+    }
+
+    /// As [`described`](Self::described); where no longest sequence is said and the memory does not hold one of the model's own
+    /// length, the longest that it holds. vLLM would not start there, which the notes say.
+    ///
+    /// # Errors
+    /// As [`described`](Self::described).
+    pub fn resolve(&self, catalog: &dyn Catalog) -> Result<Scenario, SpecError> {
+        let mut scenario = self.described(catalog)?;
+        if self.settings.get(MAX_MODEL_LEN).is_none()
+            && let Err(SettingsError::Memory(MemoryError::ModelLenTooLong {
+                max_model_len,
+                largest,
+                ..
+            })) = scenario.settings()
+            && largest > 0
+        {
+            scenario.serve.set(MAX_MODEL_LEN, largest);
+            scenario.notes.assumed.push(format!(
+                "--max-model-len {largest}, the longest that the memory holds; the engine itself would not start with the \
+                 model's {max_model_len}"
+            ));
+        }
+        Ok(scenario)
+    }
+
+    /// The model's name and config.
+    ///
+    /// # Errors
+    /// The catalogue does not know it, or the config is not valid.
+    pub fn config(&self, catalog: &dyn Catalog) -> Result<(String, ModelConfig), SpecError> {
+        match &self.model {
+            Some(Part::Inline(inline)) => {
+                let InlineModel { name, config } = &**inline;
+                let config = model::config::parse(&config.to_string(), name);
+                Ok((
+                    name.clone(),
+                    config.map_err(|e| SpecError::field("model", e))?,
+                ))
+            }
+            Some(Part::Named(name)) => Ok((name.clone(), catalog.model(name)?)),
+            None => Ok((DEFAULT_MODEL.into(), catalog.model(DEFAULT_MODEL)?)),
+        }
+    }
+
+    /// The model in the weight format that is said.
+    ///
+    /// # Errors
+    /// A format that is not known, or that the model cannot have.
+    pub fn weighted(&self, config: &ModelConfig) -> Result<Model, SpecError> {
+        weighted(config, self.weights.as_deref(), &self.settings)
+    }
+
+    fn release(&self) -> Result<Option<EngineVersion>, SpecError> {
+        match &self.engine_version {
+            None => Ok(None),
+            Some(text) => match text.parse() {
+                Ok(version) => Ok(Some(version)),
+                Err(e) => Err(SpecError::field("engine_version", e)),
+            },
+        }
+    }
+
+    /// The engine that is said to be started.
+    fn started(&self) -> Result<Option<Scheduler>, SpecError> {
+        Ok(match self.server.as_deref() {
+            None => None,
+            Some("vllm") => Some(Scheduler::Vllm),
+            Some("sglang") => Some(Scheduler::Sglang),
+            Some("llama-server") => Some(Scheduler::LlamaServer),
+            Some(other) => {
+                return Err(SpecError::field(
+                    "server",
+                    format!("`{other}` is none of vllm, sglang, llama-server"),
+                ));
+            }
+        })
+    }
+
+    fn engine_profile(
+        &self,
+        catalog: &dyn Catalog,
+        device: &DeviceProfile,
+    ) -> Result<EngineProfile, SpecError> {
+        use crate::device::builtin;
+        let started = self.started()?;
+        let named = match &self.engine {
+            Some(Part::Inline(profile)) => Some((**profile).clone()),
+            Some(Part::Named(name)) => Some(catalog.engine(name)?),
+            None => None,
+        };
+        match (named, started) {
+            (Some(profile), _) => Ok(profile),
+            (None, None | Some(Scheduler::Vllm)) => Ok(builtin::engine_for(device)),
+            (None, Some(rules)) => Ok(
+                builtin::engine_of(device, rules).unwrap_or_else(|| builtin::engine_for(device))
+            ),
+        }
+    }
+
+    fn popularity(&self) -> Result<Routing, SpecError> {
+        let Some(text) = &self.routing else {
+            return Ok(Routing::Uniform);
+        };
+        if text == "uniform" {
+            return Ok(Routing::Uniform);
+        }
+        if let Some(s) = text.strip_prefix("zipf:")
+            && let Ok(s) = s.parse::<f64>()
+            && (0.0..=5.0).contains(&s)
+        {
+            return Ok(Routing::Zipf(s));
+        }
+        Err(SpecError::field(
+            "routing",
+            format!("`{text}`: must be uniform or zipf:S with S between 0 and 5"),
+        ))
+    }
+}
+
+/// A model in a weight format. `weights` is capsim's own word; the settings `quantization` and `dtype` are vLLM's.
+///
+/// # Errors
+/// A format that is not known, or that the model cannot have.
+pub fn weighted(
+    config: &ModelConfig,
+    weights: Option<&str>,
+    settings: &SettingValues,
+) -> Result<Model, SpecError> {
+    let dtype = settings.get(DTYPE).filter(|d| d != "auto");
+    let quantization = settings.get(QUANTIZATION);
+    let named = weights
+        .map(|w| ("weights", w))
+        .or(quantization.as_deref().map(|q| ("quantization", q)));
+    let by_name = |field: &str, said: &str, name: &str| {
+        Precision::by_name(name, config)
+            .map_err(|e| SpecError::field(field, format!("`{said}`: {e}")))
+    };
+    let precision = match (named, &dtype) {
+        (Some((field, w)), _) => by_name(field, w, w)?,
+        (None, Some(d)) => {
+            let name = match d.as_str() {
+                "half" | "float16" => "fp16",
+                "bfloat16" => "bf16",
+                "float" | "float32" => "fp32",
+                other => other,
+            };
+            by_name("dtype", d, name)?
+        }
+        (None, None) => Precision::of(config),
+    };
+    let precision = match settings.get(KV_CACHE_DTYPE).as_deref() {
+        None | Some("auto") => precision,
+        Some(kv) => precision.with_kv(
+            kv.parse()
+                .map_err(|e| SpecError::field("kv_cache_dtype", format!("`{kv}`: {e}")))?,
+        ),
+    };
+    Ok(Model::new(config, precision))
+}

@@ -1,0 +1,107 @@
+//! The table of what is served, on what, and by which engine.
+use crate::fields::{Field, Key, Kind, Section, Values, position};
+
+/// The section of a scenario that says what is served, on what, and by which engine.
+#[derive(Clone, Copy, Debug)]
+pub struct ServedSection;
+
+impl Section for ServedSection {
+    const WHAT: &'static str = "field of a scenario";
+    const LEN: usize = SERVED.len();
+    fn field(at: usize) -> &'static Field {
+        &SERVED[at]
+    }
+}
+
+/// What was said of model, device and engine. What is not in it takes its default.
+pub type ServedValues = Values<ServedSection>;
+
+const fn text(name: &'static str, label: &'static str, help: &'static str) -> Field {
+    Field::new(name, Kind::Text, label, help)
+}
+
+/// All fields.
+pub static SERVED: [Field; N] = ROWS;
+
+const N: usize = 8;
+
+const ROWS: [Field; N] = [
+    text(
+        "model",
+        "Model",
+        "Model: a built-in name (capsim models), or the path of a Hugging Face config.json (default: the pasted line's, \
+         else Qwen3-30B-A3B)",
+    ),
+    text(
+        "weights",
+        "Weight format",
+        "Weight format: bf16, fp16, fp8, int8, awq, gptq, mxfp4, q4_k_m, q8_0 (default: the model's own)",
+    )
+    .many(),
+    text(
+        "device",
+        "Device",
+        "Device profile: a built-in id, or a path (default: gfx1151)",
+    )
+    .many(),
+    text(
+        "engine",
+        "Engine profile",
+        "Engine profile: a built-in id, or a path (default: the one that fits device, weight format and engine best)",
+    )
+    .many(),
+    Field::new(
+        "server",
+        Kind::Choice(&["vllm", "sglang", "llama-server"]),
+        "Engine that is started",
+        "Engine that is started: vllm, sglang, llama-server (default: the pasted line's, else the engine profile's)",
+    ),
+    text(
+        "engine_version",
+        "Engine release",
+        "Release of vLLM, as 0.24 or v0.19.1, whose rules, defaults and memory terms apply; prices stay the engine profile's \
+         (default: the engine profile's release)",
+    )
+    .many(),
+    text(
+        "moe_tiles",
+        "Expert kernels",
+        "Kernels of the experts: a name in the engine profile, such as default or tuned (default: the profile's)",
+    )
+    .many(),
+    text(
+        "routing",
+        "Expert popularity",
+        "Popularity of experts: uniform, or zipf:S (default: uniform)",
+    ),
+];
+
+const NAMES: [&str; N] = {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = ROWS[at].name;
+        at += 1;
+    }
+    names
+};
+
+macro_rules! keys {
+    ($($key:ident = $name:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`; its row in [`SERVED`] says what it is.")]
+            pub const $key: Key<ServedSection, String> = Key::at(position(&NAMES, $name));
+        )*
+    };
+}
+
+keys! {
+    MODEL = "model";
+    WEIGHTS = "weights";
+    DEVICE = "device";
+    ENGINE = "engine";
+    SERVER = "server";
+    ENGINE_VERSION = "engine_version";
+    MOE_TILES = "moe_tiles";
+    ROUTING = "routing";
+}

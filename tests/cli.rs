@@ -125,21 +125,21 @@ fn a_what_if_table_answers_for_prompts_and_tiles() {
     let v = json(&[&args[..], &["--json"]].concat());
     let points = v["points"].as_array().unwrap();
     assert_eq!(points.len(), 8);
-    let throughput = |prompts: &str, tiles: &str, seqs: &str| {
+    let throughput = |prompts: &str, tiles: &str, seqs: u32| {
         let p = points
             .iter()
             .find(|p| {
                 p["varied"]["prompts"] == prompts
-                    && p["varied"]["moe-tiles"] == tiles
-                    && p["varied"]["max-num-seqs"] == seqs
+                    && p["varied"]["moe_tiles"] == tiles
+                    && p["varied"]["max_num_seqs"] == seqs
             })
             .unwrap();
         number(p, "/metrics/output_throughput/value")
     };
     // Laws, not figures: lockstep requests share experts, tuned tiles are faster, batching helps.
-    assert!(throughput("identical", "default", "4") > 1.5 * throughput("distinct", "default", "4"));
-    assert!(throughput("distinct", "tuned", "4") > throughput("distinct", "default", "4"));
-    assert!(throughput("distinct", "default", "4") > throughput("distinct", "default", "1"));
+    assert!(throughput("identical", "default", 4) > 1.5 * throughput("distinct", "default", 4));
+    assert!(throughput("distinct", "tuned", 4) > throughput("distinct", "default", 4));
+    assert!(throughput("distinct", "default", 4) > throughput("distinct", "default", 1));
 }
 
 #[test]
@@ -260,8 +260,8 @@ fn bad_flags_are_refused_by_name() {
         &["best", "default, tuned"],
     );
     refused(
-        &["predict", "--random-input-len", "5000"],
-        &["max_model_len", "4096"],
+        &["predict", "--random-input-len", "500000"],
+        &["max_model_len", "262144"],
     );
     refused(
         &["predict", "--random-range-ratio", "1.5"],

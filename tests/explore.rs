@@ -108,7 +108,11 @@ fn what_is_wrong_is_said_where_it_is() {
             Some("max-model-len"),
             "max_position_embeddings",
         ),
-        ("input-len=8192", Some("input-len"), "no request was served"),
+        (
+            "input-len=900000",
+            Some("random-input-len"),
+            "no request was served",
+        ),
         (
             "num-prompts=20000&output-len=16384&max-model-len=32768",
             Some("num-prompts"),

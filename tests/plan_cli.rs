@@ -222,7 +222,7 @@ fn contradictions_and_slips_are_refused_by_name() {
             "--threads",
         ),
         (
-            &["capacity", "--slo", "ttft.p95<2s", "--input-len", "9000"],
+            &["capacity", "--slo", "ttft.p95<2s", "--input-len", "900000"],
             "max_model_len",
         ),
         (&["predict", "--think-time", "4"], "--users"),

@@ -185,7 +185,7 @@ fn a_point_is_what_predict_says_and_a_refusal_is_an_answer() {
         .iter()
         .find(|r| {
             let f = &r["flags"];
-            f["max-num-seqs"] == "4" && f["request-rate"] == "2.5" && f["random-input-len"] == "64"
+            f["max_num_seqs"] == 4 && f["request_rate"] == 2.5 && f["random_input_len"] == 64
         })
         .unwrap();
     assert_eq!(same["prediction"], said["points"][0]);
@@ -293,10 +293,10 @@ fn a_mistake_anywhere_stops_it_before_anything_is_simulated() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("plan.toml");
     for (plan, part) in [
-        ("[base]\nmax-num-seq = 4\n", "did you mean `max-num-seqs`?"),
+        ("[base]\nmax-num-seq = 4\n", "did you mean `max_num_seqs`?"),
         (
             "[grid]\nmax-num-seqs = [1, 'x']\n",
-            "point 2 (max-num-seqs x)",
+            "point 2 (--max-num-seqs x)",
         ),
         ("[base]\nmax-num-seqs = '1,2'\n", "max-num-seqs"),
         ("[base]\nmodel = 'no-such-model'\n", "no-such-model"),

@@ -1,4 +1,5 @@
 //! What can be turned, and what a page may ask for.
+use crate::predict::spec::ScenarioSpec;
 
 /// Parts of the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +147,9 @@ impl Knob {
 /// # Errors
 /// A flag that is no knob, one that is there twice, or a value that its knob cannot have.
 pub fn check(knobs: &[Knob], sent: &[(String, String)]) -> Result<State, Refusal> {
+    // A field has other names, too, as on the command line.
+    let own = |flag: &String| ScenarioSpec::field(flag).map_or(flag.clone(), |f| f.flag());
+    let sent: Vec<(String, String)> = sent.iter().map(|(f, v)| (own(f), v.clone())).collect();
     let mut state = State::default();
     for (i, (flag, _)) in sent.iter().enumerate() {
         let problem = if !knobs.iter().any(|k| k.flag == *flag) {

@@ -34,9 +34,9 @@ pub struct Field {
     pub many: bool,
 }
 
-/// A value that a field cannot have.
+/// A value that a field cannot have. Its text names the field as a flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
+#[error("--{}: {problem}", .field.replace('_', "-"))]
 pub struct FieldError {
     /// The field's name.
     pub field: String,
@@ -133,7 +133,7 @@ impl Field {
             Kind::Switch => match text {
                 "true" | "on" | "1" => Ok(Value::Switch(true)),
                 "false" | "off" | "0" => Ok(Value::Switch(false)),
-                _ => Err(format!("`{text}` is neither true nor false")),
+                _ => Err(format!("`{text}` is neither on nor off")),
             },
             Kind::Choice(words) => match words.iter().find(|w| **w == text) {
                 Some(w) => Ok(Value::Text(w.to_string())),
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(count.from_json(&json!("7")), Ok(Value::Count(7)));
         for bad in [json!(-1), json!(101), json!(1.5), json!(true), json!(null)] {
             let e = count.from_json(&bad).unwrap_err().to_string();
-            assert!(e.starts_with("max_num_seqs: "), "{e}");
+            assert!(e.starts_with("--max-num-seqs: "), "{e}");
         }
         let rate = Field::new("request_rate", Kind::Number, "", "");
         assert_eq!(rate.parse("inf"), Ok(Value::Number(f64::INFINITY)));

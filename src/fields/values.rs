@@ -281,7 +281,9 @@ impl<'de, S: Section> Deserialize<'de> for Values<S> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values<S>, A::Error> {
                 let mut values = Values::default();
                 while let Some(name) = map.next_key::<String>()? {
-                    let at = S::place(&name).map_err(A::Error::custom)?;
+                    let wrong =
+                        |e: FieldError| A::Error::custom(format!("{}: {}", e.field, e.problem));
+                    let at = S::place(&name).map_err(wrong)?;
                     let value: serde_json::Value = map.next_value()?;
                     if value.is_null() {
                         continue;
@@ -289,7 +291,7 @@ impl<'de, S: Section> Deserialize<'de> for Values<S> {
                     if values.at(at).is_some() {
                         return Err(A::Error::custom(format!("{name}: is there twice")));
                     }
-                    let value = S::field(at).from_json(&value).map_err(A::Error::custom)?;
+                    let value = S::field(at).from_json(&value).map_err(wrong)?;
                     values.put(at, value);
                 }
                 Ok(values)

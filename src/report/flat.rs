@@ -1,4 +1,5 @@
 //! Results of many predictions as one table of columns: CSV and Parquet.
+use super::page::worded;
 use crate::predict::METRICS;
 use anyhow::Context;
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
@@ -87,7 +88,8 @@ pub fn table(dimensions: &[String], rows: &[Value]) -> Table {
         ("hash".to_string(), Column::Text(text("/hash"))),
     ];
     for d in dimensions {
-        let words = text(&format!("/flags/{d}"));
+        let words: Vec<Option<String>> =
+            rows.iter().map(|r| r["flags"].get(d).map(worded)).collect();
         let given = || words.iter().flatten();
         let column = if given().all(|w| w.parse::<i64>().is_ok()) {
             Column::Int(words.iter().map(|w| w.as_ref()?.parse().ok()).collect())
@@ -96,7 +98,7 @@ pub fn table(dimensions: &[String], rows: &[Value]) -> Table {
         } else {
             Column::Text(words)
         };
-        columns.push((d.replace('-', "_"), column));
+        columns.push((d.clone(), column));
     }
     columns.push(("refused".into(), Column::Text(text("/refused"))));
     columns.push(("binds".into(), Column::Text(text("/prediction/binds"))));

@@ -349,7 +349,9 @@ mod tests {
     use super::*;
 
     fn texts(p: &Flags) -> Vec<String> {
-        p.iter().map(|(f, w)| format!("{f}={}", w.text())).collect()
+        p.iter()
+            .map(|(f, w)| format!("{f}={}", crate::report::page::worded(w)))
+            .collect()
     }
 
     #[test]
@@ -365,23 +367,23 @@ mod tests {
             texts(&plan.points[1]),
             [
                 "seed=7",
-                "max-num-seqs=1",
-                "request-rate=0.5",
-                "random-input-len=20",
-                "random-output-len=2"
+                "max_num_seqs=1",
+                "request_rate=0.5",
+                "random_input_len=20",
+                "random_output_len=2"
             ]
         );
         assert_eq!(
             texts(&plan.points[6]),
             [
                 "seed=7",
-                "max-num-seqs=2",
-                "request-rate=inf",
-                "random-input-len=10",
-                "random-output-len=1"
+                "max_num_seqs=2",
+                "request_rate=inf",
+                "random_input_len=10",
+                "random_output_len=1"
             ]
         );
-        assert_eq!(texts(&plan.points[8]), ["seed=8", "vllm-bench=true"]);
+        assert_eq!(texts(&plan.points[8]), ["seed=8", "vllm_bench=true"]);
         assert_eq!(plan.line.len(), 5);
         assert_eq!(plan.dimensions.len(), 6);
     }

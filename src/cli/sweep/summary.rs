@@ -1,7 +1,9 @@
 //! What a sweep says when it ends.
+use super::super::scenario_args::flag;
 use super::store::Merged;
 use crate::report::json;
 use crate::report::json::listing::{Best, RefusedPoint, SweepSummary};
+use crate::report::page::worded;
 use crate::report::table::wrap;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -15,15 +17,15 @@ const WANTED: [(&str, &str, &str, f64); 3] = [
 ];
 
 /// What a point sets of what the sweep varies.
-fn flags(merged: &Merged, row: &Value) -> BTreeMap<String, String> {
-    let flag = |d: &String| Some((d.clone(), row["flags"][d].as_str()?.to_string()));
+fn flags(merged: &Merged, row: &Value) -> BTreeMap<String, Value> {
+    let flag = |d: &String| Some((d.clone(), row["flags"].get(d)?.clone()));
     merged.listing.dimensions.iter().filter_map(flag).collect()
 }
 
 /// The same in words, in the plan's order.
-fn in_words(merged: &Merged, flags: &BTreeMap<String, String>) -> String {
-    let flag = |d: &String| Some(format!("{d} {}", flags.get(d)?));
-    let all: Vec<String> = merged.listing.dimensions.iter().filter_map(flag).collect();
+fn in_words(merged: &Merged, flags: &BTreeMap<String, Value>) -> String {
+    let one = |d: &String| Some(format!("{} {}", flag(d), worded(flags.get(d)?)));
+    let all: Vec<String> = merged.listing.dimensions.iter().filter_map(one).collect();
     all.join(", ")
 }
 

@@ -47,7 +47,7 @@ pub enum SpecError {
         problem: String,
     },
     /// A field.
-    #[error("--{}: {}", .0.field.replace('_', "-"), .0.problem)]
+    #[error(transparent)]
     Field(#[from] FieldError),
 }
 

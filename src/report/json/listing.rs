@@ -5,6 +5,7 @@ use crate::device::{KernelTimes, Origin, Residual};
 use crate::workload::trace::TraceStats;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -183,14 +184,14 @@ pub struct Best {
     /// Its value.
     pub value: f64,
     /// Flags that the sweep varies.
-    pub flags: BTreeMap<String, String>,
+    pub flags: BTreeMap<String, Value>,
 }
 
 /// A point that cannot be served.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RefusedPoint {
     /// Flags that the sweep varies.
-    pub flags: BTreeMap<String, String>,
+    pub flags: BTreeMap<String, Value>,
     /// Why.
     pub why: String,
 }
@@ -228,7 +229,7 @@ pub struct SweepPoint {
     /// Its place in the plan, from 0.
     pub index: usize,
     /// Its flags.
-    pub flags: BTreeMap<String, String>,
+    pub flags: BTreeMap<String, Value>,
     /// The prediction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prediction: Option<super::Point>,

@@ -225,7 +225,10 @@ fn contradictions(v: &LoadValues) -> Result<(), FieldError> {
         if let Some(other) = others.iter().find(|o| said(field) && said(o)) {
             return Err(wrong(
                 field,
-                format!("contradicts {other}: give one of them"),
+                format!(
+                    "contradicts --{}: give one of them",
+                    other.replace('_', "-")
+                ),
             ));
         }
     }

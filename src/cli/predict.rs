@@ -100,6 +100,10 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     } else {
         let scenario = &done[0].scenario;
         let w = &scenario.workload;
+        print!(
+            "{}",
+            prediction::refused(done.iter().map(|r| &r.prediction))
+        );
         let one_pace = done.iter().all(|r| r.scenario.workload.pace() == w.pace());
         println!(
             "{}\non {}\n{} requests of {}, {}\n",

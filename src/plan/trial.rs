@@ -85,7 +85,7 @@ pub fn trial(scenario: &Scenario, slo: &Slo) -> Result<Trial, PredictError> {
     let planned = w.max_concurrency.and_then(|_| w.planned_span());
     let last = planned.map_or(last, |span| last.min(first + span));
     // What was refused met nothing.
-    let asked = watch.all + run.engine.rejected;
+    let asked = watch.all + run.summary.refused;
     Ok(Trial {
         good_share: watch.good as f64 / (asked as f64).max(1.0),
         arriving: last.since(first).secs(),

@@ -9,6 +9,7 @@ mod llama_server;
 pub mod memory;
 mod pasted;
 mod prediction;
+mod refused;
 mod run;
 mod settings;
 mod sglang;
@@ -21,6 +22,7 @@ pub use prediction::{
     Binding, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
     predict_replay,
 };
+pub use refused::Refused;
 pub use run::{Run, simulate_observed, simulate_once, simulate_replay};
 pub use settings::{Settings, SettingsError};
 pub(crate) use uncertain::Z95;

@@ -122,6 +122,10 @@ pub struct Point {
     pub settings: Settings,
     /// Load.
     pub workload: WorkloadSpec,
+    /// Requests asked for: answered or refused.
+    pub requests: u64,
+    /// Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them.
+    pub refused: u64,
     /// Requests answered.
     pub completed: u64,
     /// Prompt tokens of all requests.
@@ -199,6 +203,8 @@ pub fn prediction(varied: &[(&'static str, String)], scenario: &Scenario, p: &Pr
             gpu_memory_utilization: finite(p.run.settings.gpu_memory_utilization),
         },
         workload: scenario.workload.clone(),
+        requests: s.asked(),
+        refused: s.refused,
         completed: s.completed,
         total_input_tokens: s.input_tokens,
         total_output_tokens: s.output_tokens,

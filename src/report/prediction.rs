@@ -4,7 +4,7 @@ use super::table::{three, unbroken, with_header, wrap};
 use crate::cost::Part;
 use crate::device::Origin;
 use crate::metrics::Percentiles;
-use crate::predict::{Caveat, Prediction, Scenario};
+use crate::predict::{Caveat, Prediction, Refused, Scenario};
 use std::fmt::Write as _;
 
 /// Everything about one prediction.
@@ -69,10 +69,33 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     }
     let heading = format!("{:=<50}", "");
     format!(
-        "{:=^50}\n{o}{heading}\n{}",
+        "{}{:=^50}\n{o}{heading}\n{}",
+        refused(std::iter::once(p)),
         " Predicted Serving Benchmark Result ",
         details(scenario, p)
     )
+}
+
+/// What one or several predictions refused, for the first lines of an answer; empty if nothing.
+pub fn refused<'a>(all: impl Iterator<Item = &'a Prediction>) -> String {
+    let (mut rows, mut refusing) = (0, 0);
+    let mut worst: Option<Refused> = None;
+    for r in all.map(|p| Refused::by(&p.run)) {
+        rows += 1;
+        refusing += usize::from(r.is_some());
+        worst = match (worst, r) {
+            (Some(w), Some(r)) if w.share() >= r.share() => Some(w),
+            (w, r) => r.or(w),
+        };
+    }
+    let Some(worst) = worst else {
+        return String::new();
+    };
+    let which = match rows {
+        1 => String::new(),
+        _ => format!("in {refusing} of {rows} rows, up to "),
+    };
+    labelled("Refused", &format!("{which}{worst}")) + "\n"
 }
 
 /// What the block does not show: settings in force, occupancy, breakdown, limits, caveats, provenance.
@@ -170,6 +193,10 @@ pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>
                 );
                 continue;
             }
+            // This stands in the first lines.
+            if let Caveat::Refused(_) = c {
+                continue;
+            }
             // And one for the fullest cache.
             if let Caveat::KvNearlyFull(share) = c {
                 fullest = fullest.max(*share);
@@ -259,8 +286,13 @@ struct Extra {
     value: fn(&Prediction) -> String,
 }
 
-/// The token budget trades TTFT for the gaps between tokens; a prefix cache and preemption are news where they happen.
-const EXTRAS: [Extra; 3] = [
+/// Requests may be refused; the token budget trades TTFT for the gaps between tokens; a prefix cache and preemption are news where they happen.
+const EXTRAS: [Extra; 4] = [
+    Extra {
+        name: "refused",
+        shown: |rows| rows.iter().any(|r| r.prediction.run.summary.refused > 0),
+        value: |p| p.run.summary.refused.to_string(),
+    },
     Extra {
         name: "P99 ITL",
         shown: |rows| {

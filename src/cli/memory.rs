@@ -78,7 +78,7 @@ pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
         "--reserve-host-gib {}: must lie between 0 and 1e6 GiB",
         args.reserve_host_gib
     );
-    let (mut scenario, _) = args.sweep.one()?;
+    let (mut scenario, unmodelled) = args.sweep.one()?;
     let longest = scenario.model.max_position_embeddings();
     let demand = Demand {
         concurrency: args.concurrency.unwrap_or(1),
@@ -142,7 +142,8 @@ pub fn answer(args: &MemoryArgs) -> anyhow::Result<(Scenario, Memory)> {
         );
         args.contexts.clone()
     };
-    let answer = memory(&scenario, &demand, host, &contexts)?;
+    let mut answer = memory(&scenario, &demand, host, &contexts)?;
+    answer.unmodelled = unmodelled;
     Ok((scenario, answer))
 }
 

@@ -396,6 +396,8 @@ class Memory(Answer):
     preempts_at: Optional[float] = None
     host: Optional[Dict[str, Any]] = None
     device_needed: Optional[float] = None
+    unmodelled: List[str] = field(default_factory=list)
+    """Flags of a pasted server line that may matter and are not modelled."""
 
 
 @dataclass(frozen=True)

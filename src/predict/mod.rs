@@ -3,6 +3,7 @@
 //! A [`Scenario`] says what to serve, on what, how, and under which load. [`predict`] turns it into a
 //! [`Prediction`]; nothing here reads a file, a clock or a global, and the same scenario gives the same
 //! bytes.
+mod bounds;
 mod caveat;
 mod interval;
 mod llama_server;

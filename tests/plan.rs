@@ -678,7 +678,7 @@ fn the_size_of_a_hybrid_models_kv_cache_is_what_vllm_logs() {
     let mut s = Scenario {
         model_name: "qwen3.6-27b".into(),
         model: Model::new(&config, Precision::of(&config)),
-        device: builtin::device("h100-sxm").unwrap(),
+        device: builtin::device("h200-sxm").unwrap(),
         ..scenario()
     };
     s.serve = SettingValues::default()

@@ -132,25 +132,10 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     } else if let [row] = &done[..] {
         print!("{}", prediction::block(&row.scenario, &row.prediction));
     } else {
-        let scenario = &done[0].scenario;
-        let w = &scenario.workload;
-        let one_pace = done.iter().all(|r| r.scenario.workload.pace() == w.pace());
-        println!(
-            "{}\non {}\n{} requests of {}, {}\n",
-            scenario.model_name,
-            scenario.device.name,
-            w.num_prompts,
-            w.sizes(),
-            match one_pace {
-                true => w.pace(),
-                false => "several loads".into(),
-            }
-        );
-        print!("{}", prediction::rows(&done));
-        print!(
-            "{}",
-            prediction::footer(scenario, done.iter().map(|r| &r.prediction))
-        );
+        let all: Vec<_> = done.iter().map(|r| (&r.scenario, &r.prediction)).collect();
+        print!("{}", prediction::refused(all.iter().map(|(_, p)| *p)));
+        println!("{}", prediction::heading(&done));
+        print!("{}{}", prediction::rows(&done), prediction::footer(&all));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -208,6 +208,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
                 self.observer.on_arrival(id, at);
             } else {
                 self.summary.rejected += 1;
+                self.observer.on_refused(id, at);
                 self.source.finished(id, now);
             }
         }

@@ -70,6 +70,9 @@ pub trait Observer {
     /// A request entered the waiting queue. Reported when the engine next looks: by the next
     /// [`on_schedule`](Self::on_schedule) at or after `at`, perhaps after a step that ended later.
     fn on_arrival(&mut self, _id: RequestId, _at: SimTime) {}
+    /// A request was refused at `at`: prompt and output exceed `max_model_len` or the KV cache. It has no
+    /// [`on_arrival`](Self::on_arrival) and no [`on_request`](Self::on_request).
+    fn on_refused(&mut self, _id: RequestId, _at: SimTime) {}
     /// The scheduler decided at `at` who is admitted, resumed and preempted; perhaps nobody, and perhaps no batch
     /// came of it. All arrivals up to `at` were reported.
     fn on_schedule(&mut self, _at: SimTime, _moves: &Moves) {}
@@ -99,6 +102,11 @@ impl<O: Observer> Observer for Option<O> {
     fn on_arrival(&mut self, id: RequestId, at: SimTime) {
         if let Some(o) = self {
             o.on_arrival(id, at)
+        }
+    }
+    fn on_refused(&mut self, id: RequestId, at: SimTime) {
+        if let Some(o) = self {
+            o.on_refused(id, at)
         }
     }
     fn on_schedule(&mut self, at: SimTime, moves: &Moves) {

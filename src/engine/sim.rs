@@ -260,6 +260,7 @@ impl<B: Batcher, S: Source, O: Observer> Loop<'_, B, S, O> {
                 || self.engine.submit(request).is_err();
             if refused {
                 self.summary.rejected += 1;
+                self.observer.on_refused(id, at);
                 self.source.finished(id, now);
             } else {
                 self.observer.on_arrival(id, at);

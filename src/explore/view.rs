@@ -23,8 +23,9 @@ fn value(p: &Value, metric: &str) -> f64 {
 
 /// What is read out when the figures change.
 pub fn summary(p: &Value) -> String {
+    let refused = page::refusals("", [p].into_iter()).map_or(String::new(), |r| r + ". ");
     format!(
-        "{} output tok/s, mean TTFT {} s, mean TPOT {} ms; binds: {}",
+        "{refused}{} output tok/s, mean TTFT {} s, mean TPOT {} ms; binds: {}",
         short(value(p, "output_throughput")),
         short(value(p, "mean_ttft_ms") * 1e-3),
         short(value(p, "mean_tpot_ms")),
@@ -34,7 +35,7 @@ pub fn summary(p: &Value) -> String {
 
 /// The figures that matter most, large.
 pub fn headline(p: &Value) -> String {
-    let mut o = String::from("<dl class=\"cards\">");
+    let mut o = page::refused("", [p].into_iter()) + "<dl class=\"cards\">";
     for (name, metric, unit, factor) in [
         ("Output throughput", "output_throughput", "tok/s", 1.0),
         ("Mean TTFT", "mean_ttft_ms", "s", 1e-3),
@@ -163,6 +164,7 @@ pub fn engine(s: &Scenario, p: &Prediction) -> String {
             ),
         ),
         ("requests served", run.summary.completed.to_string()),
+        ("requests refused", run.summary.refused.to_string()),
         ("seconds in all", short(run.summary.duration)),
     ];
     for (field, value) in run.settings.in_force.iter() {
@@ -248,6 +250,7 @@ pub fn curve(
         })
         .collect();
     let mut all = over(flag, &named, slo)?;
+    let refused = page::refused("loads", points.iter());
     for chart in &mut all {
         chart.uprights.push(Upright {
             x: now,
@@ -257,7 +260,7 @@ pub fn curve(
     }
     all.push(frontier(&named));
     let all: Vec<Picture> = all.into_iter().map(Picture::from).collect();
-    Ok(charts(&all))
+    Ok(refused + &charts(&all))
 }
 
 /// The values in force of knobs that were left alone, by their flags; what has none is absent.

@@ -1,8 +1,10 @@
 //! Watches a simulation and keeps what a summary needs.
+use super::summary::among_answered;
 use super::{Sample, Summary, Timing};
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use crate::stats::Histogram;
 use crate::units::{SimTime, Span};
+use crate::workload::RequestId;
 
 /// Time-weighted state of the engine over a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,6 +33,7 @@ pub struct Collector {
     usable_blocks: u64,
     warm_left: u64,
     completed: u64,
+    refused: u64,
     input_tokens: u64,
     output_tokens: u64,
     cached_tokens: u64,
@@ -61,6 +64,7 @@ impl Collector {
             usable_blocks: usable_blocks.max(1),
             warm_left: warmup,
             completed: 0,
+            refused: 0,
             input_tokens: 0,
             output_tokens: 0,
             cached_tokens: 0,
@@ -105,9 +109,14 @@ impl Collector {
             _ => 0.0,
         };
         let quantile = |q: f64| self.gaps.quantile(q) / 1e9;
+        let asked = |p: f64| match among_answered(p, self.completed, self.refused) {
+            Some(p) => quantile(p / 100.0),
+            None => f64::INFINITY,
+        };
         Summary {
             duration,
             completed: self.completed,
+            refused: self.refused,
             input_tokens: self.input_tokens,
             output_tokens: self.output_tokens,
             ttft: self.ttft.dist(),
@@ -117,6 +126,7 @@ impl Collector {
             itl_mean: self.gaps.mean() / 1e9,
             itl_std: self.gaps.std_dev() / 1e9,
             itl_percentiles: super::PERCENTILES.map(|p| quantile(p / 100.0)),
+            itl_percentiles_of_asked: super::PERCENTILES.map(asked),
             cached_tokens: self.cached_tokens,
             preemptions: self.preemptions,
         }
@@ -173,6 +183,14 @@ impl Observer for Collector {
             return;
         }
         self.gaps.record_n(gap.0, count.into());
+    }
+
+    fn on_refused(&mut self, id: RequestId, _: SimTime) {
+        if id.0 < self.warmup {
+            self.warm_left = self.warm_left.saturating_sub(1);
+        } else {
+            self.refused += 1;
+        }
     }
 
     fn on_request(&mut self, request: &RequestRecord) {

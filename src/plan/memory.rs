@@ -129,6 +129,10 @@ pub struct Memory {
     pub ways: Vec<Way>,
     /// The least device memory on which it fits unchanged; absent: even 16 TiB are too few.
     pub device_needed: Option<f64>,
+    /// Flags of a pasted server line that may matter and are not modelled.
+    pub unmodelled: Vec<String>,
+    /// Flags of a pasted line that change neither memory nor speed.
+    pub harmless: Vec<String>,
 }
 
 /// Requests of a length that the KV cache holds. One block of all is the null block, which nobody gets.
@@ -206,6 +210,8 @@ pub fn memory(
         host: None,
         ways: vec![],
         device_needed: None,
+        unmodelled: scenario.notes.not_simulated.clone(),
+        harmless: scenario.notes.harmless.clone(),
     };
     match scenario.settings() {
         Ok(s) => {
@@ -231,6 +237,24 @@ pub fn memory(
                     m.non_torch = non_torch.as_f64();
                     m.requested = requested.as_f64();
                     m.utilization = utilization;
+                }
+                MemoryError::KvTooLarge {
+                    kv_cache,
+                    activations,
+                    non_torch,
+                    requested,
+                    setting,
+                    asked,
+                    ..
+                } => {
+                    if setting == "num_gpu_blocks_override" {
+                        m.num_gpu_blocks = u32::try_from(asked).unwrap_or(u32::MAX);
+                        m.kv_per_block = kv_cache.as_f64() / asked as f64;
+                    }
+                    m.activations = activations.as_f64();
+                    m.non_torch = non_torch.as_f64();
+                    m.requested = requested.as_f64();
+                    m.kv_cache = kv_cache.as_f64();
                 }
                 MemoryError::ModelLenTooLong { largest, .. } => {
                     // The same division of the memory, which does not depend on the length.
@@ -409,6 +433,16 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
         let s = with(scenario, |s| s.serve.set(GPU_MEMORY_UTILIZATION, u));
         if offer(format!("--gpu-memory-utilization {u:.2}"), true, &s) {
             break;
+        }
+    }
+    // A KV cache that was asked for, instead of the one that the engine finds room for.
+    for at in [
+        NUM_GPU_BLOCKS_OVERRIDE.place(),
+        KV_CACHE_MEMORY_BYTES.place(),
+    ] {
+        if scenario.serve.at(at).is_some() {
+            let change = format!("without --{}", TABLE[at].field.flag());
+            offer(change, true, &with(scenario, |s| s.serve.clear(at)));
         }
     }
     let length = |n: u32| with(scenario, |s| s.serve.set(MAX_MODEL_LEN, n));

@@ -458,10 +458,13 @@ impl Term {
         matches!(self, Term::Throughput { .. })
     }
 
-    /// What a run has of it, in seconds, as a share or per second; NaN if it has none.
+    /// What a run has of it, in seconds, as a share or per second; NaN if it has none. Refused requests count: a latency is
+    /// infinite if it falls among them.
     pub fn value(&self, trial: &Trial) -> f64 {
         match self {
-            Term::Latency { latency, stat, .. } => figure(&trial.run.summary, *latency, *stat),
+            Term::Latency { latency, stat, .. } => {
+                figure_of_asked(&trial.run.summary, *latency, *stat)
+            }
             Term::Goodput(_) => trial.good_share,
             Term::Throughput { metric, .. } => trial
                 .run
@@ -521,13 +524,23 @@ impl fmt::Display for Term {
     }
 }
 
-/// A figure of a run's latency, in seconds.
-pub fn figure(s: &Summary, latency: Latency, stat: Stat) -> f64 {
-    let name = match stat {
+/// The name of a figure of a latency among a run's metrics.
+fn metric(latency: Latency, stat: Stat) -> String {
+    match stat {
         Stat::Mean => format!("mean_{}_ms", latency.name()),
         Stat::Percentile(p) => format!("p{p}_{}_ms", latency.name()),
-    };
-    s.metric(&name, Percentiles::Linear)
+    }
+}
+
+/// A figure of a run's latency, in seconds, of the requests that were answered.
+pub fn figure(s: &Summary, latency: Latency, stat: Stat) -> f64 {
+    s.metric(&metric(latency, stat), Percentiles::Linear)
+        .map_or(f64::NAN, |ms| ms / 1e3)
+}
+
+/// The same of all requests asked for: a refused one misses every limit ([`Summary::metric_of_asked`]).
+fn figure_of_asked(s: &Summary, latency: Latency, stat: Stat) -> f64 {
+    s.metric_of_asked(&metric(latency, stat), Percentiles::Linear)
         .map_or(f64::NAN, |ms| ms / 1e3)
 }
 

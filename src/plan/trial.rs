@@ -12,9 +12,10 @@ pub struct Trial {
     pub run: Run,
     /// Share of the measured requests that met every per-request limit; 1 if there is none.
     pub good_share: f64,
-    /// From the first measured arrival to the last, in seconds.
+    /// From the first measured arrival to the last, in seconds. Where the client holds planned sends back
+    /// (`max_concurrency`): from the first planned send to the last.
     pub arriving: f64,
-    /// From the last arrival to the last answer's end, in seconds.
+    /// From the end of `arriving` to the last answer's end, in seconds.
     pub draining: f64,
 }
 
@@ -79,8 +80,12 @@ pub fn trial(scenario: &Scenario, slo: &Slo) -> Result<Trial, PredictError> {
     };
     let run = simulate_observed(scenario, &mut watch)?;
     let (first, last) = watch.arrivals.unwrap_or_default();
+    // What the client holds back is a queue, too: it counts from the planned sends on.
+    let w = &scenario.workload;
+    let planned = w.max_concurrency.and_then(|_| w.planned_span());
+    let last = planned.map_or(last, |span| last.min(first + span));
     // What was refused met nothing.
-    let asked = watch.all + run.engine.rejected;
+    let asked = watch.all + run.summary.refused;
     Ok(Trial {
         good_share: watch.good as f64 / (asked as f64).max(1.0),
         arriving: last.since(first).secs(),

@@ -1,4 +1,5 @@
 //! What a reader of a prediction must know. Caveats travel inside the prediction, as data.
+use super::Refused;
 
 /// Something that a prediction does not cover or is unsure of.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +50,7 @@ pub enum Caveat {
         of: u32,
     },
     /// Requests that can never be served under these settings.
-    Rejected(u64),
+    Refused(Refused),
 }
 
 impl std::fmt::Display for Caveat {
@@ -109,10 +110,7 @@ impl std::fmt::Display for Caveat {
                 f,
                 "interval widths come from the same load with {prompts} instead of {of} requests"
             ),
-            Caveat::Rejected(n) => write!(
-                f,
-                "{n} requests were rejected: prompt and output exceed max_model_len"
-            ),
+            Caveat::Refused(r) => r.fmt(f),
         }
     }
 }

@@ -4,11 +4,17 @@
 //! coefficient, the variance of ln metric is gᵀ C g, C being the covariance of the coefficients' logarithms
 //! (diagonal from their stated spreads, or the fit's own matrix), plus the run-to-run spread and the model
 //! error in quadrature. The interval is metric · exp(±1.645 σ): 90 % if the spreads are honest.
+//!
+//! Near saturation a straight line is no model of a latency. Where an end would lie far away, two more runs with the coefficients at
+//! their likely ends bound it; throughputs are bounded by the load offered, and percentiles by each other ([`super::bounds`]).
+use super::bounds::{Reach, ends_of, extremes, ordered, planned_span, within_load, within_runs};
 use super::prediction::{PredictError, Scenario};
 use super::run::{Dearer, Load, Ready, Run};
 use super::uncertain::{Uncertain, Z95, covariance, uncertain};
+use crate::engine::SimError;
 use crate::engine::observe::Observer;
 use crate::metrics::{Percentiles, Summary};
+use std::collections::BTreeMap;
 
 /// A 90 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -68,7 +74,7 @@ const STEP: f64 = 0.03;
 /// Gradients of ln metric for every metric, and the intervals that follow.
 #[derive(Default)]
 pub(super) struct Propagation {
-    pub intervals: std::collections::BTreeMap<&'static str, Interval>,
+    pub intervals: BTreeMap<&'static str, Interval>,
     pub sensitivities: Vec<Sensitivity>,
     /// Requests simulated per coefficient, if fewer than predicted.
     pub shortened_to: Option<u32>,
@@ -103,6 +109,9 @@ fn log_metrics(summary: &Summary) -> Vec<f64> {
         })
         .collect()
 }
+
+/// From which distance of an end, in logarithms, runs have to bound it: a factor of 1.5. Nearer, a straight line does.
+const FAR: f64 = 0.405;
 
 /// Part of the variance that is given up for fewer simulations: half of it is what an interval may be too narrow by.
 const NEGLIGIBLE: f64 = 0.01;
@@ -154,12 +163,61 @@ pub(super) fn propagate(
         let slope = |(v, b): (&f64, &f64)| (v - b) / STEP;
         gradients.push(logs.iter().zip(&at_base).map(slope).collect());
     }
+    let spreads = spreads(scenario, &all, &gradients);
+    let value = |m: &str| metric(&run.summary, m);
+    let mut intervals: BTreeMap<_, _> = METRICS
+        .iter()
+        .zip(&spreads)
+        .map(|(m, s)| (*m, s.around(value(m))))
+        .collect();
+    if spreads.iter().any(|s| Z95 * libm::sqrt(s.known) > FAR) {
+        let cov = covariance(scenario, &all);
+        let mut pairs = vec![extremes(base, &all, &cov, &dearer, STEP)];
+        // When requests come moves no price, so that it has runs of its own.
+        let clients = all.iter().filter(|u| arrivals(u));
+        pairs.extend(clients.map(|u| ends_of(base, u)));
+        let mut reached = vec![];
+        for pair in &pairs {
+            reached.push(reach(pair, load, &at_base, observer)?);
+        }
+        // Coefficients far off may describe an engine that does not start: then nothing is shown.
+        if let Some(reached) = reached.into_iter().collect::<Option<Vec<_>>>() {
+            let open: Vec<f64> = spreads.iter().map(|s| libm::sqrt(s.open)).collect();
+            within_runs(&mut intervals, &reached, &open, value);
+        }
+    }
+    if let Some(span) = planned_span(scenario, load) {
+        within_load(&mut intervals, span, value);
+    }
+    ordered(&mut intervals);
     let propagation = Propagation {
-        intervals: intervals(scenario, &run.summary, &all, &gradients),
+        intervals,
         sensitivities: sensitivities(&all, &gradients),
         shortened_to: short.map(|s| s.workload.num_prompts),
     };
     Ok((run, propagation))
+}
+
+/// How far two runs lie below and above the best estimate, in logarithms of each metric; `None` if one of them cannot be served.
+fn reach(
+    pair: &[Scenario; 2],
+    load: Load<'_>,
+    at_base: &[f64],
+    observer: &impl Observer,
+) -> Result<Option<Vec<Reach>>, PredictError> {
+    let mut all = vec![Reach::default(); METRICS.len()];
+    for s in pair {
+        let logs = match Ready::new(s, load).and_then(|r| r.summary(&[], observer)) {
+            Ok((summary, _)) => log_metrics(&summary),
+            Err(e @ PredictError::Simulation(SimError::Stopped)) => return Err(e),
+            Err(_) => return Ok(None),
+        };
+        for (reach, (v, b)) in all.iter_mut().zip(logs.iter().zip(at_base)) {
+            reach.down = reach.down.min(v - b);
+            reach.up = reach.up.max(v - b);
+        }
+    }
+    Ok(Some(all))
 }
 
 /// Which coefficients an interval cannot do without. The others are those that add least to the variance of the price of a step, and
@@ -220,12 +278,34 @@ fn sensitivities(all: &[Uncertain], gradients: &[Vec<f64>]) -> Vec<Sensitivity> 
     sensitivities
 }
 
-fn intervals(
-    scenario: &Scenario,
-    base: &Summary,
-    all: &[Uncertain],
-    gradients: &[Vec<f64>],
-) -> std::collections::BTreeMap<&'static str, Interval> {
+/// Variance of a metric's logarithm.
+struct Spread {
+    /// What uncertain coefficients explain.
+    known: f64,
+    /// The rest: how runs differ, and what the model does not resolve.
+    open: f64,
+}
+
+impl Spread {
+    /// The interval around a value.
+    fn around(&self, value: f64) -> Interval {
+        let sigma = libm::sqrt((self.known + self.open).max(0.0));
+        Interval {
+            low: value * libm::exp(-Z95 * sigma),
+            high: value * libm::exp(Z95 * sigma),
+        }
+    }
+}
+
+/// A metric of a run; NaN if it has none.
+fn metric(summary: &Summary, name: &str) -> f64 {
+    summary
+        .metric(name, Percentiles::Linear)
+        .unwrap_or(f64::NAN)
+}
+
+/// The variance of every metric, in the order of [`METRICS`].
+fn spreads(scenario: &Scenario, all: &[Uncertain], gradients: &[Vec<f64>]) -> Vec<Spread> {
     let n = all.len();
     let cov = covariance(scenario, all);
     let repeat = scenario.engine.repeat_rel_sd.value;
@@ -235,28 +315,22 @@ fn intervals(
         .model_rel_sd_prefill
         .as_ref()
         .map_or(model, |q| q.value);
-    let mut intervals = std::collections::BTreeMap::new();
-    for (m, name) in METRICS.iter().enumerate() {
+    let of = |(m, name): (usize, &&str)| {
         let structure = if name.contains("ttft") {
             prefill
         } else {
             model
         };
-        let mut variance = repeat * repeat + structure * structure;
+        let mut known = 0.0;
         for i in 0..n {
             for j in 0..n {
-                variance += gradients[i][m] * cov[i][j] * gradients[j][m];
+                known += gradients[i][m] * cov[i][j] * gradients[j][m];
             }
         }
-        let sigma = libm::sqrt(variance.max(0.0));
-        let value = base.metric(name, Percentiles::Linear).unwrap_or(f64::NAN);
-        intervals.insert(
-            *name,
-            Interval {
-                low: value * libm::exp(-Z95 * sigma),
-                high: value * libm::exp(Z95 * sigma),
-            },
-        );
-    }
-    intervals
+        Spread {
+            known: f64::max(known, 0.0),
+            open: repeat * repeat + structure * structure,
+        }
+    };
+    METRICS.iter().enumerate().map(of).collect()
 }

@@ -75,7 +75,6 @@ pub(super) fn resolve(
     let kv = model.kv_bytes_per_token().as_f64() * context as f64 + f64::from(slots) * states;
     let non_torch = engine.memory.non_torch_bytes.value;
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
-    // A file may be published with a context that only fits because layers slide; only what certainly fails is refused.
     if weights + non_torch > total {
         return Err(MemoryError::NoRoom {
             weights: bytes(weights),
@@ -85,6 +84,31 @@ pub(super) fn resolve(
             utilization: 1.0,
             total: bytes(total),
             hint: "quantised weights or a device with more memory would be needed".into(),
+        }
+        .into());
+    }
+    // Only what certainly fails is refused: layers that slide keep their window and a micro-batch (`llama_kv_cache_iswa`).
+    let least: f64 = model
+        .attention_layers()
+        .iter()
+        .map(|a| {
+            let kept = a.window.map_or(per_slot, |w| w.saturating_add(micro_batch));
+            a.kv_bytes_per_token.as_f64() * f64::from(kept.min(per_slot))
+        })
+        .sum();
+    let least = f64::from(slots) * (least + states);
+    let room = total - weights - non_torch;
+    if least > room {
+        return Err(MemoryError::KvTooLarge {
+            setting: "max_model_len",
+            asked: per_slot.into(),
+            largest: libm::floor(f64::from(per_slot) * room / least) as u64,
+            kv_cache: bytes(least),
+            weights: bytes(weights),
+            activations: Bytes(0),
+            non_torch: bytes(non_torch),
+            requested: bytes(total),
+            total: bytes(total),
         }
         .into());
     }

@@ -80,6 +80,31 @@ pub enum MemoryError {
         /// What to do.
         hint: String,
     },
+    /// KV blocks or bytes that were asked for do not fit beside the model.
+    #[error(
+        "the KV cache does not fit: the {kv_cache} of {setting} {asked}, {weights} of weights, {activations} of activations and \
+         {non_torch} of runtime overhead exceed the {total} of the device; {setting} {largest} fits, or leave it out"
+    )]
+    KvTooLarge {
+        /// vLLM's name of the setting.
+        setting: &'static str,
+        /// Its value.
+        asked: u64,
+        /// The largest value that fits.
+        largest: u64,
+        /// Bytes of the KV cache asked for.
+        kv_cache: Bytes,
+        /// Weights.
+        weights: Bytes,
+        /// Activations.
+        activations: Bytes,
+        /// Overhead.
+        non_torch: Bytes,
+        /// Device memory × utilisation.
+        requested: Bytes,
+        /// Device memory.
+        total: Bytes,
+    },
     /// Not even one request of full length fits.
     #[error(
         "max_model_len {max_model_len} needs {needed} of KV cache for one request, but only {available} are left; \
@@ -187,10 +212,25 @@ fn pages(model: &Model, inputs: &MemoryInputs) -> Pages {
     }
 }
 
+/// Layers whose KV a block of `--num-gpu-blocks-override` holds. Where some layers slide and others see everything, vLLM's blocks
+/// span one group of layers of a kind, of as many as the rarer kind has (0.12.0, `_get_kv_cache_groups_uniform_page_size`).
+fn layers_of_a_counted_block(model: &Model, pages: &Pages) -> f64 {
+    let layers = |slides: bool| -> u32 {
+        let all = model.attention_layers().into_iter();
+        all.filter(|a| a.window.is_some() == slides)
+            .map(|a| a.layers)
+            .sum()
+    };
+    match (layers(true), layers(false)) {
+        (0, _) | (_, 0) => pages.layers,
+        (sliding, full) => pages.layers.min(f64::from(sliding.min(full))),
+    }
+}
+
 /// Divides the memory as vLLM does at start-up.
 ///
 /// # Errors
-/// As vLLM: if nothing is left, or one request of `max_model_len` does not fit.
+/// As vLLM: if nothing is left, one request of `max_model_len` does not fit, or the KV cache asked for exceeds the device.
 pub fn plan(
     model: &Model,
     device: &DeviceProfile,
@@ -218,18 +258,28 @@ pub fn plan(
         Some(b) => b as f64,
         None => requested - weights - activations - non_torch,
     };
+    let cut = pages(model, inputs);
     let Pages {
         block_size,
         page,
-        layers,
+        mut layers,
         state_blocks,
         groups,
-    } = pages(model, inputs);
+    } = cut;
+    if inputs.num_gpu_blocks_override.is_some() {
+        layers = layers_of_a_counted_block(model, &cut);
+    }
     let blocks = match inputs.num_gpu_blocks_override {
         Some(n) => f64::from(n),
         None => libm::floor(libm::floor(left.max(0.0) / page) / layers),
     };
-    if blocks < 2.0 {
+    let asked = match (inputs.num_gpu_blocks_override, inputs.kv_cache_memory_bytes) {
+        (Some(n), _) => Some(("num_gpu_blocks_override", u64::from(n), page * layers)),
+        (None, Some(b)) => Some(("kv_cache_memory_bytes", b, 1.0)),
+        (None, None) => None,
+    };
+    let room = total - weights - activations - non_torch;
+    if blocks < 2.0 || (asked.is_some() && room < 2.0 * page * layers) {
         let needed = weights + activations + non_torch;
         let hint = if needed < total * 0.98 {
             format!(
@@ -247,6 +297,21 @@ pub fn plan(
             utilization: inputs.utilization,
             total: bytes(total),
             hint,
+        });
+    }
+    if let Some((setting, asked, each)) = asked
+        && blocks * page * layers > room
+    {
+        return Err(MemoryError::KvTooLarge {
+            setting,
+            asked,
+            largest: libm::floor(room.max(0.0) / each) as u64,
+            kv_cache: bytes(asked as f64 * each),
+            weights: bytes(weights),
+            activations: bytes(activations),
+            non_torch: bytes(non_torch),
+            requested: bytes(requested),
+            total: bytes(total),
         });
     }
     let needed_blocks = inputs.max_model_len.div_ceil(block_size) + state_blocks;

@@ -3,12 +3,14 @@
 //! A [`Scenario`] says what to serve, on what, how, and under which load. [`predict`] turns it into a
 //! [`Prediction`]; nothing here reads a file, a clock or a global, and the same scenario gives the same
 //! bytes.
+mod bounds;
 mod caveat;
 mod interval;
 mod llama_server;
 pub mod memory;
 mod pasted;
 mod prediction;
+mod refused;
 mod run;
 mod settings;
 mod sglang;
@@ -22,6 +24,7 @@ pub use prediction::{
     Binding, Notes, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
     predict_replay,
 };
+pub use refused::Refused;
 pub use run::{Run, simulate_observed, simulate_once, simulate_replay};
 pub use settings::{Settings, SettingsError};
 pub(crate) use uncertain::Z95;

@@ -1,7 +1,7 @@
 //! One scenario, one simulation, one answer.
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
-use super::{Caveat, Settings, SettingsError};
+use super::{Caveat, Refused, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::Observer;
@@ -220,7 +220,7 @@ fn binding(run: &Run) -> Binding {
 }
 
 fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec<Caveat> {
-    let mut all = vec![];
+    let mut all: Vec<Caveat> = Refused::by(run).map(Caveat::Refused).into_iter().collect();
     if !scenario.engine.devices.is_empty() && !scenario.engine.devices.contains(&scenario.device.id)
     {
         all.push(Caveat::ForeignDevice {
@@ -279,9 +279,6 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
         all.push(Caveat::Lockstep {
             together: w.send_skew == Span::ZERO,
         });
-    }
-    if run.engine.rejected > 0 {
-        all.push(Caveat::Rejected(run.engine.rejected));
     }
     let unmodelled = scenario.notes.not_simulated.iter();
     all.extend(unmodelled.cloned().map(Caveat::Unmodelled));

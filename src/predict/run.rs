@@ -54,6 +54,13 @@ impl<O: Observer> Observer for Watch<'_, O> {
     fn on_arrival(&mut self, id: RequestId, at: SimTime) {
         self.other.on_arrival(id, at)
     }
+    fn on_refused(&mut self, id: RequestId, at: SimTime) {
+        self.other.on_refused(id, at);
+        self.collector.on_refused(id, at);
+        if id.0 < self.warmup {
+            self.warm_left = self.warm_left.saturating_sub(1);
+        }
+    }
     fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
         self.other.on_schedule(at, moves)
     }
@@ -106,6 +113,9 @@ impl<O: Observer> Observer for Figures<'_, O> {
     }
     fn on_step(&mut self, step: &StepRecord) {
         self.collector.on_step(step);
+    }
+    fn on_refused(&mut self, id: RequestId, at: SimTime) {
+        self.collector.on_refused(id, at);
     }
     fn on_tokens(&mut self, gap: Span, count: u32) {
         self.collector.on_tokens(gap, count);

@@ -58,25 +58,31 @@ pub(super) fn resolve(
             format!("{utilization} must lie above 0 and at most 1"),
         ));
     }
-    let memory = memory::plan(
-        model,
-        device,
-        engine,
-        &MemoryInputs {
-            utilization,
-            // The radix cache works on tokens.
-            block_size: 1,
-            max_num_batched_tokens: chunk,
-            max_num_seqs: seqs.min(256),
-            max_model_len: 1,
-            kv_cache_memory_bytes: args.get(KV_CACHE_MEMORY_BYTES),
-            num_gpu_blocks_override: args.get(NUM_GPU_BLOCKS_OVERRIDE),
-            version: EngineVersion::V0_12,
-            enforce_eager: args.get(ENFORCE_EAGER).unwrap_or(false),
-            // A pool of their own, which is not sized here.
-            states_in_blocks: false,
-        },
-    )?;
+    let inputs = MemoryInputs {
+        utilization,
+        // The radix cache works on tokens.
+        block_size: 1,
+        max_num_batched_tokens: chunk,
+        max_num_seqs: seqs.min(256),
+        max_model_len: 1,
+        kv_cache_memory_bytes: args.get(KV_CACHE_MEMORY_BYTES),
+        num_gpu_blocks_override: None,
+        version: EngineVersion::V0_12,
+        enforce_eager: args.get(ENFORCE_EAGER).unwrap_or(false),
+        // A pool of their own, which is not sized here.
+        states_in_blocks: false,
+    };
+    let mut memory = memory::plan(model, device, engine, &inputs)?;
+    // More tokens than the memory gives are not had: SGLang warns and takes what it found (v0.5, `model_runner.py`).
+    if let Some(n) = args.get(NUM_GPU_BLOCKS_OVERRIDE)
+        && n < memory.num_gpu_blocks
+    {
+        let inputs = MemoryInputs {
+            num_gpu_blocks_override: Some(n),
+            ..inputs
+        };
+        memory = memory::plan(model, device, engine, &inputs)?;
+    }
     let config = EngineConfig {
         version: EngineVersion::V0_12,
         block_size: 1,

@@ -45,6 +45,7 @@ fn load(axis: Axis, v: f64) -> String {
 /// A value of a condition in its usual unit.
 fn value(term: &Term, v: f64) -> String {
     match term {
+        Term::Latency { .. } if v == f64::INFINITY => "∞ (of a refused request)".into(),
         Term::Latency { .. } if v < 1.0 => format!("{} ms", three(1e3 * v)),
         Term::Latency { .. } => format!("{} s", three(v)),
         Term::Goodput(_) => format!("{} %", three(100.0 * v)),
@@ -65,7 +66,8 @@ fn values(slo: &Slo, p: &Point) -> String {
 /// The whole answer.
 pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
     let w = &scenario.workload;
-    let mut o = format!("{}\non {}\n", scenario.model_name, scenario.device.name);
+    let mut o = refused(scenario, c);
+    let _ = writeln!(o, "{}\non {}", scenario.model_name, scenario.device.name);
     let thought = w.users.as_ref().map_or(String::new(), |u| {
         let turns = if u.turns > 1 {
             format!(", {} turns each", u.turns)
@@ -168,12 +170,6 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
         ));
     }
     if let Some(p) = &c.highest {
-        if w.longest_input() + w.longest_output() > p_len(scenario) {
-            o.push_str(&labelled(
-                "Caveat",
-                "the longest requests exceed max_model_len and are refused",
-            ));
-        }
         // The load that is the answer.
         let least = c.rising.as_ref().and_then(|r| r.least);
         let answer = c.curve.iter().find(|p| Some(p.load) == least).unwrap_or(p);
@@ -191,8 +187,25 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
     o
 }
 
-fn p_len(s: &Scenario) -> u32 {
-    s.settings().map_or(u32::MAX, |x| x.config.max_model_len)
+/// Which requests are refused at the load where most are, for the first line; empty if none.
+fn refused(scenario: &Scenario, c: &Capacity) -> String {
+    let share = |p: &Point| p.refused as f64 / f64::from(p.num_prompts.max(1));
+    let all = c.curve.iter().chain(&c.highest).chain(&c.broken);
+    let worst = all.max_by(|a, b| share(a).total_cmp(&share(b)));
+    let Some(p) = worst.filter(|p| p.refused > 0) else {
+        return String::new();
+    };
+    let settings = scenario.settings();
+    let len = settings.map_or(0, |s| s.config.max_model_len);
+    let text = format!(
+        "{} of {} requests refused ({:.1} %) at {}: prompt and output together exceed max-model-len {len} or the KV cache; \
+         each misses the SLO, and the other figures are of the others",
+        p.refused,
+        p.num_prompts,
+        100.0 * share(p),
+        load(c.axis, p.load)
+    );
+    labelled("Refused", &text) + "\n"
 }
 
 fn waits(p: &Point) -> String {
@@ -557,14 +570,14 @@ pub fn csv(slo: &Slo, c: &Capacity) -> String {
     let names: Vec<String> = slo.terms.iter().map(Term::name).collect();
     let mut o = format!(
         "load,{},mean_ttft_s,mean_tpot_s,mean_e2el_s,request_throughput,output_throughput,batch,waiting,kv_max,\
-         preemptions_per_request,waits_for,runs,runs_met,met\n",
+         preemptions_per_request,waits_for,runs,runs_met,met,refused\n",
         names.join(",")
     );
     for p in &c.curve {
         let values: Vec<String> = p.values.iter().map(f64::to_string).collect();
         let _ = writeln!(
             o,
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
             p.load,
             values.join(","),
             p.ttft,
@@ -579,7 +592,8 @@ pub fn csv(slo: &Slo, c: &Capacity) -> String {
             p.waits_for,
             p.runs,
             p.runs_met,
-            p.met
+            p.met,
+            p.refused
         );
     }
     o

@@ -32,6 +32,7 @@ pub struct Table {
 /// Figures of a prediction beside its metrics: column name, place in the JSON, whether whole.
 const FIGURES: &[(&str, &str, bool)] = &[
     ("completed", "/prediction/completed", true),
+    ("refused_requests", "/prediction/refused", true),
     ("total_input_tokens", "/prediction/total_input_tokens", true),
     (
         "total_output_tokens",

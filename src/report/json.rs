@@ -113,6 +113,10 @@ pub struct Point {
     pub settings: Settings,
     /// Load.
     pub workload: WorkloadSpec,
+    /// Requests asked for: answered or refused.
+    pub requests: u64,
+    /// Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them.
+    pub refused: u64,
     /// Requests answered.
     pub completed: u64,
     /// Prompt tokens of all requests.
@@ -188,6 +192,8 @@ pub fn prediction(
             in_force: p.run.settings.in_force.clone(),
         },
         workload: scenario.workload.clone(),
+        requests: s.asked(),
+        refused: s.refused,
         completed: s.completed,
         total_input_tokens: s.input_tokens,
         total_output_tokens: s.output_tokens,

@@ -2,6 +2,7 @@
 use super::Row;
 use super::table::three;
 use crate::metrics::Percentiles;
+use crate::predict::{Caveat, Refused};
 use std::fmt::Write as _;
 
 /// A report of one or several predictions.
@@ -15,9 +16,17 @@ pub fn predictions(points: &[Row]) -> String {
     else {
         return o;
     };
+    let worst = points
+        .iter()
+        .filter_map(|r| Refused::by(&r.prediction.run))
+        .max_by(|a, b| a.share().total_cmp(&b.share()));
+    let refused = worst.map_or(String::new(), |r| match points.len() {
+        1 => format!("**Refused:** {r}\n\n"),
+        _ => format!("**Refused:** in one row or more, up to {r}\n\n"),
+    });
     let _ = writeln!(
         o,
-        "# Predicted serving performance\n\n**Model:** {}  \n**Hardware:** {}  \n**Engine:** {}  \n**Rests on:** device profile \
+        "# Predicted serving performance\n\n{refused}**Model:** {}  \n**Hardware:** {}  \n**Engine:** {}  \n**Rests on:** device profile \
          {}, engine profile {}; intervals are 90 %\n",
         scenario.model_name,
         scenario.device.name,
@@ -82,7 +91,11 @@ pub fn predictions(points: &[Row]) -> String {
     let _ = writeln!(o, "\n## Caveats\n");
     let mut seen: Vec<String> = vec![];
     for Row { prediction: p, .. } in points {
-        for c in &p.caveats {
+        for c in p
+            .caveats
+            .iter()
+            .filter(|c| !matches!(c, Caveat::Refused(_)))
+        {
             let text = c.to_string();
             if !seen.contains(&text) {
                 let _ = writeln!(o, "- {text}");
@@ -104,7 +117,7 @@ pub fn csv(points: &[Row]) -> String {
     }
     o.push_str(
         "request_throughput,output_throughput,output_throughput_low,output_throughput_high,mean_ttft_ms,mean_tpot_ms,\
-         mean_e2el_ms,p99_e2el_ms,batch,kv_usage_max,preemptions,binds\n",
+         mean_e2el_ms,p99_e2el_ms,batch,kv_usage_max,preemptions,binds,refused\n",
     );
     for Row {
         varied,
@@ -120,7 +133,7 @@ pub fn csv(points: &[Row]) -> String {
         let m = |n: &str| s.metric(n, Percentiles::Linear).unwrap_or(f64::NAN);
         let _ = writeln!(
             o,
-            "{},{},{},{},{},{},{},{},{},{},{},{}",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{}",
             s.request_throughput(),
             s.output_throughput(),
             i.map_or(f64::NAN, |i| i.low),
@@ -133,6 +146,7 @@ pub fn csv(points: &[Row]) -> String {
             p.run.occupancy.kv_max,
             s.preemptions,
             p.binding,
+            s.refused,
         );
     }
     o

@@ -66,7 +66,10 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
         (
             "KV cache",
             m.kv_cache,
-            format!("{} blocks of {}", m.num_gpu_blocks, size(m.kv_per_block)),
+            match m.num_gpu_blocks {
+                0 => String::new(),
+                n => format!("{n} blocks of {}", size(m.kv_per_block)),
+            },
         ),
         ("outside", m.outside, "graphs, other processes".into()),
     ] {
@@ -119,6 +122,12 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     }
     if !m.fits {
         o.push_str(&fixes(m));
+    }
+    for flag in &m.unmodelled {
+        o.push_str(&labelled(
+            "Caveat",
+            &format!("`{flag}` may matter and is not modelled"),
+        ));
     }
     o
 }

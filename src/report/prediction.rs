@@ -2,10 +2,10 @@
 use super::Row;
 use super::table::{three, unbroken, with_header, wrap};
 use crate::cost::Part;
-use crate::device::Origin;
+use crate::device::{Origin, Provenance};
 use crate::fields::Value;
 use crate::metrics::Percentiles;
-use crate::predict::{Caveat, Prediction, Scenario};
+use crate::predict::{Caveat, Prediction, Refused, Scenario, Sensitivity};
 use std::fmt::Write as _;
 
 /// Everything about one prediction.
@@ -70,10 +70,33 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     }
     let heading = format!("{:=<50}", "");
     format!(
-        "{:=^50}\n{o}{heading}\n{}",
+        "{}{:=^50}\n{o}{heading}\n{}",
+        refused(std::iter::once(p)),
         " Predicted Serving Benchmark Result ",
         details(scenario, p)
     )
+}
+
+/// What one or several predictions refused, for the first lines of an answer; empty if nothing.
+pub fn refused<'a>(all: impl Iterator<Item = &'a Prediction>) -> String {
+    let (mut rows, mut refusing) = (0, 0);
+    let mut worst: Option<Refused> = None;
+    for r in all.map(|p| Refused::by(&p.run)) {
+        rows += 1;
+        refusing += usize::from(r.is_some());
+        worst = match (worst, r) {
+            (Some(w), Some(r)) if w.share() >= r.share() => Some(w),
+            (w, r) => r.or(w),
+        };
+    }
+    let Some(worst) = worst else {
+        return String::new();
+    };
+    let which = match rows {
+        1 => String::new(),
+        _ => format!("in {refusing} of {rows} rows, up to "),
+    };
+    labelled("Refused", &format!("{which}{worst}")) + "\n"
 }
 
 /// What the block does not show: settings in force, occupancy, breakdown, limits, caveats, provenance.
@@ -147,41 +170,97 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         .collect();
     o.push_str(&labelled("Step time", &shares.join(", ")));
     o.push_str(&labelled("Binds", &p.binding.to_string()));
-    o.push_str(&footer(scenario, std::iter::once(p)));
+    o.push_str(&footer(&[(scenario, p)]));
     o
 }
 
-/// Caveats and provenance of one or several predictions.
-pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>) -> String {
-    let mut o = String::new();
+/// The values that `of` has, each once, in order of appearance.
+fn distinct<T, K: PartialEq>(all: impl Iterator<Item = T>, of: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen: Vec<(K, T)> = vec![];
+    for one in all {
+        let key = of(&one);
+        if seen.iter().all(|(k, _)| *k != key) {
+            seen.push((key, one));
+        }
+    }
+    seen.into_iter().map(|(_, one)| one).collect()
+}
+
+/// What a table is about, of all its rows: models, devices, and the load. The table itself says which row has which.
+pub fn heading(rows: &[Row]) -> String {
+    let each = |of: &dyn Fn(&Row) -> String| distinct(rows.iter().map(of), String::clone);
+    let models = each(&|r| r.scenario.model_name.clone());
+    let devices = each(&|r| r.scenario.device.name.clone());
+    let one = |of: &dyn Fn(&Row) -> String, several: &str| match &each(of)[..] {
+        [one] => one.clone(),
+        _ => several.to_string(),
+    };
+    let counts = rows.iter().map(|r| r.scenario.workload.num_prompts);
+    let requests = match (counts.clone().min(), counts.max()) {
+        (Some(a), Some(b)) if a < b => format!("{a} to {b}"),
+        (a, _) => a.unwrap_or(0).to_string(),
+    };
+    let load = format!(
+        "{requests} requests of {}, {}",
+        one(&|r| r.scenario.workload.sizes(), "several lengths"),
+        one(&|r| r.scenario.workload.pace(), "several loads")
+    );
+    let device = format!("on {}", devices.join("; "));
+    [models.join("; "), device, load]
+        .map(|line| wrap(&line, 80, "  ") + "\n")
+        .concat()
+}
+
+/// What one or several rows share and rest on: caveats, profiles, coefficients.
+pub fn footer(rows: &[(&Scenario, &Prediction)]) -> String {
+    let mut o = caveats(rows.iter().map(|(_, p)| *p));
+    let scenarios = || rows.iter().map(|(s, _)| *s);
+    for s in distinct(scenarios(), |s| s.device.id.clone()) {
+        o.push_str(&source("Device", &s.device.name, &s.device.provenance));
+    }
+    for s in distinct(scenarios(), |s| s.engine.id.clone()) {
+        o.push_str(&source("Profile", &s.engine.name, &s.engine.provenance));
+    }
+    o.push_str(&rests_on(rows));
+    o.push_str("Intervals are 90 %; see docs/methodology.md for what they contain.\n");
+    o
+}
+
+fn source(label: &str, name: &str, provenance: &Provenance) -> String {
+    let text = format!(
+        "{name} ({}: {})",
+        provenance.origin.word(),
+        provenance.source
+    );
+    labelled(label, &text)
+}
+
+/// Every caveat once.
+fn caveats<'a>(all: impl Iterator<Item = &'a Prediction>) -> String {
     let mut seen: Vec<String> = vec![];
     let mut assumed: Vec<String> = vec![];
-    let mut first = None;
     let mut fullest: f64 = 0.0;
-    for p in all {
-        for c in &p.caveats {
+    for c in all.flat_map(|p| &p.caveats) {
+        match c {
             // One line for all assumed values, however they combine.
-            if let Caveat::Assumed(names) = c {
-                assumed.extend(
-                    names
-                        .iter()
-                        .filter(|n| !assumed.contains(n))
-                        .cloned()
-                        .collect::<Vec<_>>(),
-                );
-                continue;
+            Caveat::Assumed(names) => {
+                for n in names {
+                    if !assumed.contains(n) {
+                        assumed.push(n.clone());
+                    }
+                }
             }
+            // This stands in the first lines.
+            Caveat::Refused(_) => {}
             // And one for the fullest cache.
-            if let Caveat::KvNearlyFull(share) = c {
-                fullest = fullest.max(*share);
-                continue;
-            }
-            let text = c.to_string();
-            if !seen.contains(&text) {
-                seen.push(text);
+            Caveat::KvNearlyFull(share) => fullest = fullest.max(*share),
+            other => {
+                let text = other.to_string();
+                if !seen.contains(&text) {
+                    seen.push(text);
+                }
             }
         }
-        first.get_or_insert(p);
     }
     if fullest > 0.0 {
         seen.push(Caveat::KvNearlyFull(fullest).to_string());
@@ -189,55 +268,98 @@ pub fn footer<'a>(scenario: &Scenario, all: impl Iterator<Item = &'a Prediction>
     if !assumed.is_empty() {
         seen.push(Caveat::Assumed(assumed).to_string());
     }
-    for c in &seen {
-        o.push_str(&labelled("Caveat", c));
-    }
-    let Some(p) = first else { return o };
-    for (label, name, provenance) in [
-        ("Device", &scenario.device.name, &scenario.device.provenance),
-        (
-            "Profile",
-            &scenario.engine.name,
-            &scenario.engine.provenance,
-        ),
-    ] {
-        let text = format!(
-            "{name} ({}: {})",
-            provenance.origin.word(),
-            provenance.source
-        );
-        o.push_str(&labelled(label, &text));
-    }
-    let names = scenario.engine.coefficients();
-    for s in p
-        .sensitivities
-        .iter()
-        .filter(|s| (s.slope * s.rel_sd).abs() > 0.004)
-        .take(6)
-    {
-        let value = names
-            .iter()
-            .find(|(n, _)| *n == s.name)
-            .map_or(String::new(), |(_, q)| {
-                format!(" = {} ± {:.0} %", short(q.value), 100.0 * s.rel_sd)
-            });
-        let source = match s.origin {
-            Origin::Assumed => String::new(),
-            _ => names
-                .iter()
-                .find(|(n, _)| *n == s.name)
-                .map_or(String::new(), |(_, q)| format!(", {}", q.provenance.source)),
+    seen.iter().map(|c| labelled("Caveat", c)).collect()
+}
+
+/// A coefficient in several rows: how much it matters in that where it matters most, and its least and largest slope.
+struct Rest<'a> {
+    of: &'a Sensitivity,
+    matters: f64,
+    low: f64,
+    high: f64,
+}
+
+/// The coefficients that rows rest on, those that matter most first: of each model, device and engine profile by itself.
+fn rests_on(rows: &[(&Scenario, &Prediction)]) -> String {
+    let key = |s: &Scenario| {
+        let (model, device) = (s.model_name.clone(), s.device.id.clone());
+        (model, device, s.engine.id.clone(), *s.model.precision())
+    };
+    let groups = distinct(rows.iter().map(|(s, _)| *s), |s| key(s));
+    let most = if groups.len() > 1 { 3 } else { 6 };
+    let mut o = String::new();
+    for scenario in &groups {
+        let mut rests: Vec<Rest<'_>> = vec![];
+        let of_group = rows.iter().filter(|(s, _)| key(s) == key(scenario));
+        for s in of_group.flat_map(|(_, p)| &p.sensitivities) {
+            let matters = (s.slope * s.rel_sd).abs();
+            match rests.iter_mut().find(|r| r.of.name == s.name) {
+                Some(r) => {
+                    r.matters = r.matters.max(matters);
+                    (r.low, r.high) = (r.low.min(s.slope), r.high.max(s.slope));
+                }
+                None => rests.push(Rest {
+                    of: s,
+                    matters,
+                    low: s.slope,
+                    high: s.slope,
+                }),
+            }
+        }
+        rests.sort_by(|a, b| b.matters.total_cmp(&a.matters));
+        let which = match groups.len() {
+            1 => String::new(),
+            _ => group_name(scenario, &groups) + ": ",
         };
-        let text = format!(
-            "{}{value}: {}{source} (1 % more changes output throughput by {:+.2} %)",
-            s.name,
-            s.origin.word(),
-            s.slope
-        );
-        o.push_str(&labelled("Rests on", &text));
+        let rests = rests.iter().filter(|r| r.matters > 0.004);
+        for r in rests.take(most) {
+            let text = which.clone() + &rest_words(scenario, r);
+            o.push_str(&labelled("Rests on", &text));
+        }
     }
-    o.push_str("Intervals are 90 %; see docs/methodology.md for what they contain.\n");
     o
+}
+
+/// What tells a model, device and engine profile from the others of a table.
+fn group_name(s: &Scenario, all: &[&Scenario]) -> String {
+    let differ = |of: &dyn Fn(&Scenario) -> String| all.iter().any(|o| of(o) != of(s));
+    let parts: [&dyn Fn(&Scenario) -> String; 4] = [
+        &|s| s.model_name.clone(),
+        &|s| s.device.id.clone(),
+        &|s| s.engine.id.clone(),
+        &|s| s.model.precision().experts.to_string(),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|of| differ(of))
+        .map(|of| of(s))
+        .collect();
+    parts.join(", ")
+}
+
+/// A coefficient with its value, its source, and what it does.
+fn rest_words(scenario: &Scenario, r: &Rest<'_>) -> String {
+    let s = r.of;
+    let names = scenario.engine.coefficients();
+    let known = names.iter().find(|(n, _)| *n == s.name);
+    let value = known.map_or(String::new(), |(_, q)| {
+        format!(" = {} ± {:.0} %", short(q.value), 100.0 * s.rel_sd)
+    });
+    let source = match s.origin {
+        Origin::Assumed => String::new(),
+        _ => known.map_or(String::new(), |(_, q)| format!(", {}", q.provenance.source)),
+    };
+    let (low, high) = (format!("{:+.2}", r.low), format!("{:+.2}", r.high));
+    let slope = if low == high {
+        low
+    } else {
+        format!("{low} … {high}")
+    };
+    format!(
+        "{}{value}: {}{source} (1 % more changes output throughput by {slope} %)",
+        s.name,
+        s.origin.word()
+    )
 }
 
 /// A line of at most 80 columns that begins with a label.
@@ -260,8 +382,13 @@ struct Extra {
     value: fn(&Prediction) -> String,
 }
 
-/// The token budget trades TTFT for the gaps between tokens; a prefix cache and preemption are news where they happen.
-const EXTRAS: [Extra; 3] = [
+/// Requests may be refused; the token budget trades TTFT for the gaps between tokens; a prefix cache and preemption are news where they happen.
+const EXTRAS: [Extra; 4] = [
+    Extra {
+        name: "refused",
+        shown: |rows| rows.iter().any(|r| r.prediction.run.summary.refused > 0),
+        value: |p| p.run.summary.refused.to_string(),
+    },
     Extra {
         name: "P99 ITL",
         shown: |rows| {

@@ -16,13 +16,37 @@ fn words(o: &Outcome) -> String {
         1 => String::new(),
         n => format!(" on {n} devices"),
     };
+    let refused = match o.refused {
+        0 => String::new(),
+        n => format!("; {n} of {} requests refused", o.requests),
+    };
     format!(
-        "{} output tok/s{devices}, {} tok/s per user, TTFT {} s, TPOT {} ms (means){load}{margin}",
+        "{} output tok/s{devices}, {} tok/s per user, TTFT {} s, TPOT {} ms (means){load}{margin}{refused}",
         three(o.output_throughput),
         three(o.interactivity),
         three(o.ttft),
         three(1e3 * o.tpot)
     )
+}
+
+/// Which requests are refused with the setting shown that refuses most, for the first line; empty if none.
+fn refused(t: &Tuned) -> String {
+    let share = |o: &Outcome| o.refused as f64 / (o.requests as f64).max(1.0);
+    let shown = [&t.present, &t.best, &t.nearest].into_iter().flatten();
+    let worst = shown
+        .chain(&t.front)
+        .max_by(|a, b| share(a).total_cmp(&share(b)));
+    let Some(o) = worst.filter(|o| o.refused > 0) else {
+        return String::new();
+    };
+    let text = format!(
+        "up to {} of {} requests refused ({:.1} %): prompt and output together exceed max-model-len or the KV cache; each \
+         misses the SLO, and means are of the others",
+        o.refused,
+        o.requests,
+        100.0 * share(o)
+    );
+    labelled("Refused", &text) + "\n"
 }
 
 fn changes(o: &Outcome) -> String {
@@ -41,7 +65,9 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
         true => "several loads".into(),
         false => w.pace(),
     };
-    let mut o = format!(
+    let mut o = refused(t);
+    let _ = write!(
+        o,
         "{}\non {}\n{}, {pace}; SLO {slo}\n\n",
         scenario.model_name,
         scenario.device.name,

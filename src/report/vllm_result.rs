@@ -62,7 +62,7 @@ impl VllmResult {
         put("max_concurrency", json!(w.max_concurrency));
         put("duration", number(s.duration));
         put("completed", json!(s.completed));
-        put("failed", json!(p.run.engine.rejected));
+        put("failed", json!(s.refused));
         put("total_input_tokens", json!(s.input_tokens));
         put("total_output_tokens", json!(s.output_tokens));
         put("request_throughput", number(s.request_throughput()));

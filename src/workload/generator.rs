@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 /// The source that a [`WorkloadSpec`] describes.
 ///
-/// First the warm-up requests, one by one; then one of three: closed-loop clients; users who think; or sends at times that
-/// a clock sets, which the client holds back while `max_concurrency` requests are open (the wait is the client's:
-/// latencies count from the arrival at the engine, as `vllm bench serve` counts them).
+/// First the warm-up requests, one by one; then one of three: closed-loop clients; users who think; or sends at planned
+/// times, which the client holds back while `max_concurrency` requests are open. A held request is sent when its place
+/// becomes free, and its latencies count from then: `vllm bench serve` starts a request's clock behind its semaphore
+/// (`limited_request_func`, vllm 0.12.0, vllm/benchmarks/serve.py).
 #[derive(Clone, Debug)]
 pub struct Generator {
     spec: WorkloadSpec,
@@ -33,15 +34,57 @@ pub struct Generator {
     users: Option<Box<People>>,
     /// Arrivals that are decided, earliest first, with the user's number (0 if nobody asks).
     pending: BinaryHeap<Reverse<(SimTime, u32)>>,
-    /// Sends that wait for a place at the client (times and concurrency both given).
-    held: VecDeque<SimTime>,
+    /// Planned time of the next send, while it waits for a place at the client. No send beyond it is planned yet.
+    held: Option<SimTime>,
+    places: Places,
     begin: SimTime,
     /// Requests handed out, and measured requests whose arrival was decided or that are held.
     handed: u64,
     planned: u64,
     /// Measured requests in all.
     total: u64,
-    open: u64,
+}
+
+/// The places that `max_concurrency` gives a client which sends at planned times.
+#[derive(Clone, Debug)]
+struct Places {
+    /// Places free now; `None` without a limit.
+    free: Option<u64>,
+    /// When each other unused place becomes free, earliest first.
+    freed: VecDeque<SimTime>,
+}
+
+impl Places {
+    fn new(limit: Option<u32>) -> Self {
+        Self {
+            free: limit.map(u64::from),
+            freed: VecDeque::new(),
+        }
+    }
+
+    /// Takes the place that is free first and returns the time at which a send planned at `planned` begins: not before
+    /// that place is free. Planned times never decrease. `None` while every place is taken.
+    fn take(&mut self, planned: SimTime) -> Option<SimTime> {
+        let Some(free) = &mut self.free else {
+            return Some(planned);
+        };
+        while self.freed.front().is_some_and(|t| *t <= planned) {
+            self.freed.pop_front();
+            *free += 1;
+        }
+        if *free > 0 {
+            *free -= 1;
+            return Some(planned);
+        }
+        self.freed.pop_front()
+    }
+
+    /// A place becomes free at `at`; these times never decrease.
+    fn give_back(&mut self, at: SimTime) {
+        if self.free.is_some() {
+            self.freed.push_back(at);
+        }
+    }
 }
 
 /// Users and what each has said so far.
@@ -104,11 +147,11 @@ impl Generator {
                 })
             }),
             pending: BinaryHeap::new(),
-            held: VecDeque::new(),
+            held: None,
+            places: Places::new(spec.max_concurrency),
             begin: SimTime::ZERO,
             handed: 0,
             planned: 0,
-            open: 0,
             spec,
         };
         if g.spec.warmup > 0 {
@@ -117,6 +160,21 @@ impl Generator {
             g.start(SimTime::ZERO);
         }
         g
+    }
+
+    /// Time from the first planned send of the measured requests to the last; `None` where a send follows an answer and
+    /// none is planned.
+    pub(super) fn planned_span(mut self) -> Option<Span> {
+        let clock = self.clock.as_mut()?;
+        let first = clock.next(&mut self.gaps)?;
+        let mut last = first;
+        for _ in 1..self.total {
+            match clock.next(&mut self.gaps) {
+                Some(since) => last = since,
+                None => break,
+            }
+        }
+        Some(Span(last.0.saturating_sub(first.0)))
     }
 
     /// The measured part begins.
@@ -142,25 +200,24 @@ impl Generator {
         self.planned = clients;
     }
 
+    /// Plans the next send, if none waits.
     fn draw_arrival(&mut self) {
         let Some(clock) = &mut self.clock else { return };
-        if self.planned < self.total
+        if self.held.is_none()
+            && self.planned < self.total
             && let Some(since) = clock.next(&mut self.gaps)
         {
             self.planned += 1;
-            self.held.push_back(self.begin + since);
-            self.let_through(SimTime::ZERO);
+            self.held = Some(self.begin + since);
         }
+        self.let_through();
     }
 
-    /// Sends what is held, as far as the concurrency limit allows, not before `now`.
-    fn let_through(&mut self, now: SimTime) {
-        let limit = self.spec.max_concurrency.map_or(u64::MAX, u64::from);
-        while self.open + (self.pending.len() as u64) < limit {
-            let Some(at) = self.held.pop_front() else {
-                break;
-            };
-            self.pending.push(Reverse((at.max(now), 0)));
+    /// Sends what is held, if there is a place for it.
+    fn let_through(&mut self) {
+        if let Some(at) = self.held.and_then(|planned| self.places.take(planned)) {
+            self.held = None;
+            self.pending.push(Reverse((at, 0)));
         }
     }
 
@@ -247,10 +304,9 @@ impl Source for Generator {
         let Reverse((arrival, user)) = self.pending.pop()?;
         let id = self.handed;
         self.handed += 1;
-        self.open += 1;
         let measured = id.checked_sub(self.spec.warmup.into());
         let (prompt, answer, max_tokens) = self.compose(id, measured, user);
-        if measured.is_some() && self.held.is_empty() {
+        if measured.is_some() {
             self.draw_arrival();
         }
         Some(Request {
@@ -264,7 +320,6 @@ impl Source for Generator {
     }
 
     fn finished(&mut self, id: RequestId, now: SimTime) {
-        self.open -= 1;
         let next = now + self.turnaround;
         let warmup = u64::from(self.spec.warmup);
         if id.0 + 1 < warmup {
@@ -272,10 +327,8 @@ impl Source for Generator {
         } else if id.0 + 1 == warmup {
             self.start(next);
         } else if self.clock.is_some() {
-            self.let_through(next);
-            if self.held.is_empty() && self.pending.is_empty() {
-                self.draw_arrival();
-            }
+            self.places.give_back(next);
+            self.let_through();
         } else {
             let (mut at, mut user) = (next, 0);
             if let Some(people) = &mut self.users {
@@ -336,6 +389,79 @@ mod tests {
         for w in all.windows(2) {
             assert!(w[1].0.arrival >= w[0].1, "sent while another was open");
         }
+    }
+
+    /// Times at which the sends of a load begin, when every answer takes `service` on a server without a queue and
+    /// answers are looked at every `step`; and how many requests are open at most.
+    fn on_a_free_server(spec: &WorkloadSpec, service: Span, step: Span) -> (Vec<SimTime>, usize) {
+        let mut source = spec.source().unwrap();
+        let mut open: BinaryHeap<Reverse<(SimTime, u64)>> = BinaryHeap::new();
+        let (mut starts, mut most) = (vec![], 0);
+        let mut now = SimTime::ZERO;
+        while source.peek().is_some() || !open.is_empty() {
+            while let Some(Reverse((end, id))) = open.peek().copied()
+                && end <= now
+            {
+                open.pop();
+                source.finished(RequestId(id), now);
+            }
+            while source.peek().is_some_and(|t| t <= now) {
+                let r = source.pop().unwrap();
+                open.push(Reverse((r.arrival + service, r.id.0)));
+                most = most.max(open.len());
+                starts.push(r.arrival);
+            }
+            now += step;
+        }
+        (starts, most)
+    }
+
+    #[test]
+    fn a_held_request_is_sent_when_its_place_becomes_free() {
+        // Sends planned at 10, 20, … ms; two places; answers after 95 ms are seen at 110 ms and 120 ms, then both at 210.
+        let spec = WorkloadSpec {
+            max_concurrency: Some(2),
+            arrival: Some(super::super::Arrival::Constant),
+            ..WorkloadSpec::open_loop(7, 100.0, 10, 10)
+        };
+        let ms = Span::from_millis;
+        let (starts, most) = on_a_free_server(&spec, ms(95), ms(10));
+        let at: Vec<u64> = starts.iter().map(|t| t.0 / 1_000_000).collect();
+        assert_eq!(at, [10, 20, 110, 120, 210, 220, 310]);
+        assert_eq!(most, 2);
+        // Two places free in one look: both requests behind them begin then, not at their planned times.
+        let (starts, most) = on_a_free_server(&spec, ms(95), ms(150));
+        let at: Vec<u64> = starts.iter().map(|t| t.0 / 1_000_000).collect();
+        assert_eq!(at, [10, 20, 300, 300, 450, 450, 600]);
+        assert_eq!(most, 2);
+    }
+
+    #[test]
+    fn a_place_that_waits_for_a_request_delays_no_send() {
+        let ms = Span::from_millis;
+        let planned = WorkloadSpec {
+            turnaround: Some(ms(40)),
+            ..WorkloadSpec::open_loop(300, 20.0, 10, 10)
+        };
+        let limited = WorkloadSpec {
+            max_concurrency: Some(300),
+            ..planned.clone()
+        };
+        let (free, most) = on_a_free_server(&planned, ms(200), ms(1));
+        assert_eq!(on_a_free_server(&limited, ms(200), ms(1)).0, free);
+        let tight = WorkloadSpec {
+            max_concurrency: Some(most as u32 / 2),
+            ..planned.clone()
+        };
+        let (held, open) = on_a_free_server(&tight, ms(200), ms(1));
+        assert_eq!(open, most / 2);
+        assert!(held.windows(2).all(|w| w[0] <= w[1]));
+        assert!(held.iter().zip(&free).all(|(h, f)| h >= f));
+        assert_ne!(held, free);
+        let span = free.last().unwrap().since(free[0]);
+        assert_eq!(planned.planned_span(), Some(span));
+        assert_eq!(tight.planned_span(), Some(span));
+        assert_eq!(WorkloadSpec::closed_loop(9, 3, 1, 1).planned_span(), None);
     }
 
     #[test]

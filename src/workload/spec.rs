@@ -336,6 +336,12 @@ impl WorkloadSpec {
         Ok(Generator::new(self.clone()))
     }
 
+    /// Time from the first planned send of the measured requests to the last, where a clock plans them (a rate, a law of
+    /// arrivals, a trace); `None` where a send follows an answer. A client with `max_concurrency` may take longer.
+    pub fn planned_span(&self) -> Option<Span> {
+        self.source().ok()?.planned_span()
+    }
+
     fn longest(&self, len: u32, law: &Option<Length>, row: fn(&super::trace::Row) -> u32) -> u32 {
         if let Some(data) = self.trace.as_ref().and_then(|t| t.data.as_ref()) {
             return data.rows().iter().map(row).max().unwrap_or(0);

@@ -3,7 +3,7 @@ use super::super::scenario_args::flag;
 use super::store::Merged;
 use crate::report::json;
 use crate::report::json::listing::{Best, RefusedPoint, SweepSummary};
-use crate::report::page::worded;
+use crate::report::page::{refusals, worded};
 use crate::report::table::wrap;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -58,6 +58,14 @@ fn summary(dir: &Path, merged: &Merged) -> SweepSummary {
             flags: flags(merged, row),
             why: row["refused"].as_str().unwrap_or_default().into(),
         }),
+        refused_requests: refusals(
+            "points",
+            merged
+                .rows
+                .iter()
+                .filter(|r| !refused(r))
+                .map(|r| &r["prediction"]),
+        ),
         best: WANTED
             .iter()
             .filter_map(|(what, metric, _, sign)| best(merged, what, metric, *sign))
@@ -79,6 +87,9 @@ pub fn show(dir: &Path, merged: &Merged, tables: bool, json: bool) {
             s.points, s.folder
         );
         return;
+    }
+    if let Some(text) = &s.refused_requests {
+        println!("{}", wrap(&format!("Refused: {text}"), 80, "  "));
     }
     println!(
         "{there} points, {} of them cannot be served; {}/results.jsonl, .csv, .parquet",

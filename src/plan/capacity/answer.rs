@@ -10,13 +10,17 @@ pub struct Point {
     pub load: f64,
     /// Requests measured per run.
     pub num_prompts: u32,
+    /// Of those of the first run, requests refused, because prompt and output exceed max_model_len or the KV cache: each misses the
+    /// SLO. No figure but those in `values` contains them.
+    pub refused: u64,
     /// Runs.
     pub runs: u32,
     /// Runs that met the SLO.
     pub runs_met: u32,
     /// Whether enough did.
     pub met: bool,
-    /// Value of each condition, in the order of the SLO.
+    /// Value of each condition, in the order of the SLO; null: infinite, because it falls among refused requests.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Option<f64>>"))]
     pub values: Vec<f64>,
     /// Mean time to first token.
     pub ttft: f64,
@@ -53,8 +57,10 @@ pub struct FloorTerm {
     /// The limit, in seconds, as a share or per second.
     pub limit: f64,
     /// At the lowest load; a condition on throughput: at the highest load that meets the rest, or that comes nearest.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     pub alone: f64,
     /// At the same load, if the engine wasted nothing of the device ([`ideal`](crate::plan::ideal)).
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     pub ideal: f64,
 }
 
@@ -91,8 +97,10 @@ pub struct Nearest {
     /// Figures at it.
     pub point: Point,
     /// Value of each condition there under the unluckiest cost model of twenty (95 %).
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Option<f64>>"))]
     pub unlucky: Vec<f64>,
     /// See `unlucky`: the luckiest.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Option<f64>>"))]
     pub lucky: Vec<f64>,
 }
 

@@ -101,6 +101,7 @@ impl<'a, P: Pool> Bench<'a, P> {
         Point {
             load: self.q.axis.value(step),
             num_prompts,
+            refused: run.summary.refused,
             runs: trials.len() as u32,
             runs_met,
             met: runs_met >= self.needed,

@@ -15,6 +15,11 @@ pub struct Outcome {
     pub concurrency: Option<u32>,
     /// Whether every run met the SLO.
     pub met: bool,
+    /// Requests of the first run.
+    pub requests: u64,
+    /// Requests of it that were refused, because prompt and output exceed max_model_len or the KV cache: each misses the SLO, and no
+    /// mean contains them.
+    pub refused: u64,
     /// How much of the tightest limit is used up; absent without an SLO.
     pub margin: Option<f64>,
     /// Devices that it takes.

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug)]
 pub struct Figures {
     pub met: bool,
+    pub requests: u64,
+    pub refused: u64,
     pub margin: f64,
     pub devices: u32,
     pub throughput: f64,
@@ -177,6 +179,8 @@ impl<P: Pool> Tuner<'_, P> {
             serve: serve_line::words(&self.scenario(choice)).join(" "),
             concurrency: level,
             met: f.met,
+            requests: f.requests,
+            refused: f.refused,
             margin: (!self.slo.terms.is_empty()).then_some(f.margin),
             devices: f.devices,
             output_throughput: f.throughput,
@@ -211,6 +215,8 @@ pub fn figures(slo: &Slo, objective: Objective, trials: &[Trial]) -> Figures {
     Figures {
         devices,
         met: trials.iter().all(|t| slo.met(t)),
+        requests: trials[0].run.summary.asked(),
+        refused: trials[0].run.summary.refused,
         margin,
         throughput,
         interactivity: 1.0 / tpot,

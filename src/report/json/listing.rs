@@ -214,6 +214,8 @@ pub struct SweepSummary {
     pub refused: usize,
     /// The first of them.
     pub refusal: Option<RefusedPoint>,
+    /// How many of the others refuse requests, and how many at most; absent: none does.
+    pub refused_requests: Option<String>,
     /// Best points.
     pub best: Vec<Best>,
 }

@@ -1,6 +1,6 @@
 //! How much load: every condition of the SLO over load, the highest load that meets it, and the knee.
 use super::super::chart::{Chart, Dot, Scale, Series, Upright, escape, short};
-use super::{PageError, Picture, Section, array, charts, figure_of, table, word};
+use super::{PageError, Picture, Section, array, charts, figure_of, refused, table, word};
 use crate::plan::{Slo, Term};
 use serde_json::Value;
 
@@ -153,11 +153,13 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
         ),
         (None, None) => "no load meets it".into(),
     };
-    let body = format!(
-        "<p class=\"note\">SLO {}; highest {axis} that meets it: {reached}. The knee is where throughput over latency is \
+    let body = refused("loads", curve.iter())
+        + &format!(
+            "<p class=\"note\">SLO {}; highest {axis} that meets it: {reached}. The knee is where throughput over latency is \
          largest.</p>\n",
-        escape(text)
-    ) + &charts(&all)
+            escape(text)
+        )
+        + &charts(&all)
         + &table("Latency against load", &head, &rows);
     Ok(Section {
         title: format!("Capacity: {text}"),

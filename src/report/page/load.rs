@@ -52,9 +52,28 @@ fn value(named: &Named<'_>, metric: &str) -> Option<f64> {
     figure_of(named.2, &format!("/metrics/{metric}/value"))
 }
 
+/// The figure that a condition is about, with refused requests counted as infinitely slow; where the percentile that this makes is
+/// not kept, the next higher one. `None`: it falls among them.
+fn asked(named: &Named<'_>, metric: &str, term: &Term) -> Option<f64> {
+    let count = |key: &str| named.2[key].as_f64().unwrap_or(0.0);
+    let answered = count("completed") / (count("completed") + count("refused")).max(1.0);
+    let (Term::Latency { latency, stat, .. }, true) = (term, answered < 1.0) else {
+        return value(named, metric);
+    };
+    let Stat::Percentile(p) = stat else {
+        return None;
+    };
+    let p = PERCENTILES.iter().find(|kept| **kept >= p / answered)?;
+    let stat = match *p {
+        50.0 => "median".into(),
+        p => format!("p{p}"),
+    };
+    value(named, &format!("{stat}_{}_ms", latency.name()))
+}
+
 fn met(named: &Named<'_>, terms: &[(String, &Term)]) -> bool {
     terms.iter().all(|(metric, term)| {
-        value(named, metric).is_some_and(|v| match term {
+        asked(named, metric, term).is_some_and(|v| match term {
             Term::Latency { limit, .. } => v <= 1e3 * limit,
             Term::Throughput { least, .. } => v >= *least,
             Term::Goodput(_) => false,

@@ -84,7 +84,7 @@ figcaption{font-weight:600;margin-bottom:4px}.legend{list-style:none;display:fle
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:3px \
 10px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left}caption{text-align:left;\
 color:var(--soft)}details{margin-top:8px}summary{cursor:pointer;color:var(--soft)}:focus-visible{outline:3px solid var(--c1);outline-offset:2px}\
-svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}.note{color:var(--soft);max-width:75ch}ul.plain{padding-left:1.2em}";
+svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}.note{color:var(--soft);max-width:75ch}.refused{font-weight:600;max-width:75ch}ul.plain{padding-left:1.2em}";
 
 /// The whole page.
 pub fn page(title: &str, sections: &[Section]) -> String {
@@ -192,6 +192,47 @@ pub fn list(items: &[String]) -> String {
         .map(|i| format!("<li>{}</li>\n", escape(i)))
         .collect();
     format!("<ul class=\"plain\">\n{inside}</ul>\n")
+}
+
+/// What predictions refused, as the first lines of their section; empty if nothing. `rows` says what they are called.
+pub fn refused<'a>(rows: &str, points: impl Iterator<Item = &'a Value>) -> String {
+    match refusals(rows, points) {
+        Some(text) => format!("<p class=\"refused\" role=\"note\">{}</p>\n", escape(&text)),
+        None => String::new(),
+    }
+}
+
+/// The same as a sentence.
+pub fn refusals<'a>(rows: &str, points: impl Iterator<Item = &'a Value>) -> Option<String> {
+    let (mut all, mut refusing) = (0, 0);
+    let mut worst: Option<(f64, &Value)> = None;
+    for p in points {
+        all += 1;
+        let of = p["requests"].as_f64().or(p["num_prompts"].as_f64());
+        let Some(n) = p["refused"].as_f64().filter(|n| *n > 0.0) else {
+            continue;
+        };
+        refusing += 1;
+        let share = n / of.unwrap_or(f64::NAN);
+        if worst.is_none_or(|(w, _)| share > w) {
+            worst = Some((share, p));
+        }
+    }
+    let (share, p) = worst?;
+    let of = p["requests"].as_u64().or(p["num_prompts"].as_u64());
+    let which = match all {
+        1 => String::new(),
+        _ => format!("in {refusing} of {all} {rows}, up to "),
+    };
+    let limit = p["settings"]["max_model_len"].as_u64();
+    Some(format!(
+        "{which}{} of {} requests refused ({:.1} %): prompt and output together exceed max-model-len{} or the KV cache; the \
+         figures are of the others",
+        p["refused"],
+        of.unwrap_or(0),
+        100.0 * share,
+        limit.map_or(String::new(), |n| format!(" {n}"))
+    ))
 }
 
 fn figure_of(v: &Value, place: &str) -> Option<f64> {

@@ -4,8 +4,8 @@ use super::super::chart::{Chart, Dot, Series, escape, short};
 use super::load::over;
 use super::worded;
 use super::{
-    PageError, Picture, Section, array, charts, figure, figure_of, folded, list, metric, table,
-    word,
+    PageError, Picture, Section, array, charts, figure, figure_of, folded, list, metric, refused,
+    table, word,
 };
 use crate::plan::Slo;
 use serde_json::Value;
@@ -159,7 +159,8 @@ pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageE
     let first = points
         .first()
         .ok_or_else(|| PageError::Missing("points".into()))?;
-    let mut body = format!(
+    let mut body = refused("rows", points.iter());
+    body += &format!(
         "<p class=\"note\">{} on {}, engine {}. Ranges are 90 % intervals.</p>\n",
         escape(word(first, "model")?),
         escape(word(first, "device")?),

@@ -141,7 +141,8 @@ pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section
         .iter()
         .filter_map(|r| Some(vec![name(r, &dimensions), r["refused"].as_str()?.into()]))
         .collect();
-    let mut body = format!(
+    let mut body = super::refused("points", served.iter().map(|r| &r["prediction"]));
+    body += &format!(
         "<p class=\"note\">{} points of {}; {} cannot be served.</p>\n",
         rows.len(),
         escape(&dimensions.join(", ")),

@@ -127,6 +127,10 @@ class Prediction(Answer):
     moe_tiles: str
     settings: Settings
     workload: Dict[str, Any]
+    requests: int
+    """Requests asked for: answered or refused."""
+    refused: int
+    """Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them."""
     completed: int
     """Requests served."""
     total_input_tokens: int
@@ -207,9 +211,12 @@ class LoadPoint(_Served):
 
     load: float
     num_prompts: int
+    refused: int
+    """Of those of the first run, requests refused: each misses the SLO."""
     runs: int
     runs_met: int
-    values: List[float]
+    values: List[Optional[float]]
+    """None: infinite, because it falls among refused requests."""
     request_throughput: float
     batch: float
     waiting: float
@@ -223,8 +230,8 @@ class FloorTerm:
 
     name: str
     limit: float
-    alone: float
-    ideal: float
+    alone: Optional[float]
+    ideal: Optional[float]
 
 
 @dataclass(frozen=True)
@@ -242,8 +249,8 @@ class Nearest:
     model of twenty."""
 
     point: LoadPoint
-    unlucky: List[float]
-    lucky: List[float]
+    unlucky: List[Optional[float]]
+    lucky: List[Optional[float]]
 
 
 @dataclass(frozen=True)
@@ -302,6 +309,9 @@ class Outcome(_Served):
     """The `vllm serve` line."""
     interactivity: float
     score: float
+    requests: int
+    refused: int
+    """Requests of the first run that were refused: each misses the SLO."""
     concurrency: Optional[int] = None
     margin: Optional[float] = None
 
@@ -386,6 +396,8 @@ class Memory(Answer):
     preempts_at: Optional[float] = None
     host: Optional[Dict[str, Any]] = None
     device_needed: Optional[float] = None
+    unmodelled: List[str] = field(default_factory=list)
+    """Flags of a pasted server line that may matter and are not modelled."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ use super::{
     capacity as capacity_, load as load_, memory as memory_, tune as tune_, validate as validate_,
 };
 use crate::device::{DeviceProfile, EngineProfile};
+use crate::fields::Field;
 use crate::model::Model;
 use crate::plan::Pool;
 use crate::plan::capacity::Capacity;
@@ -65,6 +66,20 @@ pub fn described(fields: &Flags, line: &[String]) -> anyhow::Result<Described> {
 /// It is none.
 pub fn document(text: &str) -> anyhow::Result<ScenarioSpec> {
     Ok(ScenarioSpec::parse(text, "the scenario")?)
+}
+
+/// What a document says, field by field.
+///
+/// # Errors
+/// A part of it is inline, and has no name that a field could have.
+pub fn said(spec: &ScenarioSpec) -> anyhow::Result<Flags> {
+    ensure!(
+        !spec.has_inline(),
+        "the document holds a model or a profile; give it to `capsim predict`, or name them"
+    );
+    let one =
+        |(field, value): (&Field, _)| Ok((field.name.to_string(), serde_json::to_value(value)?));
+    spec.said().into_iter().map(one).collect()
 }
 
 /// Names of all fields of a scenario, with their documentation.

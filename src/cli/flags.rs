@@ -1,6 +1,7 @@
 //! The flags of a section's fields, with their help.
 use crate::fields::{Field, Kind, Section, Value, Values};
 use anyhow::bail;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 /// A section whose fields are flags.
@@ -94,8 +95,7 @@ fn arg<S: Flagged>(at: usize, field: &'static Field) -> Arg {
             Kind::Count(_) => "N",
             _ => "VALUE",
         })
-        .aliases(S::short(at).iter().filter_map(|s| s.strip_prefix("--")))
-        .value_parser(move |text: &str| field.parse(text).map_err(|e| e.problem));
+        .aliases(S::short(at).iter().filter_map(|s| s.strip_prefix("--")));
     if field.many {
         arg.value_delimiter(',')
     } else {
@@ -141,11 +141,12 @@ impl<S: Flagged> FromArgMatches for Given<S> {
                     _ => vec![],
                 },
                 _ => matches
-                    .get_many::<Value>(field.name)
+                    .get_many::<String>(field.name)
                     .into_iter()
                     .flatten()
-                    .cloned()
-                    .collect(),
+                    .map(|text| field.parse(text))
+                    .collect::<Result<_, _>>()
+                    .map_err(|e| clap::Error::raw(ErrorKind::ValueValidation, format!("{e}\n")))?,
             };
             if !values.is_empty() {
                 self.values.push((at, values));

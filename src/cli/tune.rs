@@ -25,9 +25,8 @@ pub struct TuneQuestion {
     /// What is better (default: throughput where the server sets the pace, else latency)
     #[arg(long, help_heading = "Question")]
     objective: Option<Goal>,
-    /// A knob and the values to try besides today's, NAME=V,V…; may be repeated. Names: max-num-seqs, max-num-batched-tokens,
-    /// max-model-len, gpu-memory-utilization, block-size, chunked-prefill, prefix-caching, async-scheduling, enforce-eager,
-    /// moe-tiles, weights, kv-cache-dtype, tensor-parallel-size, data-parallel-size (replicas of a dense model), device
+    /// A knob and the values to try besides today's, NAME=V,V…; may be repeated. Names: the engine's settings (docs/settings.md),
+    /// moe-tiles, weights, kv-cache-dtype, device; replicas for data-parallel-size
     #[arg(long, value_name = "NAME=VALUES", help_heading = "Question")]
     knob: Vec<String>,
     /// Turn only the knobs given with --knob

@@ -70,11 +70,35 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     }
     let heading = format!("{:=<50}", "");
     format!(
-        "{}{:=^50}\n{o}{heading}\n{}",
+        "{}{}\n{:=^50}\n{o}{heading}\n{}",
         refused(std::iter::once(p)),
+        question(scenario, p),
         " Predicted Serving Benchmark Result ",
         details(scenario, p)
     )
+}
+
+/// What was asked: model, device, settings in force, load, and what of it was assumed.
+fn question(scenario: &Scenario, p: &Prediction) -> String {
+    let w = &scenario.workload;
+    let mut o = labelled("Model", &scenario.model_name);
+    o += &labelled("Device", &scenario.device.name);
+    o += &labelled("Engine", &engine(p));
+    let load = format!("{} requests of {}, {}", w.num_prompts, w.sizes(), w.pace());
+    o += &labelled("Load", &load);
+    o + &assumed(std::iter::once(scenario))
+}
+
+/// What was assumed in some of the scenarios, each once; empty if nothing was.
+pub fn assumed<'a>(all: impl Iterator<Item = &'a Scenario>) -> String {
+    let told = distinct(
+        all.flat_map(|s| s.notes.assumed.iter().cloned()),
+        String::clone,
+    );
+    if told.is_empty() {
+        return String::new();
+    }
+    labelled("Assumed", &told.join("; "))
 }
 
 /// What one or several predictions refused, for the first lines of an answer; empty if nothing.
@@ -99,14 +123,13 @@ pub fn refused<'a>(all: impl Iterator<Item = &'a Prediction>) -> String {
     labelled("Refused", &format!("{which}{worst}")) + "\n"
 }
 
-/// What the block does not show: settings in force, occupancy, breakdown, limits, caveats, provenance.
-fn details(scenario: &Scenario, p: &Prediction) -> String {
-    let (run, mut o) = (&p.run, String::new());
+/// The engine's rules and settings in force.
+fn engine(p: &Prediction) -> String {
+    let run = &p.run;
     let c = &run.settings.config;
-    let occ = &run.occupancy;
     let on_off = |on: bool| if on { "on" } else { "off" };
     let rules = run.settings.rules();
-    let engine = format!(
+    format!(
         "{rules}: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, block-size {}, prefix caching {}, \
          {}, {}",
         c.max_num_seqs,
@@ -124,8 +147,13 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         } else {
             "graphs"
         },
-    );
-    o.push_str(&labelled("Engine", &engine));
+    )
+}
+
+/// What the block does not show: occupancy, breakdown, limits, caveats, provenance.
+fn details(scenario: &Scenario, p: &Prediction) -> String {
+    let (run, mut o) = (&p.run, String::new());
+    let occ = &run.occupancy;
     let mem = &run.settings.memory;
     let memory = format!(
         "{} of {}: weights {}, activations ~{}, runtime ~{}, KV {} = {} blocks",
@@ -135,7 +163,7 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         mem.activations,
         mem.non_torch,
         mem.kv_cache,
-        c.num_gpu_blocks,
+        run.settings.config.num_gpu_blocks,
     );
     o.push_str(&labelled("Memory", &memory));
     let kv = format!(
@@ -206,9 +234,8 @@ pub fn heading(rows: &[Row]) -> String {
         one(&|r| r.scenario.workload.pace(), "several loads")
     );
     let device = format!("on {}", devices.join("; "));
-    [models.join("; "), device, load]
-        .map(|line| wrap(&line, 80, "  ") + "\n")
-        .concat()
+    let lines = [models.join("; "), device, load].map(|line| wrap(&line, 80, "  ") + "\n");
+    lines.concat() + &assumed(rows.iter().map(|r| &r.scenario))
 }
 
 /// What one or several rows share and rest on: caveats, profiles, coefficients.

@@ -379,7 +379,8 @@ impl WorkloadSpec {
             .request_rate
             .or_else(|| self.arrival.as_ref().and_then(Arrival::mean_rate));
         match (rate, self.max_concurrency) {
-            (Some(r), _) => format!("{r} per second{law}"),
+            (Some(r), Some(c)) => format!("{r} per second{law}, at most {c} at a time"),
+            (Some(r), None) => format!("{r} per second{law}"),
             (None, Some(c)) => format!("{c} at a time"),
             (None, None) => "all at once".into(),
         }

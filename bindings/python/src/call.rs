@@ -28,19 +28,31 @@ pub fn failed(e: anyhow::Error) -> PyErr {
     }
 }
 
-/// Flags as JSON pairs `[[name, true | "text"], …]`, the words of a `vllm serve` line, texts that stand for files.
-pub struct Said(pub api::Said);
+/// Fields of a scenario as JSON pairs `[[name, value | [value, …]], …]`, flags of the question as JSON pairs, the words of a line that
+/// starts a server, texts that stand for files.
+pub struct Said {
+    /// What was said of the scenario.
+    pub scenario: api::Described,
+    /// What was said of the question.
+    pub flags: api::Flags,
+    /// Where files are read.
+    pub files: api::Files,
+}
 
 impl<'py> FromPyObject<'py> for Said {
     fn extract_bound(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let (flags, line, files): (String, Vec<String>, BTreeMap<String, String>) =
+        let (fields, flags, line, files): (String, String, Vec<String>, BTreeMap<String, String>) =
             object.extract()?;
-        let flags = serde_json::from_str(&flags).map_err(|e| failed(e.into()))?;
-        Ok(Self(api::Said {
-            flags,
-            line,
-            files: api::Files::of(files),
-        }))
+        let read = || {
+            let fields: api::Flags = serde_json::from_str(&fields)?;
+            let flags: api::Flags = serde_json::from_str(&flags)?;
+            anyhow::Ok(Self {
+                scenario: api::described(&fields, &line)?,
+                flags,
+                files: api::Files::of(files),
+            })
+        };
+        read().map_err(failed)
     }
 }
 

@@ -21,27 +21,34 @@ fn pretty(answer: &impl serde::Serialize) -> anyhow::Result<String> {
 #[pyfunction]
 fn capacity(py: Python<'_>, said: Said, threads: Option<usize>) -> PyResult<String> {
     stoppable(py, threads, move |pool| {
-        pretty(&api::capacity(&said.0, pool)?)
+        let spec = said.scenario.one()?;
+        pretty(&api::capacity(spec, &said.flags, &said.files, pool)?)
     })
 }
 
 /// `capsim tune --json`.
 #[pyfunction]
 fn tune(py: Python<'_>, said: Said, threads: Option<usize>) -> PyResult<String> {
-    stoppable(py, threads, move |pool| pretty(&api::tune(&said.0, pool)?))
+    stoppable(py, threads, move |pool| {
+        let spec = said.scenario.one()?;
+        pretty(&api::tune(spec, &said.flags, &said.files, pool)?)
+    })
 }
 
 /// `capsim memory --json`.
 #[pyfunction]
 fn memory(py: Python<'_>, said: Said) -> PyResult<String> {
-    interruptible(py, move |_| pretty(&api::memory(&said.0)?))
+    interruptible(py, move |_| {
+        let spec = said.scenario.one()?;
+        pretty(&api::memory(&spec, &said.flags, &said.files)?)
+    })
 }
 
 /// `capsim validate RUNS --json`, and the fitted engine profile.
 #[pyfunction]
-fn validate(py: Python<'_>, runs: String, said: Said) -> PyResult<(String, Option<String>)> {
+fn validate(py: Python<'_>, runs: String, flags: String) -> PyResult<(String, Option<String>)> {
     interruptible(py, move |_| {
-        let (answer, profile) = api::validate(&runs, &said.0.flags)?;
+        let (answer, profile) = api::validate(&runs, &serde_json::from_str(&flags)?)?;
         Ok((pretty(&answer)?, profile.as_ref().map(pretty).transpose()?))
     })
 }
@@ -99,10 +106,27 @@ fn shipped() -> (Vec<String>, Vec<String>, Vec<String>) {
     )
 }
 
-/// Names of all flags that describe a scenario.
+/// Names of all fields of a scenario, with their documentation.
 #[pyfunction]
-fn scenario_flags() -> Vec<String> {
-    api::scenario_flags()
+fn scenario_fields() -> Vec<(String, String)> {
+    api::scenario_fields()
+}
+
+/// The scenario as a document (`capsim schema scenario`).
+#[pyfunction]
+fn scenario(said: Said) -> PyResult<String> {
+    let document = || {
+        let spec = said.scenario.one()?;
+        Ok(said.files.inlined(&spec)?.to_json())
+    };
+    document().map_err(failed)
+}
+
+/// What a scenario's document says, as JSON pairs of fields and values.
+#[pyfunction]
+fn scenario_said(document: &str) -> PyResult<String> {
+    let read = || pretty(&api::said(&api::document(document)?)?);
+    read().map_err(failed)
 }
 
 /// The module.
@@ -121,7 +145,9 @@ fn _capsim(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(engine, m)?)?;
     m.add_function(wrap_pyfunction!(model, m)?)?;
     m.add_function(wrap_pyfunction!(shipped, m)?)?;
-    m.add_function(wrap_pyfunction!(scenario_flags, m)?)?;
+    m.add_function(wrap_pyfunction!(scenario_fields, m)?)?;
+    m.add_function(wrap_pyfunction!(scenario, m)?)?;
+    m.add_function(wrap_pyfunction!(scenario_said, m)?)?;
     m.add_function(wrap_pyfunction!(sweep::evaluate, m)?)?;
     m.add_function(wrap_pyfunction!(main_::main, m)?)?;
     Ok(())

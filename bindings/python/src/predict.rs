@@ -39,17 +39,18 @@ pub fn predict(
     timeline: Option<f64>,
 ) -> PyResult<Answer> {
     interruptible(py, move |stop| {
-        let grid = api::grid(&said.0)?;
-        if single && grid.points.len() != 1 {
-            let flags: Vec<&str> = grid.points[0].varied.iter().map(|(f, _)| *f).collect();
+        let points = said.scenario.points(&said.files)?;
+        if single && points.len() != 1 {
+            let fields: Vec<&str> = points[0].varied.iter().map(|(f, _)| *f).collect();
             anyhow::bail!(
                 "these are {} scenarios, by {}: `what_if` predicts several",
-                grid.points.len(),
-                flags.join(", ")
+                points.len(),
+                fields.join(", ")
             );
         }
+        let points = api::asked(points, &said.files)?;
         let mut watch = Watch::default();
-        if let [point] = &grid.points[..] {
+        if let [point] = &points[..] {
             let scenario = &point.scenario;
             if requests {
                 let warmup = u64::from(scenario.workload.warmup);
@@ -65,7 +66,7 @@ pub fn predict(
                 watch.timeline = Some(Timeline::new(vec![], Rows::Csv, usable, interval));
             }
         }
-        let rows = api::rows(grid, &mut watch, || {
+        let rows = api::rows(points, &mut watch, || {
             ensure!(!stop.is_set(), "interrupted");
             Ok(())
         })?;

@@ -53,10 +53,10 @@ def test_several_values_make_a_table(program):
     s = dataclasses.replace(SMALL, block_size=[16, 32], enforce_eager=True)
     table = capsim.what_if(s)
     assert table.to_json() + "\n" == cli
-    assert [p.varied for p in table] == [{"block-size": "16"}, {"block-size": "32"}]
-    assert table.rows()[1]["block-size"] == "32" and len(table) == 2
+    assert [p.varied for p in table] == [{"block_size": 16}, {"block_size": 32}]
+    assert table.rows()[1]["block_size"] == 32 and len(table) == 2
     assert table[1].to_dict()["points"] == table.to_dict()["points"][1:]
-    with pytest.raises(capsim.CapsimError, match="these are 2 scenarios, by block-size"):
+    with pytest.raises(capsim.CapsimError, match="these are 2 scenarios, by block_size"):
         capsim.predict(s)
 
 
@@ -175,13 +175,17 @@ def test_the_console_script_is_the_program(script, tmp_path):
     run(script, "memory", "--concurrency=100000", "--context=4096", "--model=qwen3-0.6b", code=1)
 
 
-def test_every_flag_of_a_scenario_is_a_field():
-    """A flag that `capsim predict` gained needs a line in Scenario or Workload (python/capsim/_scenario.py)."""
+def test_every_field_of_a_scenario_is_a_field_here():
+    """The tables in Rust are the only list of them; python/capsim/_fields.py is generated."""
     from capsim import _capsim
 
     names = {f.name for c in (Scenario, Workload) for f in dataclasses.fields(c)} - {"workload", "serve"}
-    aliases = {"input_len", "output_len"}
-    off = {n[3:] for n in names if n.startswith("no_")}
-    flags = {f.replace("-", "_") for f in _capsim.scenario_flags()} - aliases
-    flags = {f for f in flags if not (f.startswith("no_") and f[3:] in flags)}
-    assert names == flags and not off
+    assert names == {name for name, _ in _capsim.scenario_fields()}
+
+
+def test_a_document_gives_the_same_bytes(program, tmp_path):
+    document = tmp_path / "s.json"
+    cli = run(program, "predict", "--json", *FLAGS, f"--save-scenario={document}").stdout
+    assert run(program, "predict", "--json", document).stdout == cli
+    assert json.loads(document.read_text()) == SMALL.to_dict()
+    assert capsim.predict(Scenario.from_dict(SMALL.to_dict())).to_json() + "\n" == cli

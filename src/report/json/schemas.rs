@@ -3,6 +3,7 @@ use super::{Predictions, calibration, listing, validation};
 use crate::calibrate::samples::SamplesFile;
 use crate::device::{DeviceProfile, EngineProfile};
 use crate::plan::{capacity::Capacity, memory::Memory, tune::Tuned};
+use crate::predict::spec::ScenarioSpec;
 use crate::validate::manifest::Manifest;
 use crate::validate::runs::RunsFile;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
@@ -39,6 +40,7 @@ const fn format(name: &'static str, what: &'static str, schema: fn() -> Schema) 
 
 /// All of them: files first, then answers.
 pub const ALL: &[Format] = &[
+    format("scenario", "scenario document", read::<ScenarioSpec>),
     format("device", "device profile", read::<DeviceProfile>),
     format("engine", "engine profile", read::<EngineProfile>),
     format("runs", "recorded runs", read::<RunsFile>),

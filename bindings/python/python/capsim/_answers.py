@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Type, TypeVar, Union
 
 from ._capsim import Table
+from ._fields import SettingsInForce
 
 T = TypeVar("T")
 
@@ -69,20 +70,13 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Engine settings in force, under vLLM's names."""
+class Settings(SettingsInForce):
+    """Engine settings in force, under vLLM's names; None where the engine has no such setting."""
 
-    version: str
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    max_model_len: int
-    block_size: int
-    num_gpu_blocks: int
-    enable_prefix_caching: bool
-    enable_chunked_prefill: bool
-    async_scheduling: bool
-    enforce_eager: bool
-    gpu_memory_utilization: float
+    version: str = ""
+    """Release whose rules apply."""
+    num_gpu_blocks: int = 0
+    """KV blocks."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +139,12 @@ class Prediction(Answer):
     """What limits the run."""
     caveats: List[str]
     rests_on: List[Sensitivity]
-    varied: Dict[str, str] = field(default_factory=dict)
-    """Flags that differ between the predictions of a `what_if`, with their values here."""
+    varied: Dict[str, Any] = field(default_factory=dict)
+    """Fields that differ between the predictions of a `what_if`, with their values here."""
+    assumed: List[str] = field(default_factory=list)
+    """What was assumed where nothing was said."""
+    harmless: List[str] = field(default_factory=list)
+    """Flags of a pasted line that change neither memory nor speed."""
     requests: Optional[Table] = field(default=None, repr=False, compare=False)
     """Every measured request, if asked for: times in seconds since the beginning, latencies in milliseconds."""
     timeline: Optional[Table] = field(default=None, repr=False, compare=False)

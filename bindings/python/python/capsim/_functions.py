@@ -93,12 +93,12 @@ def tune(
         "slo": slo, "objective": objective, "only": only or None, "answers_may_change": answers_may_change or None,
         "levels": levels, "settings": settings, "seeds": seeds,
     }  # fmt: skip
-    flags, line, files = said(scenario, more)
+    fields, flags, line, files = said(scenario, more)
     given = json.loads(flags)
     for name, values in knobs.items():
         texts = ["on" if v is True else "off" if v is False else str(word(v)) for v in values]
         given.append(("knob", f"{name.replace('_', '-')}={','.join(texts)}"))
-    return read(Tuned, _capsim.tune((json.dumps(given), line, files), threads))
+    return read(Tuned, _capsim.tune((fields, json.dumps(given), line, files), threads))
 
 
 def memory(
@@ -135,7 +135,7 @@ def validate(
     Raises `CapsimError` with the text of the command line.
     """
     flags = flags_of({"fit": list(fit) or None, "device": device, "engine": engine, "tolerance": tolerance})
-    text, profile = _capsim.validate(os.fspath(runs), (json.dumps(flags), [], {}))
+    text, profile = _capsim.validate(os.fspath(runs), json.dumps(flags))
     fitted = None if profile is None else EngineProfile.from_dict(json.loads(profile))
     return read(Validation, text), fitted
 

@@ -34,8 +34,8 @@ KNOCK_S = 10.0
 @functools.lru_cache(maxsize=1)
 def fingerprint() -> str:
     """The version, and a hash of what a small scenario comes to: equal where the same points make the same bytes."""
-    flags = [["model", "qwen3-0.6b"], ["num-prompts", "8"], ["max-num-seqs", "4"], ["num-gpu-blocks-override", "256"]]
-    text, _, _, _ = _capsim.predict((json.dumps(flags), [], {}), False, False, None)
+    fields = [["model", "qwen3-0.6b"], ["num_prompts", 8], ["max_num_seqs", 4], ["num_gpu_blocks_override", 256]]
+    text, _, _, _ = _capsim.predict((json.dumps(fields), "[]", [], {}), False, False, None)
     return f"{_capsim.__version__} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

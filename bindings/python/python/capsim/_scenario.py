@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 from dataclasses import dataclass, fields
@@ -10,11 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _capsim
 from ._capsim import CapsimError
+from ._fields import LoadFields, SettingFields
 
-Number = Union[int, float]
-#: A value, or several: each makes a scenario of its own, for `what_if`.
-Ints = Union[int, Sequence[int]]
-Floats = Union[Number, Sequence[Number]]
 Texts = Union[str, Sequence[str]]
 Path = Union[str, "os.PathLike[str]"]
 
@@ -119,126 +117,67 @@ class Model(_Part):
 
 
 @dataclass(frozen=True)
-class Workload:
-    """A load, under `vllm bench serve`'s names. Lengths in tokens, rates in requests per second. None: the command line's default."""
-
-    num_prompts: Optional[int] = None
-    """Requests measured."""
-    max_concurrency: Optional[Ints] = None
-    """Most requests that the client has open."""
-    request_rate: Optional[Floats] = None
-    """Requests per second; `float("inf")`: all at once."""
-    burstiness: Optional[Number] = None
-    """Shape of the gamma-distributed gaps: 1 is Poisson, below is burstier."""
-    random_input_len: Optional[Ints] = None
-    """Prompt tokens."""
-    random_output_len: Optional[Ints] = None
-    """Output tokens."""
-    random_range_ratio: Optional[Number] = None
-    """Lengths are uniform in len · (1 ± this)."""
-    prompts: Optional[Texts] = None
-    """What prompts have in common: distinct, identical, shared-prefix."""
-    shared_prefix_len: Optional[int] = None
-    temperature: Optional[Number] = None
-    num_warmups: Optional[int] = None
-    """Requests sent one by one before the measured ones."""
-    send_skew_ms: Optional[Number] = None
-    """Milliseconds between the first sends of successive clients."""
-    vllm_bench: Optional[bool] = None
-    """The very requests of `vllm bench serve --dataset-name random` for the same flags and seed."""
-    seed: Optional[int] = None
-    arrival: Optional[str] = None
-    """Law of the send times: constant, poisson, gamma, weibull:CV, mmpp:RATE,RATE,SECONDS,SECONDS, rate-series:T:RATE,…"""
-    ramp_up_strategy: Optional[str] = None
-    ramp_up_start_rps: Optional[Number] = None
-    ramp_up_end_rps: Optional[Number] = None
-    users: Optional[Ints] = None
-    """Users who read an answer, think, and ask again, instead of a rate."""
-    think_time: Optional[Union[Number, str]] = None
-    """Seconds from an answer to the same user's next request: a number, exponential:MEAN, lognormal:MEAN,CV."""
-    turns: Optional[int] = None
-    """Requests per conversation."""
-    input_dist: Optional[str] = None
-    """Law of prompt lengths: fixed:N, uniform:MIN,MAX, normal:MEAN,SD, lognormal:MEDIAN,SIGMA, empirical:FILE, …"""
-    output_dist: Optional[str] = None
-    trace_file: Optional[Path] = None
-    """A recorded trace to replay: a file, or a folder of ServeGen clients."""
-    trace_format: Optional[str] = None
-    trace_columns: Optional[str] = None
-    trace_block_size: Optional[int] = None
-    trace_skip_empty: Optional[bool] = None
-    trace_start: Optional[Number] = None
-    """Seconds of recorded time to leave out at the beginning."""
-    trace_duration: Optional[Number] = None
-    """Seconds of recorded time to take."""
-    trace_spread: Optional[bool] = None
-    trace_rate: Optional[Number] = None
-    """Requests per second of all ServeGen clients together."""
-    trace_speedup: Optional[Floats] = None
-    """How many times faster than recorded."""
+class Workload(LoadFields):
+    """A load, under `vllm bench serve`'s names. Lengths in tokens, rates in requests per second. None: the default."""
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """What to serve, on what, how, and under which load. Settings have vLLM's names and defaults; None: not said.
-
-    A list of values makes a scenario of each, for `what_if`.
-    """
+class Served:
+    """What is served, on what, and by which engine."""
 
     model: Optional[Union[Path, Model]] = None
     device: Optional[Union[Path, DeviceProfile, Sequence[Union[Path, DeviceProfile]]]] = None
     engine: Optional[Union[Path, EngineProfile, Sequence[Union[Path, EngineProfile]]]] = None
     workload: Workload = Workload()
     serve: Union[str, Sequence[str]] = ""
-    """A `vllm serve …` line, pasted as it is; its settings apply where no field says otherwise."""
+    """A line that starts a server, as it is typed; its settings apply where no field says otherwise."""
     weights: Optional[Texts] = None
     """Weight format: bf16, fp16, fp8, int8, awq, gptq, mxfp4, q4_k_m, q8_0."""
     moe_tiles: Optional[Texts] = None
-    """Way the engine runs its expert kernels: a name in the engine profile, as default or tuned."""
+    """Kernels of the experts: a name in the engine profile, such as default or tuned."""
     routing: Optional[str] = None
-    """Expert popularity: uniform, or zipf:S."""
-    max_num_seqs: Optional[Ints] = None
-    max_num_batched_tokens: Optional[Ints] = None
-    max_model_len: Optional[Ints] = None
-    """Tokens, prompt and output together."""
-    gpu_memory_utilization: Optional[Floats] = None
-    """Part of the device memory, 0 to 1."""
-    block_size: Optional[Ints] = None
-    """Tokens per KV block."""
-    dtype: Optional[str] = None
-    kv_cache_dtype: Optional[str] = None
-    enforce_eager: Optional[bool] = None
-    async_scheduling: Optional[bool] = None
-    enable_prefix_caching: Optional[bool] = None
-    enable_chunked_prefill: Optional[bool] = None
-    scheduling_policy: Optional[str] = None
-    long_prefill_token_threshold: Optional[int] = None
-    num_gpu_blocks_override: Optional[Ints] = None
-    tensor_parallel_size: Optional[Ints] = None
-    data_parallel_size: Optional[Ints] = None
-    data_parallel_external_lb: Optional[bool] = None
-    enable_expert_parallel: Optional[bool] = None
-    kv_cache_memory_bytes: Optional[int] = None
+    """Popularity of experts: uniform, or zipf:S."""
+    server: Optional[str] = None
+    """Engine that is started: vllm, sglang, llama-server."""
+    engine_version: Optional[Texts] = None
+    """Release of vLLM whose rules, defaults and memory terms apply."""
+
+
+@dataclass(frozen=True)
+class Scenario(SettingFields, Served):
+    """What to serve, on what, how, and under which load. Settings have vLLM's names and defaults; None: not said.
+
+    A list of values makes a scenario of each, for `what_if`.
+    """
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The scenario as a document, which every command of capsim takes (`capsim schema scenario`)."""
+        return json.loads(_capsim.scenario(said(self)))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "Scenario":
+        """A scenario from a document that names its model and profiles."""
+        values = dict(json.loads(_capsim.scenario_said(json.dumps(document))))
+        load = {f.name: values.pop(f.name) for f in fields(Workload) if f.name in values}
+        return cls(workload=Workload(**load), **values)
 
     def command(self, verb: str = "predict") -> str:
         """The same question as a command line, where it needs no profile or config given as a dictionary."""
-        flags, line, files = said(self)
+        said_, _, line, files = said(self)
         if files:
             raise CapsimError("a profile or config given as a dictionary has no name on a command line")
         words = ["capsim", verb]
-        for name, value in json.loads(flags):
-            if value is True:
-                words.append(f"--{name}")
-            elif value is False:
-                # Some switches can only be left out.
-                words += [f"--no-{name}"] * (f"no-{name}" in _capsim.scenario_flags())
+        for name, value in json.loads(said_):
+            name = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--no-{name}")
             else:
-                words += [f"--{name}={value}"]
+                words += [f"--{name}={word(value)}"]
         return shlex.join([*words, *(["--", *line] if line else [])])
 
 
-#: Flags as JSON, words of the serve line, texts that stand for files.
-Said = Tuple[str, List[str], Dict[str, str]]
+#: Fields of the scenario as JSON, flags of the question as JSON, words of the line, texts that stand for files.
+Said = Tuple[str, str, List[str], Dict[str, str]]
 
 _ABSENT = ("workload", "serve", "model", "device", "engine")
 
@@ -272,6 +211,35 @@ def flags_of(values: Mapping[str, Any]) -> List[Tuple[str, Union[bool, str]]]:
     return flags
 
 
+def field(value: Any) -> Any:
+    """A value as JSON has it; an infinite rate is a word there."""
+    if isinstance(value, bool) or isinstance(value, (int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "__iter__") and not isinstance(value, bytes):
+        values = [field(v) for v in value]
+        if not values:
+            raise CapsimError("a list of values is empty")
+        return values
+    return str(value)
+
+
+def fields_of(values: Mapping[str, Any]) -> List[Tuple[str, Any]]:
+    """Fields that were said."""
+    said_ = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        try:
+            said_.append((name, field(value)))
+        except CapsimError as e:
+            raise CapsimError(f"{name}: {e}") from None
+    return said_
+
+
 def _plain(what: Any) -> Dict[str, Any]:
     return {f.name: getattr(what, f.name) for f in fields(what) if f.name not in _ABSENT}
 
@@ -300,7 +268,7 @@ def _parts(values: Any, files: Dict[str, str]) -> Optional[List[str]]:
 
 
 def said(scenario: Scenario, more: Mapping[str, Any] = {}) -> Said:
-    """A scenario and flags of one command as the native part takes them."""
+    """A scenario and the flags of a question as the native part takes them."""
     if not isinstance(scenario, Scenario):
         raise TypeError(f"a capsim.Scenario is wanted, not {type(scenario).__name__}")
     files: Dict[str, str] = {}
@@ -316,5 +284,5 @@ def said(scenario: Scenario, more: Mapping[str, Any] = {}) -> Said:
         values[name] = _parts(getattr(scenario, name), files)
     serve = scenario.serve
     line = shlex.split(serve) if isinstance(serve, str) else list(serve)
-    flags = [*flags_of({**values, **_plain(scenario.workload)}), *flags_of(more)]
-    return json.dumps(flags), line, files
+    given = fields_of({**values, **_plain(scenario.workload)})
+    return json.dumps(given), json.dumps(flags_of(more)), line, files

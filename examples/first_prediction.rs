@@ -6,17 +6,19 @@ use capsim::device::builtin;
 use capsim::engine::settings::*;
 use capsim::metrics::Percentiles;
 use capsim::model::{self, Model, Precision};
-use capsim::predict::{Prediction, Scenario, predict};
+use capsim::predict::{EngineWanted, Engines, Prediction, Scenario, predict};
 use capsim::workload::WorkloadSpec;
 
 /// Qwen3-8B in bf16 on a Radeon 8060S, 16 clients that ask 64 times in all: 512 tokens in, 64 out.
 pub fn scenario() -> Result<Scenario, Box<dyn std::error::Error>> {
     let config = model::builtin::find("qwen3-8b")?.config();
     let device = builtin::device("gfx1151")?;
+    let model = Model::new(&config, Precision::of(&config));
     Ok(Scenario {
         model_name: "qwen3-8b".into(),
-        model: Model::new(&config, Precision::of(&config)),
-        engine: builtin::engine_for(&device),
+        engine: Engines::builtin().choose(&EngineWanted::vllm(&model, &device)),
+        engines: None,
+        model,
         device,
         release: None,
         notes: Default::default(),

@@ -5,15 +5,17 @@
 //! use capsim::device::builtin;
 //! use capsim::model::{self, Model, Precision};
 //! use capsim::engine::settings::{MAX_MODEL_LEN, MAX_NUM_SEQS, SettingValues};
-//! use capsim::predict::{Scenario, predict};
+//! use capsim::predict::{EngineWanted, Engines, Scenario, predict};
 //! use capsim::workload::WorkloadSpec;
 //!
 //! let config = model::builtin::find("qwen3-0.6b")?.config();
 //! let device = builtin::device("gfx1151")?;
+//! let model = Model::new(&config, Precision::of(&config));
 //! let scenario = Scenario {
 //!     model_name: "qwen3-0.6b".into(),
-//!     model: Model::new(&config, Precision::of(&config)),
-//!     engine: builtin::engine_for(&device),
+//!     engine: Engines::builtin().choose(&EngineWanted::vllm(&model, &device)),
+//!     engines: None,
+//!     model,
 //!     device,
 //!     release: None,
 //!     notes: Default::default(),

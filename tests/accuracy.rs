@@ -374,6 +374,7 @@ fn long_prompt() -> (RunsFile, capsim::validate::hypothesis::Basis) {
         model: Model::new(&config, Precision::of(&config)),
         device: capsim::device::builtin::device("gfx1151").unwrap(),
         engine: capsim::device::builtin::engine("llamacpp-hip").unwrap(),
+        release: None,
         moe_path: None,
     };
     (file, basis)

@@ -203,6 +203,7 @@ fn basis() -> Basis {
         model: model::Model::new(&config, precision),
         device: builtin::device("gfx1151").unwrap(),
         engine: builtin::engine("vllm-0.12-rocm").unwrap(),
+        release: None,
         moe_path: None,
     }
 }

@@ -483,6 +483,7 @@ fn public_runs_are_predicted() {
             model: Model::new(&config, Precision::by_name("bf16", &config).unwrap()),
             device: builtin::device(&file.device).unwrap(),
             engine: builtin::engine(&file.engine).unwrap(),
+            release: None,
             moe_path: None,
         };
         assert!(basis.engine.fit.is_none(), "nothing is fitted");

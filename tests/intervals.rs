@@ -4,16 +4,20 @@ use capsim::device::builtin;
 use capsim::engine::settings::*;
 use capsim::metrics::Percentiles;
 use capsim::model::{Model, Precision, builtin as models};
-use capsim::predict::{METRICS, Run, Scenario, covariance, predict, simulate_once, uncertain};
+use capsim::predict::{
+    EngineWanted, Engines, METRICS, Run, Scenario, covariance, predict, simulate_once, uncertain,
+};
 use capsim::workload::WorkloadSpec;
 
 fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
     let config = models::find(model).unwrap().config();
     let device = builtin::device(device).unwrap();
+    let weights = Model::new(&config, Precision::of(&config));
     Scenario {
         model_name: model.into(),
-        model: Model::new(&config, Precision::of(&config)),
-        engine: builtin::engine_for(&device),
+        engine: Engines::builtin().choose(&EngineWanted::vllm(&weights, &device)),
+        engines: None,
+        model: weights,
         device,
         release: None,
         notes: Default::default(),

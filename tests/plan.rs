@@ -16,6 +16,7 @@ fn scenario() -> Scenario {
         model: Model::new(&config, Precision::of(&config)),
         device: builtin::device("gfx1151").unwrap(),
         engine: builtin::engine("vllm-0.12-rocm").unwrap(),
+        engines: None,
         release: None,
         notes: Default::default(),
         serve: SettingValues::default()

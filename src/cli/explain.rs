@@ -1,6 +1,7 @@
 //! `capsim explain`.
 use super::progress::Busy;
 use super::validate::{fitted, open};
+use crate::engine::EngineVersion;
 use crate::report::json::{self, validation::Explanation};
 use crate::report::table::wrap;
 use crate::validate::compare::compare;
@@ -19,7 +20,10 @@ pub struct ExplainArgs {
     /// Engine profile instead of the one that the file names
     #[arg(long)]
     engine: Option<String>,
-    /// Device profile instead of the one that the file names
+    /// Release of vLLM that ran, instead of the one that the file names, such as 0.24
+    #[arg(long, value_name = "RELEASE")]
+    engine_version: Option<EngineVersion>,
+    /// Device profile instead of the one that the file names; its own engine profile goes with it
     #[arg(long)]
     device: Option<String>,
     /// Machine-readable output
@@ -28,7 +32,12 @@ pub struct ExplainArgs {
 }
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let (file, mut basis) = open(&args.runs, args.device.as_deref(), args.engine.as_deref())?;
+    let (file, mut basis) = open(
+        &args.runs,
+        args.device.as_deref(),
+        args.engine.as_deref(),
+        args.engine_version,
+    )?;
     let busy = Busy::new("predicting the runs", 0);
     if let Some(f) = fitted(&args.runs, &file, &basis, &args.fit)? {
         basis.engine = f.profile;

@@ -547,7 +547,13 @@ fn llama_bench(args: &LlamaBenchArgs, told: &mut Imported) -> anyhow::Result<()>
     profile.launch.value = 1e-12;
     if let Some(path) = &args.engine_output {
         let like = crate::device::builtin::engine("vllm-0.19-cuda")?;
-        let engine = llamacpp::engine(&like, &profile, &source);
+        let mut engine = llamacpp::engine(&like, &profile, &source);
+        engine.weights = model
+            .weight_formats()
+            .into_iter()
+            .map(|f| f.kind())
+            .collect();
+        engine.other_weights = vec![];
         let text = compact::text(&serde_json::to_value(&engine)?);
         crate::device::EngineProfile::parse(&text, "the profile just made")?;
         files::write(path, &text)?;

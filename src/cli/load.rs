@@ -4,6 +4,7 @@ use crate::device::{DeviceProfile, EngineProfile, builtin};
 use crate::engine::settings::{KV_CACHE_DTYPE, SettingValues};
 use crate::model::{self, Model, ModelConfig};
 use crate::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError, weighted};
+use crate::predict::unknown_kind;
 use crate::workload::load::LoadFiles;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,20 @@ impl Catalog for Files {
     }
     fn engine(&self, name: &str) -> Result<EngineProfile, SpecError> {
         match file_of(self, name, "engine.json") {
-            Some(path) => parsed(self, "engine", &path, EngineProfile::parse),
+            Some(path) => {
+                let profile = parsed(self, "engine", &path, EngineProfile::parse)?;
+                match unknown_kind(&profile) {
+                    None => Ok(profile),
+                    Some(word) => Err(SpecError::field(
+                        "engine",
+                        format!(
+                            "{}: field `weights`: `{word}` is no kind of weight format; write bf16, fp8, int8, int4, mxfp4, q4_k, …, \
+                             without a group size",
+                            path.display()
+                        ),
+                    )),
+                }
+            }
             None => builtin::engine(name).map_err(|e| SpecError::field("engine", e)),
         }
     }

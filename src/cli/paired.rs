@@ -9,7 +9,7 @@ use crate::bench::{MetricsAs, drive::conversations, result};
 use crate::engine::settings::*;
 use crate::model::KvDtype;
 use crate::predict::spec::weighted;
-use crate::predict::{PastedLine, read_line};
+use crate::predict::{EngineWanted, Engines, PastedLine, read_line};
 use crate::report::json::{self, paired::PairedAnswer};
 use crate::report::{paired as report, plot};
 use crate::validate::hypothesis::Basis;
@@ -156,7 +156,20 @@ fn basis(
     let config = load::config(&model_name)?;
     let model = weighted(&config, args.weights.as_deref(), serve)?;
     let device = load::device(v.device.as_deref().unwrap_or("gfx1151"))?;
-    let engine = load::engine(v.engine.as_deref().unwrap_or("vllm-0.12-rocm"))?;
+    let engines = Engines::builtin();
+    let engine = match &v.engine {
+        Some(name) => {
+            let named = load::engine(name)?;
+            let rules = line.starts.unwrap_or(named.scheduler);
+            engines.under(named, rules, &device)
+        }
+        None => engines.choose(&EngineWanted {
+            model: &model,
+            device: &device,
+            engine: line.starts,
+            release: v.engine_version.or(paired::release_of(&r.server)),
+        }),
+    };
     if let Some(path) = &args.moe_tiles
         && !engine.moe_paths.contains_key(path)
     {
@@ -167,6 +180,7 @@ fn basis(
         model,
         device,
         engine,
+        release: v.engine_version,
         moe_path: args.moe_tiles.clone(),
     })
 }
@@ -175,6 +189,7 @@ fn write_runs(
     path: &Path,
     basis: &Basis,
     args: &PairedArgs,
+    first: &Recording,
     runs: Vec<crate::validate::runs::RecordedRun>,
 ) -> anyhow::Result<()> {
     let file = RunsFile {
@@ -190,6 +205,10 @@ fn write_runs(
         },
         device: basis.device.id.clone(),
         engine: basis.engine.id.clone(),
+        engine_version: basis
+            .release
+            .or_else(|| paired::release_of(&first.server))
+            .map(|r| r.to_string()),
         moe_tiles: args.moe_tiles.clone(),
         client: ClientInfo::default(),
         tolerance: Tolerance::default(),
@@ -267,7 +286,7 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
             .iter()
             .map(|r| paired::recorded_run(r, serve, &suppose))
             .collect();
-        write_runs(path, &basis, args, runs)?;
+        write_runs(path, &basis, args, &recordings[0], runs)?;
     }
     if let Some(f) = &fit {
         basis.engine = f.profile.clone();

@@ -1,6 +1,8 @@
 //! `capsim validate`.
 use super::progress::Busy;
 use super::{files, load};
+use crate::engine::EngineVersion;
+use crate::predict::{EngineWanted, Engines};
 use crate::report::json::{self, validation::Validation};
 use crate::report::{svg, validation};
 use crate::validate::compare::{RunComparison, candidates, compare};
@@ -23,7 +25,7 @@ pub struct ValidateArgs {
     runs: Option<PathBuf>,
     /// Every run set of an index: fit what it says, predict the rest, and write docs/accuracy.md and docs/accuracy.svg
     #[arg(long, value_name = "INDEX", num_args = 0..=1, default_missing_value = "validation/index.json",
-          conflicts_with_all = ["fit", "write_profile", "engine", "device", "tolerance", "summary"])]
+          conflicts_with_all = ["fit", "write_profile", "engine", "engine_version", "device", "tolerance", "summary"])]
     all: Option<PathBuf>,
     /// With --all: also write the fitted engine profiles where the index says
     #[arg(long, requires = "all")]
@@ -37,7 +39,10 @@ pub struct ValidateArgs {
     /// Engine profile instead of the one that the file names
     #[arg(long)]
     pub(super) engine: Option<String>,
-    /// Device profile instead of the one that the file names
+    /// Release of vLLM that ran, instead of the one that the file or the server names, such as 0.24
+    #[arg(long, value_name = "RELEASE")]
+    pub(super) engine_version: Option<EngineVersion>,
+    /// Device profile instead of the one that the file names; its own engine profile goes with it
     #[arg(long)]
     pub(super) device: Option<String>,
     /// Largest relative error of means and throughputs that counts as agreement, instead of the file's
@@ -76,6 +81,7 @@ pub fn open(
     path: &Path,
     device: Option<&str>,
     engine: Option<&str>,
+    release: Option<EngineVersion>,
 ) -> anyhow::Result<(RunsFile, Basis)> {
     let name = path.display().to_string();
     let mut file = RunsFile::parse(&files::read(path)?, &name)?;
@@ -89,10 +95,27 @@ pub fn open(
     let config = load::config(&near(&file.model)).with_context(|| field("model"))?;
     let model = load::model(&config, file.weights.as_deref(), file.kv_cache.as_deref())
         .with_context(|| field("weights"))?;
+    let other = device.is_some() && engine.is_none();
     let device = load::device(&device.map_or_else(|| near(&file.device), String::from))
         .with_context(|| field("device"))?;
-    let engine = load::engine(&engine.map_or_else(|| near(&file.engine), String::from))
+    let mut engine = load::engine(&engine.map_or_else(|| near(&file.engine), String::from))
         .with_context(|| field("engine"))?;
+    let release = match (release, &file.engine_version) {
+        (None, Some(text)) => Some(text.parse().with_context(|| field("engine_version"))?),
+        (named, _) => named,
+    };
+    if other && !engine.devices.contains(&device.id) {
+        let own = Engines::builtin().choose(&EngineWanted {
+            model: &model,
+            device: &device,
+            engine: Some(engine.scheduler),
+            release,
+        });
+        // A device that no profile was made for keeps what the file says of its like.
+        if own.devices.contains(&device.id) {
+            engine = own;
+        }
+    }
     if let Some(path) = &file.moe_tiles
         && !engine.moe_paths.contains_key(path)
     {
@@ -106,6 +129,7 @@ pub fn open(
         model,
         device,
         engine,
+        release,
         moe_path: file.moe_tiles.clone(),
     };
     Ok((file, basis))
@@ -189,7 +213,12 @@ pub struct Compared {
 pub fn compared(args: &ValidateArgs) -> anyhow::Result<Compared> {
     args.check()?;
     let path = args.runs.as_deref().context("which runs?")?;
-    let (mut file, mut basis) = open(path, args.device.as_deref(), args.engine.as_deref())?;
+    let (mut file, mut basis) = open(
+        path,
+        args.device.as_deref(),
+        args.engine.as_deref(),
+        args.engine_version,
+    )?;
     if let Some(t) = args.tolerance {
         file.tolerance.mean = Some(t);
         file.tolerance.throughput = Some(t);

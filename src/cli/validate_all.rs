@@ -101,6 +101,10 @@ fn open(path: &Path, priors: &[(String, EngineProfile)]) -> anyhow::Result<(Runs
         model,
         device,
         engine: engine.clone(),
+        release: match &file.engine_version {
+            Some(text) => Some(text.parse().with_context(|| field("engine_version"))?),
+            None => None,
+        },
         moe_path: file.moe_tiles.clone(),
     };
     Ok((file, basis))

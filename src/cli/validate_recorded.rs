@@ -54,7 +54,7 @@ fn figures(run: &str, experiment: &str, c: &Candidate) -> FigureRun {
 
 /// Predicts the runs of a file whose requests were found.
 fn computed(path: &Path, date: String) -> anyhow::Result<Figures> {
-    let (file, basis) = validate::open(path, None, None)?;
+    let (file, basis) = validate::open(path, None, None, None)?;
     let mut runs = vec![];
     for run in &file.runs {
         let all = candidates(&file, &basis, run).with_context(|| format!("run `{}`", run.id))?;

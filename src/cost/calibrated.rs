@@ -62,6 +62,23 @@ pub enum CostError {
         /// What there is.
         known: String,
     },
+    /// Nothing is known about the price of a weight format, and no engine profile was named.
+    #[error(
+        "weights in {formats}: no engine profile of {engine} for `{device}` was made from them or from anything near; it is known for \
+         {known}. To get the prices of another format with a wide interval, name a profile, such as --engine {nearest}"
+    )]
+    UnknownWeights {
+        /// The formats.
+        formats: String,
+        /// The engine.
+        engine: &'static str,
+        /// The device profile's id.
+        device: String,
+        /// Formats that the engine's profiles for the device were made from.
+        known: String,
+        /// The profile with the nearest format.
+        nearest: String,
+    },
     /// The popularity does not fit the model.
     #[error("routing: {0}")]
     Routing(String),

@@ -1,5 +1,5 @@
 //! The profiles that ship with capsim (files under `calibration/`).
-use super::{DeviceProfile, EngineProfile, ProfileError, Scheduler};
+use super::{DeviceProfile, EngineProfile, ProfileError};
 
 /// Built-in device profiles: file name and text.
 const DEVICES: &[(&str, &str)] = &[
@@ -164,20 +164,6 @@ pub fn device(name: &str) -> Result<DeviceProfile, ProfileError> {
             all.iter().map(|d| d.id.clone()).collect(),
         )),
     }
-}
-
-/// The built-in engine profile for a device: the first whose efficiencies refer to it, else the first of all.
-pub fn engine_for(device: &DeviceProfile) -> EngineProfile {
-    let mut all = engines();
-    let i = all.iter().position(|e| e.devices.contains(&device.id));
-    all.swap_remove(i.unwrap_or(0))
-}
-
-/// The first built-in engine profile whose efficiencies refer to a device, of an engine with these rules.
-pub fn engine_of(device: &DeviceProfile, rules: Scheduler) -> Option<EngineProfile> {
-    engines()
-        .into_iter()
-        .find(|e| e.devices.contains(&device.id) && e.scheduler == rules)
 }
 
 /// The built-in engine profile of that id, whatever its case.

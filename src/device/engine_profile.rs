@@ -24,6 +24,21 @@ pub struct EngineProfile {
     /// Ids of the device profiles that the efficiencies refer to; empty: any.
     #[serde(default)]
     pub devices: Vec<String>,
+    /// Kinds of weight format that the coefficients are known for: those of the runs that they were fitted to, or that the
+    /// profile's own deviation was estimated from. Names without group sizes (`int4`, `q4_k`); `bf16` and `fp16` count as
+    /// one. Empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<String>,
+    /// How far prices of other weight formats may be off, where something is known about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_weights: Vec<OtherWeights>,
+    /// How far prices may be off for a release that is one minor release away; with n between them √n times as far.
+    /// Absent: [`EngineProfile::PER_RELEASE`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_release: Option<Quantity>,
+    /// The engine whose runs and sources gave the coefficients, where it is not the one whose rules compose batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices_of: Option<Scheduler>,
     /// Streaming efficiency of dense matrix products with few rows (decode).
     pub dense_stream: Quantity,
     /// Arithmetic efficiency of dense matrix products with many rows (prefill).
@@ -85,6 +100,20 @@ fn tiles_are_sane(tiles: &[u32]) -> bool {
 
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+/// How far the prices of weight formats may be off that a profile was not made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OtherWeights {
+    /// Kinds of weight format, as in [`EngineProfile::weights`]; empty: every other one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<String>,
+    /// Relative standard deviation of their prices.
+    pub rel_sd: f64,
+    /// Where that comes from.
+    pub provenance: Provenance,
 }
 
 /// The rules by which an engine admits requests and composes batches.
@@ -233,6 +262,17 @@ impl EngineProfile {
     /// Largest efficiency that is believed; more is a slip of a unit.
     pub const MOST_EFFICIENT: f64 = 3.0;
 
+    /// Relative standard deviation of prices for weight formats about which a profile says nothing. Root mean square of ln(float /
+    /// quantised) over the decode efficiencies of the fitted profiles of gfx1151, vLLM's and llama.cpp's: dense 1.06 against
+    /// 0.54 and 0.58, 1.02 against 0.94, 0.97 against 0.97, 0.66 against 1.10; experts 0.79 against 0.22, 0.68 against 0.84,
+    /// 0.19 against 1.00, 0.23 against 0.84.
+    pub const OTHER_WEIGHTS: f64 = 0.9;
+
+    /// Relative standard deviation of prices one minor release away, for a profile that says nothing of it. Root mean square of
+    /// ln(efficiency of one release / of another) / √(minor releases between them) on gfx1151: dense products 0.76 (0.12)
+    /// against 1.06 (0.19), experts 0.40 against 0.79, dense products 0.61 (source build of 2025-08, about 0.10) against 0.76.
+    pub const PER_RELEASE: f64 = 0.19;
+
     /// Reads a profile from JSON text; `name` (a file name) appears in errors.
     ///
     /// # Errors
@@ -271,6 +311,17 @@ impl EngineProfile {
                 "roofline_power".into(),
                 format!("must lie between 1 and 100, not {p}"),
             ));
+        }
+        for (i, o) in self.other_weights.iter().enumerate() {
+            if !(0.0..=3.0).contains(&o.rel_sd) {
+                return Err(bad(
+                    format!("other_weights[{i}].rel_sd"),
+                    format!("must lie between 0 and 3, not {}", o.rel_sd),
+                ));
+            }
+        }
+        if let Some(q) = &self.per_release {
+            q.check("per_release", 1.0)?;
         }
         for c in Self::coefficients(self) {
             // Host times above 10 s are slips of a unit.
@@ -362,6 +413,25 @@ impl EngineProfile {
             }
         }
         Ok(())
+    }
+
+    /// Whether the coefficients are known for a kind of weight format.
+    pub fn knows(&self, format: &str) -> bool {
+        let float16 = |f: &str| matches!(f, "bf16" | "fp16");
+        let same = |w: &String| w == format || (float16(w) && float16(format));
+        self.weights.is_empty() || self.weights.iter().any(same)
+    }
+
+    /// How far prices of a kind of weight format may be off, beyond the profile's own deviation: 0 for one that it knows.
+    pub fn weights_rel_sd(&self, format: &str) -> f64 {
+        if self.knows(format) {
+            return 0.0;
+        }
+        let named = |o: &&OtherWeights| o.formats.iter().any(|f| f == format);
+        let any = |o: &&OtherWeights| o.formats.is_empty();
+        let all = &self.other_weights;
+        let told = all.iter().find(named).or(all.iter().find(any));
+        told.map_or(Self::OTHER_WEIGHTS, |o| o.rel_sd)
     }
 
     /// Every fitted or fittable coefficient with its dotted name, in a fixed order: efficiencies and host

@@ -13,8 +13,8 @@ mod provenance;
 
 pub use curve::{Curve, Point, Reading};
 pub use engine_profile::{
-    EngineProfile, Fill, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime, Scheduler,
-    tile_of,
+    EngineProfile, Fill, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime, OtherWeights,
+    Scheduler, tile_of,
 };
 pub use kernels::{
     AttentionTimes, ExpertPoint, ExpertTimes, Grid, KernelTimes, Mixed, Piece, Residual, RowShape,

@@ -21,6 +21,19 @@ impl EngineVersion {
         minor: 33,
     };
 
+    /// Whether this release came before the oldest rules that are simulated. It is then answered with those, which may be
+    /// far from what it did.
+    pub fn is_older_than_rules(self) -> bool {
+        self < Self::V0_12
+    }
+
+    /// Minor releases between this one and another.
+    pub fn releases_to(self, other: Self) -> u32 {
+        // A major release counts as twenty minor ones.
+        let place = |v: Self| 20 * u32::from(v.major) + u32::from(v.minor);
+        place(self).abs_diff(place(other))
+    }
+
     /// Whether this release is `major.minor` or later.
     pub fn at_least(self, major: u16, minor: u16) -> bool {
         (self.major, self.minor) >= (major, minor)
@@ -29,7 +42,7 @@ impl EngineVersion {
 
 /// Not a release that is simulated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no vLLM release from 0.12 on; write it as 0.12.0")]
+#[error("`{0}` is not a vLLM release (write it as 0.12.0)")]
 pub struct VersionError(String);
 
 impl FromStr for EngineVersion {
@@ -50,9 +63,6 @@ impl FromStr for EngineVersion {
             major: number().ok_or_else(err)?,
             minor: number().ok_or_else(err)?,
         };
-        if version < Self::V0_12 {
-            return Err(err());
-        }
         Ok(version)
     }
 }
@@ -262,7 +272,12 @@ mod tests {
         for text in ["0.12", "0.12.0", "v0.12.0", "0.12.0+rocm711"] {
             assert_eq!(text.parse(), Ok(EngineVersion::V0_12), "{text}");
         }
-        assert!("0.9.1".parse::<EngineVersion>().is_err());
+        assert!(
+            "0.9.1"
+                .parse::<EngineVersion>()
+                .unwrap()
+                .is_older_than_rules()
+        );
         assert!("latest".parse::<EngineVersion>().is_err());
         assert!("1.0".parse::<EngineVersion>().unwrap() > EngineVersion::V0_33);
     }

@@ -137,6 +137,16 @@ impl WeightFormat {
         Bytes(u64::try_from(bits.div_ceil(8)).expect("a checked model's matrix fits in u64 bytes"))
     }
 
+    /// The format's name without its group size and zero points, which change bytes but not the kernel: `int4`, `int8-group`,
+    /// `bf16`, `q4_k`.
+    pub fn kind(self) -> String {
+        match self {
+            Self::Int4 { .. } => "int4".into(),
+            Self::Int8Group { .. } => "int8-group".into(),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether the weights are plain floats, no scale and no unpacking.
     pub fn is_plain(self) -> bool {
         matches!(self, Self::Fp32 | Self::Fp16 | Self::Bf16)

@@ -134,6 +134,25 @@ impl Model {
         &self.precision
     }
 
+    /// The formats of its layers' matrices, each once: the quantised ones or, where no matrix is quantised, the float format.
+    /// What a quantised checkpoint leaves in 16 bit is not among them.
+    pub fn weight_formats(&self) -> Vec<WeightFormat> {
+        let mut all: Vec<WeightFormat> = vec![];
+        for op in &self.ops {
+            match op.kind {
+                OpKind::Gemm(g) if op.class == KernelClass::DenseGemm => all.push(g.format),
+                OpKind::Experts(e) => all.extend([e.gate_up_format, e.down_format]),
+                _ => {}
+            }
+        }
+        if all.iter().any(|f| !f.is_plain()) {
+            all.retain(|f| !f.is_plain());
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// The operators of a step, in execution order; equal ones of several layers are one entry.
     pub fn ops(&self) -> &[Op] {
         &self.ops

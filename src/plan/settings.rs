@@ -5,7 +5,7 @@ use crate::engine::settings::{
 };
 use crate::fields::{Key, Section, Typed, Value};
 use crate::model::{KvDtype, Model, Precision};
-use crate::predict::Scenario;
+use crate::predict::{Scenario, Settings};
 use std::fmt;
 
 /// One value of one knob.
@@ -61,6 +61,7 @@ impl Setting {
                 if p.with_kv(kv) != *s.model.precision() {
                     s.model = Model::new(s.model.config(), p.with_kv(kv));
                     s.serve.set(QUANTIZATION, name.clone());
+                    s.follow();
                 }
             }
             Setting::KvCacheDtype(v) => {
@@ -70,7 +71,30 @@ impl Setting {
                     s.serve.set(KV_CACHE_DTYPE, self.to_string());
                 }
             }
-            Setting::Device(d) => s.device = (**d).clone(),
+            Setting::Device(d) => {
+                if s.device != **d {
+                    s.device = (**d).clone();
+                    s.follow();
+                }
+            }
+        }
+    }
+
+    /// The value of the same setting that an engine started from `s`, with the settings `now`, has.
+    pub fn in_force(&self, s: &Scenario, now: &Settings) -> Setting {
+        match self {
+            Setting::Engine(at, _) => match now.in_force.at(*at) {
+                Some(v) => Setting::Engine(*at, v.clone()),
+                None => self.clone(),
+            },
+            Setting::MoeTiles(_) => Setting::MoeTiles(
+                s.moe_path
+                    .clone()
+                    .unwrap_or_else(|| s.engine.moe_default.clone()),
+            ),
+            Setting::Weights(..) => Setting::Weights("as now".into(), *s.model.precision()),
+            Setting::KvCacheDtype(_) => Setting::KvCacheDtype(s.model.precision().kv),
+            Setting::Device(_) => Setting::Device(Box::new(s.device.clone())),
         }
     }
 }

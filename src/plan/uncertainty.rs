@@ -7,7 +7,9 @@
 use super::pool::Pool;
 use super::slo::{Slo, Term};
 use super::trial::trial;
-use crate::predict::{Coefficient, PredictError, Scenario, Uncertain, Z95, covariance, uncertain};
+use crate::predict::{
+    Coefficient, PredictError, Scenario, Uncertain, Z95, beyond_profile, covariance, uncertain,
+};
 
 /// A scenario under unlucky and lucky coefficients.
 #[derive(Clone, Debug)]
@@ -30,7 +32,9 @@ fn all(scenario: &Scenario) -> Vec<Uncertain> {
     let mut all = uncertain(scenario);
     all.push(Uncertain {
         coefficient: Coefficient::Everything,
-        rel_sd: libm::sqrt(repeat.value * repeat.value + model.value * model.value),
+        rel_sd: libm::sqrt(
+            repeat.value * repeat.value + model.value * model.value + beyond_profile(scenario),
+        ),
         origin: model.provenance.origin,
     });
     all

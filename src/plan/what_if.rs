@@ -45,7 +45,7 @@ pub fn changes(base: &Scenario) -> Vec<Change> {
     let mut offer = |what: String, same_answers: bool, change: &dyn Fn(&mut Scenario)| {
         let mut scenario = base.clone();
         change(&mut scenario);
-        if scenario.settings().is_ok() {
+        if scenario.settings().is_ok() && scenario.is_priced() {
             all.push(Change {
                 what,
                 same_answers,
@@ -93,7 +93,10 @@ pub fn changes(base: &Scenario) -> Vec<Change> {
         };
         let model = Model::new(base.model.config(), other);
         if model.total_weight_bytes().as_f64() < 0.8 * base.model.total_weight_bytes().as_f64() {
-            offer(words.into(), false, &|s| s.model = model.clone());
+            offer(words.into(), false, &|s| {
+                s.model = model.clone();
+                s.follow();
+            });
         }
     }
     all

@@ -1,5 +1,6 @@
 //! What a reader of a prediction must know. Caveats travel inside the prediction, as data.
-use super::Refused;
+use super::{Refused, Z95};
+use crate::engine::EngineVersion;
 
 /// Something that a prediction does not cover or is unsure of.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,46 @@ pub enum Caveat {
         /// The engine profile's release.
         simulated: String,
     },
+    /// The engine profile was not made from these weight formats.
+    OtherWeights {
+        /// The engine profile's id.
+        engine: String,
+        /// Formats that it was made from.
+        knows: Vec<String>,
+        /// Formats of the model that it does not know.
+        formats: Vec<String>,
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
+    /// The engine started has no profile for the device: its rules, another engine's prices.
+    OtherEngine {
+        /// The engine profile's id.
+        engine: String,
+        /// The engine that the profile is of.
+        of: &'static str,
+        /// The engine that is started.
+        started: &'static str,
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
+    /// The engine profile was made from another release than the one that was named.
+    ProfileRelease {
+        /// The engine profile's id.
+        engine: String,
+        /// The release that it was made from.
+        made: String,
+        /// The release that was named.
+        named: EngineVersion,
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
+    /// A release was named of an engine of which one set of rules is simulated.
+    OneRelease {
+        /// The engine.
+        engine: &'static str,
+        /// The release that was named.
+        named: EngineVersion,
+    },
     /// The engine profile was made for other devices.
     ForeignDevice {
         /// The engine profile's id.
@@ -51,6 +92,19 @@ pub enum Caveat {
     },
     /// Requests that can never be served under these settings.
     Refused(Refused),
+}
+
+/// By how much intervals are wider for it.
+struct Widened(f64);
+
+impl std::fmt::Display for Widened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let factor = libm::exp(Z95 * self.0);
+        write!(
+            f,
+            "this alone widens 90 % intervals by a factor of {factor:.2} either way"
+        )
+    }
 }
 
 impl std::fmt::Display for Caveat {
@@ -86,6 +140,51 @@ impl std::fmt::Display for Caveat {
             } => write!(
                 f,
                 "kernel times were measured in {measured}; release {simulated} may run other kernels"
+            ),
+            Caveat::OtherWeights {
+                engine,
+                knows,
+                formats,
+                rel_sd,
+            } => write!(
+                f,
+                "engine profile `{engine}` was made from {} weights, not {}, whose kernels may be slower or faster; {}",
+                knows.join(", "),
+                formats.join(", "),
+                Widened(*rel_sd)
+            ),
+            Caveat::OtherEngine {
+                engine,
+                of,
+                started,
+                rel_sd,
+            } => write!(
+                f,
+                "prices are those of the {of} profile `{engine}`, rules those of {started}, which no profile was made from for this \
+                 device; {}",
+                Widened(*rel_sd)
+            ),
+            Caveat::ProfileRelease {
+                engine,
+                made,
+                named,
+                rel_sd,
+            } => {
+                let old = if named.is_older_than_rules() {
+                    "; releases before 0.12 had other rules, which are not simulated, and 0.6 and 0.8 reached a half to two \
+                     thirds of what is predicted here"
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "rules and defaults are those of release {named}, prices those of `{engine}`, made from {made}{old}; {}",
+                    Widened(*rel_sd)
+                )
+            }
+            Caveat::OneRelease { engine, named } => write!(
+                f,
+                "release {named} was named, but one set of rules is simulated for {engine}, whatever the release"
             ),
             Caveat::ForeignDevice { engine, device } => write!(
                 f,

@@ -7,6 +7,7 @@
 //!
 //! Near saturation a straight line is no model of a latency. Where an end would lie far away, two more runs with the coefficients at
 //! their likely ends bound it; throughputs are bounded by the load offered, and percentiles by each other ([`super::bounds`]).
+use super::beyond_profile;
 use super::bounds::{Reach, ends_of, extremes, ordered, planned_span, within_load, within_runs};
 use super::prediction::{PredictError, Scenario};
 use super::run::{Dearer, Load, Ready, Run};
@@ -230,7 +231,7 @@ fn that_matter(scenario: &Scenario, all: &[Uncertain], dearer: &[Dearer]) -> Vec
         &scenario.engine.repeat_rel_sd,
         &scenario.engine.model_rel_sd,
     );
-    let rest = repeat.value * repeat.value + model.value * model.value;
+    let rest = repeat.value * repeat.value + model.value * model.value + beyond_profile(scenario);
     let classes: [fn(&Dearer) -> f64; 2] = [|d| d.prefill, |d| d.decode];
     // Of each class, every coefficient's own part of the variance.
     let parts: Vec<Vec<f64>> = classes
@@ -310,6 +311,7 @@ fn spreads(scenario: &Scenario, all: &[Uncertain], gradients: &[Vec<f64>]) -> Ve
     let cov = covariance(scenario, all);
     let repeat = scenario.engine.repeat_rel_sd.value;
     let model = scenario.engine.model_rel_sd.value;
+    let beyond = beyond_profile(scenario);
     let prefill = scenario
         .engine
         .model_rel_sd_prefill
@@ -329,7 +331,7 @@ fn spreads(scenario: &Scenario, all: &[Uncertain], gradients: &[Vec<f64>]) -> Ve
         }
         Spread {
             known: f64::max(known, 0.0),
-            open: repeat * repeat + structure * structure,
+            open: repeat * repeat + structure * structure + beyond,
         }
     };
     METRICS.iter().enumerate().map(of).collect()

@@ -3,8 +3,10 @@
 //! A [`Scenario`] says what to serve, on what, how, and under which load. [`predict`] turns it into a
 //! [`Prediction`]; nothing here reads a file, a clock or a global, and the same scenario gives the same
 //! bytes.
+mod beyond;
 mod bounds;
 mod caveat;
+mod engine_choice;
 mod interval;
 mod llama_server;
 pub mod memory;
@@ -17,7 +19,9 @@ mod sglang;
 pub mod spec;
 mod uncertain;
 
+pub(crate) use beyond::variance as beyond_profile;
 pub use caveat::Caveat;
+pub use engine_choice::{EngineWanted, Engines, unknown_kind};
 pub use interval::{Interval, METRICS, Sensitivity};
 pub use pasted::{LineError, PastedLine, read_line};
 pub use prediction::{

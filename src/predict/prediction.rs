@@ -1,7 +1,7 @@
 //! One scenario, one simulation, one answer.
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
-use super::{Caveat, Refused, Settings, SettingsError};
+use super::{Caveat, Engines, Refused, Settings, SettingsError, beyond};
 use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::Observer;
@@ -10,6 +10,7 @@ use crate::engine::{EngineVersion, SimError};
 use crate::model::Model;
 use crate::units::{Blocks, Span};
 use crate::workload::{PromptKind, Replay, WorkloadError, WorkloadSpec};
+use std::sync::Arc;
 
 /// What to serve, on what, how, and under which load.
 #[derive(Clone, Debug)]
@@ -22,6 +23,9 @@ pub struct Scenario {
     pub device: DeviceProfile,
     /// What the engine achieves of it.
     pub engine: EngineProfile,
+    /// The engine profiles among which `engine` was chosen, and is chosen anew where a plan changes the device or the weight
+    /// format; `None`: it was named, and stays.
+    pub engines: Option<Arc<Engines>>,
     /// Release of vLLM whose rules, defaults and memory terms apply; `None`: the engine profile's own. Prices stay the profile's.
     pub release: Option<EngineVersion>,
     /// Engine settings under vLLM's names.
@@ -221,6 +225,7 @@ fn binding(run: &Run) -> Binding {
 
 fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec<Caveat> {
     let mut all: Vec<Caveat> = Refused::by(run).map(Caveat::Refused).into_iter().collect();
+    all.extend(beyond::caveats(scenario));
     if !scenario.engine.devices.is_empty() && !scenario.engine.devices.contains(&scenario.device.id)
     {
         all.push(Caveat::ForeignDevice {
@@ -247,6 +252,7 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
     let version = scenario.version();
     let release = version.split('.').take(2).collect::<Vec<_>>().join(".");
     if let Some(k) = scenario.device.kernels.first()
+        && scenario.engine.prices_of.is_none()
         && tables
         && !k.engine.contains(&format!(" {release}."))
     {

@@ -1,5 +1,6 @@
 //! One simulation of a scenario.
 use super::Settings;
+use super::beyond::unpriced;
 use super::prediction::{PredictError, Scenario};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, StepCost, StepShape};
 use crate::device::Scheduler;
@@ -169,11 +170,20 @@ pub fn simulate_replay(
 }
 
 impl Scenario {
+    /// Whether the engine profile has prices for the expert path and the weight format.
+    pub(crate) fn is_priced(&self) -> bool {
+        let path = self.moe_path.as_ref().unwrap_or(&self.engine.moe_default);
+        self.engine.moe_paths.contains_key(path) && unpriced(self).is_none()
+    }
+
     /// Prices of steps under settings that were resolved from this scenario.
     ///
     /// # Errors
-    /// An unknown MoE path, or a popularity that does not fit the model.
+    /// An unknown MoE path, a popularity that does not fit the model, or a weight format that nothing is known about.
     pub fn cost(&self, settings: &Settings) -> Result<CalibratedCost, CostError> {
+        if let Some(why) = unpriced(self) {
+            return Err(why);
+        }
         let model = self
             .model
             .shared(settings.parallel)

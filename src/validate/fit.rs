@@ -144,6 +144,20 @@ fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> Engine
     profile
 }
 
+/// Adds what the fitted runs had to what the profile was made from: their weight formats, and the release that they name alike.
+fn made_from(profile: &mut EngineProfile, basis: &Basis, runs: &[FitRun<'_>]) {
+    let bases = || runs.iter().map(|r| r.basis.unwrap_or(basis));
+    for format in bases().flat_map(|b| b.model.weight_formats()) {
+        if !profile.knows(&format.kind()) {
+            profile.weights.push(format.kind());
+        }
+    }
+    let release = bases().next().and_then(|b| b.release);
+    if let Some(r) = release.filter(|r| bases().all(|b| b.release == Some(*r))) {
+        profile.version = r.to_string();
+    }
+}
+
 /// Fits the engine profile of `basis` to `runs`.
 ///
 /// # Errors
@@ -348,6 +362,7 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             .total_cmp(&size(a))
             .then_with(|| a.name.cmp(&b.name))
     });
+    made_from(&mut profile, basis, runs);
     profile.id = format!("{}-fitted", basis.engine.id);
     profile.name = format!("{}, fitted to {}", basis.engine.name, run_names.join(", "));
     profile.provenance = Provenance {

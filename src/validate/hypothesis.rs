@@ -1,6 +1,7 @@
 //! What may have been true of a run whose settings are not all known.
 use super::runs::{RecordedRun, RunsFile};
 use crate::device::{DeviceProfile, EngineProfile};
+use crate::engine::EngineVersion;
 use crate::engine::settings::*;
 use crate::model::Model;
 use crate::predict::Scenario;
@@ -124,6 +125,8 @@ pub struct Basis {
     pub device: DeviceProfile,
     /// The engine profile, fitted or not.
     pub engine: EngineProfile,
+    /// Release of vLLM that ran, where it was named or recorded; `None`: the engine profile's own.
+    pub release: Option<EngineVersion>,
     /// Mixture-of-experts path.
     pub moe_path: Option<String>,
 }
@@ -138,7 +141,8 @@ impl Basis {
             model: self.model.clone(),
             device: self.device.clone(),
             engine: self.engine.clone(),
-            release: None,
+            engines: None,
+            release: self.release,
             notes: Default::default(),
             serve: h.serve.clone(),
             moe_path: self.moe_path.clone(),

@@ -8,6 +8,7 @@ use crate::bench::drive::open_loop;
 use crate::bench::read::{Recorded, Recording};
 use crate::bench::scrape::{Sample, ServerInfo};
 use crate::cost::{Part, Routing};
+use crate::engine::EngineVersion;
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use crate::engine::settings::*;
 use crate::metrics::{Percentiles, Summary};
@@ -65,6 +66,17 @@ pub fn settings(args: &SettingValues, server: &ServerInfo) -> SettingValues {
             .or(server.enable_prefix_caching),
     );
     s
+}
+
+/// The release that a server says it is. A build from sources without tags (`0.1.dev…`) does not say.
+pub fn release_of(server: &ServerInfo) -> Option<EngineVersion> {
+    let told = server.version.as_ref();
+    told.filter(|v| !v.starts_with("0.1.dev"))?.parse().ok()
+}
+
+/// The release that was named, else the one that ran.
+fn released(basis: &Basis, server: &ServerInfo) -> Option<EngineVersion> {
+    basis.release.or_else(|| release_of(server))
 }
 
 fn content(i: usize, r: &Recorded, w: &Suppose) -> (Prompt, Answer) {
@@ -390,8 +402,8 @@ pub fn scenario(basis: &Basis, args: &SettingValues, r: &Recording) -> Scenario 
         model: basis.model.clone(),
         device: basis.device.clone(),
         engine: basis.engine.clone(),
-        // What is no release, such as a build from source, leaves the profile's own.
-        release: r.server.version.as_ref().and_then(|v| v.parse().ok()),
+        engines: None,
+        release: released(basis, &r.server),
         serve: settings(args, &r.server),
         moe_path: basis.moe_path.clone(),
         routing: Routing::default(),
@@ -780,13 +792,21 @@ pub fn fitted(
     w: &Suppose,
 ) -> Result<Fit, FitError> {
     let runs: Vec<RecordedRun> = all.iter().map(|(r, _)| recorded_run(r, args, w)).collect();
+    let bases: Vec<Basis> = all
+        .iter()
+        .map(|(r, _)| Basis {
+            release: released(basis, &r.server),
+            ..basis.clone()
+        })
+        .collect();
     let runs: Vec<FitRun<'_>> = runs
         .iter()
         .zip(all)
-        .map(|(run, (r, replay))| FitRun {
+        .zip(&bases)
+        .map(|((run, (r, replay)), own)| FitRun {
             name: r.name.clone(),
             run,
-            basis: None,
+            basis: Some(own),
             hypothesis: Hypothesis {
                 words: AS_RECORDED.into(),
                 serve: settings(args, &r.server),

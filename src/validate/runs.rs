@@ -31,6 +31,9 @@ pub struct RunsFile {
     pub device: String,
     /// Engine profile id.
     pub engine: String,
+    /// Release of vLLM that ran (`0.20.2`), where it is not the engine profile's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
     /// Mixture-of-experts path of the engine profile, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moe_tiles: Option<String>,

@@ -73,7 +73,7 @@ pub fn gain<P: Pool>(
         s
     };
     let (a, b) = (at(best, level), at(today, present.concurrency));
-    if a.device.id != b.device.id {
+    if a.device.id != b.device.id || a.engine.id != b.engine.id {
         return Ok(Some([ratio; 3]));
     }
     // The direction in which the new setting's own throughput suffers most.

@@ -2,7 +2,7 @@
 use super::draw::{Choice, fits};
 use super::{Objective, Outcome, Question};
 use crate::plan::slo::{Latency, PerRequest, Slo, Stat, figure};
-use crate::plan::{Axis, Limit, Pool, Trial, serve_line, trial};
+use crate::plan::{Axis, Limit, Pool, Setting, Trial, serve_line, trial};
 use crate::predict::{PredictError, Scenario};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,20 +55,35 @@ pub fn nothing() -> Slo {
 
 impl<P: Pool> Tuner<'_, P> {
     pub fn scenario(&self, choice: &[usize]) -> Scenario {
+        let chosen = || self.q.knobs.iter().zip(choice.iter().copied());
+        // What is not turned is as an engine on that device has it, and not as on today's.
+        let elsewhere = chosen()
+            .find(|(knob, i)| *i > 0 && matches!(knob.values[0], Setting::Device(_)))
+            .and_then(|(knob, i)| {
+                let mut s = self.base.clone();
+                knob.values[i].apply(&mut s);
+                s.settings().ok().map(|now| (s, now))
+            });
         let mut s = self.base.clone();
-        for (knob, &i) in self.q.knobs.iter().zip(choice) {
-            knob.values[i].apply(&mut s);
+        for (knob, i) in chosen() {
+            match &elsewhere {
+                Some((there, now)) if i == 0 => knob.values[0].in_force(there, now).apply(&mut s),
+                _ => knob.values[i].apply(&mut s),
+            }
         }
         s
     }
 
-    /// What the engine comes to; `None`: it does not start, or takes more devices than there are.
+    /// What the engine comes to; `None`: it does not start, has no price, or takes more devices than there are.
     pub fn key(&self, choice: &[usize]) -> Option<String> {
         if !fits(self.base, self.q, choice) {
             return None;
         }
         let s = self.scenario(choice);
         let settings = s.settings().ok()?;
+        if !s.is_priced() {
+            return None;
+        }
         Some(format!(
             "{:?} {:?} {:?} {} {:?} {:?} {}",
             settings.config,

@@ -7,8 +7,9 @@ use crate::engine::settings::{DTYPE, KV_CACHE_DTYPE, MAX_MODEL_LEN, QUANTIZATION
 use crate::fields::FieldError;
 use crate::model::{self, Model, ModelConfig, Precision};
 use crate::predict::memory::MemoryError;
-use crate::predict::{Notes, Scenario, SettingsError};
+use crate::predict::{EngineWanted, Engines, Notes, Scenario, SettingsError};
 use crate::workload::load::{self, LoadFiles};
+use std::sync::Arc;
 
 /// The model that the built-in profiles were made for.
 const DEFAULT_MODEL: &str = "Qwen/Qwen3-30B-A3B-Instruct-2507";
@@ -75,13 +76,14 @@ impl ScenarioSpec {
             None => catalog.device(DEFAULT_DEVICE)?,
         };
         let release = self.release()?;
-        let engine = self.engine_profile(catalog, &device)?;
+        let (engine, engines) = self.engine_profile(catalog, &model, &device, release)?;
         let (workload, assumed) = load::resolve(&self.load, catalog)?;
         Ok(Scenario {
             model_name,
             model,
             device,
             engine,
+            engines,
             release,
             serve: self.settings.clone(),
             moe_path: self.moe_tiles.clone(),
@@ -172,25 +174,32 @@ impl ScenarioSpec {
         })
     }
 
+    /// The engine profile that is named, with the rules of the engine that is started, else the one that fits best; and where it was
+    /// chosen, if it was.
     fn engine_profile(
         &self,
         catalog: &dyn Catalog,
+        model: &Model,
         device: &DeviceProfile,
-    ) -> Result<EngineProfile, SpecError> {
-        use crate::device::builtin;
+        release: Option<EngineVersion>,
+    ) -> Result<(EngineProfile, Option<Arc<Engines>>), SpecError> {
         let started = self.started()?;
+        let engines = Engines::builtin();
         let named = match &self.engine {
-            Some(Part::Inline(profile)) => Some((**profile).clone()),
-            Some(Part::Named(name)) => Some(catalog.engine(name)?),
-            None => None,
+            Some(Part::Inline(profile)) => (**profile).clone(),
+            Some(Part::Named(name)) => catalog.engine(name)?,
+            None => {
+                let profile = engines.choose(&EngineWanted {
+                    model,
+                    device,
+                    engine: started,
+                    release,
+                });
+                return Ok((profile, Some(Arc::new(engines))));
+            }
         };
-        match (named, started) {
-            (Some(profile), _) => Ok(profile),
-            (None, None | Some(Scheduler::Vllm)) => Ok(builtin::engine_for(device)),
-            (None, Some(rules)) => Ok(
-                builtin::engine_of(device, rules).unwrap_or_else(|| builtin::engine_for(device))
-            ),
-        }
+        let rules = started.unwrap_or(named.scheduler);
+        Ok((engines.under(named, rules, device), None))
     }
 
     fn popularity(&self) -> Result<Routing, SpecError> {

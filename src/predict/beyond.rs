@@ -1,0 +1,129 @@
+//! What of a scenario its engine profile was not made from, and how much wider the intervals are for it.
+//!
+//! | beyond the profile | standard deviation of all times, relative |
+//! | --- | --- |
+//! | a weight format that it does not know | [`OtherWeights`](crate::device::OtherWeights), else [`EngineProfile::OTHER_WEIGHTS`] |
+//! | a release n minor releases away | √n · `per_release`, else [`EngineProfile::PER_RELEASE`] |
+//! | a release older than the oldest rules | [`OLD_RULES`] besides |
+//! | another engine's prices | [`OTHER_ENGINE`] |
+use super::{Caveat, Scenario};
+use crate::cost::CostError;
+use crate::device::EngineProfile;
+use crate::engine::EngineVersion;
+
+/// Deviation of servers older than the oldest rules that are known, beyond that of the distance. Total tokens per second predicted
+/// with `vllm-0.19-cuda` and rules were 46 % above those measured with 0.6.3 (H100, sgl-project/sglang#1639) and 48 %, 49 % and
+/// 100 % above those with 0.8.5 (A100, vllm-project/vllm#17885): root mean square of the logarithms 0.48, of which √11 · 0.05
+/// belong to the distance.
+pub(super) const OLD_RULES: f64 = 0.45;
+
+/// Deviation of one engine's prices under another's rules: twice what the decode efficiencies of vLLM, SGLang and llama.cpp with
+/// float weights differ by on gfx1151 (dense products 1.06, 0.96, 1.02, experts 0.79, 0.68, 0.68), as other devices were not looked at.
+pub(super) const OTHER_ENGINE: f64 = 0.3;
+
+/// Deviation from which on a price says nothing, as its 90 % interval spans more than a factor of five to either side.
+const SAYS_NOTHING: f64 = 1.0;
+
+/// Weight formats of a model that a profile does not know, and how far their prices may be off.
+pub(super) fn unknown_weights(s: &Scenario) -> Option<(Vec<String>, f64)> {
+    let mut formats: Vec<String> = vec![];
+    let mut most: f64 = 0.0;
+    for f in s.model.weight_formats() {
+        let (kind, sd) = (f.kind(), s.engine.weights_rel_sd(&f.kind()));
+        if sd > 0.0 && !formats.contains(&kind) {
+            formats.push(kind);
+            most = most.max(sd);
+        }
+    }
+    (!formats.is_empty()).then_some((formats, most))
+}
+
+/// The profile's release and the one that was named, where they differ: patch releases do not.
+fn releases(s: &Scenario) -> Option<(EngineVersion, EngineVersion)> {
+    let made: EngineVersion = s.engine.version.parse().ok()?;
+    let named = s.release.filter(|_| s.engine.scheduler.is_vllm())?;
+    (made.releases_to(named) > 0).then_some((made, named))
+}
+
+fn release_rel_sd(engine: &EngineProfile, made: EngineVersion, named: EngineVersion) -> f64 {
+    let each = engine
+        .per_release
+        .as_ref()
+        .map_or(EngineProfile::PER_RELEASE, |q| q.value);
+    let old = if named.is_older_than_rules() {
+        OLD_RULES
+    } else {
+        0.0
+    };
+    libm::sqrt(each * each * f64::from(made.releases_to(named)) + old * old)
+}
+
+/// Variance of the logarithm of all times that comes on top of the profile's own; 0 where the profile was made from all of it.
+pub(crate) fn variance(s: &Scenario) -> f64 {
+    let mut sum = 0.0;
+    if let Some((_, sd)) = unknown_weights(s) {
+        sum += sd * sd;
+    }
+    if let Some((made, named)) = releases(s) {
+        let sd = release_rel_sd(&s.engine, made, named);
+        sum += sd * sd;
+    }
+    if s.engine.prices_of.is_some() {
+        sum += OTHER_ENGINE * OTHER_ENGINE;
+    }
+    sum
+}
+
+/// What a reader must know of it.
+pub(super) fn caveats(s: &Scenario) -> Vec<Caveat> {
+    let mut all = vec![];
+    let engine = s.engine.id.clone();
+    if let Some(of) = s.engine.prices_of {
+        all.push(Caveat::OtherEngine {
+            engine: engine.clone(),
+            of: of.words(),
+            started: s.engine.scheduler.words(),
+            rel_sd: OTHER_ENGINE,
+        });
+    }
+    if let Some((formats, rel_sd)) = unknown_weights(s) {
+        all.push(Caveat::OtherWeights {
+            engine: engine.clone(),
+            knows: s.engine.weights.clone(),
+            formats,
+            rel_sd,
+        });
+    }
+    match s.release {
+        Some(named) if !s.engine.scheduler.is_vllm() => all.push(Caveat::OneRelease {
+            engine: s.engine.scheduler.words(),
+            named,
+        }),
+        _ => {
+            if let Some((made, named)) = releases(s) {
+                all.push(Caveat::ProfileRelease {
+                    engine,
+                    made: s.engine.version.clone(),
+                    named,
+                    rel_sd: release_rel_sd(&s.engine, made, named),
+                });
+            }
+        }
+    }
+    all
+}
+
+/// Why the weight format has no price: nothing near it is known, and no profile was named.
+pub(super) fn unpriced(s: &Scenario) -> Option<CostError> {
+    let engines = s.engines.as_ref()?;
+    let (formats, rel_sd) = unknown_weights(s)?;
+    (rel_sd >= SAYS_NOTHING).then(|| CostError::UnknownWeights {
+        formats: formats.join(", "),
+        engine: s.engine.scheduler.words(),
+        device: s.device.id.clone(),
+        known: engines
+            .known_weights(&s.device, s.engine.scheduler)
+            .join(", "),
+        nearest: s.engine.id.clone(),
+    })
+}

@@ -54,6 +54,41 @@ fn obeys(format: &str, answer: &Value) {
     assert!(4 * needed.count() >= fields.len(), "{format}: {fields:?}");
 }
 
+#[test]
+fn a_saved_scenario_obeys_its_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.json");
+    let file = path.display().to_string();
+    let flags = [
+        "predict",
+        "--num-prompts=2",
+        "--output-len=2",
+        "--max-num-seqs=2",
+    ];
+    let line = [
+        "--",
+        "vllm",
+        "serve",
+        "qwen3-0.6b",
+        "--speculative-config",
+        "{}",
+    ];
+    let save = format!("--save-scenario={file}");
+    capsim(&[&flags[..], &[&save], &line].concat(), &[0]);
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let schema = (schemas::find("scenario").unwrap().schema)();
+    let validator = jsonschema::validator_for(&serde_json::to_value(schema).unwrap()).unwrap();
+    assert!(validator.is_valid(&written), "{written}");
+    for (place, wrong) in [
+        ("/settings/max_num_seqs", "many"),
+        ("/load/num_prompts", "few"),
+    ] {
+        let mut other = written.clone();
+        *other.pointer_mut(place).unwrap() = wrong.into();
+        assert!(!validator.is_valid(&other), "{place}");
+    }
+}
+
 /// Runs a command for people and for machines.
 fn both(format: &str, args: &[&str], codes: &[i32]) -> Value {
     let text = capsim(args, codes);
@@ -296,7 +331,7 @@ fn no_format_goes_untested_and_no_command_goes_without_json() {
     let here =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/answers.rs")).unwrap();
     let (tests, _) = here.split_once("/// Formats that").unwrap();
-    let files = BTreeSet::from(["device", "engine", "runs", "index", "samples"]); // tests/formats.rs
+    let files = BTreeSet::from(["scenario", "device", "engine", "runs", "index", "samples"]); // above, tests/formats.rs
     let elsewhere = BTreeSet::from(["capacity", "tune", "accuracy"]); // tests/plan_cli.rs, tests/accuracy.rs
     for f in schemas::ALL {
         let tested = tests.contains(&format!("\"{}\",", f.name));

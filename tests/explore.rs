@@ -109,7 +109,7 @@ fn what_is_wrong_is_said_where_it_is() {
             "max_position_embeddings",
         ),
         (
-            "input-len=900000",
+            "input-len=60000&model=qwen3-0.6b",
             Some("random-input-len"),
             "no request was served",
         ),

@@ -3,7 +3,7 @@
 //! Where it differs from vLLM:
 //!
 //! - a step is *either* a prefill batch *or* a decode batch, and prefill goes first;
-//! - a prefill batch holds at most `chunked_prefill_size` tokens; the request that is cut comes first in the next one;
+//! - a prefill batch holds at most `max_num_batched_tokens` tokens; the request that is cut comes first in the next one;
 //! - a request is admitted if the tokens that running requests may still need fit: for each, what is left of
 //!   `max_new_tokens` (at most 4096) times a ratio that starts at 0.7 and falls to 0.098 within 600 decode steps;
 //! - the cache is a radix tree of tokens, least recently used leaves evicted first; a finished request stays in it;

@@ -72,9 +72,7 @@ fn a_document_a_line_flags_and_a_sweep_give_the_same_bytes() {
     )
     .unwrap();
     answer(&["sweep", &plan]);
-    let rows = std::fs::read_to_string(Path::new(&plan).with_extension("results/results.jsonl"))
-        .or_else(|_| std::fs::read_to_string(dir.path().join("p.results/results.jsonl")))
-        .unwrap();
+    let rows = std::fs::read_to_string(dir.path().join("p.results/results.jsonl")).unwrap();
     let row: Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
     let one: Value = serde_json::from_str(&by_line).unwrap();
     assert_eq!(row["prediction"], one["points"][0]);

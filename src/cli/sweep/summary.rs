@@ -1,5 +1,4 @@
 //! What a sweep says when it ends.
-use super::super::scenario_args::flag;
 use super::store::Merged;
 use crate::report::json;
 use crate::report::json::listing::{Best, RefusedPoint, SweepSummary};
@@ -24,7 +23,7 @@ fn flags(merged: &Merged, row: &Value) -> BTreeMap<String, Value> {
 
 /// The same in words, in the plan's order.
 fn in_words(merged: &Merged, flags: &BTreeMap<String, Value>) -> String {
-    let one = |d: &String| Some(format!("{} {}", flag(d), worded(flags.get(d)?)));
+    let one = |d: &String| Some(format!("{} {}", d.replace('_', "-"), worded(flags.get(d)?)));
     let all: Vec<String> = merged.listing.dimensions.iter().filter_map(one).collect();
     all.join(", ")
 }

@@ -75,7 +75,22 @@ pub fn resolve(
             n
         }
     };
+    w.check().map_err(|e| wrong(own_name(e.field), e.problem))?;
     Ok((w, assumed))
+}
+
+/// The table's name of a field of the load.
+fn own_name(field: &str) -> &str {
+    match field {
+        "input_len" => "random_input_len",
+        "output_len" => "random_output_len",
+        "range_ratio" => "random_range_ratio",
+        "send_skew" => "send_skew_ms",
+        "think" => "think_time",
+        "trace" => "trace_file",
+        "warmup" => "num_warmups",
+        other => other,
+    }
 }
 
 /// Numbers that stand for themselves.
@@ -189,7 +204,7 @@ fn users(v: &LoadValues, w: &mut WorkloadSpec) -> Result<(), FieldError> {
         return match stray.iter().find(|s| s.1) {
             Some((field, _)) => Err(wrong(
                 field,
-                "needs users, the number of people who think and ask",
+                "needs --users, the number of people who think and ask",
             )),
             None => Ok(()),
         };

@@ -28,7 +28,7 @@ pub fn trace(v: &LoadValues, files: &dyn LoadFiles) -> Result<Option<TraceSpec>,
         return match stray {
             Some((field, _)) => Err(wrong(
                 field.name,
-                "needs trace_file, the trace that it describes",
+                "needs --trace-file, the trace that it describes",
             )),
             None => Ok(None),
         };
@@ -55,7 +55,7 @@ pub fn trace(v: &LoadValues, files: &dyn LoadFiles) -> Result<Option<TraceSpec>,
         drawn
     } else {
         ensure(v.get(TRACE_RATE).is_none(), "trace_rate", || {
-            "is for ServeGen folders; trace_speedup makes a recorded trace faster".into()
+            "is for ServeGen folders; --trace-speedup makes a recorded trace faster".into()
         })?;
         let text = files.text(&path).map_err(broken)?;
         Trace::parse(&text, &spec.file, &spec.options).map_err(|e| broken(e.to_string()))?

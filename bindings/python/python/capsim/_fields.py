@@ -1,0 +1,161 @@
+"""The fields of a scenario. Generated from capsim's tables: `CAPSIM_WRITE_GENERATED=1 cargo test --test generated`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Optional, Sequence, Union
+
+Number = Union[int, float]
+#: A value, or several: each makes a scenario of its own, for `what_if`.
+Ints = Union[int, Sequence[int]]
+Floats = Union[Number, Sequence[Number]]
+Texts = Union[str, Sequence[str]]
+Path = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class SettingFields:
+    """Engine settings under vLLM's names. None: the engine's default."""
+
+    max_num_seqs: Optional[Ints] = None
+    """Most sequences in a batch (default of vLLM: 256, or 1024 on a device with 70 GiB or more)."""
+    max_num_batched_tokens: Optional[Ints] = None
+    """Most new tokens in a step (default of vLLM: 2048, or 8192 on a device with 70 GiB or more)."""
+    max_model_len: Optional[Ints] = None
+    """Longest sequence in tokens, prompt and output together (default: the model's own)."""
+    gpu_memory_utilization: Optional[Floats] = None
+    """Share of the device memory that the engine may use, above 0 to 1 (default of vLLM: 0.9, from 0.21 on 0.92)."""
+    block_size: Optional[Ints] = None
+    """Tokens per KV block (default of vLLM: 16)."""
+    enable_chunked_prefill: Optional[bool] = None
+    """Compute a long prompt in chunks beside other requests (default: on)."""
+    enable_prefix_caching: Optional[bool] = None
+    """Keep KV blocks for prompts that begin alike (default: on)."""
+    async_scheduling: Optional[bool] = None
+    """Schedule a step before the output of the previous one is known (default of vLLM: off, from 0.14 on on)."""
+    enforce_eager: Optional[bool] = None
+    """Disable CUDA/HIP graphs (default: graphs are used)."""
+    kv_cache_dtype: Optional[str] = None
+    """Data type of the KV cache: auto, fp8, … (default: auto, that of the activations)."""
+    dtype: Optional[str] = None
+    """Data type of weights and activations: auto, float16, bfloat16, float32 (default: auto, the model's own)."""
+    quantization: Optional[str] = None
+    """Weight quantization: fp8, awq, gptq, mxfp4, … (default: what the model's config says)."""
+    tensor_parallel_size: Optional[Ints] = None
+    """Number of devices that share every layer (default: 1)."""
+    data_parallel_size: Optional[Ints] = None
+    """Number of engines behind one router; those of a mixture of experts share the experts (default: 1)."""
+    enable_expert_parallel: Optional[bool] = None
+    """Give each device whole experts instead of slices of all (default: off)."""
+    data_parallel_external_lb: Optional[bool] = None
+    """Route requests to the engines in turn, as a load balancer outside of vLLM does (default: off)."""
+    scheduling_policy: Optional[str] = None
+    """Order of waiting requests: fcfs or priority (default: fcfs)."""
+    long_prefill_token_threshold: Optional[int] = None
+    """Most new tokens of one request in a step; 0: no limit (default: 0)."""
+    num_gpu_blocks_override: Optional[Ints] = None
+    """Override the number of KV blocks (default: as many as the memory holds)."""
+    kv_cache_memory_bytes: Optional[int] = None
+    """Size of the KV cache in bytes, instead of what the memory share leaves (default: not set)."""
+    micro_batch: Optional[int] = None
+    """Tokens that llama.cpp computes at a time, its --ubatch-size (default: 512)."""
+
+
+@dataclass(frozen=True)
+class LoadFields:
+    """A load under `vllm bench serve`'s names. None: the default."""
+
+    num_prompts: Optional[int] = None
+    """Number of requests measured (default: 4 per client, or 1000)."""
+    max_concurrency: Optional[Ints] = None
+    """Most requests that the client has open (default: 32 if nothing else sets a pace)."""
+    request_rate: Optional[Floats] = None
+    """Requests per second; inf: all at once (default: inf)."""
+    burstiness: Optional[Number] = None
+    """Shape of the gamma-distributed gaps between requests: 1 is Poisson, below 1 is burstier (default: 1)."""
+    random_input_len: Optional[Ints] = None
+    """Prompt tokens of a request (default: 256; 1024 as in vllm bench serve)."""
+    random_output_len: Optional[Ints] = None
+    """Output tokens of a request (default: 256; 128 as in vllm bench serve)."""
+    random_range_ratio: Optional[Number] = None
+    """Draw lengths uniformly from length × (1 ± R), R from 0 to below 1 (default: 0)."""
+    prompts: Optional[Texts] = None
+    """What prompts have in common: distinct, identical, shared-prefix (default: distinct)."""
+    shared_prefix_len: Optional[int] = None
+    """Tokens that prompts share, for --prompts shared-prefix (default: 0)."""
+    temperature: Optional[Number] = None
+    """Sampling temperature; at 0 equal prompts get equal answers (default: 0)."""
+    num_warmups: Optional[int] = None
+    """Requests sent one by one before the measured ones (default: 1)."""
+    send_skew_ms: Optional[Number] = None
+    """Milliseconds between the first requests of successive clients; at 0 all are admitted in one step (default: 0)."""
+    vllm_bench: Optional[bool] = None
+    """Send the requests that `vllm bench serve --dataset-name random` sends for the same flags and seed, with its defaults."""
+    seed: Optional[int] = None
+    """Seed of all random draws (default: 0)."""
+    arrival: Optional[str] = None
+    """Arrival process: constant, poisson, gamma (with --burstiness), weibull:CV or weibull:shape=K, mmpp:RATE,RATE,SECONDS,SECONDS, rate-series:T:RATE,T:RATE… (linear between; add /repeat to repeat it) (default: gamma)."""
+    ramp_up_strategy: Optional[str] = None
+    """Raise the rate from request to request as vllm bench serve does: linear or exponential."""
+    ramp_up_start_rps: Optional[Number] = None
+    """Requests per second at the first request of a ramp-up."""
+    ramp_up_end_rps: Optional[Number] = None
+    """Requests per second at the last request of a ramp-up."""
+    users: Optional[Ints] = None
+    """Number of users who read an answer, think, and ask again, instead of a rate."""
+    think_time: Optional[Union[Number, str]] = None
+    """Seconds from an answer to the same user's next request: SECONDS, exponential:MEAN, lognormal:MEAN,CV (default: 0)."""
+    turns: Optional[int] = None
+    """Requests per conversation; each prompt repeats the conversation and adds the input length (default: 1)."""
+    input_dist: Optional[str] = None
+    """Distribution of prompt lengths: fixed:N, uniform:MIN,MAX, normal:MEAN,SD, lognormal:MEDIAN,SIGMA, pareto-lognormal:TAIL,ALPHA,SCALE,MEDIAN,SIGMA (each with [,min=N][,max=N]), empirical:FILE."""
+    output_dist: Optional[str] = None
+    """Distribution of output lengths, written as --input-dist."""
+    trace_file: Optional[Path] = None
+    """Replay a recorded trace: a file, or a folder of ServeGen clients."""
+    trace_format: Optional[str] = None
+    """Format of the trace: mooncake, bailian, llmservingsim, azure, burstgpt, vidur, csv, servegen (default: recognised by its first line)."""
+    trace_columns: Optional[str] = None
+    """Columns of another CSV: time=NAME,input=NAME,output=NAME[,unit=s|ms|us|ns]."""
+    trace_block_size: Optional[int] = None
+    """Tokens per hash id of the trace (default: 512 for mooncake, 16 for bailian)."""
+    trace_skip_empty: Optional[bool] = None
+    """Leave out requests of the trace without input or output tokens, instead of refusing the file."""
+    trace_start: Optional[Number] = None
+    """Seconds of recorded time to leave out at the beginning (default: 0)."""
+    trace_duration: Optional[Number] = None
+    """Seconds of recorded time to take (default: to the end)."""
+    trace_spread: Optional[bool] = None
+    """Spread requests recorded at the same time up to the next recorded time."""
+    trace_rate: Optional[Number] = None
+    """Requests per second of all ServeGen clients together (default: as recorded)."""
+    trace_speedup: Optional[Floats] = None
+    """Replay the trace this many times faster than recorded (default: 1)."""
+
+
+@dataclass(frozen=True)
+class SettingsInForce:
+    """Engine settings in force."""
+
+    max_num_seqs: Optional[int] = None
+    max_num_batched_tokens: Optional[int] = None
+    max_model_len: Optional[int] = None
+    gpu_memory_utilization: Optional[float] = None
+    block_size: Optional[int] = None
+    enable_chunked_prefill: Optional[bool] = None
+    enable_prefix_caching: Optional[bool] = None
+    async_scheduling: Optional[bool] = None
+    enforce_eager: Optional[bool] = None
+    kv_cache_dtype: Optional[str] = None
+    dtype: Optional[str] = None
+    quantization: Optional[str] = None
+    tensor_parallel_size: Optional[int] = None
+    data_parallel_size: Optional[int] = None
+    enable_expert_parallel: Optional[bool] = None
+    data_parallel_external_lb: Optional[bool] = None
+    scheduling_policy: Optional[str] = None
+    long_prefill_token_threshold: Optional[int] = None
+    num_gpu_blocks_override: Optional[int] = None
+    kv_cache_memory_bytes: Optional[int] = None
+    micro_batch: Optional[int] = None

@@ -265,9 +265,9 @@ fn bad_flags_are_refused_by_name() {
     );
     refused(
         &["predict", "--random-range-ratio", "1.5"],
-        &["range_ratio"],
+        &["--random-range-ratio"],
     );
-    refused(&["predict", "--request-rate", "-1"], &["request_rate"]);
+    refused(&["predict", "--request-rate", "-1"], &["--request-rate"]);
     refused(
         &["predict", "--prompts", "similar"],
         &["similar", "identical"],

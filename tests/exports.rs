@@ -520,7 +520,7 @@ fn a_failed_run_leaves_no_file() {
     let nothing = [
         "predict",
         "--random-input-len",
-        "5000",
+        "500000",
         "--save-requests",
         &r,
         "--save-timeline",

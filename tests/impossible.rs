@@ -100,7 +100,7 @@ fn numbers_that_make_no_sense_are_refused_by_their_flag() {
         ),
         (
             "capacity --slo 'ttft.p95<2s' --request-rate nan",
-            "--request-rate NaN",
+            "--request-rate: `nan`",
         ),
         (
             "capacity --slo 'ttft.p95<2s' --request-rate 1e308",
@@ -181,7 +181,7 @@ fn flags_that_contradict_each_other_are_refused() {
         ),
         (
             "capacity --slo 'ttft.p95<2s' --request-rate 4 --users 3 --think-time 3",
-            "cannot be used with",
+            "--by users contradicts --request-rate",
         ),
         (
             "capacity --slo 'ttft.p95<2s' --input-len 5000 --max-model-len 4096",
@@ -199,7 +199,7 @@ fn flags_that_contradict_each_other_are_refused() {
 fn a_model_that_does_not_fit_leads_to_the_command_that_says_what_would() {
     let model = "--model llama-3.1-70b-instruct";
     for command in ["predict", "capacity --slo 'ttft.p95<2s'", "tune"] {
-        let asks = format!("capsim memory {model} --max-num-seqs 4 --max-model-len 4096");
+        let asks = format!("capsim memory {model} --max-num-seqs 4");
         refused(
             &format!("{command} {model} --max-num-seqs 4 --random-input-len 64"),
             &["the model does not fit", &asks],
@@ -283,7 +283,7 @@ fn plans_and_results_that_say_nothing_are_refused() {
         ("", "the plan is empty"),
         ("[[points]]\n", "the plan is empty"),
         ("[grid]\nmax-num-seqs = []\n", "the list is empty"),
-        ("[grid]\nmax-num-seq = [4]\n", "did you mean `max-num-seqs`"),
+        ("[grid]\nmax-num-seq = [4]\n", "did you mean `max_num_seqs`"),
         ("[base]\nmax-concurrency = -4\n", "-4"),
         ("[base]\nnum-prompts = nan\n", "--num-prompts"),
         ("serve = 'ls -la'\n", "starts no server"),

@@ -92,7 +92,7 @@ pub enum PredictError {
     Simulation(#[from] SimError),
     /// Nothing was served.
     #[error(
-        "no request was served: input_len {input} and output_len {output} do not fit max_model_len {max_model_len}; \
+        "no request was served: random_input_len {input} and random_output_len {output} do not fit max_model_len {max_model_len}; \
          raise --max-model-len or shorten the requests"
     )]
     NothingServed {

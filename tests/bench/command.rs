@@ -141,7 +141,7 @@ fn bad_flags_and_no_server_exit_2_with_a_reason() {
         (vec!["bench", "latency", "--base-url", "ftp://x"], "http://"),
         (
             vec!["bench", "serve", "--request-rate", "-1"],
-            "request_rate",
+            "--request-rate",
         ),
         (vec!["bench", "serve", "--goodput", "ttft=3"], "--goodput"),
         (vec!["bench", "serve", "--token-ids", "9:3"], "--token-ids"),

@@ -197,7 +197,7 @@ pub fn over(flag: &str, points: &[Named<'_>], slo: Option<&Slo>) -> Result<Vec<C
             .map(|v| (v, format!("SLO {} {unit}", short(v))))
             .collect();
         Chart {
-            title: format!("{title} over {flag}"),
+            title: format!("{title} over {}", flag.replace('_', "-")),
             x: flag.into(),
             y: format!("{unit}, logarithmic"),
             y_scale: Scale::Log,

@@ -228,7 +228,10 @@ fn contradictions(v: &LoadValues) -> Result<(), FieldError> {
     let lengths = ["random_input_len", "random_range_ratio"];
     let outputs = ["random_output_len", "random_range_ratio"];
     let times = ["request_rate", "arrival", "ramp_up_strategy"];
-    let pairs: [(&str, &[&str]); 6] = [
+    let paces = ["request_rate", "max_concurrency", "arrival"];
+    let pairs: [(&str, &[&str]); 8] = [
+        ("users", &paces),
+        ("users", &["ramp_up_strategy", "vllm_bench"]),
         ("ramp_up_strategy", &["request_rate", "arrival"]),
         ("input_dist", &lengths),
         ("output_dist", &outputs),

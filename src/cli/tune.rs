@@ -258,6 +258,42 @@ fn settings(base: &Scenario, given: &[Given]) -> anyhow::Result<Settings> {
     Err(today).with_context(|| format!("the engine does not start; {tried}"))
 }
 
+/// Today's scenario on the other devices that are tried.
+fn elsewhere(base: &Scenario, knobs: &[Knob]) -> Vec<Scenario> {
+    let values = knobs.iter().flat_map(|k| k.values.iter().skip(1));
+    values
+        .filter(|v| matches!(v, Setting::Device(_)))
+        .map(|v| {
+            let mut s = base.clone();
+            v.apply(&mut s);
+            s
+        })
+        .collect()
+}
+
+/// Adds what other devices' engines have and today's has not: their own expert paths; and, where an engine has another value of a
+/// setting by itself, both values, as "today's" then means a different one on each device.
+fn also_elsewhere(knob: &mut Knob, base: &Scenario, there: &[Scenario]) {
+    let today = knob.values[0].clone();
+    for s in there {
+        if matches!(today, Setting::MoeTiles(_)) {
+            let paths = s.engine.moe_paths.keys().cloned().map(Setting::MoeTiles);
+            knob.values.extend(paths);
+            deduplicate(knob);
+            continue;
+        }
+        let own = s.settings().ok().map(|now| today.in_force(s, &now));
+        if let Some(own) = own.filter(|own| *own != today) {
+            let now = base.settings().ok().map(|now| today.in_force(base, &now));
+            for v in [Some(own), now].into_iter().flatten() {
+                if !knob.values[1..].contains(&v) {
+                    knob.values.push(v);
+                }
+            }
+        }
+    }
+}
+
 fn knobs(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
     let given = given(args, base)?;
     let now = settings(base, &given)?;
@@ -270,11 +306,16 @@ fn knobs(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
         knob.values.truncate(1);
         knob.values.extend(values.iter().cloned());
     }
+    let is_given = |k: &Knob| given.iter().any(|g| g.0 == k.name);
     for k in &mut all {
-        if args.only && !given.iter().any(|g| g.0 == k.name) {
+        if args.only && !is_given(k) {
             k.values.truncate(1);
         }
         deduplicate(k);
+    }
+    let there: Vec<Scenario> = elsewhere(base, &all);
+    for k in all.iter_mut().filter(|k| !args.only && !is_given(k)) {
+        also_elsewhere(k, base, &there);
     }
     // Knobs that are turned only on demand: left out, they leave the draw of all others what it is without them.
     all.retain(|k| k.values.len() > 1 || !k.name.ends_with("-parallel-size"));

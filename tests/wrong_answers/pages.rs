@@ -72,7 +72,7 @@ fn what_a_table_rests_on_is_of_all_its_rows() {
         "--model",
         "qwen3-8b",
         "--device",
-        "h100-sxm",
+        "l40s",
         "--max-model-len",
         "4096",
         "--num-prompts",
@@ -238,4 +238,80 @@ fn answers_of_tune_and_memory_have_a_section() {
             assert!(body.contains(word), "{word}: {body}");
         }
     }
+}
+
+/// `--enforce-eager` costs nothing on CUDA in today's model, and `tune` recommended it.
+#[test]
+fn tune_does_not_turn_graphs_off_by_itself() {
+    let here = [
+        "tune",
+        "--model",
+        "qwen3-8b",
+        "--device",
+        "h100-sxm",
+        "--max-model-len",
+        "4096",
+        "--max-concurrency",
+        "4",
+        "--num-prompts",
+        "16",
+        "--json",
+    ];
+    let (text, t) = json_of(&[&here[..], &["--settings", "16"]].concat());
+    assert!(!text.contains(" --enforce-eager"), "{text}");
+    let turned = t["effects"].as_array().unwrap();
+    assert!(
+        turned.len() > 3 && turned.iter().all(|e| e["knob"] != "enforce-eager"),
+        "{t}"
+    );
+    assert_eq!(t["notes"], json!([]));
+    let asked = [&here[..], &["--only", "--knob", "enforce-eager=true"]].concat();
+    let (_, t) = json_of(&asked);
+    assert!(
+        t["notes"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("enforce-eager has no measured price"),
+        "{t}"
+    );
+    let (_, text, err) = capsim(
+        &asked[..asked.len()]
+            .iter()
+            .filter(|w| **w != "--json")
+            .copied()
+            .collect::<Vec<_>>(),
+    );
+    assert!(
+        flat(&text).contains("Caveat enforce-eager has no measured price"),
+        "{text}{err}"
+    );
+    // Nor does what else could be set, in the answer to how much load is borne.
+    let (_, c) = json_of(&[
+        "capacity",
+        "--model",
+        "qwen3-8b",
+        "--device",
+        "h100-sxm",
+        "--max-model-len",
+        "4096",
+        "--slo",
+        "e2el.p95<4s",
+        "--input-len",
+        "64",
+        "--output-len",
+        "16",
+        "--num-prompts",
+        "24",
+        "--seeds",
+        "1",
+        "--json",
+    ]);
+    let outlooks = c["outlooks"].as_array().unwrap();
+    assert!(
+        !outlooks.is_empty()
+            && outlooks
+                .iter()
+                .all(|o| !o["what"].as_str().unwrap().contains("eager")),
+        "{c}"
+    );
 }

@@ -244,14 +244,6 @@ pub fn refusals<'a>(rows: &str, points: impl Iterator<Item = &'a Value>) -> Opti
     ))
 }
 
-/// A value as it is typed on a command line.
-fn worded(v: &Value) -> String {
-    match v {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn figure_of(v: &Value, place: &str) -> Option<f64> {
     v.pointer(place).and_then(Value::as_f64)
 }

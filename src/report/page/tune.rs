@@ -1,6 +1,6 @@
 //! Which settings: today's, the best, those that no other beats, and what each knob does.
 use super::super::chart::{Chart, Dot, Mark, Series, escape, short};
-use super::{PageError, Picture, Section, array, charts, refused, table};
+use super::{PageError, Picture, Section, array, charts, list, refused, table};
 use serde_json::Value;
 
 /// Settings that were changed, in words.
@@ -155,6 +155,9 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
         .collect();
     body += &table("Settings", &head, &rows);
     body += &effects(value)?;
+    let notes = value["notes"].as_array().into_iter().flatten();
+    let notes: Vec<String> = notes.filter_map(|n| Some(n.as_str()?.into())).collect();
+    body += &list(&notes);
     Ok(Section {
         title: format!("Settings: SLO {slo}"),
         body,

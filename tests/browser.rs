@@ -155,9 +155,15 @@ async fn a_slider_moves_and_the_figures_follow() {
         .await;
     b.until("return document.getElementById('e-max-num-batched-tokens').textContent.includes('between')")
         .await;
+    // The figures of the last state that could be served are not those of this one, and look so: on the cards, too.
+    const FADED: &str =
+        "return getComputedStyle(document.querySelector('#headline dl')).opacity < 0.6";
+    b.until(FADED).await;
     b.run("document.querySelector('[data-flag=max-num-batched-tokens] .reset').click()")
         .await;
     b.until("return document.getElementById('e-max-num-batched-tokens').textContent === ''")
+        .await;
+    b.until("return getComputedStyle(document.querySelector('#headline dl')).opacity === '1'")
         .await;
     assert_eq!(b.text(THROUGHPUT).await.parse::<f64>().unwrap(), after);
 }

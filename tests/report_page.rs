@@ -123,7 +123,7 @@ fn every_kind_of_result_becomes_a_section() {
     assert!(html.contains("a &lt;b&gt; &amp; &quot;c&quot;"));
     for title in [
         "Throughput against interactivity",
-        "Mean TTFT over request-rate",
+        "Mean TTFT over request_rate",
         "Predicted over measured",
         "Streaming reads",
         "KV cache",
@@ -155,7 +155,7 @@ fn what_is_no_result_is_refused_by_name_and_nothing_is_written() {
     let dir = tmp.path();
     for (text, part) in [
         ("{\"schema\": \"capsim.samples/1\"}", "capsim.samples/1"),
-        ("{}", "schema `none`"),
+        ("{}", "has no `schema`"),
         ("{\"schema\": \"capsim.prediction/1\"}", "points"),
         (
             "{\"schema\": \"capsim.prediction/1\", \"points\": []}",

@@ -11,8 +11,9 @@ use std::process::ExitCode;
 
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// Results of capsim: what `predict`, `capacity` or `validate` printed with --json, a sweep's folder, a device profile, or a
-    /// file of --save-timeline or --save-requests; several become one page
+    /// Results of capsim: what `predict`, `capacity`, `tune`, `memory` or `validate` printed with --json, a sweep's folder, a device
+    /// profile, or a file of --save-timeline or --save-requests; or a benchmark that `vllm bench serve --save-result`, capsim bench,
+    /// GuideLLM or AIPerf stored; several become one page
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
     /// The page
@@ -80,22 +81,83 @@ fn input(path: &Path, slo: Option<&Slo>) -> anyhow::Result<Input> {
         ));
     }
     let text = files::read(path)?;
+    match serde_json::from_str::<Value>(text.trim_start_matches('\u{feff}')) {
+        Ok(value) if value.is_object() => object(&name, &text, value, slo),
+        Ok(_) => bail!("{name}: is no JSON object, and so no result of capsim"),
+        Err(e) => lines(&name, &text, &e, slo),
+    }
+}
+
+/// A file that is one JSON object, in one line or several.
+fn object(name: &str, text: &str, value: Value, slo: Option<&Slo>) -> anyhow::Result<Input> {
+    let has = |key: &str| value.get(key).is_some();
+    let sweep = "capsim.sweep-point/1";
+    if has("flags") || value["schema"] == sweep {
+        let section = page::sweep_section("", &[value], slo);
+        return Ok(Input::Section(section.with_context(|| name.to_string())?));
+    }
+    if has("schema") {
+        let section = page::section(&value, slo).with_context(|| name.to_string())?;
+        return Ok(Input::Section(section));
+    }
+    // A single row of a file of many.
+    if has("time") && has("kv_usage") {
+        return Ok(Input::Section(page::timeline(name, &rows(text, name)?)));
+    }
+    if has("id") && has("e2el_ms") {
+        return requests(name, text);
+    }
+    measured(name, text)
+}
+
+/// A benchmark that another tool stored.
+#[cfg(feature = "http")]
+fn measured(name: &str, text: &str) -> anyhow::Result<Input> {
+    let recording = crate::bench::read::parse(text, name)
+        .map_err(|e| anyhow::anyhow!("{e}; nor is it a result of capsim: it has no `schema`"))?;
+    Ok(Input::Section(page::measured(&recording)))
+}
+
+#[cfg(not(feature = "http"))]
+fn measured(name: &str, _: &str) -> anyhow::Result<Input> {
+    bail!("{name}: is no result of capsim: it has no `schema`")
+}
+
+/// A file of `--save-requests`.
+fn requests(name: &str, text: &str) -> anyhow::Result<Input> {
+    let all: Vec<page::Latencies> = rows(text, name)?;
+    ensure!(
+        all.iter()
+            .any(|r| r.ttft_ms.is_some() || r.e2el_ms.is_some()),
+        "{name}: holds no request with ttft_ms or e2el_ms"
+    );
+    Ok(Input::Requests(all))
+}
+
+/// A file of comma-separated values or of several JSON objects; `no_json` says why it is not one object.
+fn lines(
+    name: &str,
+    text: &str,
+    no_json: &serde_json::Error,
+    slo: Option<&Slo>,
+) -> anyhow::Result<Input> {
     let first = text.lines().next().unwrap_or("");
     if first.starts_with("time,") || first.starts_with("{\"time\"") {
-        return Ok(Input::Section(page::timeline(&name, &rows(&text, &name)?)));
-    }
-    if first.contains("ttft_ms") && first.contains("e2el_ms") {
-        return Ok(Input::Requests(rows(&text, &name)?));
+        return Ok(Input::Section(page::timeline(name, &rows(text, name)?)));
     }
     if first.starts_with("{\"flags\"") || first.contains("capsim.sweep-point/1") {
-        let rows: Vec<Value> = rows(&text, &name)?;
-        return Ok(Input::Section(
-            page::sweep_section("", &rows, slo).context(name)?,
-        ));
+        let section = page::sweep_section("", &rows::<Value>(text, name)?, slo);
+        return Ok(Input::Section(section.with_context(|| name.to_string())?));
     }
-    let value: Value = serde_json::from_str(&text)
-        .map_err(|e| anyhow::anyhow!("{name}:{}:{}: {e}", e.line(), e.column()))?;
-    Ok(Input::Section(page::section(&value, slo).context(name)?))
+    let table = !first.starts_with('{');
+    if first.contains("ttft_ms") && first.contains("e2el_ms") && (table || first.contains("\"id\""))
+    {
+        return requests(name, text);
+    }
+    if !table && text.trim().lines().count() > 1 {
+        return measured(name, text);
+    }
+    bail!("{name}:{}:{}: {no_json}", no_json.line(), no_json.column())
 }
 
 /// Words of a title as part of a file's name.

@@ -3,7 +3,7 @@ use super::files::Files;
 use super::load;
 use super::pool::PoolArgs;
 use super::scenario_args::ScenarioArgs;
-use crate::engine::settings::{EngineSection, TABLE, Tries};
+use crate::engine::settings::{ENFORCE_EAGER, EngineSection, TABLE, Tries};
 use crate::fields::{Section, Value};
 use crate::model::{KvDtype, Precision};
 use crate::plan::tune::{Objective, Question, Tuned, tune};
@@ -322,6 +322,17 @@ fn knobs(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
     Ok(all)
 }
 
+/// What is said where `enforce-eager` is among the values tried: the table never tries it by itself.
+const NO_PRICE_OF_EAGER: &str = "enforce-eager has no measured price yet: on CUDA it costs nothing in this model, while a real server's \
+                                 decode steps become longer. A gain or a tie is no advice to turn graphs off";
+
+/// Whether a knob turns CUDA/HIP graphs off that are on today.
+fn turns_graphs_off(knob: &Knob) -> bool {
+    let eager = ENFORCE_EAGER.place();
+    let off = |v: &Setting| matches!(v, Setting::Engine(at, Value::Switch(true)) if *at == eager);
+    knob.values.len() > 1 && knob.values.iter().any(off)
+}
+
 /// Requests of a run unless a number is given.
 const PROMPTS_TRIED: u32 = 400;
 
@@ -384,7 +395,10 @@ pub fn answer(
         devices: args.devices,
         simpler: 0.003,
     };
-    let answer = tune(&base, &question, pool)?;
+    let mut answer = tune(&base, &question, pool)?;
+    if question.knobs.iter().any(turns_graphs_off) {
+        answer.notes.push(NO_PRICE_OF_EAGER.into());
+    }
     Ok((base, answer))
 }
 

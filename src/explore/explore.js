@@ -72,6 +72,11 @@ const put = (html) => {
     [...place.querySelectorAll("details")].forEach((d, i) => (d.open = open[i] || false));
   }
 };
+// Figures of an earlier state, while the present one has none: those on the cards, too.
+const stale = (old) => {
+  for (const place of document.querySelectorAll(".headline, #results")) place.classList.toggle("stale", old);
+  if (old) byId("status").textContent = "This state cannot be served; the figures are of an earlier one.";
+};
 class Refused extends Error {}
 const get = async (what, q, signal) => {
   const r = await fetch("api/" + what + (q ? "?" + q : ""), { signal });
@@ -122,14 +127,14 @@ const pump = async () => {
       byId("command").textContent = a.command;
       byId("serve").textContent = a.serve || "";
       byId("serve").hidden = document.querySelector("[data-of=serve]").hidden = !a.serve;
-      byId("results").classList.remove("stale");
+      stale(false);
       document.body.dataset.shown = q;
       document.body.dataset.ms = (performance.now() - begin).toFixed(1);
       if (q === wanted) refine(q);
     } catch (e) {
       if (e.name === "AbortError") continue;
       shown = q;
-      byId("results").classList.add("stale");
+      stale(true);
       document.body.dataset.shown = q;
       if (q === wanted) failed(e);
     }

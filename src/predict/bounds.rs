@@ -149,21 +149,22 @@ pub(super) struct Reach {
     pub up: f64,
 }
 
-/// Bounds every interval by what pairs of runs with coefficients at their ends show, all pairs together; `open` is the relative
-/// standard deviation of each metric that no coefficient explains.
+/// Bounds intervals by what pairs of runs with coefficients at their ends show, all pairs together; `open` is the relative standard
+/// deviation of each metric that no coefficient explains, `None` where an interval is not bounded.
 pub(super) fn within_runs(
     all: &mut Intervals,
     pairs: &[Vec<Reach>],
-    open: &[f64],
+    open: &[Option<f64>],
     value: impl Fn(&str) -> f64,
 ) {
     for (m, metric) in METRICS.iter().enumerate() {
+        let Some(open) = open[m] else { continue };
         let up: f64 = pairs.iter().map(|p| p[m].up).sum();
         let down: f64 = pairs.iter().map(|p| p[m].down).sum();
         let v = value(metric);
         if let Some(i) = all.get_mut(metric).filter(|_| v.is_finite()) {
-            i.low = i.low.max(v * libm::exp(down - Z95 * open[m]));
-            i.high = i.high.min(v * libm::exp(up + Z95 * open[m]));
+            i.low = i.low.max(v * libm::exp(down - Z95 * open));
+            i.high = i.high.min(v * libm::exp(up + Z95 * open));
         }
     }
 }
@@ -228,8 +229,13 @@ mod tests {
         let mut steps = vec![Reach::default(); METRICS.len()];
         let mut clients = steps.clone();
         (steps[m].up, clients[m].up) = (libm::log(3.0), libm::log(4.0 / 3.0));
-        let mut all = intervals(&[("p99_ttft_ms", 0.5, 1e6), ("mean_tpot_ms", 95.0, 105.0)]);
-        let open = vec![0.1; METRICS.len()];
+        let mut all = intervals(&[
+            ("p99_ttft_ms", 0.5, 1e6),
+            ("mean_tpot_ms", 95.0, 105.0),
+            ("mean_e2el_ms", 0.5, 1e6),
+        ]);
+        let mut open = vec![Some(0.1); METRICS.len()];
+        open[METRICS.iter().position(|m| *m == "mean_e2el_ms").unwrap()] = None;
         within_runs(&mut all, &[steps, clients], &open, |_| 100.0);
         let noise = libm::exp(Z95 * 0.1);
         let (low, high) = ends(&all, "p99_ttft_ms");
@@ -237,5 +243,6 @@ mod tests {
         assert!((low * noise / 100.0 - 1.0).abs() < 1e-9, "{low}");
         // What is narrow already stays.
         assert_eq!(ends(&all, "mean_tpot_ms"), (95.0, 105.0));
+        assert_eq!(ends(&all, "mean_e2el_ms"), (0.5, 1e6));
     }
 }

@@ -111,8 +111,8 @@ fn log_metrics(summary: &Summary) -> Vec<f64> {
         .collect()
 }
 
-/// From which distance of an end, in logarithms, runs have to bound it: a factor of 1.5. Nearer, a straight line does.
-const FAR: f64 = 0.405;
+/// From which distance of an end, in logarithms, runs have to bound it: a factor of 2. Nearer, a straight line does.
+const FAR: f64 = std::f64::consts::LN_2;
 
 /// Part of the variance that is given up for fewer simulations: half of it is what an interval may be too narrow by.
 const NEGLIGIBLE: f64 = 0.01;
@@ -171,7 +171,8 @@ pub(super) fn propagate(
         .zip(&spreads)
         .map(|(m, s)| (*m, s.around(value(m))))
         .collect();
-    if spreads.iter().any(|s| Z95 * libm::sqrt(s.known) > FAR) {
+    let far = |s: &Spread| Z95 * libm::sqrt(s.known) > FAR;
+    if spreads.iter().any(far) {
         let cov = covariance(scenario, &all);
         let mut pairs = vec![extremes(base, &all, &cov, &dearer, STEP)];
         // When requests come moves no price, so that it has runs of its own.
@@ -183,7 +184,8 @@ pub(super) fn propagate(
         }
         // Coefficients far off may describe an engine that does not start: then nothing is shown.
         if let Some(reached) = reached.into_iter().collect::<Option<Vec<_>>>() {
-            let open: Vec<f64> = spreads.iter().map(|s| libm::sqrt(s.open)).collect();
+            let open = spreads.iter().map(|s| far(s).then(|| libm::sqrt(s.open)));
+            let open: Vec<Option<f64>> = open.collect();
             within_runs(&mut intervals, &reached, &open, value);
         }
     }

@@ -1,5 +1,6 @@
 //! A report like those that people write by hand.
 use super::Row;
+use super::prediction::each;
 use super::table::three;
 use crate::metrics::Percentiles;
 use crate::predict::{Caveat, Refused};
@@ -16,6 +17,7 @@ pub fn predictions(points: &[Row]) -> String {
     else {
         return o;
     };
+    let all = |of: fn(&Row) -> String, between: &str| each(points, of).join(between);
     let worst = points
         .iter()
         .filter_map(|r| Refused::by(&r.prediction.run))
@@ -28,11 +30,17 @@ pub fn predictions(points: &[Row]) -> String {
         o,
         "# Predicted serving performance\n\n{refused}**Model:** {}  \n**Hardware:** {}  \n**Engine:** {}  \n**Rests on:** device profile \
          {}, engine profile {}; intervals are 90 %\n",
-        scenario.model_name,
-        scenario.device.name,
-        scenario.engine.name,
-        scenario.device.provenance.origin.word(),
-        scenario.engine.provenance.origin.word(),
+        all(|r| r.scenario.model_name.clone(), "; "),
+        all(|r| r.scenario.device.name.clone(), "; "),
+        all(|r| r.scenario.engine.name.clone(), "; "),
+        all(
+            |r| r.scenario.device.provenance.origin.word().into(),
+            " or "
+        ),
+        all(
+            |r| r.scenario.engine.provenance.origin.word().into(),
+            " or "
+        ),
     );
     let _ = writeln!(
         o,

@@ -202,8 +202,11 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
     o
 }
 
-/// The values that `of` has, each once, in order of appearance.
-fn distinct<T, K: PartialEq>(all: impl Iterator<Item = T>, of: impl Fn(&T) -> K) -> Vec<T> {
+/// The first of all that agree in `of`, in order of appearance.
+pub(super) fn distinct<T, K: PartialEq>(
+    all: impl Iterator<Item = T>,
+    of: impl Fn(&T) -> K,
+) -> Vec<T> {
     let mut seen: Vec<(K, T)> = vec![];
     for one in all {
         let key = of(&one);
@@ -214,12 +217,16 @@ fn distinct<T, K: PartialEq>(all: impl Iterator<Item = T>, of: impl Fn(&T) -> K)
     seen.into_iter().map(|(_, one)| one).collect()
 }
 
+/// What rows have, each value once.
+pub(super) fn each(rows: &[Row], of: fn(&Row) -> String) -> Vec<String> {
+    distinct(rows.iter().map(of), String::clone)
+}
+
 /// What a table is about, of all its rows: models, devices, and the load. The table itself says which row has which.
 pub fn heading(rows: &[Row]) -> String {
-    let each = |of: &dyn Fn(&Row) -> String| distinct(rows.iter().map(of), String::clone);
-    let models = each(&|r| r.scenario.model_name.clone());
-    let devices = each(&|r| r.scenario.device.name.clone());
-    let one = |of: &dyn Fn(&Row) -> String, several: &str| match &each(of)[..] {
+    let models = each(rows, |r| r.scenario.model_name.clone());
+    let devices = each(rows, |r| r.scenario.device.name.clone());
+    let one = |of: fn(&Row) -> String, several: &str| match &each(rows, of)[..] {
         [one] => one.clone(),
         _ => several.to_string(),
     };
@@ -230,8 +237,8 @@ pub fn heading(rows: &[Row]) -> String {
     };
     let load = format!(
         "{requests} requests of {}, {}",
-        one(&|r| r.scenario.workload.sizes(), "several lengths"),
-        one(&|r| r.scenario.workload.pace(), "several loads")
+        one(|r| r.scenario.workload.sizes(), "several lengths"),
+        one(|r| r.scenario.workload.pace(), "several loads")
     );
     let device = format!("on {}", devices.join("; "));
     let lines = [models.join("; "), device, load].map(|line| wrap(&line, 80, "  ") + "\n");

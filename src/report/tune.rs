@@ -154,6 +154,9 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
     }
     o.push_str(&effects(t));
     o.push_str(&front(t));
+    for note in &t.notes {
+        o.push_str(&labelled("Caveat", note));
+    }
     for flag in &scenario.notes.not_simulated {
         o.push_str(&labelled(
             "Caveat",

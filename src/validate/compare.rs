@@ -22,6 +22,23 @@ pub struct MetricComparison {
 }
 
 impl MetricComparison {
+    /// A measured value beside a predicted one; their error by the one rule that texts, JSON and pages share.
+    pub fn new(
+        metric: String,
+        measured: f64,
+        predicted: f64,
+        interval: Option<Interval>,
+        tolerance: Option<f64>,
+    ) -> Self {
+        Self {
+            error: error(predicted, measured),
+            metric,
+            measured,
+            predicted,
+            interval,
+            tolerance,
+        }
+    }
     /// Whether the measured value, as far as its digits tell, lies in the interval.
     pub fn inside(&self) -> Option<bool> {
         let slack = rounding(self.measured);
@@ -133,14 +150,8 @@ pub fn candidates(
                     high: i.high * predicted / base,
                 }
             });
-            let c = MetricComparison {
-                metric: name.clone(),
-                measured,
-                predicted,
-                error: error(predicted, measured),
-                interval,
-                tolerance: file.tolerance.of(name),
-            };
+            let tolerance = file.tolerance.of(name);
+            let c = MetricComparison::new(name.clone(), measured, predicted, interval, tolerance);
             let judged =
                 name.starts_with("mean_") || name.ends_with("throughput") || name == "duration_s";
             if judged {

@@ -432,14 +432,11 @@ pub fn compare(
         .filter_map(|(name, measured)| {
             let predicted = p.metric(&name, Percentiles::Linear)?;
             let judged = name.starts_with("mean_") || name.ends_with("throughput");
-            Some(MetricComparison {
-                interval: interval(&prediction, &name),
-                tolerance: tolerance.filter(|_| judged),
-                error: predicted / measured - 1.0,
-                metric: name,
-                measured,
-                predicted,
-            })
+            let interval = interval(&prediction, &name);
+            let tolerance = tolerance.filter(|_| judged);
+            Some(MetricComparison::new(
+                name, measured, predicted, interval, tolerance,
+            ))
         })
         .filter(|m| m.predicted.is_finite())
         .collect();

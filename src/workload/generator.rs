@@ -164,12 +164,14 @@ impl Generator {
 
     /// Time from the first planned send of the measured requests to the last; `None` where a send follows an answer and
     /// none is planned.
-    pub(super) fn planned_span(mut self) -> Option<Span> {
-        let clock = self.clock.as_mut()?;
-        let first = clock.next(&mut self.gaps)?;
+    pub(super) fn planned_span(&self) -> Option<Span> {
+        // Its own may have begun.
+        let mut clock = Clock::new(&self.spec)?;
+        let mut gaps = Seed(self.spec.seed).stream("arrivals");
+        let first = clock.next(&mut gaps)?;
         let mut last = first;
         for _ in 1..self.total {
-            match clock.next(&mut self.gaps) {
+            match clock.next(&mut gaps) {
                 Some(since) => last = since,
                 None => break,
             }

@@ -278,3 +278,52 @@ fn refused_requests_stand_first_in_every_answer() {
     let (_, text, _) = capsim(&[&["predict"], &base[..7], &[none.as_str()][..]].concat());
     assert!(!text.contains("efused"), "{text}");
 }
+
+/// A load near capacity had P99 TTFT 889 ms [0.51 … 1 548 081], lower ends that fell as the percentile rose, and throughput above the
+/// load offered.
+#[test]
+fn intervals_are_in_order_and_within_what_can_be() {
+    let mut wide = 0;
+    for (rate, seqs) in [(2.0, 64), (12.0, 16), (16.0, 8), (18.0, 8), (20.0, 8)] {
+        let mut s = scenario();
+        s.serve.set(MAX_NUM_SEQS, seqs);
+        s.workload = WorkloadSpec {
+            range_ratio: 0.5,
+            ..WorkloadSpec::open_loop(200, rate, 512, 64)
+        };
+        let p = predict(&s).unwrap();
+        let what = format!("{rate} requests/s, {seqs} sequences");
+        let sum = &p.run.summary;
+        for (metric, i) in &p.intervals {
+            let v = sum.metric(metric, Percentiles::Linear).unwrap();
+            assert!(
+                i.low <= v * (1.0 + 1e-9) && v <= i.high * (1.0 + 1e-9),
+                "{what}, {metric}: {v} in {i:?}"
+            );
+            assert!(i.high / i.low < 3000.0, "{what}, {metric}: {i:?}");
+            wide += usize::from(i.high > 3.0 * i.low);
+        }
+        for latency in ["ttft", "tpot", "itl", "e2el"] {
+            let ends = ["median", "p90", "p95", "p99"]
+                .map(|s| p.intervals[format!("{s}_{latency}_ms").as_str()]);
+            for w in ends.windows(2) {
+                assert!(
+                    w[0].low <= w[1].low && w[0].high <= w[1].high,
+                    "{what}, {latency}: {ends:?}"
+                );
+            }
+        }
+        // What was sent in the time in which it was sent is all that could be served.
+        let span = s.workload.planned_span().unwrap().secs();
+        assert!(
+            p.intervals["request_throughput"].high <= 200.0 / span,
+            "{what}"
+        );
+        assert!(
+            p.intervals["output_throughput"].high <= sum.output_tokens as f64 / span,
+            "{what}"
+        );
+        assert!(p.intervals["duration_s"].low >= span, "{what}");
+    }
+    assert!(wide > 5, "{wide}");
+}

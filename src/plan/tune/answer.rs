@@ -91,4 +91,6 @@ pub struct Tuned {
     pub front: Vec<Outcome>,
     /// What each knob does to the best setting, most first.
     pub effects: Vec<Effect>,
+    /// What a reader must know of knobs that were turned.
+    pub notes: Vec<String>,
 }

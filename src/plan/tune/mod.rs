@@ -265,5 +265,6 @@ fn empty(q: &Question, tried: usize, refused: usize, rungs: Vec<(usize, u32)>) -
         gain: None,
         front: vec![],
         effects: vec![],
+        notes: vec![],
     }
 }

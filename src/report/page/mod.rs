@@ -2,15 +2,21 @@
 mod capacity;
 mod device;
 mod load;
+#[cfg(feature = "http")]
+mod measured;
+mod memory;
 mod paired;
 mod picture;
 pub mod prediction;
 mod requests;
 mod sweep;
 mod timeline;
+mod tune;
 mod validation;
 
 pub use load::{LOADS, over};
+#[cfg(feature = "http")]
+pub use measured::measured;
 pub use picture::Picture;
 pub use requests::{Latencies, distribution, requests};
 pub use timeline::{Instant, timeline};
@@ -36,7 +42,8 @@ pub struct Section {
 pub enum PageError {
     /// No schema, or one that has no page.
     #[error(
-        "schema `{0}` cannot be shown; predictions, sweeps, capacities, validations, device profiles, timelines and requests can"
+        "schema `{0}` cannot be shown; predictions, sweeps, capacities, settings (tune), memory, validations, device profiles, timelines \
+         and requests can"
     )]
     Schema(String),
     /// An SLO whose figure predictions do not hold.
@@ -58,6 +65,8 @@ pub fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageError> {
     match value["schema"].as_str() {
         Some("capsim.prediction/1") => prediction::section(value, slo),
         Some("capsim.capacity/1") => capacity::section(value),
+        Some("capsim.tune/1") => tune::section(value),
+        Some("capsim.memory/1") => memory::section(value),
         Some("capsim.validation/1") => validation::section(value),
         Some("capsim.paired/1") => paired::section(value),
         Some("capsim.device/1") => device::section(value),
@@ -84,7 +93,7 @@ figcaption{font-weight:600;margin-bottom:4px}.legend{list-style:none;display:fle
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:3px \
 10px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left}caption{text-align:left;\
 color:var(--soft)}details{margin-top:8px}summary{cursor:pointer;color:var(--soft)}:focus-visible{outline:3px solid var(--c1);outline-offset:2px}\
-svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}.note{color:var(--soft);max-width:75ch}.refused{font-weight:600;max-width:75ch}ul.plain{padding-left:1.2em}";
+svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}pre{overflow-x:auto;background:var(--panel);border-radius:8px;padding:8px;font-size:.85rem}.note{color:var(--soft);max-width:75ch}.refused{font-weight:600;max-width:75ch}ul.plain{padding-left:1.2em}";
 
 /// The whole page.
 pub fn page(title: &str, sections: &[Section]) -> String {

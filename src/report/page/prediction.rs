@@ -154,17 +154,45 @@ pub fn foundations(title: &str, p: &Value) -> String {
     folded(title, &table("Coefficients", &head, &rests)) + &list(&caveats)
 }
 
+/// A word that points have, each value once.
+fn each<'a>(points: &'a [Value], key: &str) -> Result<Vec<&'a str>, PageError> {
+    let mut all = vec![];
+    for p in points {
+        let value = word(p, key)?;
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    Ok(all)
+}
+
+/// What the first row of each model, device and engine profile rests on.
+fn all_foundations(points: &[Value]) -> Result<String, PageError> {
+    let mut seen: Vec<[&str; 3]> = vec![];
+    let mut o = String::new();
+    for p in points {
+        let who = [word(p, "model")?, word(p, "device")?, word(p, "engine")?];
+        if !seen.contains(&who) {
+            seen.push(who);
+            let [model, device, engine] = who;
+            let title = format!("What the first row of {model} on {device} with {engine} rests on");
+            o += &foundations(&title, p);
+        }
+    }
+    Ok(o)
+}
+
 pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageError> {
     let points = array(value, "points")?;
-    let first = points
-        .first()
-        .ok_or_else(|| PageError::Missing("points".into()))?;
+    if points.is_empty() {
+        return Err(PageError::Missing("points".into()));
+    }
     let mut body = refused("rows", points.iter());
     body += &format!(
         "<p class=\"note\">{} on {}, engine {}. Ranges are 90 % intervals.</p>\n",
-        escape(word(first, "model")?),
-        escape(word(first, "device")?),
-        escape(word(first, "engine")?)
+        escape(&each(points, "model")?.join("; ")),
+        escape(&each(points, "device")?.join("; ")),
+        escape(&each(points, "engine")?.join("; "))
     );
     // The flag with most values runs along a line; the others tell lines apart.
     let along = along(points);
@@ -226,7 +254,7 @@ pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageE
     let (parts, below) = breakdown(points);
     body += &format!("<div class=\"charts\">\n{}</div>\n", figure(&parts, &below));
     all.push(parts);
-    body += &foundations("What the first row rests on", first);
+    body += &all_foundations(points)?;
     Ok(Section {
         title: "Prediction".into(),
         body,

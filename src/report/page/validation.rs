@@ -17,13 +17,16 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
         };
         for m in array(best, "metrics")? {
             let metric = word(m, "metric")?;
-            let (Some(measured), Some(predicted)) =
-                (m["measured"].as_f64(), m["predicted"].as_f64())
-            else {
+            // The answer's own error allows for the digits of the record.
+            let (Some(measured), Some(predicted), Some(error)) = (
+                m["measured"].as_f64(),
+                m["predicted"].as_f64(),
+                m["error"].as_f64(),
+            ) else {
                 continue;
             };
             let range = m["low"].as_f64().zip(m["high"].as_f64());
-            let error = 100.0 * (predicted / measured - 1.0);
+            let error = 100.0 * error;
             rows.push(vec![
                 format!("{id}{}, {metric}", if fitted { " (fitted)" } else { "" }),
                 short(measured),
@@ -54,7 +57,7 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             };
             let dot = Dot {
                 x: measured,
-                y: predicted / measured,
+                y: 1.0 + error / 100.0,
                 range: range.map(|(a, b)| (a / measured, b / measured)),
                 label: format!("{id}, {metric}: {error:+.1} %"),
             };
@@ -68,8 +71,10 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             }
         }
     }
-    let fitted: Vec<String> = array(value, "fitted_on")?
-        .iter()
+    let fitted: Vec<String> = value["fitted_on"]
+        .as_array()
+        .into_iter()
+        .flatten()
         .filter_map(|f| f.as_str().map(String::from))
         .collect();
     let mut body = format!(

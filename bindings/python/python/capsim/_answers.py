@@ -342,6 +342,8 @@ class Tuned(Answer):
     nearest: Optional[Outcome] = None
     gain: Optional[Tuple[float, ...]] = None
     """Best score over today's; the same under an unlucky and a lucky cost model."""
+    notes: List[str] = field(default_factory=list)
+    """What a reader must know of knobs that were turned."""
 
 
 @dataclass(frozen=True)

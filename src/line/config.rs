@@ -1,8 +1,8 @@
 //! `--config FILE.yaml` of vLLM and SGLang: a file of flags.
-use super::launch::{Launch, ReadFile};
-use super::yaml::{self, Node};
 use super::LineError;
 use super::flags::{Flag, Values};
+use super::launch::{Launch, ReadFile};
+use super::yaml::{self, Node};
 use crate::device::Scheduler;
 
 /// A launch with the flags of its configuration file in front of its own, which win.
@@ -10,7 +10,11 @@ pub(super) fn inserted(mut launch: Launch, files: ReadFile) -> Result<Launch, Li
     if launch.engine == Some(Scheduler::LlamaServer) {
         return Ok(launch);
     }
-    let Some(at) = launch.args.iter().position(|w| w == "--config" || w.starts_with("--config=")) else {
+    let Some(at) = launch
+        .args
+        .iter()
+        .position(|w| w == "--config" || w.starts_with("--config="))
+    else {
         return Ok(launch);
     };
     let (path, end) = match launch.args[at].split_once('=') {
@@ -34,7 +38,9 @@ pub(super) fn inserted(mut launch: Launch, files: ReadFile) -> Result<Launch, Li
     launch.args.splice(at..end, []);
     // vLLM's model stands first and stays there.
     let model = launch.args.first().is_some_and(|w| !w.starts_with('-'));
-    launch.args.splice(usize::from(model)..usize::from(model), from_file);
+    launch
+        .args
+        .splice(usize::from(model)..usize::from(model), from_file);
     Ok(launch)
 }
 
@@ -49,7 +55,11 @@ pub(super) fn flags(document: &Node) -> Vec<String> {
             (_, Some(false)) => words.push(format!("--no-{key}")),
             (Node::List(items), _) if !items.is_empty() => {
                 words.push(flag);
-                words.extend(items.iter().map(|i| i.text().map_or_else(|| i.json(), String::from)));
+                words.extend(
+                    items
+                        .iter()
+                        .map(|i| i.text().map_or_else(|| i.json(), String::from)),
+                );
             }
             (Node::Map(_), _) => words.extend([flag, value.json()]),
             _ => {

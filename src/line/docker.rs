@@ -21,10 +21,34 @@ pub(super) struct Container {
 
 /// Options without a value, of docker, podman and nerdctl.
 const SWITCHES: &[&str] = &[
-    "--detach", "--interactive", "--tty", "--rm", "--privileged", "--init", "--no-healthcheck", "--oom-kill-disable", "--publish-all",
-    "--read-only", "--sig-proxy", "--disable-content-trust", "--quiet", "--help", "--use-api-socket", "--replace", "--rmi",
-    "--tls-verify", "--no-hosts", "--env-host", "--http-proxy", "--no-hostname", "--read-only-tmpfs", "--rootfs", "--passwd",
-    "--unsetenv-all", "--nv", "--rocm",
+    "--detach",
+    "--interactive",
+    "--tty",
+    "--rm",
+    "--privileged",
+    "--init",
+    "--no-healthcheck",
+    "--oom-kill-disable",
+    "--publish-all",
+    "--read-only",
+    "--sig-proxy",
+    "--disable-content-trust",
+    "--quiet",
+    "--help",
+    "--use-api-socket",
+    "--replace",
+    "--rmi",
+    "--tls-verify",
+    "--no-hosts",
+    "--env-host",
+    "--http-proxy",
+    "--no-hostname",
+    "--read-only-tmpfs",
+    "--rootfs",
+    "--passwd",
+    "--unsetenv-all",
+    "--nv",
+    "--rocm",
 ];
 
 /// Letters of options without a value; the others take the rest of their word or the next one.
@@ -122,7 +146,11 @@ mod tests {
         );
         assert_eq!(c.image, "vllm/vllm-openai:v0.9.1");
         assert_eq!(c.command, ["--model", "m", "--port", "1"]);
-        let names: Vec<_> = c.environment.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let names: Vec<_> = c
+            .environment
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect();
         assert_eq!(names, ["A=1", "B=2", "D=x y"]);
         assert_eq!(c.environment_files, [".env"]);
         assert_eq!(c.devices, None);
@@ -134,8 +162,17 @@ mod tests {
         assert_eq!(read("--gpus 2 x").devices, Some(2));
         assert_eq!(read("--gpus '\"device=0,1,3\"' x").devices, Some(3));
         assert_eq!(read("--gpus=\"device=1\" x").devices, Some(1));
-        assert_eq!(read("--device nvidia.com/gpu=0 --device nvidia.com/gpu=1 x").devices, Some(2));
-        assert_eq!(read("--device /dev/kfd --device=/dev/dri --group-add video x").devices, None);
-        assert_eq!(read("--entrypoint bash x -c 'y z'").entrypoint.unwrap(), ["bash"]);
+        assert_eq!(
+            read("--device nvidia.com/gpu=0 --device nvidia.com/gpu=1 x").devices,
+            Some(2)
+        );
+        assert_eq!(
+            read("--device /dev/kfd --device=/dev/dri --group-add video x").devices,
+            None
+        );
+        assert_eq!(
+            read("--entrypoint bash x -c 'y z'").entrypoint.unwrap(),
+            ["bash"]
+        );
     }
 }

@@ -9,15 +9,27 @@ use crate::device::Scheduler;
 
 /// The server of a text that is a document; `None`: the text is a shell's.
 pub(super) fn read(reader: &mut Reader, text: &str) -> Result<Option<Launch>, LineError> {
-    if text.lines().any(|l| matches!(l.trim(), "[Service]" | "[Container]") || l.trim_start().starts_with("ExecStart=")) {
+    if text.lines().any(|l| {
+        matches!(l.trim(), "[Service]" | "[Container]") || l.trim_start().starts_with("ExecStart=")
+    }) {
         return unit(reader, text).map(Some);
+    }
+    if looks_like_yaml(text) && ["{{ .", "{{.", "{{- "].iter().any(|t| text.contains(t)) {
+        return Err(LineError::Yaml {
+            reason: "it is a template; give what `helm template` prints, or the values file".into(),
+        });
     }
     let documents = match yaml::documents(text) {
         Ok(documents) => documents,
-        Err(e) if looks_like_yaml(text) => return Err(template(text).unwrap_or(e)),
+        Err(e) if looks_like_yaml(text) => return Err(e),
         Err(_) => return Ok(None),
     };
-    let mapping = |d: &Node| !d.entries().is_empty() && d.entries().iter().all(|(k, _)| !k.contains(char::is_whitespace) && !k.is_empty());
+    let mapping = |d: &Node| {
+        !d.entries().is_empty()
+            && d.entries()
+                .iter()
+                .all(|(k, _)| !k.contains(char::is_whitespace) && !k.is_empty())
+    };
     if !documents.iter().any(mapping) {
         return Ok(None);
     }
@@ -37,29 +49,29 @@ pub(super) fn read(reader: &mut Reader, text: &str) -> Result<Option<Launch>, Li
     }
     match documents.iter().find_map(configuration) {
         Some(launch) => Ok(Some(launch)),
-        None => Err(LineError::NothingIn {
-            kind: "YAML file",
-        }),
+        None => Err(LineError::NothingIn { kind: "YAML file" }),
     }
 }
 
 /// Whether a text that is no valid YAML was meant as it: its lines are keys with values, or dashes.
 fn looks_like_yaml(text: &str) -> bool {
-    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
     let (mut keys, mut all) = (0, 0);
     for line in lines {
         all += 1;
-        let key = line.strip_prefix("- ").unwrap_or(line).split_once(':').map_or("", |(k, _)| k);
-        keys += usize::from(!key.is_empty() && !key.contains(char::is_whitespace) && !key.contains('/'));
+        let key = line
+            .strip_prefix("- ")
+            .unwrap_or(line)
+            .split_once(':')
+            .map_or("", |(k, _)| k);
+        keys += usize::from(
+            !key.is_empty() && !key.contains(char::is_whitespace) && !key.contains('/'),
+        );
     }
     keys >= 2 && 2 * keys >= all
-}
-
-/// The error for a Helm chart's template, which only Helm can read.
-fn template(text: &str) -> Option<LineError> {
-    text.contains("{{").then(|| LineError::Yaml {
-        reason: "it is a template; give what `helm template` prints, or the values file".into(),
-    })
 }
 
 /// Words of a command that is a string or a list.
@@ -80,14 +92,23 @@ fn words(node: Option<&Node>, variables: &Variables) -> Result<Option<Vec<String
 
 /// `{A: 1}` or `[A=1]` or `[{name: A, value: 1}]`.
 fn environment(node: Option<&Node>) -> Vec<(String, String)> {
-    let pair = |text: &str| text.split_once('=').map(|(n, v)| (n.to_string(), v.to_string()));
+    let pair = |text: &str| {
+        text.split_once('=')
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+    };
     match node {
-        Some(Node::Map(entries)) => entries.iter().filter_map(|(k, v)| Some((k.clone(), v.text()?.to_string()))).collect(),
+        Some(Node::Map(entries)) => entries
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.text()?.to_string())))
+            .collect(),
         Some(Node::List(items)) => items
             .iter()
             .filter_map(|item| match item.text() {
                 Some(text) => pair(text),
-                None => Some((item.get("name")?.text()?.to_string(), item.get("value")?.text()?.to_string())),
+                None => Some((
+                    item.get("name")?.text()?.to_string(),
+                    item.get("value")?.text()?.to_string(),
+                )),
             })
             .collect(),
         _ => vec![],
@@ -101,7 +122,10 @@ fn compose(reader: &mut Reader, service: &Node) -> Result<Option<Launch>, LineEr
     if let Ok(text) = (reader.files)(".env") {
         known.extend(variables(&text));
     }
-    let text = |node: Option<&Node>| node.and_then(Node::text).map(|t| shell::interpolated(t, &known));
+    let text = |node: Option<&Node>| {
+        node.and_then(Node::text)
+            .map(|t| shell::interpolated(t, &known))
+    };
     let mut container = Container {
         image: text(service.get("image")).unwrap_or_default(),
         entrypoint: words(service.get("entrypoint"), &known)?,
@@ -109,10 +133,17 @@ fn compose(reader: &mut Reader, service: &Node) -> Result<Option<Launch>, LineEr
         ..Container::default()
     };
     let pairs = environment(service.get("environment"));
-    container.environment = pairs.into_iter().map(|(n, v)| (n, shell::interpolated(&v, &known))).collect();
+    container.environment = pairs
+        .into_iter()
+        .map(|(n, v)| (n, shell::interpolated(&v, &known)))
+        .collect();
     let files = service.get("env_file");
     let listed = files.map_or(&[][..], Node::items).iter();
-    for file in files.into_iter().filter(|f| f.items().is_empty()).chain(listed) {
+    for file in files
+        .into_iter()
+        .filter(|f| f.items().is_empty())
+        .chain(listed)
+    {
         let optional = file.get("required").and_then(Node::boolean) == Some(false);
         let Some(path) = text(Some(file)).or_else(|| text(file.get("path"))) else {
             continue;
@@ -121,10 +152,14 @@ fn compose(reader: &mut Reader, service: &Node) -> Result<Option<Launch>, LineEr
             container.environment_files.push(path);
         }
     }
-    container.devices = text(service.get("gpus")).and_then(|g| devices::of_gpus(&g)).or_else(|| {
-        let asked = service.at(&["deploy", "resources", "reservations", "devices"])?.items();
-        asked.iter().find_map(reserved)
-    });
+    container.devices = text(service.get("gpus"))
+        .and_then(|g| devices::of_gpus(&g))
+        .or_else(|| {
+            let asked = service
+                .at(&["deploy", "resources", "reservations", "devices"])?
+                .items();
+            asked.iter().find_map(reserved)
+        });
     reader.container(container)
 }
 
@@ -139,7 +174,10 @@ fn reserved(device: &Node) -> Option<u32> {
 
 /// Every container of a Kubernetes object or of a Helm chart's values: a mapping with a command or arguments.
 fn containers(reader: &mut Reader, node: &Node, found: &mut Vec<Launch>) -> Result<(), LineError> {
-    let has = |key: &str| node.get(key).is_some_and(|n| !n.items().is_empty() || n.text().is_some());
+    let has = |key: &str| {
+        node.get(key)
+            .is_some_and(|n| !n.items().is_empty() || n.text().is_some())
+    };
     if has("command") || has("args") || (has("image") && node.get("name").is_some()) {
         let launch = kubernetes(reader, node)?;
         if launch.is_some() {
@@ -160,21 +198,32 @@ fn kubernetes(reader: &mut Reader, node: &Node) -> Result<Option<Launch>, LineEr
     let image = node.get("image");
     let named = image.and_then(Node::text).map(String::from).or_else(|| {
         // Helm: image: {repository: …, tag: …, command: […]}
-        let at = |key: &str| image.and_then(|i| i.get(key)).or_else(|| node.get(key)).and_then(Node::text);
+        let at = |key: &str| {
+            image
+                .and_then(|i| i.get(key))
+                .or_else(|| node.get(key))
+                .and_then(Node::text)
+        };
         let tag = at("tag").map_or(String::new(), |t| format!(":{t}"));
         Some(format!("{}{tag}", at("repository")?))
     });
     let pairs = environment(node.get("env"));
     // `$(NAME)` in a command is the container's variable.
     let put_in = |words: Vec<String>| -> Vec<String> {
-        let put = |word: String| pairs.iter().fold(word, |w, (n, v)| w.replace(&format!("$({n})"), v));
+        let put = |word: String| {
+            pairs
+                .iter()
+                .fold(word, |w, (n, v)| w.replace(&format!("$({n})"), v))
+        };
         words.into_iter().map(put).collect()
     };
     let none = Variables::new();
     let container = Container {
         image: named.unwrap_or_default(),
         entrypoint: words(node.get("command"), &none)?.map(put_in),
-        command: words(node.get("args"), &none)?.map(put_in).unwrap_or_default(),
+        command: words(node.get("args"), &none)?
+            .map(put_in)
+            .unwrap_or_default(),
         environment: pairs.clone(),
         devices: ["limits", "requests"].iter().find_map(|kind| {
             let asked = node.at(&["resources", kind])?.entries();
@@ -192,14 +241,26 @@ fn kubernetes(reader: &mut Reader, node: &Node) -> Result<Option<Launch>, LineEr
 
 /// A file for `vllm serve --config` or SGLang's, given by itself: most of its keys are flags.
 fn configuration(document: &Node) -> Option<Launch> {
-    let engine = if document.get("model-path").or(document.get("model_path")).is_some() {
+    let engine = if document
+        .get("model-path")
+        .or(document.get("model_path"))
+        .is_some()
+    {
         Scheduler::Sglang
     } else {
         Scheduler::Vllm
     };
     let list = FlagList::of(engine);
     let keys = document.entries();
-    let known = keys.iter().filter(|(k, _)| matches!(list.find(&format!("--{}", k.replace('_', "-")), false), Found::Flag(..))).count();
+    let known = keys
+        .iter()
+        .filter(|(k, _)| {
+            matches!(
+                list.find(&format!("--{}", k.replace('_', "-")), false),
+                Found::Flag(..)
+            )
+        })
+        .count();
     (known > 0 && 2 * known >= keys.len()).then(|| Launch {
         engine: Some(engine),
         args: config::flags(document),
@@ -211,10 +272,19 @@ fn configuration(document: &Node) -> Option<Launch> {
 pub(super) fn variables(text: &str) -> Vec<(String, String)> {
     let line = |line: &str| {
         let line = line.trim();
-        let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        let (name, value) = line
+            .strip_prefix("export ")
+            .unwrap_or(line)
+            .split_once('=')?;
         let value = value.trim();
-        let quoted = ['"', '\''].iter().find_map(|q| value.strip_prefix(*q)?.split_once(*q).map(|(inside, _)| inside));
-        let value = quoted.unwrap_or_else(|| value.split_once(" #").map_or(value, |(v, _)| v.trim_end()));
+        let quoted = ['"', '\''].iter().find_map(|q| {
+            value
+                .strip_prefix(*q)?
+                .split_once(*q)
+                .map(|(inside, _)| inside)
+        });
+        let value =
+            quoted.unwrap_or_else(|| value.split_once(" #").map_or(value, |(v, _)| v.trim_end()));
         (!line.starts_with('#')).then(|| (name.trim().to_string(), value.to_string()))
     };
     text.lines().filter_map(line).collect()
@@ -248,7 +318,9 @@ pub(super) fn settings(reader: &mut Reader, text: &str) -> Result<Launch, LineEr
         if matches!(flag, "model-name" | "model-id" | "model" | "hf-model") {
             launch.args.push(format!("--model={value}"));
         } else if value.trim_start().starts_with("--") {
-            launch.args.extend(value.split_whitespace().map(String::from));
+            launch
+                .args
+                .extend(value.split_whitespace().map(String::from));
         } else if let Some(known) = list.named(&format!("--{flag}")) {
             launch.args.extend(config::flag_of(known, value));
         } else {
@@ -266,7 +338,11 @@ fn unit(reader: &mut Reader, text: &str) -> Result<Launch, LineError> {
     let text = text.replace("\\\r\n", " ").replace("\\\n", " ");
     let mut container = Container::default();
     let (mut starts, mut is_container, mut env) = (vec![], false, vec![]);
-    for line in text.lines().map(str::trim).filter(|l| !l.starts_with(['#', ';'])) {
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.starts_with(['#', ';']))
+    {
         is_container |= line == "[Container]";
         let Some((key, value)) = line.split_once('=').map(|(k, v)| (k.trim(), v.trim())) else {
             continue;
@@ -274,8 +350,12 @@ fn unit(reader: &mut Reader, text: &str) -> Result<Launch, LineError> {
         match key {
             "ExecStart" => starts.push(value.trim_start_matches(['-', '@', ':', '+', '!', '|'])),
             "Environment" => {
-                let words = shell::commands(value, &mut Variables::new())?.into_iter().flat_map(|c| c.words);
-                env.extend(words.filter_map(|w| shell::assignment(&w).map(|(n, v)| (n.to_string(), v.to_string()))));
+                let words = shell::commands(value, &mut Variables::new())?
+                    .into_iter()
+                    .flat_map(|c| c.words);
+                env.extend(words.filter_map(|w| {
+                    shell::assignment(&w).map(|(n, v)| (n.to_string(), v.to_string()))
+                }));
             }
             "EnvironmentFile" => {
                 let path = value.trim_start_matches('-');
@@ -288,8 +368,14 @@ fn unit(reader: &mut Reader, text: &str) -> Result<Launch, LineError> {
                 }
             }
             "Image" => container.image = value.into(),
-            "Exec" => container.command = words(Some(&Node::Text(value.into(), true)), &Variables::new())?.unwrap_or_default(),
-            "Entrypoint" => container.entrypoint = words(Some(&Node::Text(value.into(), true)), &Variables::new())?,
+            "Exec" => {
+                container.command = words(Some(&Node::Text(value.into(), true)), &Variables::new())?
+                    .unwrap_or_default()
+            }
+            "Entrypoint" => {
+                container.entrypoint =
+                    words(Some(&Node::Text(value.into(), true)), &Variables::new())?
+            }
             "AddDevice" if value.contains("/gpu=") && !value.ends_with("=all") => {
                 container.devices = Some(container.devices.unwrap_or(0) + 1);
             }

@@ -13,7 +13,9 @@ pub enum LineError {
         words: String,
     },
     /// A server that capsim does not simulate.
-    #[error("`{program}` starts a server that capsim does not simulate (it knows vLLM, SGLang and llama-server)")]
+    #[error(
+        "`{program}` starts a server that capsim does not simulate (it knows vLLM, SGLang and llama-server)"
+    )]
     OtherServer {
         /// The program.
         program: String,

@@ -15,7 +15,8 @@ pub(super) fn known(image: &str) -> Option<Image> {
     let (name, tag) = split(image);
     let name = name.to_ascii_lowercase();
     let last = name.rsplit('/').next().unwrap_or(&name);
-    if name.contains("llama.cpp") || name.contains("llama-cpp") || last.starts_with("llama-server") {
+    if name.contains("llama.cpp") || name.contains("llama-cpp") || last.starts_with("llama-server")
+    {
         // full: a script that takes --server; light: llama-cli.
         let other = tag.is_some_and(|t| t.starts_with("full") || t.starts_with("light"));
         return Some(Image {
@@ -32,7 +33,9 @@ pub(super) fn known(image: &str) -> Option<Image> {
     let command_follows = ["rocm/vllm", "rocm/vllm-dev", "nvidia/vllm"];
     name.contains("vllm").then(|| Image {
         engine: Scheduler::Vllm,
-        starts: !command_follows.iter().any(|c| name == *c || name.ends_with(&format!("/{c}"))),
+        starts: !command_follows
+            .iter()
+            .any(|c| name == *c || name.ends_with(&format!("/{c}"))),
     })
 }
 
@@ -52,11 +55,17 @@ pub(super) fn release(image: &str) -> Option<String> {
     let tag = tag?;
     match known(image)?.engine {
         Scheduler::LlamaServer => {
-            let build = tag.split(['-', '_']).find(|p| p.strip_prefix('b').is_some_and(|n| n.len() > 2 && digits(n)))?;
+            let build = tag.split(['-', '_']).find(|p| {
+                p.strip_prefix('b')
+                    .is_some_and(|n| n.len() > 2 && digits(n))
+            })?;
             Some(build.into())
         }
         Scheduler::Vllm | Scheduler::Sglang => {
-            let after = ["vllm", "sglang"].iter().find_map(|e| tag.split_once(e).map(|(_, rest)| rest.trim_start_matches(['_', '-', 'v'])));
+            let after = ["vllm", "sglang"].iter().find_map(|e| {
+                tag.split_once(e)
+                    .map(|(_, rest)| rest.trim_start_matches(['_', '-', 'v']))
+            });
             numbers(after.unwrap_or(tag.strip_prefix('v').unwrap_or(tag)))
         }
     }
@@ -68,16 +77,23 @@ fn digits(text: &str) -> bool {
 
 /// `0.10.2`, `0.4.6.post5` or `0.11.0rc1` at the start of a text; three numbers, so that a CUDA or ROCm version is none.
 pub(super) fn numbers(text: &str) -> Option<String> {
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '.')
+        .unwrap_or(text.len());
     let parts: Vec<&str> = text[..end].split('.').collect();
     let [major, minor, patch, rest @ ..] = parts.as_slice() else {
         return None;
     };
-    let plain: &str = &patch[..patch.find(|c: char| !c.is_ascii_digit()).unwrap_or(patch.len())];
+    let plain: &str = &patch[..patch
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(patch.len())];
     if !digits(major) || !digits(minor) || plain.is_empty() {
         return None;
     }
-    let post = rest.first().filter(|r| r.starts_with("post")).map_or(String::new(), |r| format!(".{r}"));
+    let post = rest
+        .first()
+        .filter(|r| r.starts_with("post"))
+        .map_or(String::new(), |r| format!(".{r}"));
     Some(format!("{major}.{minor}.{patch}{post}"))
 }
 
@@ -108,32 +124,65 @@ mod tests {
             ("localhost:5000/vllm/vllm-openai", None),
             ("vllm/vllm-openai@sha256:0.9.1", None),
             ("rocm/vllm:rocm6.4.1_vllm_0.10.1_20250909", Some("0.10.1")),
-            ("rocm/vllm:rocm6.3.1_instinct_vllm0.8.3_20250410", Some("0.8.3")),
+            (
+                "rocm/vllm:rocm6.3.1_instinct_vllm0.8.3_20250410",
+                Some("0.8.3"),
+            ),
             ("rocm/vllm-dev:nightly", None),
             ("nvcr.io/nvidia/vllm:25.11-py3", None),
             ("lmsysorg/sglang:v0.4.6.post5-cu124", Some("0.4.6.post5")),
             ("lmsysorg/sglang:v0.5.3rc0-rocm630-mi30x", Some("0.5.3rc0")),
-            ("ghcr.io/ggml-org/llama.cpp:server-cuda-b4719", Some("b4719")),
+            (
+                "ghcr.io/ggml-org/llama.cpp:server-cuda-b4719",
+                Some("b4719"),
+            ),
             ("ghcr.io/ggml-org/llama.cpp:server-cuda", None),
             ("nginx:1.27.0", None),
         ] {
             assert_eq!(release(image).as_deref(), wanted, "{image}");
         }
-        assert_eq!(pinned("vllm==0.10.2"), Some((Scheduler::Vllm, "0.10.2".into())));
-        assert_eq!(pinned("sglang[all]==0.4.6.post5"), Some((Scheduler::Sglang, "0.4.6.post5".into())));
+        assert_eq!(
+            pinned("vllm==0.10.2"),
+            Some((Scheduler::Vllm, "0.10.2".into()))
+        );
+        assert_eq!(
+            pinned("sglang[all]==0.4.6.post5"),
+            Some((Scheduler::Sglang, "0.4.6.post5".into()))
+        );
         assert_eq!(pinned("vllm>=0.10"), None);
     }
 
     #[test]
     fn images_start_a_server_or_take_a_command() {
         let starts = |image: &str| known(image).map(|i| (i.engine, i.starts));
-        assert_eq!(starts("docker.io/vllm/vllm-openai:v0.9.1"), Some((Scheduler::Vllm, true)));
-        assert_eq!(starts("vllm/vllm-openai-rocm:latest"), Some((Scheduler::Vllm, true)));
-        assert_eq!(starts("docker.io/rocm/vllm:latest"), Some((Scheduler::Vllm, false)));
-        assert_eq!(starts("nvcr.io/nvidia/vllm:25.11-py3"), Some((Scheduler::Vllm, false)));
-        assert_eq!(starts("lmsysorg/sglang:latest"), Some((Scheduler::Sglang, false)));
-        assert_eq!(starts("ghcr.io/ggml-org/llama.cpp:server-vulkan"), Some((Scheduler::LlamaServer, true)));
-        assert_eq!(starts("local/llama.cpp:full-cuda"), Some((Scheduler::LlamaServer, false)));
+        assert_eq!(
+            starts("docker.io/vllm/vllm-openai:v0.9.1"),
+            Some((Scheduler::Vllm, true))
+        );
+        assert_eq!(
+            starts("vllm/vllm-openai-rocm:latest"),
+            Some((Scheduler::Vllm, true))
+        );
+        assert_eq!(
+            starts("docker.io/rocm/vllm:latest"),
+            Some((Scheduler::Vllm, false))
+        );
+        assert_eq!(
+            starts("nvcr.io/nvidia/vllm:25.11-py3"),
+            Some((Scheduler::Vllm, false))
+        );
+        assert_eq!(
+            starts("lmsysorg/sglang:latest"),
+            Some((Scheduler::Sglang, false))
+        );
+        assert_eq!(
+            starts("ghcr.io/ggml-org/llama.cpp:server-vulkan"),
+            Some((Scheduler::LlamaServer, true))
+        );
+        assert_eq!(
+            starts("local/llama.cpp:full-cuda"),
+            Some((Scheduler::LlamaServer, false))
+        );
         assert_eq!(starts("ubuntu:24.04"), None);
     }
 }

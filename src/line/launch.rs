@@ -91,7 +91,12 @@ impl Reader<'_> {
         let found = self.commands(commands.iter().map(|c| c.words.as_slice()).collect())?;
         match found {
             Some(launch) => Ok(launch),
-            None if commands.iter().all(|c| c.words.iter().all(|w| assignment(w).is_some() || w == "export")) => {
+            None if commands.iter().all(|c| {
+                c.words
+                    .iter()
+                    .all(|w| assignment(w).is_some() || w == "export")
+            }) =>
+            {
                 document::settings(self, text)
             }
             None => self.bare(commands.first().map_or(&[], |c| &c.words)),
@@ -100,7 +105,11 @@ impl Reader<'_> {
 
     /// Words that a shell has split.
     fn split(&mut self, words: &[String]) -> Result<Launch, LineError> {
-        let words: Vec<String> = words.iter().filter(|w| !matches!(w.trim(), "\\" | "^" | "`" | "\\\n")).cloned().collect();
+        let words: Vec<String> = words
+            .iter()
+            .filter(|w| !matches!(w.trim(), "\\" | "^" | "`" | "\\\n"))
+            .cloned()
+            .collect();
         let parts: Vec<&[String]> = words
             .split(|w| matches!(w.as_str(), "&&" | "||" | ";" | "|" | "&"))
             .filter(|part| !part.is_empty())
@@ -117,7 +126,8 @@ impl Reader<'_> {
         for words in commands {
             if matches!(words[0].as_str(), "export" | "set") {
                 let set = words.iter().filter_map(|w| assignment(w));
-                self.environment.extend(set.map(|(n, v)| (n.to_string(), v.to_string())));
+                self.environment
+                    .extend(set.map(|(n, v)| (n.to_string(), v.to_string())));
             } else if let Some(launch) = self.command(words)? {
                 found.push(launch);
             } else if let Some(pinned) = words.iter().find_map(|w| image::pinned(w)) {
@@ -138,12 +148,19 @@ impl Reader<'_> {
         if self.depth >= DEEPEST {
             return Err(LineError::TooDeep);
         }
-        let Some((at, (program, names))) = (0..words.len()).find_map(|i| Some((i, program::at(&words[i..])?))) else {
+        let Some((at, (program, names))) =
+            (0..words.len()).find_map(|i| Some((i, program::at(&words[i..])?)))
+        else {
             return Ok(None);
         };
         let (before, rest) = (&words[..at], &words[at + names..]);
         let mut env = self.environment.clone();
-        env.extend(before.iter().filter_map(|w| assignment(w)).map(|(n, v)| (n.to_string(), v.to_string())));
+        env.extend(
+            before
+                .iter()
+                .filter_map(|w| assignment(w))
+                .map(|(n, v)| (n.to_string(), v.to_string())),
+        );
         let mut launch = match program {
             Program::Other => {
                 self.other = Some(words[at..words.len().min(at + names.max(2))].join(" "));
@@ -178,8 +195,13 @@ impl Reader<'_> {
                 return found;
             }
         };
-        let pinned = before.iter().find_map(|w| pinned_in(w)).or(self.pinned.clone());
-        launch.release = pinned.filter(|(e, _)| Some(*e) == launch.engine).map(|(_, r)| r);
+        let pinned = before
+            .iter()
+            .find_map(|w| pinned_in(w))
+            .or(self.pinned.clone());
+        launch.release = pinned
+            .filter(|(e, _)| Some(*e) == launch.engine)
+            .map(|(_, r)| r);
         launch.devices = devices::visible(&env);
         launch.env = env;
         Ok(Some(launch))
@@ -209,7 +231,9 @@ impl Reader<'_> {
         if launch.env.is_empty() {
             launch.env = env;
         }
-        launch.devices = devices::visible(&launch.env).or(launch.devices).or(container.devices);
+        launch.devices = devices::visible(&launch.env)
+            .or(launch.devices)
+            .or(container.devices);
         launch.release = launch.release.or_else(|| image::release(&container.image));
         launch.image = Some(container.image).filter(|i| !i.is_empty());
         Ok(Some(launch))
@@ -229,11 +253,16 @@ impl Reader<'_> {
         if let Some(program) = self.other.take() {
             return Err(LineError::OtherServer { program });
         }
-        let start = words.iter().position(|w| assignment(w).is_none()).unwrap_or(words.len());
+        let start = words
+            .iter()
+            .position(|w| assignment(w).is_none())
+            .unwrap_or(words.len());
         let (before, rest) = words.split_at(start);
         let (engine, args) = match rest {
             [first, args @ ..] if first == "serve" => (None, args),
-            [first, args @ ..] if program::file_name(first) == "vllm" && flags_or_model(args) => (Some(Scheduler::Vllm), args),
+            [first, args @ ..] if program::file_name(first) == "vllm" && flags_or_model(args) => {
+                (Some(Scheduler::Vllm), args)
+            }
             args if flags_or_model(args) => (None, args),
             _ => {
                 return Err(LineError::NoServer {
@@ -242,7 +271,12 @@ impl Reader<'_> {
             }
         };
         let mut env = self.environment.clone();
-        env.extend(before.iter().filter_map(|w| assignment(w)).map(|(n, v)| (n.to_string(), v.to_string())));
+        env.extend(
+            before
+                .iter()
+                .filter_map(|w| assignment(w))
+                .map(|(n, v)| (n.to_string(), v.to_string())),
+        );
         Ok(Launch {
             engine,
             args: args.to_vec(),
@@ -255,7 +289,9 @@ impl Reader<'_> {
 
 /// `vllm==0.10.2`, also behind `--from=` and `--with=`.
 fn pinned_in(word: &str) -> Option<(Scheduler, String)> {
-    let bare = word.split_once('=').filter(|(flag, rest)| flag.starts_with("--") && !rest.starts_with('='));
+    let bare = word
+        .split_once('=')
+        .filter(|(flag, rest)| flag.starts_with("--") && !rest.starts_with('='));
     image::pinned(bare.map_or(word, |(_, rest)| rest))
 }
 
@@ -289,13 +325,17 @@ fn image_alone(container: &Container) -> Result<Option<Launch>, LineError> {
 /// Whether words can be flags, or a model and flags, and are no other program or command.
 fn flags_or_model(words: &[String]) -> bool {
     words.first().is_none_or(|w| {
-        w.starts_with('-') || w.is_empty() || w.contains(['/', '.']) || crate::model::builtin::find(w).is_ok()
+        w.starts_with('-')
+            || w.is_empty()
+            || w.contains(['/', '.'])
+            || crate::model::builtin::find(w).is_ok()
     })
 }
 
 /// The first server; the load of the first client beside it; a note where there are more.
 pub(super) fn one_of(found: Vec<Launch>) -> Option<Launch> {
-    let (clients, servers): (Vec<Launch>, Vec<Launch>) = found.into_iter().partition(|l| l.bench.is_some());
+    let (clients, servers): (Vec<Launch>, Vec<Launch>) =
+        found.into_iter().partition(|l| l.bench.is_some());
     let client = clients.into_iter().next();
     let mut servers = servers.into_iter();
     let Some(mut first) = servers.next() else {
@@ -308,7 +348,11 @@ pub(super) fn one_of(found: Vec<Launch>) -> Option<Launch> {
             "{} servers are started here; this answers for the first, `{}`, not for {}",
             others.len() + 1,
             first.title(),
-            others.iter().map(|o| format!("`{o}`")).collect::<Vec<_>>().join(", ")
+            others
+                .iter()
+                .map(|o| format!("`{o}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
         ));
     }
     Some(first)
@@ -319,7 +363,10 @@ impl Launch {
     pub(super) fn title(&self) -> String {
         let words = self.args.iter().take(2).map(String::as_str);
         let engine = self.engine.unwrap_or_default().words();
-        std::iter::once(engine).chain(words).collect::<Vec<_>>().join(" ")
+        std::iter::once(engine)
+            .chain(words)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 

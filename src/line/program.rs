@@ -18,8 +18,14 @@ pub(super) enum Program {
 
 /// Modules that `python -m` starts.
 const MODULES: &[(&str, Program)] = &[
-    ("vllm.entrypoints.openai.api_server", Program::Server(Scheduler::Vllm)),
-    ("vllm.entrypoints.api_server", Program::Server(Scheduler::Vllm)),
+    (
+        "vllm.entrypoints.openai.api_server",
+        Program::Server(Scheduler::Vllm),
+    ),
+    (
+        "vllm.entrypoints.api_server",
+        Program::Server(Scheduler::Vllm),
+    ),
     ("sglang.launch_server", Program::Server(Scheduler::Sglang)),
     ("vllm.benchmarks.serve", Program::Bench),
     ("vllm.benchmarks.benchmark_serving", Program::Bench),
@@ -83,14 +89,22 @@ pub(super) fn at(words: &[String]) -> Option<(Program, usize)> {
     let second = words.get(1).map_or("", String::as_str);
     let third = words.get(2).map_or("", String::as_str);
     if first == "-m" || first == "-mvllm.entrypoints.openai.api_server" {
-        return module(if first == "-m" { second } else { &first[2..] }, if first == "-m" { 2 } else { 1 }, &words[1..]);
+        return module(
+            if first == "-m" { second } else { &first[2..] },
+            if first == "-m" { 2 } else { 1 },
+            &words[1..],
+        );
     }
     if let Some((_, program)) = SCRIPTS.iter().find(|(s, _)| *s == name) {
         return Some((*program, 1));
     }
     if SHELLS.contains(&name) && second.starts_with('-') {
         // bash -lc "…", bash -l -c "…"
-        let at = words.iter().skip(1).take_while(|w| w.starts_with('-')).position(|w| w.ends_with('c'))?;
+        let at = words
+            .iter()
+            .skip(1)
+            .take_while(|w| w.starts_with('-'))
+            .position(|w| w.ends_with('c'))?;
         return Some((Program::Shell, at + 2));
     }
     if name == "vllm" && second == "bench" {
@@ -99,7 +113,10 @@ pub(super) fn at(words: &[String]) -> Option<(Program, usize)> {
             _ => (Program::Other, 2),
         });
     }
-    if matches!(name, "docker" | "podman" | "nerdctl") && second == "container" && matches!(third, "run" | "create") {
+    if matches!(name, "docker" | "podman" | "nerdctl")
+        && second == "container"
+        && matches!(third, "run" | "create")
+    {
         return Some((Program::Container, 3));
     }
     if let Some((.., program)) = COMMANDS.iter().find(|(p, c, _)| *p == name && *c == second) {
@@ -109,7 +126,12 @@ pub(super) fn at(words: &[String]) -> Option<(Program, usize)> {
     if name == "server" && words.iter().any(|w| w.ends_with(".gguf")) {
         return Some((Program::Server(Scheduler::LlamaServer), 1));
     }
-    let by_name = NAMES.iter().find(|(n, _)| *n == name || name.strip_prefix(n).is_some_and(|rest| rest.starts_with('-')));
+    let by_name = NAMES.iter().find(|(n, _)| {
+        *n == name
+            || name
+                .strip_prefix(n)
+                .is_some_and(|rest| rest.starts_with('-'))
+    });
     by_name.map(|(_, program)| (*program, 1))
 }
 
@@ -139,14 +161,35 @@ mod tests {
         for (line, found) in [
             ("vllm serve m", Some((Server(Vllm), 2))),
             ("/opt/venv/bin/vllm serve m", Some((Server(Vllm), 2))),
-            ("-m vllm.entrypoints.openai.api_server --model m", Some((Server(Vllm), 2))),
-            ("-m vllm.entrypoints.cli.main serve m", Some((Server(Vllm), 3))),
-            ("/x/vllm/entrypoints/openai/api_server.py --model m", Some((Server(Vllm), 1))),
-            ("-m sglang.launch_server --model-path m", Some((Server(Sglang), 2))),
+            (
+                "-m vllm.entrypoints.openai.api_server --model m",
+                Some((Server(Vllm), 2)),
+            ),
+            (
+                "-m vllm.entrypoints.cli.main serve m",
+                Some((Server(Vllm), 3)),
+            ),
+            (
+                "/x/vllm/entrypoints/openai/api_server.py --model m",
+                Some((Server(Vllm), 1)),
+            ),
+            (
+                "-m sglang.launch_server --model-path m",
+                Some((Server(Sglang), 2)),
+            ),
             ("sglang serve --model-path m", Some((Server(Sglang), 2))),
-            ("./build/bin/llama-server -m m.gguf", Some((Server(LlamaServer), 1))),
-            ("C:\\x\\llama-server.exe -m m.gguf", Some((Server(LlamaServer), 1))),
-            ("llama-server-vulkan -m m.gguf", Some((Server(LlamaServer), 1))),
+            (
+                "./build/bin/llama-server -m m.gguf",
+                Some((Server(LlamaServer), 1)),
+            ),
+            (
+                "C:\\x\\llama-server.exe -m m.gguf",
+                Some((Server(LlamaServer), 1)),
+            ),
+            (
+                "llama-server-vulkan -m m.gguf",
+                Some((Server(LlamaServer), 1)),
+            ),
             ("./server -m m.gguf", Some((Server(LlamaServer), 1))),
             ("vllm bench serve --model m", Some((Bench, 3))),
             ("vllm bench throughput", Some((Other, 2))),

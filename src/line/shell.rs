@@ -68,7 +68,10 @@ fn assign(words: &[String], variables: &mut Variables) {
         }
         _ => words,
     };
-    if words.iter().all(|w| assignment(w).is_some() || w.starts_with('-')) {
+    if words
+        .iter()
+        .all(|w| assignment(w).is_some() || w.starts_with('-'))
+    {
         for (name, value) in words.iter().filter_map(|w| assignment(w)) {
             variables.insert(name.into(), value.into());
         }
@@ -88,13 +91,17 @@ fn joined(text: &str) -> String {
             }
             continue;
         }
-        if bare.starts_with("```") || bare.starts_with("~~~") || (bare.starts_with('#') && continued) {
+        if bare.starts_with("```")
+            || bare.starts_with("~~~")
+            || (bare.starts_with('#') && continued)
+        {
             continue;
         }
         heredoc = heredoc_end(line);
         let bare = without_prompt(bare).unwrap_or(line);
         let is_flag = bare.trim_start().starts_with("--")
-            || (bare.trim_start().starts_with('-') && bare.trim_start()[1..].starts_with(|c: char| c.is_ascii_alphabetic()));
+            || (bare.trim_start().starts_with('-')
+                && bare.trim_start()[1..].starts_with(|c: char| c.is_ascii_alphabetic()));
         if !continued && !out.is_empty() {
             out.push(if is_flag { ' ' } else { '\n' });
         }
@@ -126,7 +133,8 @@ fn without_prompt(line: &str) -> Option<&str> {
         None => line,
     };
     let (prompt, command) = rest.split_once(' ')?;
-    let is_prompt = prompt.ends_with(['$', '#', '%']) && (prompt.contains('@') || prompt.len() == 1);
+    let is_prompt =
+        prompt.ends_with(['$', '#', '%']) && (prompt.contains('@') || prompt.len() == 1);
     (is_prompt && !prompt.starts_with('#')).then_some(command)
 }
 
@@ -137,7 +145,11 @@ fn heredoc_end(line: &str) -> Option<String> {
     if rest.starts_with('<') {
         return None;
     }
-    let word: String = rest.chars().filter(|c| !matches!(c, '\'' | '"')).take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let word: String = rest
+        .chars()
+        .filter(|c| !matches!(c, '\'' | '"'))
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
     (!word.is_empty()).then_some(word)
 }
 
@@ -203,11 +215,19 @@ impl Lexer<'_> {
 
     /// Skips `> file`, `2>&1`, `< file`: the word behind it is no argument, and digits before it are no word.
     fn redirection(&mut self, variables: &Variables) -> Result<(), LineError> {
-        if self.word.as_ref().is_some_and(|w| w.bytes().all(|b| b.is_ascii_digit())) {
+        if self
+            .word
+            .as_ref()
+            .is_some_and(|w| w.bytes().all(|b| b.is_ascii_digit()))
+        {
             self.word = None;
         }
         self.end_word();
-        while self.rest.next_if(|c| matches!(c, '>' | '<' | '&' | '|')).is_some() {}
+        while self
+            .rest
+            .next_if(|c| matches!(c, '>' | '<' | '&' | '|'))
+            .is_some()
+        {}
         while self.rest.next_if(|c| *c == ' ' || *c == '\t').is_some() {}
         let kept = self.words.len();
         while let Some(c) = self.rest.peek().copied() {
@@ -228,7 +248,12 @@ impl Lexer<'_> {
 
     fn open(&self, quote: char, from: &Peekable<Chars>) -> LineError {
         let left: usize = from.clone().map(char::len_utf8).sum();
-        let before: Vec<char> = self.text[..self.text.len() - left].chars().rev().skip(1).take(30).collect();
+        let before: Vec<char> = self.text[..self.text.len() - left]
+            .chars()
+            .rev()
+            .skip(1)
+            .take(30)
+            .collect();
         LineError::OpenQuote {
             quote,
             after: before.into_iter().rev().collect::<String>().trim().into(),
@@ -287,7 +312,10 @@ impl Lexer<'_> {
             }
             Some(c) if c.is_ascii_alphabetic() || *c == '_' => {
                 let mut name = String::new();
-                while let Some(c) = self.rest.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
+                while let Some(c) = self
+                    .rest
+                    .next_if(|c| c.is_ascii_alphanumeric() || *c == '_')
+                {
                     name.push(c);
                 }
                 match variables.get(&name) {
@@ -303,8 +331,12 @@ impl Lexer<'_> {
     /// A variable's value outside quotes falls into words; inside they are put together again by the caller's state, which this lexer
     /// does not keep: a value with spaces that begins with a dash is split (`$ARGS`), every other stays one word.
     fn push_value(&mut self, value: &str) {
-        if self.word.is_none() && value.trim_start().starts_with('-') && value.contains(char::is_whitespace) {
-            self.words.extend(value.split_whitespace().map(String::from));
+        if self.word.is_none()
+            && value.trim_start().starts_with('-')
+            && value.contains(char::is_whitespace)
+        {
+            self.words
+                .extend(value.split_whitespace().map(String::from));
         } else {
             self.push_text(value);
         }
@@ -357,7 +389,9 @@ const DEEPEST: usize = 16;
 
 /// The value of `${inside}`: `NAME`, `NAME:-default`, `NAME-default`, `NAME:=default`, `NAME:?message`, `NAME:+other`.
 fn expansion(inside: &str, variables: &Variables, depth: usize) -> String {
-    let end = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
+    let end = inside
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(inside.len());
     let (name, rest) = inside.split_at(end);
     let colon = rest.starts_with(':');
     let value = variables.get(name).filter(|v| !colon || !v.is_empty());
@@ -392,7 +426,9 @@ fn deeper(text: &str, variables: &Variables, depth: usize) -> String {
             out.push_str(&expansion(&after[1..end], variables, depth));
             rest = &after[end + 1..];
         } else {
-            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            let end = after
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .unwrap_or(after.len());
             match variables.get(&after[..end]) {
                 Some(value) if end > 0 => out.push_str(value),
                 _ => {
@@ -437,19 +473,37 @@ mod tests {
 
     #[test]
     fn quotes_and_backslashes_are_a_shells() {
-        assert_eq!(one(r#"a 'b c' "d \"e\" \n" f\ g"#), ["a", "b c", "d \"e\" \\n", "f g"]);
+        assert_eq!(
+            one(r#"a 'b c' "d \"e\" \n" f\ g"#),
+            ["a", "b c", "d \"e\" \\n", "f g"]
+        );
         assert_eq!(one(r#"--x='{"a": 1}' """#), ["--x={\"a\": 1}", ""]);
         assert_eq!(one("a \\\n  --b 1 \\  \n--c"), ["a", "--b", "1", "--c"]);
         let e = commands("vllm serve 'x", &mut Variables::new()).unwrap_err();
-        assert_eq!(e.to_string(), "the quotation mark ' is never closed (after `vllm serve`)");
+        assert_eq!(
+            e.to_string(),
+            "the quotation mark ' is never closed (after `vllm serve`)"
+        );
     }
 
     #[test]
     fn lines_are_put_together_as_people_paste_them() {
-        assert_eq!(one("vllm serve m ^\r\n  --port 1"), ["vllm", "serve", "m", "--port", "1"]);
-        assert_eq!(one("vllm serve m `\n  --port 1"), ["vllm", "serve", "m", "--port", "1"]);
-        assert_eq!(one("$ vllm serve m\n  --port 1 \\\n # no\n -q awq"), ["vllm", "serve", "m", "--port", "1", "-q", "awq"]);
-        assert_eq!(one("```bash\nvllm serve m # the model\n```"), ["vllm", "serve", "m"]);
+        assert_eq!(
+            one("vllm serve m ^\r\n  --port 1"),
+            ["vllm", "serve", "m", "--port", "1"]
+        );
+        assert_eq!(
+            one("vllm serve m `\n  --port 1"),
+            ["vllm", "serve", "m", "--port", "1"]
+        );
+        assert_eq!(
+            one("$ vllm serve m\n  --port 1 \\\n # no\n -q awq"),
+            ["vllm", "serve", "m", "--port", "1", "-q", "awq"]
+        );
+        assert_eq!(
+            one("```bash\nvllm serve m # the model\n```"),
+            ["vllm", "serve", "m"]
+        );
         assert_eq!(one("(v) me@host:~/x$ vllm serve m"), ["vllm", "serve", "m"]);
         assert_eq!(one("PS C:\\x> vllm serve m"), ["vllm", "serve", "m"]);
         assert_eq!(one("x --a $(cat `b`)"), ["x", "--a", "$(cat `b`)"]);
@@ -457,9 +511,18 @@ mod tests {
 
     #[test]
     fn commands_end_at_operators_and_redirections_are_no_words() {
-        assert_eq!(read("cd /x && vllm serve m > log 2>&1 &"), [vec!["cd", "/x"], vec!["vllm", "serve", "m"]]);
-        assert_eq!(read("a 2>&1 | tee \"l o g\"; b &>> f"), [vec!["a"], vec!["tee", "l o g"], vec!["b"]]);
-        assert_eq!(read("cat <<'EOF' > f\nvllm serve no\nEOF\nvllm serve m"), [vec!["cat"], vec!["vllm", "serve", "m"]]);
+        assert_eq!(
+            read("cd /x && vllm serve m > log 2>&1 &"),
+            [vec!["cd", "/x"], vec!["vllm", "serve", "m"]]
+        );
+        assert_eq!(
+            read("a 2>&1 | tee \"l o g\"; b &>> f"),
+            [vec!["a"], vec!["tee", "l o g"], vec!["b"]]
+        );
+        assert_eq!(
+            read("cat <<'EOF' > f\nvllm serve no\nEOF\nvllm serve m"),
+            [vec!["cat"], vec!["vllm", "serve", "m"]]
+        );
     }
 
     #[test]
@@ -467,11 +530,28 @@ mod tests {
         let text = "MODEL=Qwen/Qwen3-8B\nexport TP=2 X='a b'\nvllm serve $MODEL -tp ${TP} --len ${LEN:-4096} --x \"$X\" $Y";
         assert_eq!(
             read(text).last().unwrap(),
-            &["vllm", "serve", "Qwen/Qwen3-8B", "-tp", "2", "--len", "4096", "--x", "a b", "$Y"]
+            &[
+                "vllm",
+                "serve",
+                "Qwen/Qwen3-8B",
+                "-tp",
+                "2",
+                "--len",
+                "4096",
+                "--x",
+                "a b",
+                "$Y"
+            ]
         );
-        assert_eq!(read("ARGS='--a 1 --b'\nx $ARGS")[1], ["x", "--a", "1", "--b"]);
+        assert_eq!(
+            read("ARGS='--a 1 --b'\nx $ARGS")[1],
+            ["x", "--a", "1", "--b"]
+        );
         let set = Variables::from([("A".to_string(), "1".to_string())]);
-        assert_eq!(interpolated("$A ${A} ${B:-x${A}} $$A ${C?no} $", &set), "1 1 x1 $A ${C?no} $");
+        assert_eq!(
+            interpolated("$A ${A} ${B:-x${A}} $$A ${C?no} $", &set),
+            "1 1 x1 $A ${C?no} $"
+        );
         assert_eq!(expansion("A:+y", &set, 0), "y");
     }
 }

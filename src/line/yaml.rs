@@ -22,7 +22,10 @@ pub(super) enum Node {
 impl Node {
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries().iter().find(|(k, _)| k == key).map(|(_, v)| v)
+        self.entries()
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v)
     }
 
     /// The value at the end of a path of keys.
@@ -33,7 +36,11 @@ impl Node {
     /// A scalar's text; a plain `null`, `~` or nothing is none.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Node::Text(text, quoted) if *quoted || !matches!(text.as_str(), "" | "~" | "null" | "Null") => Some(text),
+            Node::Text(text, quoted)
+                if *quoted || !matches!(text.as_str(), "" | "~" | "null" | "Null") =>
+            {
+                Some(text)
+            }
             _ => None,
         }
     }
@@ -73,7 +80,10 @@ impl Node {
 
     fn value(&self) -> serde_json::Value {
         match self {
-            Node::Map(entries) => entries.iter().map(|(k, v)| (k.clone(), v.value())).collect(),
+            Node::Map(entries) => entries
+                .iter()
+                .map(|(k, v)| (k.clone(), v.value()))
+                .collect(),
             Node::List(items) => items.iter().map(Node::value).collect(),
             Node::Text(text, quoted) => {
                 if let Some(on) = self.boolean() {
@@ -222,16 +232,27 @@ mod tests {
 
     #[test]
     fn scalars_stay_as_they_are_written_and_maps_keep_their_order() {
-        let d = documents("b: 0.90\na: [x, 'null', ~]\nc:\n  d: |\n    e\n    f\n---\n{\"g\": true}").unwrap();
+        let d =
+            documents("b: 0.90\na: [x, 'null', ~]\nc:\n  d: |\n    e\n    f\n---\n{\"g\": true}")
+                .unwrap();
         assert_eq!(d.len(), 2);
         assert_eq!(d[0].entries()[0].0, "b");
         assert_eq!(d[0].get("b").unwrap().text(), Some("0.90"));
-        let texts: Vec<_> = d[0].get("a").unwrap().items().iter().map(Node::text).collect();
+        let texts: Vec<_> = d[0]
+            .get("a")
+            .unwrap()
+            .items()
+            .iter()
+            .map(Node::text)
+            .collect();
         assert_eq!(texts, [Some("x"), Some("null"), None]);
         assert_eq!(d[0].at(&["c", "d"]).unwrap().text(), Some("e\nf\n"));
         assert_eq!(d[1].get("g").unwrap().boolean(), Some(true));
         assert_eq!(d[0].get("a").unwrap().json(), r#"["x","null",null]"#);
-        assert_eq!(documents("a: {b: 1.5, c: yes}").unwrap()[0].json(), r#"{"a":{"b":1.5,"c":true}}"#);
+        assert_eq!(
+            documents("a: {b: 1.5, c: yes}").unwrap()[0].json(),
+            r#"{"a":{"b":1.5,"c":true}}"#
+        );
     }
 
     #[test]
@@ -245,7 +266,12 @@ mod tests {
             let before = format!("*a{}", i - 1);
             bomb += &format!("a{i}: &a{i} [{}]\n", [before.as_str(); 10].join(", "));
         }
-        assert!(documents(&bomb).unwrap_err().to_string().contains("too large"));
+        assert!(
+            documents(&bomb)
+                .unwrap_err()
+                .to_string()
+                .contains("too large")
+        );
         assert!(documents(&"[".repeat(10_000)).is_err());
         assert!(documents("a: *b").is_err());
         assert!(documents("a: [").is_err());

@@ -182,8 +182,16 @@ mod tests {
     fn every_row_of_the_lists_is_a_flag_and_every_name_stands_once() {
         for (list, text, least) in [
             (FlagList::of(Scheduler::Vllm), include_str!("vllm.txt"), 380),
-            (FlagList::of(Scheduler::Sglang), include_str!("sglang.txt"), 600),
-            (FlagList::of(Scheduler::LlamaServer), include_str!("llama_server.txt"), 290),
+            (
+                FlagList::of(Scheduler::Sglang),
+                include_str!("sglang.txt"),
+                600,
+            ),
+            (
+                FlagList::of(Scheduler::LlamaServer),
+                include_str!("llama_server.txt"),
+                290,
+            ),
             (FlagList::of_bench(), include_str!("vllm_bench.txt"), 100),
         ] {
             let rows = text.lines().filter(|l| !l.starts_with('#')).count();
@@ -201,13 +209,29 @@ mod tests {
         assert_eq!(found("--gpu-memory-util"), "--gpu-memory-utilization");
         assert_eq!(found("--max-num-batched"), "--max-num-batched-tokens");
         assert_eq!(found("-tp"), "--tensor-parallel-size");
-        assert_eq!(found("--no-enable-prefix-caching"), "not --enable-prefix-caching");
-        assert_eq!(found("--no-enable-prefix-cach"), "not --enable-prefix-caching");
-        assert_eq!(found("--disable-prefix-caching"), "not --enable-prefix-caching");
-        assert_eq!(found("--enable-custom-all-reduce"), "not --disable-custom-all-reduce");
+        assert_eq!(
+            found("--no-enable-prefix-caching"),
+            "not --enable-prefix-caching"
+        );
+        assert_eq!(
+            found("--no-enable-prefix-cach"),
+            "not --enable-prefix-caching"
+        );
+        assert_eq!(
+            found("--disable-prefix-caching"),
+            "not --enable-prefix-caching"
+        );
+        assert_eq!(
+            found("--enable-custom-all-reduce"),
+            "not --disable-custom-all-reduce"
+        );
         let both = found("--max-num-s");
         assert_eq!(both, "--max-num-scheduled-tokens or --max-num-seqs");
-        assert_eq!(found("--max-seq-len"), "--max-seq-len-to-capture", "a flag that is gone");
+        assert_eq!(
+            found("--max-seq-len"),
+            "--max-seq-len-to-capture",
+            "a flag that is gone"
+        );
         assert_eq!(found("--"), "unknown");
         let sglang = FlagList::of(Scheduler::Sglang);
         assert_eq!(name(sglang.find("--tp", true)), "--tensor-parallel-size");

@@ -23,7 +23,11 @@ impl Given<'_> {
 
     /// As it was typed, with its values.
     pub fn words(&self) -> String {
-        std::iter::once(&self.typed).chain(&self.values).map(String::as_str).collect::<Vec<_>>().join(" ")
+        std::iter::once(&self.typed)
+            .chain(&self.values)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Its only value.
@@ -68,7 +72,11 @@ pub(super) enum Parser {
 ///
 /// # Errors
 /// A flag without its value, or the beginning of several.
-pub(super) fn read<'a>(words: &[String], list: &'a FlagList, parser: Parser) -> Result<Arguments<'a>, LineError> {
+pub(super) fn read<'a>(
+    words: &[String],
+    list: &'a FlagList,
+    parser: Parser,
+) -> Result<Arguments<'a>, LineError> {
     let mut out = Arguments::default();
     let mut rest = Words {
         words,
@@ -121,7 +129,10 @@ impl<'a, 'w> Words<'a, 'w> {
     fn is_value(&self, word: &str) -> bool {
         match self.parser {
             Parser::Argparse => !self.is_flag(word),
-            Parser::Llama => !self.is_flag(word) || self.list.named(&spelled(word)).is_none() && !word.starts_with("--"),
+            Parser::Llama => {
+                !self.is_flag(word)
+                    || self.list.named(&spelled(word)).is_none() && !word.starts_with("--")
+            }
         }
     }
 
@@ -175,12 +186,21 @@ impl<'a, 'w> Words<'a, 'w> {
 
     /// The next word, if it can be a value.
     fn take(&mut self) -> Option<String> {
-        let word = self.words.get(self.at).filter(|w| self.is_value(w) && *w != "\\")?;
+        let word = self
+            .words
+            .get(self.at)
+            .filter(|w| self.is_value(w) && *w != "\\")?;
         self.at += 1;
         Some(word.clone())
     }
 
-    fn values(&mut self, flag: &Flag, typed: &str, inline: Option<String>, off: &mut bool) -> Result<Vec<String>, LineError> {
+    fn values(
+        &mut self,
+        flag: &Flag,
+        typed: &str,
+        inline: Option<String>,
+        off: &mut bool,
+    ) -> Result<Vec<String>, LineError> {
         let missing = || LineError::MissingValue {
             flag: typed.to_string(),
         };
@@ -263,7 +283,16 @@ mod tests {
         let list = FlagList::of(Scheduler::Vllm);
         let words: Vec<String> = line.split_whitespace().map(String::from).collect();
         let a = read(&words, &list, Parser::Argparse)?;
-        let given = a.given.iter().map(|g| format!("{}{} {}", if g.off { "not " } else { "" }, g.name(), g.values.join(" ")).trim().into());
+        let given = a.given.iter().map(|g| {
+            format!(
+                "{}{} {}",
+                if g.off { "not " } else { "" },
+                g.name(),
+                g.values.join(" ")
+            )
+            .trim()
+            .into()
+        });
         Ok((given.collect(), a.loose))
     }
 
@@ -281,11 +310,26 @@ mod tests {
                 "not --enable-prefix-caching"
             ]
         );
-        let (given, loose) = vllm("m --cudagraph-capture-sizes 1 2 4 --max-model-len -1 --hf-token --trust-remote-code").unwrap();
+        let (given, loose) = vllm(
+            "m --cudagraph-capture-sizes 1 2 4 --max-model-len -1 --hf-token --trust-remote-code",
+        )
+        .unwrap();
         assert_eq!(loose, ["m"]);
-        assert_eq!(given[..2], ["--cudagraph-capture-sizes 1 2 4", "--max-model-len -1"]);
+        assert_eq!(
+            given[..2],
+            ["--cudagraph-capture-sizes 1 2 4", "--max-model-len -1"]
+        );
         let (given, loose) = vllm("--enable-chunked-prefill False --enforce-eager=true m").unwrap();
-        assert_eq!((given, loose), (vec!["not --enable-chunked-prefill".into(), "--enforce-eager".into()], vec!["m".into()]));
+        assert_eq!(
+            (given, loose),
+            (
+                vec![
+                    "not --enable-chunked-prefill".into(),
+                    "--enforce-eager".into()
+                ],
+                vec!["m".into()]
+            )
+        );
     }
 
     #[test]
@@ -297,7 +341,10 @@ mod tests {
             ("-O.level=3 m", "--compilation-config .level=3"),
             ("-O {\"level\":3} m", "--compilation-config {\"level\":3}"),
             ("--compilation-config.level 3 m", "--compilation-config 3"),
-            ("--compilation_config.cudagraph_mode=FULL m", "--compilation-config FULL"),
+            (
+                "--compilation_config.cudagraph_mode=FULL m",
+                "--compilation-config FULL",
+            ),
             ("--speculative-conf {} m", "--speculative-config {}"),
         ] {
             let (given, loose) = vllm(line).unwrap();
@@ -308,19 +355,43 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_ambiguous_is_named() {
-        assert_eq!(vllm("--max-model-len --port 1").unwrap_err().to_string(), "`--max-model-len` needs a value");
-        assert_eq!(vllm("--lora-modules").unwrap_err().to_string(), "`--lora-modules` needs a value");
+        assert_eq!(
+            vllm("--max-model-len --port 1").unwrap_err().to_string(),
+            "`--max-model-len` needs a value"
+        );
+        assert_eq!(
+            vllm("--lora-modules").unwrap_err().to_string(),
+            "`--lora-modules` needs a value"
+        );
         let e = vllm("--max-num-s 4").unwrap_err().to_string();
-        assert_eq!(e, "`--max-num-s` is ambiguous: it could be --max-num-scheduled-tokens or --max-num-seqs");
+        assert_eq!(
+            e,
+            "`--max-num-s` is ambiguous: it could be --max-num-scheduled-tokens or --max-num-seqs"
+        );
         assert!(vllm("--enforce-eager=maybe").is_err());
     }
 
     #[test]
     fn llama_takes_every_word_but_its_flags_as_a_value() {
         let list = FlagList::of(Scheduler::LlamaServer);
-        let words: Vec<String> = "-m x.gguf --temp -1 -fa -ngl 99 --reverse-prompt -end- -fa on --ctx_size 4".split(' ').map(String::from).collect();
+        let words: Vec<String> =
+            "-m x.gguf --temp -1 -fa -ngl 99 --reverse-prompt -end- -fa on --ctx_size 4"
+                .split(' ')
+                .map(String::from)
+                .collect();
         let a = read(&words, &list, Parser::Llama).unwrap();
         let all: Vec<String> = a.given.iter().map(Given::words).collect();
-        assert_eq!(all, ["-m x.gguf", "--temp -1", "-fa", "-ngl 99", "--reverse-prompt -end-", "-fa on", "--ctx-size 4"]);
+        assert_eq!(
+            all,
+            [
+                "-m x.gguf",
+                "--temp -1",
+                "-fa",
+                "-ngl 99",
+                "--reverse-prompt -end-",
+                "-fa on",
+                "--ctx-size 4"
+            ]
+        );
     }
 }

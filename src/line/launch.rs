@@ -172,7 +172,6 @@ impl Reader<'_> {
                 ..Launch::default()
             },
             Program::Bench => Launch {
-                engine: Some(Scheduler::Vllm),
                 bench: Some(rest.to_vec()),
                 ..Launch::default()
             },

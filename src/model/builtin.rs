@@ -92,7 +92,9 @@ fn short(id: &str) -> &str {
 fn keeps_the_sizes(end: &str) -> bool {
     end.split('-').all(|word| {
         let date = word.len() == 4 && word.bytes().all(|b| b.is_ascii_digit());
-        let version = word.strip_prefix('v').is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
+        let version = word
+            .strip_prefix('v')
+            .is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
         date || version || ["instruct", "it", "chat", "hf"].contains(&word)
     })
 }
@@ -121,8 +123,11 @@ pub fn find(name: &str) -> Result<&'static Builtin, ModelError> {
     }
     let mut variants = ALL.iter().filter(|b| {
         let id = b.id.to_ascii_lowercase();
-        let rest = id.strip_prefix(&wanted).or(short(&id).strip_prefix(&wanted));
-        rest.and_then(|r| r.strip_prefix('-')).is_some_and(keeps_the_sizes)
+        let rest = id
+            .strip_prefix(&wanted)
+            .or(short(&id).strip_prefix(&wanted));
+        rest.and_then(|r| r.strip_prefix('-'))
+            .is_some_and(keeps_the_sizes)
     });
     if let (Some(only), None) = (variants.next(), variants.next()) {
         return Ok(only);

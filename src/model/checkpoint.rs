@@ -215,26 +215,83 @@ mod tests {
         for (name, model, stated) in [
             ("Qwen/Qwen3-32B-AWQ", "qwen3-32b", Some("int4-g128")),
             ("Qwen/Qwen3-30B-A3B-FP8", "qwen3-30b-a3b", Some("fp8-block")),
-            ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", "qwen3-30b-a3b-instruct-2507", Some("fp8-block")),
-            ("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "llama-3.1-8b-instruct", Some("fp8")),
-            ("nvidia/Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b-instruct", Some("fp8")),
-            ("hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4", "llama-3.1-70b-instruct", Some("int4-g128")),
-            ("RedHatAI/Qwen3-8B-quantized.w4a16", "qwen3-8b", Some("int4-g128-sym")),
-            ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "llama-3.1-8b-instruct", Some("int8")),
-            ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "qwen2.5-7b-instruct", Some("int8-g128")),
-            ("unsloth/Qwen3-14B-unsloth-bnb-4bit", "qwen3-14b", Some("int4-g128-sym")),
+            (
+                "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8",
+                "qwen3-30b-a3b-instruct-2507",
+                Some("fp8-block"),
+            ),
+            (
+                "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic",
+                "llama-3.1-8b-instruct",
+                Some("fp8"),
+            ),
+            (
+                "nvidia/Llama-3.1-8B-Instruct-FP8",
+                "llama-3.1-8b-instruct",
+                Some("fp8"),
+            ),
+            (
+                "hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4",
+                "llama-3.1-70b-instruct",
+                Some("int4-g128"),
+            ),
+            (
+                "RedHatAI/Qwen3-8B-quantized.w4a16",
+                "qwen3-8b",
+                Some("int4-g128-sym"),
+            ),
+            (
+                "RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8",
+                "llama-3.1-8b-instruct",
+                Some("int8"),
+            ),
+            (
+                "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8",
+                "qwen2.5-7b-instruct",
+                Some("int8-g128"),
+            ),
+            (
+                "unsloth/Qwen3-14B-unsloth-bnb-4bit",
+                "qwen3-14b",
+                Some("int4-g128-sym"),
+            ),
             ("unsloth/Qwen3-8B", "qwen3-8b", None),
-            ("meta-llama/Meta-Llama-3.1-8B-Instruct", "llama-3.1-8b-instruct", None),
-            ("https://huggingface.co/Qwen/Qwen3-8B/tree/main", "qwen3-8b", None),
+            (
+                "meta-llama/Meta-Llama-3.1-8B-Instruct",
+                "llama-3.1-8b-instruct",
+                None,
+            ),
+            (
+                "https://huggingface.co/Qwen/Qwen3-8B/tree/main",
+                "qwen3-8b",
+                None,
+            ),
             ("hf://Qwen/Qwen3-8B", "qwen3-8b", None),
-            ("/root/.cache/huggingface/hub/models--Qwen--Qwen3-8B-AWQ/snapshots/0123", "qwen3-8b", Some("int4-g128")),
+            (
+                "/root/.cache/huggingface/hub/models--Qwen--Qwen3-8B-AWQ/snapshots/0123",
+                "qwen3-8b",
+                Some("int4-g128"),
+            ),
             ("C:\\models\\Qwen3-8B", "qwen3-8b", None),
             ("Qwen_Qwen3-8B", "qwen3-8b", None),
             ("openai/gpt-oss-20b", "gpt-oss-20b", None),
         ] {
-            assert_eq!(format(name), (model.to_string(), stated.map(String::from)), "{name}");
+            assert_eq!(
+                format(name),
+                (model.to_string(), stated.map(String::from)),
+                "{name}"
+            );
         }
-        for name in ["nvidia/Qwen3-8B-NVFP4", "Qwen/Qwen3-8B-VL", "", "/", "-awq", "microsoft/phi-4", "é-AWQ", "models--"] {
+        for name in [
+            "nvidia/Qwen3-8B-NVFP4",
+            "Qwen/Qwen3-8B-VL",
+            "",
+            "/",
+            "-awq",
+            "microsoft/phi-4",
+            "é-AWQ",
+            "models--",
+        ] {
             assert!(find(name).is_err(), "{name}");
         }
     }
@@ -244,7 +301,9 @@ mod tests {
         let plain = builtin::find("qwen3-8b").unwrap().config();
         let awq = find("Qwen3-8B-AWQ").unwrap().config();
         let fp8 = find("Qwen3-8B-FP8").unwrap().config();
-        let mlp = |flag: &str, config: &ModelConfig| Precision::of_flag(flag, config).unwrap().mlp.to_string();
+        let mlp = |flag: &str, config: &ModelConfig| {
+            Precision::of_flag(flag, config).unwrap().mlp.to_string()
+        };
         assert_eq!(mlp("awq_marlin", &awq), "int4-g128");
         assert_eq!(mlp("compressed-tensors", &awq), "int4-g128");
         assert_eq!(mlp("fp8", &fp8), "fp8-block");
@@ -252,11 +311,16 @@ mod tests {
         assert_eq!(mlp("gptq_marlin", &plain), "int4-g128");
         assert_eq!(mlp("bitsandbytes", &plain), "int4-g32-sym");
         assert_eq!(mlp("q8_0", &plain), "q8_0");
-        let e = Precision::of_flag("modelopt", &plain).unwrap_err().to_string();
+        let e = Precision::of_flag("modelopt", &plain)
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("--weights"), "{e}");
         assert!(Precision::of_flag("nonsense", &plain).is_err());
         let moe = builtin::find("qwen3-30b-a3b").unwrap().config();
         let p = Precision::of_flag("experts_int8", &moe).unwrap();
-        assert_eq!((p.experts.to_string().as_str(), p.mlp.to_string().as_str()), ("int8", "bf16"));
+        assert_eq!(
+            (p.experts.to_string().as_str(), p.mlp.to_string().as_str()),
+            ("int8", "bf16")
+        );
     }
 }

@@ -53,25 +53,19 @@ pub(super) fn read(reader: &mut Reader, text: &str) -> Result<Option<Launch>, Li
     }
 }
 
-/// Whether a text that is no valid YAML was meant as it: its lines are keys with values, or dashes.
+/// Whether a text that is no valid YAML was meant as it: it begins with a key, and most lines are keys with values, or dashes.
 fn looks_like_yaml(text: &str) -> bool {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty() && !l.starts_with('#'));
-    let (mut keys, mut all) = (0, 0);
-    for line in lines {
-        all += 1;
-        let key = line
-            .strip_prefix("- ")
-            .unwrap_or(line)
-            .split_once(':')
-            .map_or("", |(k, _)| k);
-        keys += usize::from(
-            !key.is_empty() && !key.contains(char::is_whitespace) && !key.contains('/'),
-        );
-    }
-    keys >= 2 && 2 * keys >= all
+    let is_key = |line: &str| {
+        let line = line.strip_prefix("- ").unwrap_or(line);
+        let key = line.split_once(':').map_or("", |(k, _)| k);
+        !key.is_empty() && !key.contains(char::is_whitespace) && !key.contains('/')
+    };
+    let lines = text.lines().map(str::trim);
+    let said: Vec<&str> = lines
+        .filter(|l| !l.is_empty() && !l.starts_with('#') && *l != "---")
+        .collect();
+    let keys = said.iter().filter(|l| is_key(l)).count();
+    said.first().is_some_and(|l| is_key(l)) && keys >= 2 && 2 * keys >= said.len()
 }
 
 /// Words of a command that is a string or a list.
@@ -185,8 +179,15 @@ fn containers(reader: &mut Reader, node: &Node, found: &mut Vec<Launch>) -> Resu
             return Ok(());
         }
     }
-    for (_, inner) in node.entries() {
-        containers(reader, inner, found)?;
+    for (key, inner) in node.entries() {
+        // A script, as SkyPilot's `run: |` holds it.
+        match inner
+            .text()
+            .filter(|_| matches!(key.as_str(), "run" | "script"))
+        {
+            Some(script) => found.extend(reader.inner(script)?),
+            None => containers(reader, inner, found)?,
+        }
     }
     for inner in node.items() {
         containers(reader, inner, found)?;

@@ -49,8 +49,24 @@ const DEEPEST: usize = 8;
 /// # Errors
 /// Words that start no server, a file that cannot be read, quotes or YAML that are not closed.
 pub fn unwrap(source: Source, files: ReadFile) -> Result<Launch, LineError> {
+    let text = match source {
+        Source::Text(text) => Some(text),
+        Source::Words([text]) if text.contains(char::is_whitespace) => Some(text.as_str()),
+        Source::Words(_) => None,
+    };
+    if text.is_some_and(|t| t.len() > LONGEST) {
+        return Err(LineError::TooLong);
+    }
+    // A script may write the files that it names.
+    let written = text.map_or(vec![], shell::here_documents);
+    let files = |path: &str| {
+        let body = written
+            .iter()
+            .find(|(file, _)| file.as_deref() == Some(path));
+        body.map_or_else(|| files(path), |(_, body)| Ok(body.clone()))
+    };
     let mut reader = Reader {
-        files,
+        files: &files,
         variables: Variables::new(),
         environment: vec![],
         pinned: None,
@@ -58,11 +74,10 @@ pub fn unwrap(source: Source, files: ReadFile) -> Result<Launch, LineError> {
         depth: 0,
     };
     let launch = match source {
-        Source::Text(text) => reader.whole(text)?,
-        Source::Words([text]) if text.contains(char::is_whitespace) => reader.whole(text)?,
-        Source::Words(words) => reader.split(words)?,
+        Source::Words(words) if text.is_none() => reader.split(words)?,
+        _ => reader.whole(text.unwrap_or_default(), &written)?,
     };
-    config::inserted(launch, files)
+    config::inserted(launch, &files)
 }
 
 /// Reads commands one after another; what one sets holds for the next.
@@ -80,27 +95,33 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// A whole text, of whatever kind.
-    fn whole(&mut self, text: &str) -> Result<Launch, LineError> {
-        if text.len() > LONGEST {
-            return Err(LineError::TooLong);
-        }
+    fn whole(
+        &mut self,
+        text: &str,
+        written: &[(Option<String>, String)],
+    ) -> Result<Launch, LineError> {
         if let Some(found) = document::read(self, text)? {
             return Ok(found);
         }
         let commands = shell::commands(text, &mut self.variables)?;
-        let found = self.commands(commands.iter().map(|c| c.words.as_slice()).collect())?;
-        match found {
-            Some(launch) => Ok(launch),
-            None if commands.iter().all(|c| {
-                c.words
-                    .iter()
-                    .all(|w| assignment(w).is_some() || w == "export")
-            }) =>
-            {
-                document::settings(self, text)
-            }
-            None => self.bare(commands.first().map_or(&[], |c| &c.words)),
+        if let Some(found) = self.commands(commands.iter().map(|c| c.words.as_slice()).collect())? {
+            return Ok(found);
         }
+        // `cat <<EOF | kubectl apply -f -`
+        for (_, body) in written {
+            if let Some(found) = document::read(self, body)? {
+                return Ok(found);
+            }
+        }
+        let sets = |words: &[String]| {
+            words
+                .iter()
+                .all(|w| assignment(w).is_some() || w == "export")
+        };
+        if !commands.is_empty() && commands.iter().all(|c| sets(&c.words)) {
+            return document::settings(self, text);
+        }
+        self.bare(commands.first().map_or(&[], |c| &c.words))
     }
 
     /// Words that a shell has split.

@@ -19,13 +19,17 @@ pub(super) struct Command {
 }
 
 /// The commands of a text, in order. Assignments alone, and `export`, set variables for what follows.
-pub(super) fn commands(text: &str, variables: &mut Variables) -> Result<Vec<Command>, LineError> {
-    let text = joined(text);
+pub(super) fn commands(
+    text_given: &str,
+    variables: &mut Variables,
+) -> Result<Vec<Command>, LineError> {
+    let text = joined(text_given);
     let mut lexer = Lexer {
         rest: text.chars().peekable(),
         words: vec![],
         word: None,
         text: &text,
+        windows: is_windows(text_given),
     };
     let mut found = vec![];
     loop {
@@ -39,6 +43,14 @@ pub(super) fn commands(text: &str, variables: &mut Variables) -> Result<Vec<Comm
             return Ok(found);
         }
     }
+}
+
+/// Whether a text is for a shell of Windows, where a backslash is a part of paths.
+fn is_windows(text: &str) -> bool {
+    let drive = |(at, _): (usize, &str)| text[..at].ends_with(|c: char| c.is_ascii_alphabetic());
+    text.contains(".exe")
+        || text.lines().any(|l| l.trim_end().ends_with(" ^"))
+        || text.match_indices(":\\").any(drive)
 }
 
 /// `NAME=value`, as a shell takes it.
@@ -120,6 +132,24 @@ fn joined(text: &str) -> String {
     out
 }
 
+/// The here-documents of a text, each with the file that its line writes it to: `cat > FILE <<EOF`.
+pub(super) fn here_documents(text: &str) -> Vec<(Option<String>, String)> {
+    let mut found = vec![];
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(end) = heredoc_end(line) else {
+            continue;
+        };
+        let body: Vec<&str> = lines.by_ref().take_while(|l| l.trim() != end).collect();
+        let file = line
+            .split('>')
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next());
+        found.push((file.map(String::from), body.join("\n")));
+    }
+    found
+}
+
 /// What follows a shell's prompt: `$ `, `> `, `PS C:\\> `, `(venv) me@host:~$ `.
 fn without_prompt(line: &str) -> Option<&str> {
     if let Some(rest) = ["$ ", "> "].iter().find_map(|p| line.strip_prefix(p)) {
@@ -159,6 +189,8 @@ struct Lexer<'a> {
     /// The word that is being read; `None`: between words.
     word: Option<String>,
     text: &'a str,
+    /// A backslash is a part of paths.
+    windows: bool,
 }
 
 impl Lexer<'_> {
@@ -176,6 +208,7 @@ impl Lexer<'_> {
                 '#' if self.word.is_none() => self.skip_line(),
                 c if c.is_whitespace() => self.end_word(),
                 '>' | '<' => self.redirection(variables)?,
+                '\\' if self.windows => self.push('\\'),
                 '\\' => {
                     if let Some(next) = self.rest.next() {
                         self.push(next);
@@ -506,6 +539,10 @@ mod tests {
         );
         assert_eq!(one("(v) me@host:~/x$ vllm serve m"), ["vllm", "serve", "m"]);
         assert_eq!(one("PS C:\\x> vllm serve m"), ["vllm", "serve", "m"]);
+        assert_eq!(
+            one("C:\\x\\llama-server -m a\\b.gguf"),
+            ["C:\\x\\llama-server", "-m", "a\\b.gguf"]
+        );
         assert_eq!(one("x --a $(cat `b`)"), ["x", "--a", "$(cat `b`)"]);
     }
 
@@ -547,6 +584,12 @@ mod tests {
             read("ARGS='--a 1 --b'\nx $ARGS")[1],
             ["x", "--a", "1", "--b"]
         );
+        let here = here_documents("cat > a.yaml << 'EOF'\nx: 1\nEOF\ncat <<END | y\nz\nEND");
+        let here: Vec<_> = here
+            .iter()
+            .map(|(f, b)| (f.as_deref(), b.as_str()))
+            .collect();
+        assert_eq!(here, [(Some("a.yaml"), "x: 1"), (None, "z")]);
         let set = Variables::from([("A".to_string(), "1".to_string())]);
         assert_eq!(
             interpolated("$A ${A} ${B:-x${A}} $$A ${C?no} $", &set),

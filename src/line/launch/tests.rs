@@ -193,6 +193,22 @@ fn a_configuration_file_stands_before_the_lines_own_flags() {
 }
 
 #[test]
+fn scripts_may_hold_files() {
+    let launch = text(
+        "cat > c.yaml << EOF\nmodel-path: m\ntp-size: 2\nEOF\npython -m sglang.launch_server --config c.yaml",
+    );
+    assert_eq!(args(&launch), "--model-path=m --tp-size=2");
+    let launch = text(
+        "cat <<EOF |kubectl apply -f -\nkind: Pod\nspec:\n  containers:\n  - name: x\n    args: [vllm, serve, m]\nEOF",
+    );
+    assert_eq!(args(&launch), "m");
+    let launch = text(
+        "resources:\n  accelerators: A100\nrun: |\n  conda deactivate\n  python3 -m sglang.launch_server \\\n    --model-path m\n",
+    );
+    assert_eq!(args(&launch), "--model-path m");
+}
+
+#[test]
 fn compose_files_are_read() {
     let launch = text(
         "x-gpu: &gpu\n  deploy:\n    resources:\n      reservations:\n        devices:\n          - driver: nvidia\n            count: 2\n\

@@ -85,6 +85,7 @@ pub mod device;
 pub mod workload;
 pub mod cost;
 pub mod engine;
+pub mod line;
 pub mod metrics;
 pub mod predict;
 pub mod plan;

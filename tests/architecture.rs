@@ -10,6 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["model", "device", "workload"],
     &["cost"],
     &["engine"],
+    &["line"],
     &["metrics"],
     &["predict"],
     &["plan"],

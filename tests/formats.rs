@@ -1,7 +1,7 @@
 //! File formats: shipped files obey the schemas, and no input makes a parser panic.
 use capsim::device::{DeviceProfile, EngineProfile};
+use capsim::line::{self, Source};
 use capsim::model;
-use capsim::predict::read_line;
 use capsim::validate::manifest::{Manifest, UnusableFile};
 use capsim::validate::recorded::Figures;
 use capsim::validate::runs::RunsFile;
@@ -108,9 +108,13 @@ fn all_parsers(text: &str) {
     if let Err(e) = model::config::parse(text, "file.json") {
         says(e.to_string())
     }
-    let words: Vec<&str> = text.split_whitespace().collect();
-    if let Err(e) = read_line(&words) {
-        says(e.to_string())
+    let no_files = |_: &str| Err("no files here".to_string());
+    let words: Vec<String> = text.split_whitespace().map(String::from).collect();
+    for source in [Source::Words(&words), Source::Text(text)] {
+        match line::read(source, &no_files) {
+            Err(e) => says(e.to_string()),
+            Ok(line) => says(line.no_model().to_string()),
+        }
     }
 }
 
@@ -198,4 +202,88 @@ proptest! {
     fn no_command_line_makes_the_pasted_line_parser_panic(line in "(--?[a-z-]{0,24}(=| )?[0-9.kKmM-]{0,8} ?){0,6}") {
         all_parsers(&line);
     }
+
+    #[test]
+    fn no_text_makes_the_line_reader_panic(
+        start in 0..LINES.len(),
+        pieces in prop::collection::vec((0..PIECES.len(), ".{0,3}"), 0..12),
+        at in 0usize..400,
+    ) {
+        let mut text: Vec<char> = LINES[start].chars().collect();
+        for (piece, junk) in pieces {
+            let at = at % (text.len() + 1);
+            text.splice(at..at, PIECES[piece].chars().chain(junk.chars()));
+        }
+        let text: String = text.into_iter().collect();
+        let files = |path: &str| Ok(format!("a: {path}\nmodel: m\nX=1"));
+        let words: Vec<String> = text.split(' ').map(String::from).collect();
+        for source in [Source::Text(&text), Source::Words(&words)] {
+            if let Err(e) = line::read(source, &files) {
+                says(e.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn repeated_openings_end_soon(piece in 0..PIECES.len(), second in 0..PIECES.len(), times in 1usize..3000) {
+        let text = format!("vllm serve m {}", format!("{}{}", PIECES[piece], PIECES[second]).repeat(times));
+        let _ = line::read(Source::Text(&text), &|_| Ok(String::new()));
+    }
 }
+
+/// Beginnings of texts that the line reader knows.
+const LINES: &[&str] = &[
+    "",
+    "A=1 sudo env -i B=2 vllm serve m --max-model-len 32k -O3 --compilation-config.level 3 --config c.yaml",
+    "docker run --gpus '\"device=0,1\"' -it -e A=$B --env-file .env vllm/vllm-openai:v0.10.2 --model m -tp 2",
+    "bash -lc \"cd /x && exec llama-server -m a-Q4_K_M.gguf -c 0 -np -1 2>&1 | tee log\"",
+    "services:\n  a: &a\n    image: vllm/vllm-openai:${T:-v0.9}\n    command: --model m\n    deploy: {resources: {reservations: {devices: [{count: 2}]}}}\n  b: *a\n",
+    "kind: Pod\nspec:\n  containers:\n  - name: a\n    command: [sh, -c]\n    args: [\"vllm serve $(M)\"]\n    env: [{name: M, value: x}]\n",
+    "[Service]\nEnvironment=\"A=1\" B=2\nExecStart=-/x/vllm serve ${A} \\\n --port 1\n",
+    "MODEL=m\nVLLM_ARGS=\"--port 1\"\nLLAMA_ARG_MODEL=x\n",
+    "python -m sglang.launch_server --model-path m --page-size 1 & vllm bench serve --request-rate inf\n",
+];
+
+/// What is put into them.
+const PIECES: &[&str] = &[
+    "'",
+    "\"",
+    "`",
+    "$",
+    "${",
+    "}",
+    "$(",
+    ")",
+    "(",
+    "\\",
+    "\n",
+    "&",
+    "|",
+    ";",
+    ">",
+    "<<",
+    "#",
+    "=",
+    "-",
+    "--",
+    "--no-",
+    "{",
+    "[",
+    "]",
+    ": ",
+    "- ",
+    "&a ",
+    "*a",
+    "<<: ",
+    "${a:-",
+    " -m ",
+    " bash -c ",
+    "docker run ",
+    "\t",
+    "é",
+    "\u{feff}",
+    "---\n",
+    "%",
+    "!",
+    "@",
+];

@@ -12,7 +12,7 @@ pub use super::words::Flags;
 
 use super::capacity::CapacityQuestion;
 use super::memory::MemoryQuestion;
-use super::scenario_args::of_line;
+use super::scenario_args::{of_line, read_line};
 use super::tune::TuneQuestion;
 use super::validate::ValidateArgs;
 use super::words::question;
@@ -26,10 +26,9 @@ use crate::plan::Pool;
 use crate::plan::capacity::Capacity;
 use crate::plan::memory::Memory;
 use crate::plan::tune::Tuned;
-use crate::predict::read_line;
 use crate::predict::spec::{Catalog, ScenarioSpec, all_fields};
 use crate::report::json::validation::Validation;
-use anyhow::{Context, ensure};
+use anyhow::{bail, ensure};
 use serde_json::Value;
 
 /// What was said of a scenario: fields with their values, and the words of a line that starts a server, whose settings hold where no
@@ -39,8 +38,12 @@ use serde_json::Value;
 /// A line that cannot be read, a name that is no field, a value that its field cannot have.
 pub fn described(fields: &Flags, line: &[String]) -> anyhow::Result<Described> {
     let mut said = Described::default();
-    if !line.is_empty() {
-        said.spec = of_line(&read_line(line).context("in the pasted line")?)?;
+    let line = match line.is_empty() {
+        true => None,
+        false => Some(read_line(line, &Files::default())?),
+    };
+    if let Some(line) = &line {
+        said.spec = of_line(line)?;
     }
     for (name, value) in fields {
         match value {
@@ -57,7 +60,10 @@ pub fn described(fields: &Flags, line: &[String]) -> anyhow::Result<Described> {
             value => said.spec.set_json(name, value)?,
         }
     }
-    Ok(said)
+    match &line {
+        Some(line) if said.spec.model.is_none() => bail!(line.no_model()),
+        _ => Ok(said),
+    }
 }
 
 /// A scenario's document, read.

@@ -51,7 +51,7 @@ impl Catalog for Files {
     fn model(&self, name: &str) -> Result<ModelConfig, SpecError> {
         match file_of(self, name, "config.json") {
             Some(path) => parsed(self, "model", &path, model::config::parse),
-            None => match model::builtin::find(name) {
+            None => match model::checkpoint::find(name) {
                 Ok(found) => Ok(found.config()),
                 Err(e) => Err(SpecError::field("model", e)),
             },

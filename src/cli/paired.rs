@@ -2,14 +2,16 @@
 use super::bench::client_args::ClientArgs;
 use super::bench::load::ServeLoad;
 use super::bench::session::Session;
+use super::scenario_args::read_line;
 use super::validate::ValidateArgs;
 use super::{files, load};
 use crate::bench::read::{self, Recording};
 use crate::bench::{MetricsAs, drive::conversations, result};
 use crate::engine::settings::*;
+use crate::line::Line;
 use crate::model::KvDtype;
 use crate::predict::spec::weighted;
-use crate::predict::{EngineWanted, Engines, PastedLine, read_line};
+use crate::predict::{EngineWanted, Engines};
 use crate::report::json::{self, paired::PairedAnswer};
 use crate::report::{paired as report, plot};
 use crate::validate::hypothesis::Basis;
@@ -96,9 +98,12 @@ impl PairedArgs {
         })
     }
 
-    fn pasted(&self) -> anyhow::Result<PastedLine> {
-        let mut line = read_line(&self.line).context("in the pasted line")?;
-        let s = &mut line.args;
+    fn pasted(&self) -> anyhow::Result<Line> {
+        let mut line = match self.line.is_empty() {
+            true => Line::default(),
+            false => read_line(&self.line, &Default::default())?,
+        };
+        let s = &mut line.settings;
         s.set(MAX_NUM_SEQS, self.max_num_seqs.or(s.get(MAX_NUM_SEQS)));
         s.set(
             MAX_NUM_BATCHED_TOKENS,
@@ -129,7 +134,7 @@ impl PairedArgs {
 }
 
 /// The model that a server's own name for it stands for.
-fn model_name(args: &PairedArgs, line: &PastedLine, r: &Recording) -> anyhow::Result<String> {
+fn model_name(args: &PairedArgs, line: &Line, r: &Recording) -> anyhow::Result<String> {
     if let Some(name) = args.model.clone().or(line.model.clone()) {
         return Ok(name);
     }
@@ -145,14 +150,9 @@ fn model_name(args: &PairedArgs, line: &PastedLine, r: &Recording) -> anyhow::Re
     )
 }
 
-fn basis(
-    v: &ValidateArgs,
-    args: &PairedArgs,
-    line: &PastedLine,
-    r: &Recording,
-) -> anyhow::Result<Basis> {
+fn basis(v: &ValidateArgs, args: &PairedArgs, line: &Line, r: &Recording) -> anyhow::Result<Basis> {
     let model_name = model_name(args, line, r)?;
-    let serve = &line.args;
+    let serve = &line.settings;
     let config = load::config(&model_name)?;
     let model = weighted(&config, args.weights.as_deref(), serve)?;
     let device = load::device(v.device.as_deref().unwrap_or("gfx1151"))?;
@@ -244,7 +244,7 @@ fn draw(base: &Path, p: &paired::Paired) -> anyhow::Result<Vec<String>> {
 
 pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
     let (suppose, line) = (args.suppose()?, args.pasted()?);
-    let serve = &line.args;
+    let serve = &line.settings;
     let mut recordings = vec![];
     for path in &args.bench {
         let r = read::parse(&files::read(path)?, &path.display().to_string())?;

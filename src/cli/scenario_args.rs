@@ -1,16 +1,18 @@
 //! Flags, a document and a pasted line → a scenario, or a table of them.
 use super::files::Files;
 use super::flags::{Flagged, Given};
+use crate::engine::EngineVersion;
 use crate::engine::settings::{EngineSection, MAX_NUM_SEQS, TABLE};
 use crate::fields::{Field, Section, Value};
+use crate::line::{self, Line, Source};
+use crate::predict::Scenario;
 use crate::predict::spec::{
     Point, ScenarioSpec, ServedSection, Variation, all_fields, expand, of_mixture,
 };
-use crate::predict::{PastedLine, Scenario, read_line};
 use crate::workload::load::LoadSection;
 use anyhow::{Context, bail};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Flagged for ServedSection {
     const HEADING: &'static str = "What to serve";
@@ -42,8 +44,8 @@ pub struct ScenarioArgs {
     /// Also write the scenario as a document (capsim schema scenario)
     #[arg(long, value_name = "FILE", help_heading = "What to serve")]
     save_scenario: Option<PathBuf>,
-    /// A line that starts a server, as it is typed: `vllm serve …`, `llama-server …`, `python -m sglang.launch_server …`; its settings
-    /// apply where no flag above says otherwise
+    /// A line that starts a server, as it is typed (vllm serve, docker run, llama-server, sglang; with variables, quoted or not), or a
+    /// file with it (a script, compose, Kubernetes, systemd), or - for standard input; the flags above win
     #[arg(last = true, value_name = "SERVER LINE")]
     line: Vec<String>,
     /// Where the files named above are read.
@@ -51,29 +53,90 @@ pub struct ScenarioArgs {
     pub files: Files,
 }
 
-/// What a pasted line says of a scenario.
-pub fn of_line(line: &PastedLine) -> anyhow::Result<ScenarioSpec> {
+/// Reads a server's line: its words, a file that holds it, or `-` for standard input.
+///
+/// # Errors
+/// A file that cannot be read, words that start no server, flags that cannot be read.
+pub fn read_line(words: &[String], files: &Files) -> anyhow::Result<Line> {
+    let file = match words {
+        [word] if word == "-" => {
+            let text = std::io::read_to_string(std::io::stdin()).context("standard input")?;
+            return line_of(Source::Text(&text), Path::new(""), files).context("on standard input");
+        }
+        [word] => Some(Path::new(word)),
+        _ => None,
+    };
+    // A model's config.json is a model, not a line.
+    let is_line =
+        |p: &Path| p.extension().is_none_or(|e| e != "json") && files.exists(p) && !files.is_dir(p);
+    match file.filter(|p| is_line(p)) {
+        Some(path) => {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            line_of(Source::Text(&files.read(path)?), folder, files)
+                .with_context(|| format!("in {}", path.display()))
+        }
+        None => line_of(Source::Words(words), Path::new(""), files).context("in the pasted line"),
+    }
+}
+
+/// Files that a line names lie beside the file that holds it, or where the command runs.
+fn line_of(source: Source, folder: &Path, files: &Files) -> anyhow::Result<Line> {
+    let read = |name: &str| {
+        let beside = folder.join(name);
+        let path = if files.exists(&beside) {
+            &beside
+        } else {
+            Path::new(name)
+        };
+        files.read(path).map_err(|e| e.root_cause().to_string())
+    };
+    Ok(line::read(source, &read)?)
+}
+
+/// What a line says of a scenario.
+///
+/// # Errors
+/// None that a line can cause.
+pub fn of_line(line: &Line) -> anyhow::Result<ScenarioSpec> {
     let mut spec = ScenarioSpec {
-        settings: line.args.clone(),
-        not_simulated: line.unmodelled.clone(),
-        harmless: line.ignored.clone(),
+        settings: line.settings.clone(),
+        load: line.load.clone(),
+        not_simulated: [&line.notes[..], &line.changes].concat(),
+        harmless: line.harmless.clone(),
         ..ScenarioSpec::default()
     };
     if let Some(model) = &line.model {
         spec.set("model", Value::Text(model.clone()))?;
     }
-    if let Some(engine) = line.starts {
+    if let Some(engine) = line.engine {
         let id = serde_json::to_value(engine)?;
         spec.set_json("server", &id)?;
+    }
+    if let Some(release) = &line.release {
+        let vllm = line.engine.is_none_or(|e| e.is_vllm());
+        if vllm && release.parse::<EngineVersion>().is_ok() {
+            spec.engine_version = Some(release.clone());
+        } else {
+            let engine = line.engine.unwrap_or_default().words();
+            spec.not_simulated.push(format!(
+                "{engine} {release}, the release that the line names; the rules are those of the engine profile"
+            ));
+        }
     }
     Ok(spec)
 }
 
 impl ScenarioArgs {
-    /// The pasted line.
+    /// The server's line, read; an empty one where none is given.
+    ///
+    /// # Errors
+    /// As [`read_line`].
     #[cfg(feature = "http")]
-    pub fn line(&self) -> &[String] {
-        &self.line
+    pub fn line(&self) -> anyhow::Result<Line> {
+        match self.line.is_empty() {
+            true => Ok(Line::default()),
+            false => read_line(&self.line, &self.files),
+        }
     }
 
     /// What the document, the line and the flags say.
@@ -87,9 +150,12 @@ impl ScenarioArgs {
                 ScenarioSpec::parse(&self.files.read(path)?, &path.display().to_string())?
             }
         };
-        if !self.line.is_empty() {
-            let line = read_line(&self.line).context("in the pasted line")?;
-            spec.overlay(&of_line(&line)?);
+        let line = match self.line.is_empty() {
+            true => None,
+            false => Some(read_line(&self.line, &self.files)?),
+        };
+        if let Some(line) = &line {
+            spec.overlay(&of_line(line)?);
         }
         let mut several = vec![];
         let mut take = |field: &'static Field, values: &[Value]| match values {
@@ -108,7 +174,10 @@ impl ScenarioArgs {
         for (at, values) in self.load.iter() {
             take(LoadSection::field(at), values)?;
         }
-        Ok(Described { spec, several })
+        match &line {
+            Some(line) if spec.model.is_none() => bail!(line.no_model()),
+            _ => Ok(Described { spec, several }),
+        }
     }
 
     /// The one document that was described.

@@ -51,21 +51,6 @@ pub struct ServeCommand {
     fault: Vec<Fault>,
 }
 
-/// What a pasted line says of a flag that is the server's, not the engine's.
-fn pasted(line: &[String], flag: &str) -> Option<String> {
-    let mut words = line.iter();
-    while let Some(word) = words.next() {
-        let word = word.replace('_', "-");
-        if word == flag {
-            return words.next().cloned();
-        }
-        if let Some(value) = word.strip_prefix(flag).and_then(|r| r.strip_prefix('=')) {
-            return Some(value.into());
-        }
-    }
-    None
-}
-
 fn answer_len(text: &str) -> anyhow::Result<(u32, u32)> {
     let parse = |s: &str| s.trim().parse::<u32>().ok().filter(|n| *n > 0);
     let range = match text.split_once('-') {
@@ -109,12 +94,13 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
             args.max_body_mib
         );
     }
-    let line = args.scenario.line();
+    let line = args.scenario.line()?;
+    let pasted = |flags: &[&str]| line.value(flags).map(String::from);
     let host = args
         .host
-        .or_else(|| pasted(line, "--host"))
+        .or_else(|| pasted(&["--host"]))
         .unwrap_or_else(|| "127.0.0.1".into());
-    let port = match (args.port, pasted(line, "--port")) {
+    let port = match (args.port, pasted(&["--port"])) {
         (Some(p), _) => p,
         (None, Some(p)) => p
             .parse()
@@ -123,14 +109,12 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
     };
     let mut api_keys = args.api_key;
     if api_keys.is_empty() {
-        api_keys.extend(pasted(line, "--api-key"));
+        api_keys.extend(pasted(&["--api-key"]));
     }
     let scenario = args.scenario.scenario()?;
     let model_name = args
         .served_model_name
-        .or_else(|| pasted(line, "--served-model-name"))
-        .or_else(|| pasted(line, "--alias"))
-        .or_else(|| pasted(line, "-a"))
+        .or_else(|| pasted(&["--served-model-name", "--alias"]))
         .unwrap_or_else(|| scenario.model_name.clone());
     let settings = scenario.settings()?;
     anyhow::ensure!(

@@ -87,8 +87,20 @@ fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
 }
 
+/// Whether the end of a name says how a model was tuned, or when, and not which size it is: `instruct-2507`, `chat-v1.0`. `mini` or `14b`
+/// make another model.
+fn keeps_the_sizes(end: &str) -> bool {
+    end.split('-').all(|word| {
+        let date = word.len() == 4 && word.bytes().all(|b| b.is_ascii_digit());
+        let version = word
+            .strip_prefix('v')
+            .is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
+        date || version || ["instruct", "it", "chat", "hf"].contains(&word)
+    })
+}
+
 /// Finds a built-in model by its Hugging Face id or by the part after the slash, ignoring case. A short name
-/// also stands for its only variant: `llama-3.1-8b` for `Llama-3.1-8B-Instruct`.
+/// also stands for its only variant of the same size: `llama-3.1-8b` for `Llama-3.1-8B-Instruct`.
 ///
 /// # Errors
 /// An unknown name, with the closest known one.
@@ -109,9 +121,13 @@ pub fn find(name: &str) -> Result<&'static Builtin, ModelError> {
     {
         return Ok(exact);
     }
-    let dashed = format!("{wanted}-");
     let mut variants = ALL.iter().filter(|b| {
-        b.name().starts_with(&dashed) || b.id.to_ascii_lowercase().starts_with(&dashed)
+        let id = b.id.to_ascii_lowercase();
+        let rest = id
+            .strip_prefix(&wanted)
+            .or(short(&id).strip_prefix(&wanted));
+        rest.and_then(|r| r.strip_prefix('-'))
+            .is_some_and(keeps_the_sizes)
     });
     if let (Some(only), None) = (variants.next(), variants.next()) {
         return Ok(only);

@@ -74,6 +74,15 @@ pub enum ModelError {
         /// All known short names.
         known: String,
     },
+    /// A quantization flag that says only that the checkpoint is quantized.
+    #[error(
+        "`{name}` says that the checkpoint is quantized, and the model's config states no format: name it with --weights (awq, gptq, \
+         fp8, int8, mxfp4, ...), or give the checkpoint's own config.json"
+    )]
+    UnstatedFormat {
+        /// The flag's value.
+        name: String,
+    },
     /// No weight or KV format has this name.
     #[error("unknown {what} \"{name}\"{}; known: {known}", did_you_mean(.suggestion))]
     UnknownFormat {

@@ -26,6 +26,7 @@
 //! ```
 mod architecture;
 pub mod builtin;
+pub mod checkpoint;
 pub mod config;
 mod error;
 mod expand;

@@ -10,7 +10,6 @@ mod engine_choice;
 mod interval;
 mod llama_server;
 pub mod memory;
-mod pasted;
 mod prediction;
 mod refused;
 mod run;
@@ -23,7 +22,6 @@ pub(crate) use beyond::variance as beyond_profile;
 pub use caveat::Caveat;
 pub use engine_choice::{EngineWanted, Engines, unknown_kind};
 pub use interval::{Interval, METRICS, Sensitivity};
-pub use pasted::{LineError, PastedLine, read_line};
 pub use prediction::{
     Binding, Notes, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
     predict_replay,

@@ -1,14 +1,14 @@
 //! A sweep under way: its points, its folder, what is left to do. Whoever simulates a point, here or elsewhere, the result is the
 //! same bytes, so that a point may be lost, repeated or done twice at once.
 use super::super::files::{Files, Texts};
-use super::super::scenario_args::{flag, of_line};
+use super::super::scenario_args::{flag, of_line, read_line};
 use super::plan::{Flags, Plan};
 use super::point::Point;
 use super::store::{self, Listing, Merged, Store};
-use crate::predict::read_line;
+use crate::line::Line;
 use crate::predict::spec::ScenarioSpec;
 use crate::report::page::worded;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -32,17 +32,22 @@ pub struct Job {
 }
 
 /// The document of a plan's point.
-fn document(plan: &Plan, i: usize) -> anyhow::Result<ScenarioSpec> {
-    let mut line = plan.line.clone();
-    line.extend(plan.serve.get(i).into_iter().flatten().cloned());
+fn document(plan: &Plan, i: usize, files: &Files) -> anyhow::Result<ScenarioSpec> {
+    let mut words = plan.line.clone();
+    words.extend(plan.serve.get(i).into_iter().flatten().cloned());
+    let mut line: Option<Line> = None;
     let mut spec = ScenarioSpec::default();
-    if !line.is_empty() {
-        spec = of_line(&read_line(&line).context("in the server line")?)?;
+    if !words.is_empty() {
+        let read = line.insert(read_line(&words, files)?);
+        spec = of_line(read)?;
     }
     for (field, value) in &plan.points[i] {
         spec.set_json(field, value)?;
     }
-    Ok(spec)
+    match line {
+        Some(line) if spec.model.is_none() => bail!(line.no_model()),
+        _ => Ok(spec),
+    }
 }
 
 /// A plan's points, all understood before any is simulated: a mistake in the last one costs nothing.
@@ -51,7 +56,7 @@ fn document(plan: &Plan, i: usize) -> anyhow::Result<ScenarioSpec> {
 /// The first point, in the plan's order, that cannot be understood.
 pub fn understand(plan: &Plan, files: &Files) -> anyhow::Result<Vec<Point>> {
     let one = |(i, fields): (usize, &Flags)| {
-        document(plan, i)
+        document(plan, i, files)
             .and_then(|spec| Point::new(spec, files))
             .with_context(|| {
                 let what: Vec<String> = fields

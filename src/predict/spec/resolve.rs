@@ -241,6 +241,8 @@ pub fn weighted(
             .map_err(|e| SpecError::field(field, format!("`{said}`: {e}")))
     };
     let precision = match (named, &dtype) {
+        (Some(("quantization", q)), _) => Precision::of_flag(q, config)
+            .map_err(|e| SpecError::field("quantization", format!("`{q}`: {e}")))?,
         (Some((field, w)), _) => by_name(field, w, w)?,
         (None, Some(d)) => {
             let name = match d.as_str() {

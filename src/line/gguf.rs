@@ -49,7 +49,7 @@ fn format(name: &str) -> String {
 
 /// Model and weight format of a file: `/models/Qwen3-30B-A3B-Q4_K_M-00001-of-00002.gguf`.
 pub(super) fn of_file(path: &str) -> (String, Option<String>) {
-    let name = super::file_name(path);
+    let name = super::program::file_name(path);
     let name = name.strip_suffix(".gguf").unwrap_or(name);
     // Parts of one file: -00001-of-00003.
     let name = match name.rsplitn(4, '-').collect::<Vec<_>>()[..] {
@@ -75,7 +75,7 @@ pub(super) fn of_repo(repo: &str) -> (String, String) {
         Some((repo, quant)) => (repo, Some(format(quant))),
         None => (repo, None),
     };
-    let name = super::file_name(repo);
+    let name = super::program::file_name(repo);
     let cut = name.len().saturating_sub("-gguf".len());
     let name = match name.get(cut..) {
         Some(end) if end.eq_ignore_ascii_case("-gguf") => &name[..cut],

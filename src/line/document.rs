@@ -1,0 +1,399 @@
+//! Files that start servers: compose, Kubernetes and Helm, systemd, `.env`, vLLM's configuration.
+use super::docker::Container;
+use super::flags::{FlagList, Found};
+use super::launch::{Launch, Reader, one_of};
+use super::shell::{self, Variables};
+use super::yaml::{self, Node};
+use super::{LineError, config, devices};
+use crate::device::Scheduler;
+
+/// The server of a text that is a document; `None`: the text is a shell's.
+pub(super) fn read(reader: &mut Reader, text: &str) -> Result<Option<Launch>, LineError> {
+    if text.lines().any(|l| {
+        matches!(l.trim(), "[Service]" | "[Container]") || l.trim_start().starts_with("ExecStart=")
+    }) {
+        return unit(reader, text).map(Some);
+    }
+    if looks_like_yaml(text) && ["{{ .", "{{.", "{{- "].iter().any(|t| text.contains(t)) {
+        return Err(LineError::Yaml {
+            reason: "it is a template; give what `helm template` prints, or the values file".into(),
+        });
+    }
+    let documents = match yaml::documents(text) {
+        Ok(documents) => documents,
+        Err(e) if looks_like_yaml(text) => return Err(e),
+        Err(_) => return Ok(None),
+    };
+    let mapping = |d: &Node| {
+        !d.entries().is_empty()
+            && d.entries()
+                .iter()
+                .all(|(k, _)| !k.contains(char::is_whitespace) && !k.is_empty())
+    };
+    if !documents.iter().any(mapping) {
+        return Ok(None);
+    }
+    let mut found = vec![];
+    for document in documents.iter().filter(|d| mapping(d)) {
+        match document.get("services") {
+            Some(services) => {
+                for (_, service) in services.entries() {
+                    found.extend(compose(reader, service)?);
+                }
+            }
+            None => containers(reader, document, &mut found)?,
+        }
+    }
+    if let Some(launch) = one_of(found) {
+        return Ok(Some(launch));
+    }
+    match documents.iter().find_map(configuration) {
+        Some(launch) => Ok(Some(launch)),
+        None => Err(LineError::NothingIn { kind: "YAML file" }),
+    }
+}
+
+/// Whether a text that is no valid YAML was meant as it: it begins with a key, and most lines are keys with values, or dashes.
+fn looks_like_yaml(text: &str) -> bool {
+    let is_key = |line: &str| {
+        let line = line.strip_prefix("- ").unwrap_or(line);
+        let key = line.split_once(':').map_or("", |(k, _)| k);
+        !key.is_empty() && !key.contains(char::is_whitespace) && !key.contains('/')
+    };
+    let lines = text.lines().map(str::trim);
+    let said: Vec<&str> = lines
+        .filter(|l| !l.is_empty() && !l.starts_with('#') && *l != "---")
+        .collect();
+    let keys = said.iter().filter(|l| is_key(l)).count();
+    said.first().is_some_and(|l| is_key(l)) && keys >= 2 && 2 * keys >= said.len()
+}
+
+/// Words of a command that is a string or a list.
+fn words(node: Option<&Node>, variables: &Variables) -> Result<Option<Vec<String>>, LineError> {
+    let put_in = |text: &str| shell::interpolated(text, variables);
+    Ok(match node {
+        Some(Node::List(items)) => Some(items.iter().filter_map(Node::text).map(put_in).collect()),
+        Some(Node::Text(..)) => match node.and_then(Node::text) {
+            Some(text) => {
+                let commands = shell::commands(&put_in(text), &mut Variables::new())?;
+                Some(commands.into_iter().flat_map(|c| c.words).collect())
+            }
+            None => None,
+        },
+        _ => None,
+    })
+}
+
+/// `{A: 1}` or `[A=1]` or `[{name: A, value: 1}]`.
+fn environment(node: Option<&Node>) -> Vec<(String, String)> {
+    let pair = |text: &str| {
+        text.split_once('=')
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+    };
+    match node {
+        Some(Node::Map(entries)) => entries
+            .iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.text()?.to_string())))
+            .collect(),
+        Some(Node::List(items)) => items
+            .iter()
+            .filter_map(|item| match item.text() {
+                Some(text) => pair(text),
+                None => Some((
+                    item.get("name")?.text()?.to_string(),
+                    item.get("value")?.text()?.to_string(),
+                )),
+            })
+            .collect(),
+        _ => vec![],
+    }
+}
+
+/// A service of a compose file.
+fn compose(reader: &mut Reader, service: &Node) -> Result<Option<Launch>, LineError> {
+    // Compose takes variables from a .env file beside it; without one, defaults stand in the file.
+    let mut known = reader.variables.clone();
+    if let Ok(text) = (reader.files)(".env") {
+        known.extend(variables(&text));
+    }
+    let text = |node: Option<&Node>| {
+        node.and_then(Node::text)
+            .map(|t| shell::interpolated(t, &known))
+    };
+    let mut container = Container {
+        image: text(service.get("image")).unwrap_or_default(),
+        entrypoint: words(service.get("entrypoint"), &known)?,
+        command: words(service.get("command"), &known)?.unwrap_or_default(),
+        ..Container::default()
+    };
+    let pairs = environment(service.get("environment"));
+    container.environment = pairs
+        .into_iter()
+        .map(|(n, v)| (n, shell::interpolated(&v, &known)))
+        .collect();
+    let files = service.get("env_file");
+    let listed = files.map_or(&[][..], Node::items).iter();
+    for file in files
+        .into_iter()
+        .filter(|f| f.items().is_empty())
+        .chain(listed)
+    {
+        let optional = file.get("required").and_then(Node::boolean) == Some(false);
+        let Some(path) = text(Some(file)).or_else(|| text(file.get("path"))) else {
+            continue;
+        };
+        if !optional || (reader.files)(&path).is_ok() {
+            container.environment_files.push(path);
+        }
+    }
+    container.devices = text(service.get("gpus"))
+        .and_then(|g| devices::of_gpus(&g))
+        .or_else(|| {
+            let asked = service
+                .at(&["deploy", "resources", "reservations", "devices"])?
+                .items();
+            asked.iter().find_map(reserved)
+        });
+    reader.container(container)
+}
+
+/// `count: 2` or `device_ids: ["0", "1"]`.
+fn reserved(device: &Node) -> Option<u32> {
+    let ids = device.get("device_ids").map_or(0, |ids| ids.items().len());
+    match device.get("count").and_then(Node::text) {
+        Some(count) => count.parse().ok(),
+        None => u32::try_from(ids).ok().filter(|n| *n > 0),
+    }
+}
+
+/// Every container of a Kubernetes object or of a Helm chart's values: a mapping with a command or arguments.
+fn containers(reader: &mut Reader, node: &Node, found: &mut Vec<Launch>) -> Result<(), LineError> {
+    let has = |key: &str| {
+        node.get(key)
+            .is_some_and(|n| !n.items().is_empty() || n.text().is_some())
+    };
+    if has("command") || has("args") || (has("image") && node.get("name").is_some()) {
+        let launch = kubernetes(reader, node)?;
+        if launch.is_some() {
+            found.extend(launch);
+            return Ok(());
+        }
+    }
+    for (key, inner) in node.entries() {
+        // A script, as SkyPilot's `run: |` holds it.
+        match inner
+            .text()
+            .filter(|_| matches!(key.as_str(), "run" | "script"))
+        {
+            Some(script) => found.extend(reader.inner(script)?),
+            None => containers(reader, inner, found)?,
+        }
+    }
+    for inner in node.items() {
+        containers(reader, inner, found)?;
+    }
+    Ok(())
+}
+
+fn kubernetes(reader: &mut Reader, node: &Node) -> Result<Option<Launch>, LineError> {
+    let image = node.get("image");
+    let named = image.and_then(Node::text).map(String::from).or_else(|| {
+        // Helm: image: {repository: …, tag: …, command: […]}
+        let at = |key: &str| {
+            image
+                .and_then(|i| i.get(key))
+                .or_else(|| node.get(key))
+                .and_then(Node::text)
+        };
+        let tag = at("tag").map_or(String::new(), |t| format!(":{t}"));
+        Some(format!("{}{tag}", at("repository")?))
+    });
+    let pairs = environment(node.get("env"));
+    // `$(NAME)` in a command is the container's variable.
+    let put_in = |words: Vec<String>| -> Vec<String> {
+        let put = |word: String| {
+            pairs
+                .iter()
+                .fold(word, |w, (n, v)| w.replace(&format!("$({n})"), v))
+        };
+        words.into_iter().map(put).collect()
+    };
+    let none = Variables::new();
+    let container = Container {
+        image: named.unwrap_or_default(),
+        entrypoint: words(node.get("command"), &none)?.map(put_in),
+        command: words(node.get("args"), &none)?
+            .map(put_in)
+            .unwrap_or_default(),
+        environment: pairs.clone(),
+        devices: ["limits", "requests"].iter().find_map(|kind| {
+            let asked = node.at(&["resources", kind])?.entries();
+            let gpus = asked.iter().find(|(k, _)| k.ends_with(".com/gpu"))?;
+            gpus.1.text()?.parse().ok()
+        }),
+        ..Container::default()
+    };
+    match reader.container(container) {
+        // A container of another kind beside the server.
+        Err(LineError::NoCommand { .. }) => Ok(None),
+        other => other,
+    }
+}
+
+/// A file for `vllm serve --config` or SGLang's, given by itself: most of its keys are flags.
+fn configuration(document: &Node) -> Option<Launch> {
+    let engine = if document
+        .get("model-path")
+        .or(document.get("model_path"))
+        .is_some()
+    {
+        Scheduler::Sglang
+    } else {
+        Scheduler::Vllm
+    };
+    let list = FlagList::of(engine);
+    let keys = document.entries();
+    let known = keys
+        .iter()
+        .filter(|(k, _)| {
+            matches!(
+                list.find(&format!("--{}", k.replace('_', "-")), false),
+                Found::Flag(..)
+            )
+        })
+        .count();
+    (known > 0 && 2 * known >= keys.len()).then(|| Launch {
+        engine: Some(engine),
+        args: config::flags(document),
+        ..Launch::default()
+    })
+}
+
+/// The lines of an environment file: `NAME=value`, quotes around the value taken off.
+pub(super) fn variables(text: &str) -> Vec<(String, String)> {
+    let line = |line: &str| {
+        let line = line.trim();
+        let (name, value) = line
+            .strip_prefix("export ")
+            .unwrap_or(line)
+            .split_once('=')?;
+        let value = value.trim();
+        let quoted = ['"', '\''].iter().find_map(|q| {
+            value
+                .strip_prefix(*q)?
+                .split_once(*q)
+                .map(|(inside, _)| inside)
+        });
+        let value =
+            quoted.unwrap_or_else(|| value.split_once(" #").map_or(value, |(v, _)| v.trim_end()));
+        (!line.starts_with('#')).then(|| (name.trim().to_string(), value.to_string()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// A `.env` file by itself: a variable that holds a server's line or flags, llama-server's own variables, or variables that are named
+/// like vLLM's flags (`MAX_MODEL_LEN`).
+pub(super) fn settings(reader: &mut Reader, text: &str) -> Result<Launch, LineError> {
+    let env = variables(text);
+    let outer = std::mem::replace(&mut reader.environment, env.clone());
+    for (_, value) in env.iter().filter(|(_, v)| v.contains(char::is_whitespace)) {
+        if let Some(launch) = reader.inner(value)? {
+            return Ok(launch);
+        }
+    }
+    reader.environment = outer;
+    let set = |name: &str| env.iter().any(|(n, _)| n == name);
+    let mut launch = Launch {
+        devices: devices::visible(&env),
+        ..Launch::default()
+    };
+    if set("LLAMA_ARG_MODEL") || set("LLAMA_ARG_HF_REPO") {
+        launch.engine = Some(Scheduler::LlamaServer);
+        launch.env = env;
+        return Ok(launch);
+    }
+    let list = FlagList::of(Scheduler::Vllm);
+    for (name, value) in &env {
+        let flag = name.to_ascii_lowercase().replace('_', "-");
+        let flag = flag.strip_prefix("vllm-").unwrap_or(&flag);
+        if matches!(flag, "model-name" | "model-id" | "model" | "hf-model") {
+            launch.args.push(format!("--model={value}"));
+        } else if value.trim_start().starts_with("--") {
+            launch
+                .args
+                .extend(value.split_whitespace().map(String::from));
+        } else if let Some(known) = list.named(&format!("--{flag}")) {
+            launch.args.extend(config::flag_of(known, value));
+        } else {
+            launch.env.push((name.clone(), value.clone()));
+        }
+    }
+    if launch.args.is_empty() {
+        return Err(LineError::NothingIn { kind: ".env file" });
+    }
+    Ok(launch)
+}
+
+/// A systemd unit or a Podman quadlet.
+fn unit(reader: &mut Reader, text: &str) -> Result<Launch, LineError> {
+    let text = text.replace("\\\r\n", " ").replace("\\\n", " ");
+    let mut container = Container::default();
+    let (mut starts, mut is_container, mut env) = (vec![], false, vec![]);
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.starts_with(['#', ';']))
+    {
+        is_container |= line == "[Container]";
+        let Some((key, value)) = line.split_once('=').map(|(k, v)| (k.trim(), v.trim())) else {
+            continue;
+        };
+        match key {
+            "ExecStart" => starts.push(value.trim_start_matches(['-', '@', ':', '+', '!', '|'])),
+            "Environment" => {
+                let words = shell::commands(value, &mut Variables::new())?
+                    .into_iter()
+                    .flat_map(|c| c.words);
+                env.extend(words.filter_map(|w| {
+                    shell::assignment(&w).map(|(n, v)| (n.to_string(), v.to_string()))
+                }));
+            }
+            "EnvironmentFile" => {
+                let path = value.trim_start_matches('-');
+                match (reader.files)(path) {
+                    Ok(text) => env.extend(variables(&text)),
+                    Err(_) if value.starts_with('-') => {}
+                    Err(_) => {
+                        reader.file("EnvironmentFile", path)?;
+                    }
+                }
+            }
+            "Image" => container.image = value.into(),
+            "Exec" => {
+                container.command = words(Some(&Node::Text(value.into(), true)), &Variables::new())?
+                    .unwrap_or_default()
+            }
+            "Entrypoint" => {
+                container.entrypoint =
+                    words(Some(&Node::Text(value.into(), true)), &Variables::new())?
+            }
+            "AddDevice" if value.contains("/gpu=") && !value.ends_with("=all") => {
+                container.devices = Some(container.devices.unwrap_or(0) + 1);
+            }
+            _ => {}
+        }
+    }
+    let found = if is_container {
+        container.environment = env;
+        reader.container(container)?
+    } else {
+        reader.variables.extend(env.iter().cloned());
+        reader.environment.extend(env);
+        let mut found = vec![];
+        for start in starts {
+            found.extend(reader.inner(start)?);
+        }
+        one_of(found)
+    };
+    found.ok_or(LineError::NothingIn { kind: "unit" })
+}

@@ -1,0 +1,52 @@
+//! Flags of `python -m sglang.launch_server` (`predict::sglang` says what becomes of the settings).
+use super::LineError;
+use super::flags::FlagList;
+use super::read::{self, Line};
+use crate::device::Scheduler;
+use crate::engine::settings::NUM_GPU_BLOCKS_OVERRIDE;
+
+/// Values that are the engine's defaults, or what is simulated.
+const DEFAULTS: &[(&str, &[&str])] = &[
+    // First come, first served is the default, and what is simulated.
+    ("--schedule-policy", &["fcfs"]),
+    // The cache works on tokens here.
+    ("--page-size", &["1"]),
+    ("--pipeline-parallel-size", &["1"]),
+    ("--expert-parallel-size", &["1"]),
+    ("--nnodes", &["1"]),
+    ("--node-rank", &["0"]),
+    ("--cpu-offload-gb", &["0"]),
+    ("--stream-interval", &["1"]),
+    ("--num-continuous-decode-steps", &["1"]),
+    ("--schedule-conservativeness", &["1", "1.0"]),
+    ("--tokenizer-worker-num", &["1"]),
+];
+
+/// Reads the words after `sglang.launch_server`.
+pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
+    let list = FlagList::of(Scheduler::Sglang);
+    let arguments = read::given(args, &list, Scheduler::Sglang)?;
+    for given in &arguments.given {
+        match given.name() {
+            "--model-path" => line.model = Some(given.value()?.into()),
+            "--config" => {}
+            "--chunked-prefill-size" if given.value()? == "-1" => line.change(given.words()),
+            _ if line.set(Scheduler::Sglang, given)? => {}
+            _ => line.other(given, DEFAULTS),
+        }
+    }
+    // One token is the null block, which no request gets.
+    if let Some(tokens) = line.settings.get(NUM_GPU_BLOCKS_OVERRIDE) {
+        line.settings
+            .set(NUM_GPU_BLOCKS_OVERRIDE, tokens.saturating_add(1));
+    }
+    for (i, word) in arguments.loose.iter().enumerate() {
+        // `sglang serve MODEL`
+        if i == 0 && line.model.is_none() {
+            line.model = Some(word.clone());
+        } else {
+            line.change(format!("{word} (a word that belongs to no flag)"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! What the name of a checkpoint says: the model, and the format of its weights. `Qwen/Qwen3-32B-AWQ` is Qwen3-32B in AWQ.
+use super::builtin::{self, Builtin};
+use super::config::{ModelConfig, Quantization};
+use super::error::ModelError;
+use super::format::WeightFormat;
+use super::precision::Precision;
+
+const INT4: WeightFormat = WeightFormat::Int4 {
+    group: 128,
+    zero_point: true,
+};
+/// Without zero points: compressed-tensors' W4A16, and bitsandbytes' NF4 with double quantization (4 bits and 1/8).
+const INT4_PLAIN: WeightFormat = WeightFormat::Int4 {
+    group: 128,
+    zero_point: false,
+};
+/// NF4 as vLLM makes it when it loads plain weights: one fp32 per 64 weights, 4.5 bits.
+const NF4: &str = "int4-g32-sym";
+
+/// Ends of names, longest first where one ends with another, and the format that they stand for.
+const ENDS: &[(&str, WeightFormat)] = &[
+    ("gptq-int8", WeightFormat::Int8Group { group: 128 }),
+    ("gptq-8bit", WeightFormat::Int8Group { group: 128 }),
+    ("gptq-int4", INT4),
+    ("gptq-4bit", INT4),
+    ("int4-gptq", INT4),
+    ("awq-int4", INT4),
+    ("awq-4bit", INT4),
+    ("int4-awq", INT4),
+    ("int4-autoround", INT4),
+    ("autoround-int4", INT4),
+    ("unsloth-bnb-4bit", INT4_PLAIN),
+    ("bnb-4bit", INT4_PLAIN),
+    ("quantized.w4a16", INT4_PLAIN),
+    ("quantized.w8a8", WeightFormat::Int8),
+    ("quantized.w8a16", WeightFormat::Int8),
+    ("w4a16", INT4_PLAIN),
+    ("w8a8", WeightFormat::Int8),
+    ("w8a16", WeightFormat::Int8),
+    ("fp8-dynamic", WeightFormat::Fp8),
+    ("fp8-kv", WeightFormat::Fp8),
+    ("fp8", WeightFormat::Fp8),
+    ("awq", INT4),
+    ("gptq", INT4),
+    ("int8", WeightFormat::Int8),
+    ("int4", INT4),
+    ("mxfp4", WeightFormat::Mxfp4),
+];
+
+/// A built-in model as a checkpoint's name describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoint {
+    /// The model.
+    pub model: &'static Builtin,
+    /// The format that the name states; `None`: the model's own.
+    pub quantization: Option<Quantization>,
+}
+
+impl Checkpoint {
+    /// The model's config, with the checkpoint's format.
+    pub fn config(&self) -> ModelConfig {
+        let mut config = self.model.config();
+        if self.quantization.is_some() {
+            config.quantization = self.quantization;
+        }
+        config
+    }
+}
+
+/// Finds a built-in model by a checkpoint's name: a Hugging Face id or its last part, of any owner; the address of its page; the folder
+/// that it was downloaded to; each with the name of a weight format at its end.
+///
+/// # Errors
+/// No built-in model has this name.
+///
+/// ```
+/// use capsim::model::{WeightFormat, checkpoint};
+/// let c = checkpoint::find("Qwen/Qwen3-32B-AWQ")?;
+/// assert_eq!(c.model.id, "Qwen/Qwen3-32B");
+/// assert_eq!(c.quantization.unwrap().format, "awq".parse::<WeightFormat>()?);
+/// assert_eq!(checkpoint::find("/models/Qwen3-8B/")?.model.id, "Qwen/Qwen3-8B");
+/// # Ok::<(), capsim::model::ModelError>(())
+/// ```
+pub fn find(name: &str) -> Result<Checkpoint, ModelError> {
+    let unknown = match builtin::find(name) {
+        Ok(model) => {
+            return Ok(Checkpoint {
+                model,
+                quantization: None,
+            });
+        }
+        Err(e) => e,
+    };
+    let bare = last_part(name).to_ascii_lowercase();
+    // Meta's first ids of Llama 3 and 3.1; the owner in front of a file's name, as bartowski writes it: Qwen_Qwen3-8B.
+    let bare = match (bare.strip_prefix("meta-llama-"), bare.split_once('_')) {
+        (Some(rest), _) => format!("llama-{rest}"),
+        (None, Some((_, rest))) if builtin::find(rest).is_ok() => rest.into(),
+        _ => bare,
+    };
+    if let Ok(model) = builtin::find(&bare) {
+        return Ok(Checkpoint {
+            model,
+            quantization: None,
+        });
+    }
+    let ended = ENDS.iter().find_map(|(end, format)| {
+        let model = bare.strip_suffix(end)?.strip_suffix(['-', '.', '_'])?;
+        Some((builtin::find(model).ok()?, *format))
+    });
+    let Some((model, format)) = ended else {
+        return Err(unknown);
+    };
+    // Qwen's own FP8 checkpoints have one scale per block of 128 × 128.
+    let format = match format {
+        WeightFormat::Fp8 if model.id.starts_with("Qwen/") && bare.ends_with("fp8") => {
+            WeightFormat::Fp8Block
+        }
+        other => other,
+    };
+    Ok(Checkpoint {
+        model,
+        quantization: Some(Quantization {
+            format,
+            experts_only: format == WeightFormat::Mxfp4 && model.config().moe.is_some(),
+        }),
+    })
+}
+
+/// The part of a name that says which model it is: of an id or an address the last one, of a folder of Hugging Face's cache the id's.
+fn last_part(name: &str) -> &str {
+    let name = name.trim().trim_end_matches(['/', '\\']);
+    if let Some((_, cached)) = name.split_once("models--") {
+        let id = cached.split(['/', '\\']).next().unwrap_or(cached);
+        return id.rsplit("--").next().unwrap_or(id);
+    }
+    let name = name.split_once("/tree/").map_or(name, |(id, _)| id);
+    name.rsplit(['/', '\\']).next().unwrap_or(name)
+}
+
+/// Values of `--quantization` (vLLM, SGLang) that choose a kernel, or repeat what the checkpoint says of itself. With a config that says
+/// nothing they stand for the format beside them; without one, only the checkpoint knows.
+const REPEATED: &[(&str, Option<&str>)] = &[
+    ("awq", Some("awq")),
+    ("awq_marlin", Some("awq")),
+    ("auto_awq", Some("awq")),
+    ("awq_triton", Some("awq")),
+    ("moe_wna16", Some("awq")),
+    ("gptq", Some("gptq")),
+    ("auto_gptq", Some("gptq")),
+    ("gptq_marlin", Some("gptq")),
+    ("gptq_marlin_24", Some("gptq")),
+    ("gptq_bitblas", Some("gptq")),
+    ("marlin", Some("gptq")),
+    ("bitblas", Some("gptq")),
+    ("auto-round", Some("gptq")),
+    ("inc", Some("gptq")),
+    ("fp8", Some("fp8")),
+    ("fbgemm_fp8", Some("fp8")),
+    ("ptpc_fp8", Some("fp8")),
+    ("fp8_per_tensor", Some("fp8")),
+    ("fp8_per_block", Some("fp8-block")),
+    ("blockwise_fp8", Some("fp8-block")),
+    ("w8a8_fp8", Some("fp8")),
+    ("modelopt_fp8", Some("fp8")),
+    ("w8a8_int8", Some("int8")),
+    ("int8_per_channel_weight_only", Some("int8")),
+    ("rtn", Some("int8")),
+    ("experts_int8", Some("auto+experts=int8")),
+    ("mxfp4", Some("mxfp4")),
+    ("bitsandbytes", Some(NF4)),
+    ("compressed-tensors", None),
+    ("compressed_tensors", None),
+    ("modelopt", None),
+    ("quark", None),
+    ("torchao", None),
+    ("hqq", None),
+    ("gguf", None),
+    ("sparseml", None),
+];
+
+impl Precision {
+    /// As an engine's `--quantization` says: the checkpoint's own format where the config states one and the value repeats it or chooses a
+    /// kernel for it; else the format of that name, as [`by_name`](Self::by_name).
+    ///
+    /// # Errors
+    /// A format that is not known, or one that only the checkpoint's own config would state.
+    pub fn of_flag(quantization: &str, config: &ModelConfig) -> Result<Self, ModelError> {
+        let lower = quantization.to_ascii_lowercase();
+        let Some((_, format)) = REPEATED.iter().find(|(q, _)| *q == lower) else {
+            return Self::by_name(quantization, config);
+        };
+        match (config.quantization, format) {
+            (Some(_), _) => Ok(Self::of(config)),
+            (None, Some(format)) => Self::by_name(format, config),
+            (None, None) => Err(ModelError::UnstatedFormat {
+                name: lower.chars().take(80).collect(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn format(name: &str) -> (String, Option<String>) {
+        let c = find(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let format = c.quantization.map(|q| q.format.to_string());
+        (c.model.name(), format)
+    }
+
+    #[test]
+    fn a_name_states_the_model_and_its_format() {
+        for (name, model, stated) in [
+            ("Qwen/Qwen3-32B-AWQ", "qwen3-32b", Some("int4-g128")),
+            ("Qwen/Qwen3-30B-A3B-FP8", "qwen3-30b-a3b", Some("fp8-block")),
+            (
+                "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8",
+                "qwen3-30b-a3b-instruct-2507",
+                Some("fp8-block"),
+            ),
+            (
+                "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic",
+                "llama-3.1-8b-instruct",
+                Some("fp8"),
+            ),
+            (
+                "nvidia/Llama-3.1-8B-Instruct-FP8",
+                "llama-3.1-8b-instruct",
+                Some("fp8"),
+            ),
+            (
+                "hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4",
+                "llama-3.1-70b-instruct",
+                Some("int4-g128"),
+            ),
+            (
+                "RedHatAI/Qwen3-8B-quantized.w4a16",
+                "qwen3-8b",
+                Some("int4-g128-sym"),
+            ),
+            (
+                "RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8",
+                "llama-3.1-8b-instruct",
+                Some("int8"),
+            ),
+            (
+                "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8",
+                "qwen2.5-7b-instruct",
+                Some("int8-g128"),
+            ),
+            (
+                "unsloth/Qwen3-14B-unsloth-bnb-4bit",
+                "qwen3-14b",
+                Some("int4-g128-sym"),
+            ),
+            ("unsloth/Qwen3-8B", "qwen3-8b", None),
+            (
+                "meta-llama/Meta-Llama-3.1-8B-Instruct",
+                "llama-3.1-8b-instruct",
+                None,
+            ),
+            (
+                "https://huggingface.co/Qwen/Qwen3-8B/tree/main",
+                "qwen3-8b",
+                None,
+            ),
+            ("hf://Qwen/Qwen3-8B", "qwen3-8b", None),
+            (
+                "/root/.cache/huggingface/hub/models--Qwen--Qwen3-8B-AWQ/snapshots/0123",
+                "qwen3-8b",
+                Some("int4-g128"),
+            ),
+            ("C:\\models\\Qwen3-8B", "qwen3-8b", None),
+            ("Qwen_Qwen3-8B", "qwen3-8b", None),
+            ("openai/gpt-oss-20b", "gpt-oss-20b", None),
+        ] {
+            assert_eq!(
+                format(name),
+                (model.to_string(), stated.map(String::from)),
+                "{name}"
+            );
+        }
+        for name in [
+            "nvidia/Qwen3-8B-NVFP4",
+            "Qwen/Qwen3-8B-VL",
+            "",
+            "/",
+            "-awq",
+            "microsoft/phi-4",
+            "é-AWQ",
+            "models--",
+        ] {
+            assert!(find(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_quantization_flag_repeats_the_checkpoint_or_names_a_format() {
+        let plain = builtin::find("qwen3-8b").unwrap().config();
+        let awq = find("Qwen3-8B-AWQ").unwrap().config();
+        let fp8 = find("Qwen3-8B-FP8").unwrap().config();
+        let mlp = |flag: &str, config: &ModelConfig| {
+            Precision::of_flag(flag, config).unwrap().mlp.to_string()
+        };
+        assert_eq!(mlp("awq_marlin", &awq), "int4-g128");
+        assert_eq!(mlp("compressed-tensors", &awq), "int4-g128");
+        assert_eq!(mlp("fp8", &fp8), "fp8-block");
+        assert_eq!(mlp("fp8", &plain), "fp8");
+        assert_eq!(mlp("gptq_marlin", &plain), "int4-g128");
+        assert_eq!(mlp("bitsandbytes", &plain), "int4-g32-sym");
+        assert_eq!(mlp("q8_0", &plain), "q8_0");
+        let e = Precision::of_flag("modelopt", &plain)
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains("--weights"), "{e}");
+        assert!(Precision::of_flag("nonsense", &plain).is_err());
+        let moe = builtin::find("qwen3-30b-a3b").unwrap().config();
+        let p = Precision::of_flag("experts_int8", &moe).unwrap();
+        assert_eq!(
+            (p.experts.to_string().as_str(), p.mlp.to_string().as_str()),
+            ("int8", "bf16")
+        );
+    }
+}

@@ -10,7 +10,7 @@
 )]
 use capsim::cost::LinearCost;
 use capsim::device::Scheduler;
-use capsim::engine::EngineConfig;
+use capsim::engine::{EngineConfig, Group};
 use capsim::openai::prometheus::Scrape;
 use capsim::serve::{Options, Server};
 use capsim::units::Span;
@@ -56,9 +56,15 @@ async fn soak(streams: u32, seconds: u32) {
         base: step,
         ..LinearCost::default()
     };
-    let server = Server::start(Options::default(), Scheduler::Vllm, config, cost)
-        .await
-        .expect("server");
+    let server = Server::start(
+        Options::default(),
+        Scheduler::Vllm,
+        config,
+        Group::ONE,
+        cost,
+    )
+    .await
+    .expect("server");
     let address = server.address().to_string();
     let mut child = std::process::Command::new(std::env::current_exe().expect("own name"))
         .args([

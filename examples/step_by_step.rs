@@ -3,7 +3,7 @@
 //!
 //! `cargo run --no-default-features --example step_by_step`
 use capsim::cost::{LinearCost, StepCost};
-use capsim::engine::{Engine, EngineConfig};
+use capsim::engine::{EngineConfig, Scheduler, Tracking, vllm};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{Answer, Prompt, Request, RequestId, StreamId};
 
@@ -42,11 +42,12 @@ pub fn run(requests: &[Request]) -> Result<Vec<Step>, Box<dyn std::error::Error>
         per_token: Span::from_micros(50),
         per_seq: Span::from_micros(100),
     };
-    let mut engine = Engine::new(EngineConfig {
+    let config = EngineConfig {
         max_num_seqs: 2,
         max_num_batched_tokens: 128,
         ..EngineConfig::default()
-    })?;
+    };
+    let mut engine = vllm::Scheduler::new(config, Tracking::default())?;
     for r in requests {
         engine.submit(r.clone())?;
     }
@@ -54,17 +55,17 @@ pub fn run(requests: &[Request]) -> Result<Vec<Step>, Box<dyn std::error::Error>
     let mut steps = vec![];
     while engine.has_work() {
         let start = now;
-        if !engine.schedule(start) {
+        let Some(&shape) = engine.schedule(start).shape else {
             return Err("the engine has work and cannot go on".into());
-        }
+        };
         let batch = engine.batch().iter().map(|s| (s.id.0, s.tokens)).collect();
-        now = start + cost.step(&engine.shape());
-        engine.process_output(now);
+        now = start + cost.step(&shape);
+        let output = engine.complete(now).ok_or("a batch is in flight")?;
         steps.push(Step {
             start,
             end: now,
             batch,
-            finished: engine.finished().iter().map(|f| f.id.0).collect(),
+            finished: output.finished.iter().map(|f| f.id.0).collect(),
         });
     }
     Ok(steps)

@@ -42,7 +42,7 @@
 //! | a prediction with its interval | [`predict::predict`] |
 //! | many of them, one after another | [`predict::simulate_once`]: one simulation, no interval |
 //! | the scheduler under your own price of a step | [`cost::StepCost`] and [`engine::simulate`] |
-//! | the scheduler in your own event loop | [`engine::Engine`] |
+//! | the scheduler in your own event loop | [`engine::Scheduler`], [`engine::Runtime`] |
 //! | to see requests and steps go by | [`engine::observe::Observer`] |
 //! | how many users, which settings, what fits | [`plan`] |
 //!

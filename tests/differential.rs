@@ -12,7 +12,10 @@ mod scenario;
 
 use capsim::cost::{LinearCost, StepCost, StepShape};
 use capsim::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
-use capsim::engine::{Engine, EngineConfig, PrefixCounters, SchedulingPolicy, SimError, simulate};
+use capsim::engine::{
+    EngineConfig, PrefixCounters, Scheduler as _, SchedulingPolicy, SimError, Tracking, simulate,
+    vllm,
+};
 use capsim::rng::{Rng, Seed};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{Answer, ListSource, Prompt, Request, RequestId, Segment, StreamId};
@@ -170,9 +173,13 @@ fn random_case(seed: u64) -> Case {
 /// computed twice in the engine's shape, and `distinct` is then left out.
 fn lockstep(case: &Case, what: &str, distinct: bool) {
     let c = &case.config;
-    let mut fast = Engine::new(c.clone()).unwrap();
+    let tracking = Tracking {
+        distinct_tokens: true,
+        window: case.window,
+        tokens: false,
+    };
+    let mut fast = vllm::Scheduler::new(c.clone(), tracking).unwrap();
     fast.record_blocks();
-    fast.track(true, case.window);
     let mut slow = Naive::new(c.clone());
     slow.window = case.window.map_or(u64::MAX, u64::from);
     let mut arrivals: VecDeque<Request> = case.requests.clone().into();
@@ -191,11 +198,10 @@ fn lockstep(case: &Case, what: &str, distinct: bool) {
         while aborts.front().is_some_and(|(i, _)| *i <= t) {
             let (_, id) = aborts.pop_front().unwrap();
             slow.abort(id);
-            fast.abort(RequestId(id));
+            let gone = fast.abort(RequestId(id));
+            assert_eq!(Vec::from_iter(gone), slow.ended, "{at}: aborted");
+            slow.ended.clear();
         }
-        assert_eq!(fast.records(), slow.ended, "{at}: aborted");
-        fast.clear_records();
-        slow.ended.clear();
         t += 1;
         let before = slow.in_flight.len();
         let only = |s: StepShape| StepShape {
@@ -211,16 +217,12 @@ fn lockstep(case: &Case, what: &str, distinct: bool) {
         if fruitless > patience(c) {
             return;
         }
-        let got = fast.schedule(now).then(|| only(fast.shape()));
-        assert_eq!(got, want, "{at}: shape");
+        let step = fast.schedule(now);
+        assert_eq!(step.shape.copied().map(only), want, "{at}: shape");
         let ids = |v: &[RequestId]| v.iter().map(|r| r.0).collect::<Vec<_>>();
-        assert_eq!(ids(&fast.moves().new), slow.new, "{at}: new");
-        assert_eq!(ids(&fast.moves().resumed), slow.resumed, "{at}: resumed");
-        assert_eq!(
-            ids(&fast.moves().preempted),
-            slow.preempted,
-            "{at}: preempted"
-        );
+        assert_eq!(ids(step.admitted), slow.new, "{at}: new");
+        assert_eq!(ids(step.resumed), slow.resumed, "{at}: resumed");
+        assert_eq!(ids(step.preempted), slow.preempted, "{at}: preempted");
         if want.is_some() {
             let batch: Vec<_> = fast
                 .batch()
@@ -236,16 +238,17 @@ fn lockstep(case: &Case, what: &str, distinct: bool) {
                 .collect();
             assert_eq!(batch, twin, "{at}: batch");
         }
-        let attached: BTreeMap<u64, Vec<u32>> = Scheduler::attached(&fast);
+        let attached: BTreeMap<u64, Vec<u32>> = replay::attached(&fast);
         assert_eq!(attached, slow.attached, "{at}: blocks attached");
         compare(&fast, &slow, &at);
         if !(c.async_scheduling && want.is_some() && before == 0) {
             let done = slow.process_output(SimTime(t * 1000));
-            assert_eq!(fast.process_output(SimTime(t * 1000)), done, "{at}: output");
-            assert_eq!(fast.records(), slow.ended, "{at}: ended");
-            fast.clear_records();
+            let output = fast.complete(SimTime(t * 1000));
+            assert_eq!(output.is_some(), done, "{at}: output");
+            let ended = output.map_or(vec![], |o| o.finished.to_vec());
+            assert_eq!(ended, slow.ended, "{at}: ended");
             slow.ended.clear();
-            let mut gaps: Vec<Span> = if done { expand(fast.gaps()) } else { vec![] };
+            let mut gaps: Vec<Span> = output.map_or(vec![], |o| expand(o.inter_token_gaps));
             let mut twin = slow.gaps.clone();
             gaps.sort();
             twin.sort();
@@ -279,9 +282,10 @@ fn expand(gaps: &[(Span, u32)]) -> Vec<Span> {
         .collect()
 }
 
-fn compare(fast: &Engine, slow: &Naive, at: &str) {
-    assert_eq!(fast.num_running(), slow.running.len(), "{at}: running");
-    assert_eq!(fast.num_waiting(), slow.num_waiting(), "{at}: waiting");
+fn compare(fast: &vllm::Scheduler, slow: &Naive, at: &str) {
+    let state = fast.state();
+    assert_eq!(state.running as usize, slow.running.len(), "{at}: running");
+    assert_eq!(state.waiting as usize, slow.num_waiting(), "{at}: waiting");
     assert_eq!(
         fast.distinct_cached_blocks(),
         slow.distinct_cached(),

@@ -1,9 +1,16 @@
 //! Engines besides vLLM: llama-server's slots and SGLang's prefill-first batches.
+use capsim::cost::Routing;
 use capsim::cost::{LinearCost, StepShape};
+use capsim::device::{Scheduler as EngineId, builtin};
 use capsim::engine::observe::{Observer, RequestRecord, StepRecord};
-use capsim::engine::{EngineConfig, SimSummary, simulate, simulate_radix, simulate_slots};
+use capsim::engine::settings::{DATA_PARALLEL_SIZE, MAX_MODEL_LEN, SettingValues};
+use capsim::engine::{EngineConfig, Group, Runtime, SimSummary};
+use capsim::model::{Model, Precision, builtin as models};
+use capsim::predict::{Scenario, simulate_once};
 use capsim::units::{SimTime, Span};
-use capsim::workload::{Answer, ListSource, Prompt, Request, RequestId, Segment, StreamId};
+use capsim::workload::{
+    Answer, ListSource, Prompt, Request, RequestId, Segment, StreamId, WorkloadSpec,
+};
 use proptest::prelude::*;
 
 #[derive(Default)]
@@ -85,14 +92,24 @@ fn run(
     (summary, log)
 }
 
+fn one(
+    engine: EngineId,
+    c: &EngineConfig,
+    p: &LinearCost,
+    s: &mut ListSource,
+    o: &mut Log,
+) -> SimSummary {
+    let runtime = Runtime::new(engine, c, Group::ONE, p, false).unwrap();
+    runtime.run(s, o).unwrap()
+}
 fn vllm(c: &EngineConfig, p: &LinearCost, s: &mut ListSource, o: &mut Log) -> SimSummary {
-    simulate(c, p, s, o).unwrap()
+    one(EngineId::Vllm, c, p, s, o)
 }
 fn slots(c: &EngineConfig, p: &LinearCost, s: &mut ListSource, o: &mut Log) -> SimSummary {
-    simulate_slots(c, p, s, o).unwrap()
+    one(EngineId::LlamaServer, c, p, s, o)
 }
 fn radix(c: &EngineConfig, p: &LinearCost, s: &mut ListSource, o: &mut Log) -> SimSummary {
-    simulate_radix(c, p, s, o).unwrap()
+    one(EngineId::Sglang, c, p, s, o)
 }
 
 /// A burst that fits the slots is what vLLM makes of it, for pieces of prompts go in the same order.
@@ -181,6 +198,34 @@ fn sglang_retracts_when_the_cache_is_full_and_everybody_is_answered() {
     assert_eq!(summary.completed, 10);
     assert!(log.preempted > 0);
     assert!(log.records.iter().all(|r| r.output_tokens == 60));
+}
+
+/// `--dp-size`: engines with a whole model each, of a mixture too. Four serve 64 users as one serves 16.
+#[test]
+fn sglang_runs_data_parallel() {
+    let config = models::find("qwen3-30b-a3b").unwrap().config();
+    let run = |engines: u32, users: u32| {
+        let scenario = Scenario {
+            model_name: "m".into(),
+            model: Model::new(&config, Precision::of(&config)),
+            engine: builtin::engine("sglang-rocm").unwrap(),
+            device: builtin::device("gfx1151").unwrap(),
+            release: None,
+            serve: SettingValues::default()
+                .with(MAX_MODEL_LEN, 4096)
+                .with(DATA_PARALLEL_SIZE, engines),
+            moe_path: None,
+            routing: Routing::Uniform,
+            workload: WorkloadSpec::closed_loop(8 * users, users, 128, 32),
+            engines: None,
+            notes: Default::default(),
+        };
+        let run = simulate_once(&scenario).unwrap();
+        assert_eq!(run.settings.devices(), engines);
+        run.summary.output_throughput()
+    };
+    let (one, four) = (run(1, 16), run(4, 64));
+    assert!((four / one / 4.0 - 1.0).abs() < 0.05, "{one} {four}");
 }
 
 proptest! {

@@ -4,9 +4,9 @@
     reason = "tests look for data that may not be in the repository"
 )]
 use capsim::cost::{CalibratedCost, CostOptions, Routing, StepCost, StepShape};
-use capsim::device::{DeviceProfile, builtin};
+use capsim::device::{DeviceProfile, Scheduler, builtin};
 use capsim::engine::observe::{Observer, RequestRecord};
-use capsim::engine::{EngineConfig, Group, Router, simulate, simulate_group};
+use capsim::engine::{EngineConfig, Group, Router, Runtime, simulate};
 use capsim::import::{self, Source, aiconfigurator, gpus, llamacpp, llmservingsim, vidur};
 use capsim::model::{self, Model, Parallel, Precision};
 use capsim::units::{SimTime, Span};
@@ -357,7 +357,8 @@ fn grouped(
 ) -> Vec<RequestRecord> {
     let mut log = Log::default();
     let mut source = ListSource::new(list.to_vec());
-    let s = simulate_group(config, group, cost, &mut source, &mut log).unwrap();
+    let runtime = Runtime::new(Scheduler::Vllm, config, group, cost, false).unwrap();
+    let s = runtime.run(&mut source, &mut log).unwrap();
     assert_eq!(s.completed, list.len() as u64);
     log.0.sort_by_key(|r| r.id.0);
     log.0

@@ -2,7 +2,7 @@
 use capsim::cost::{CalibratedCost, CostOptions, LinearCost, Routing, StepCost, StepShape};
 use capsim::device::builtin;
 use capsim::engine::observe::{Observer, RequestRecord, StepRecord};
-use capsim::engine::{Engine, EngineConfig, SimSummary, simulate};
+use capsim::engine::{EngineConfig, Scheduler, SimSummary, Tracking, simulate, vllm};
 use capsim::model::{self, Model, Precision};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{ListSource, PromptKind, Request, RequestId, Source, WorkloadSpec};
@@ -83,19 +83,17 @@ fn any_load() -> impl Strategy<Value = (EngineConfig, WorkloadSpec)> {
 /// No request is lost or doubled; the free queue and the block tables together hold every block but the null block, the
 /// queue none that is held. Only full blocks with an equal beginning may be held twice.
 fn conserved(
-    engine: &Engine,
+    engine: &vllm::Scheduler,
     config: &EngineConfig,
     sent: &[Request],
     ended: usize,
 ) -> Result<(), TestCaseError> {
-    prop_assert_eq!(
-        engine.num_running() + engine.num_waiting() + ended,
-        sent.len()
-    );
+    let state = engine.state();
+    prop_assert_eq!((state.running + state.waiting) as usize + ended, sent.len());
     // Per block: 0 nowhere, 1 in the queue, otherwise one more than the number of tables that hold it.
     let mut place = vec![0u32; config.num_gpu_blocks as usize];
     let queue = engine.free_queue();
-    prop_assert_eq!(engine.free_blocks() as usize, queue.len());
+    prop_assert_eq!(state.free_blocks as usize, queue.len());
     for id in &queue {
         prop_assert_eq!(place[*id as usize], 0, "block {} twice in the queue", id);
         place[*id as usize] = 1;
@@ -157,7 +155,7 @@ proptest! {
     #[test]
     fn every_block_is_either_free_or_held_and_every_request_somewhere((config, load) in any_load()) {
         let list = requests(&load);
-        let mut engine = Engine::new(config.clone()).unwrap();
+        let mut engine = vllm::Scheduler::new(config.clone(), Tracking::default()).unwrap();
         engine.record_blocks();
         let (mut sent, mut ended, mut now) = (0, 0, 0);
         // One request more every third step.
@@ -169,16 +167,14 @@ proptest! {
             now += 1;
             prop_assert!(now < 1_000_000, "never ends");
             let before = engine.batches_in_flight();
-            let formed = engine.schedule(SimTime(now));
+            let formed = engine.schedule(SimTime(now)).shape.is_some();
             conserved(&engine, &config, &list[..sent], ended)?;
             if !(config.async_scheduling && formed && before == 0) {
-                engine.process_output(SimTime(now));
-                ended += engine.records().len();
-                engine.clear_records();
+                ended += engine.complete(SimTime(now)).map_or(0, |o| o.finished.len());
                 conserved(&engine, &config, &list[..sent], ended)?;
             }
         }
-        prop_assert_eq!(engine.free_blocks(), config.num_gpu_blocks - 1, "all blocks are back");
+        prop_assert_eq!(engine.state().free_blocks, config.num_gpu_blocks - 1, "all blocks are back");
     }
 
     #[test]

@@ -1,12 +1,10 @@
-//! The served engine under a clock of our own is the simulator, batch by batch.
-#![cfg(feature = "http")]
+//! The runtime moved as the server moves it, under a clock of the test's own, is the simulation, batch by batch.
 use capsim::cost::{LinearCost, StepShape};
-use capsim::device::Scheduler;
+use capsim::device::Scheduler as EngineId;
 use capsim::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use capsim::engine::{
-    Batcher, EngineConfig, SimError, SimSummary, simulate, simulate_radix, simulate_slots, start,
+    EngineConfig, Group, Router, Runtime, Scheduler, SimSummary, Tracking, new_scheduler,
 };
-use capsim::serve::core::Core;
 use capsim::units::{SimTime, Span};
 use capsim::workload::{ListSource, Request, RequestId, Source, WorkloadSpec};
 use std::collections::BTreeMap;
@@ -15,9 +13,18 @@ use std::collections::BTreeMap;
 struct Log {
     steps: Vec<(SimTime, SimTime, StepShape)>,
     records: Vec<RequestRecord>,
+    tokens: BTreeMap<u64, u32>,
 }
 
 impl Observer for Log {
+    fn wants_output(&self) -> bool {
+        true
+    }
+    fn on_output(&mut self, _: SimTime, tokens: &[RequestId]) {
+        for id in tokens {
+            *self.tokens.entry(id.0).or_insert(0) += 1;
+        }
+    }
     fn on_step(&mut self, s: &StepRecord) {
         self.steps.push((s.start, s.start + s.duration, s.shape));
     }
@@ -27,40 +34,30 @@ impl Observer for Log {
 }
 
 /// As the engine's thread, but time passes at once.
-fn serve(
-    scheduler: Scheduler,
-    config: &EngineConfig,
-    cost: LinearCost,
-    requests: &[Request],
-) -> (Log, BTreeMap<u64, u32>) {
-    let mut core = Core::new(scheduler, config.clone(), cost, 1.0).unwrap();
+fn serve(engine: EngineId, config: &EngineConfig, group: Group, requests: &[Request]) -> Log {
+    let mut runtime = Runtime::new(engine, config, group, COST, true).unwrap();
     let mut waiting = requests.iter().cloned().peekable();
     let mut log = Log::default();
-    let mut tokens = BTreeMap::new();
     let mut now = SimTime::ZERO;
     loop {
         while let Some(r) = waiting.next_if(|r| r.arrival <= now) {
-            core.submit(r).unwrap();
+            runtime.submit(r).unwrap();
         }
-        match core.advance(now) {
-            Some(due) => {
-                let flight = core.complete().unwrap();
-                assert_eq!(flight.end, due);
+        let due = runtime.advance(now, &mut log);
+        let arrival = waiting.peek().map(|r| r.arrival);
+        match (due, arrival) {
+            (Some(due), Some(at)) if at < due && group.engines > 1 => now = at,
+            (Some(due), _) => {
                 now = due;
-                log.steps.push((flight.start, flight.end, flight.shape));
-                for id in core.engine().tokens() {
-                    *tokens.entry(id.0).or_insert(0) += 1;
-                }
-                log.records.extend_from_slice(core.engine().records());
-                core.clear();
+                assert!(runtime.complete(now, &mut log).is_some());
+                while runtime.complete(now, &mut log).is_some() {}
             }
-            None => match waiting.peek() {
-                Some(r) => now = now.max(r.arrival),
-                None => break,
-            },
+            (None, Some(at)) => now = now.max(at),
+            (None, None) => break,
         }
     }
-    (log, tokens)
+    assert!(!runtime.has_work());
+    log
 }
 
 const COST: LinearCost = LinearCost {
@@ -86,28 +83,25 @@ fn load(seed: u64) -> Vec<Request> {
     requests
 }
 
-/// The simulator of the same rules.
 fn simulated(
-    scheduler: Scheduler,
+    engine: EngineId,
     config: &EngineConfig,
+    group: Group,
     requests: &[Request],
-) -> Result<(SimSummary, Log), SimError> {
+) -> (SimSummary, Log) {
     let mut log = Log::default();
     let mut source = ListSource::new(requests.to_vec());
-    let summary = match scheduler {
-        Scheduler::Vllm => simulate(config, &COST, &mut source, &mut log),
-        Scheduler::LlamaServer => simulate_slots(config, &COST, &mut source, &mut log),
-        Scheduler::Sglang => simulate_radix(config, &COST, &mut source, &mut log),
-    }?;
-    Ok((summary, log))
+    let runtime = Runtime::new(engine, config, group, COST, true).unwrap();
+    let summary = runtime.run(&mut source, &mut log).unwrap();
+    (summary, log)
 }
 
 #[test]
 fn the_same_open_loop_gives_the_same_batches() {
-    use Scheduler::{LlamaServer, Sglang, Vllm};
+    use EngineId::{LlamaServer, Sglang, Vllm};
     let mut preempted = [0, 0];
     let mut hits = [0, 0, 0];
-    for (round, (scheduler, block_size, blocks, version, async_scheduling, caching)) in [
+    for (round, (engine, block_size, blocks, version, async_scheduling, caching)) in [
         (Vllm, 16, 4000, "0.12.0", false, true),
         (Vllm, 16, 40, "0.12.0", false, true),
         (Vllm, 16, 40, "0.12.0", false, false),
@@ -135,28 +129,36 @@ fn the_same_open_loop_gives_the_same_batches() {
             ..EngineConfig::default()
         };
         let mut requests = load(round as u64);
-        if scheduler == Sglang {
+        if engine == Sglang {
             // Long answers are promised by a part only, so that the cache overflows.
             requests.iter_mut().for_each(|r| r.max_tokens *= 4);
         }
-        let (summary, want) = simulated(scheduler, &config, &requests).unwrap();
-        preempted[usize::from(scheduler == Sglang)] += summary.preemptions;
-        hits[scheduler as usize] += summary.prefix.hits;
-        let (got, tokens) = serve(scheduler, &config, COST, &requests);
-        assert_eq!(got.steps, want.steps, "round {round}");
-        assert_eq!(got.records, want.records, "round {round}");
-        // Every token was announced once, to whom it belongs.
-        for r in &got.records {
-            assert_eq!(tokens[&r.id.0], r.output_tokens, "round {round}");
+        for (engines, lockstep) in [(1, false), (3, false), (3, true)] {
+            let what = format!("round {round}, {engines} engines, lock-step {lockstep}");
+            let group = Group {
+                engines,
+                lockstep,
+                router: Router::LeastLoaded,
+            };
+            let (summary, want) = simulated(engine, &config, group, &requests);
+            preempted[usize::from(engine == Sglang)] += summary.preemptions;
+            hits[engine as usize] += summary.prefix.hits;
+            let got = serve(engine, &config, group, &requests);
+            assert_eq!(got.steps, want.steps, "{what}");
+            assert_eq!(got.records, want.records, "{what}");
+            // Every token was announced once, for the request that got it.
+            for r in &got.records {
+                assert_eq!(got.tokens[&r.id.0], r.output_tokens, "{what}");
+            }
+            assert_eq!(got.tokens.len(), 150);
         }
-        assert_eq!(tokens.len(), 150);
     }
     assert!(preempted[0] > 10, "the tight rounds preempt");
     assert!(preempted[1] > 0, "and retract");
     assert!(hits.iter().all(|h| *h > 1000), "prompts share: {hits:?}");
 }
 
-/// The three engines decide differently: that each is held against its own simulator says something.
+/// The three engines decide differently: that each is held against its own simulation says something.
 #[test]
 fn a_profile_of_another_engine_is_not_served_by_vllms_rules() {
     let config = EngineConfig {
@@ -167,26 +169,54 @@ fn a_profile_of_another_engine_is_not_served_by_vllms_rules() {
         ..EngineConfig::default()
     };
     let requests = load(3);
-    let logs = [Scheduler::Vllm, Scheduler::LlamaServer, Scheduler::Sglang]
-        .map(|s| serve(s, &config, COST, &requests).0.steps);
+    let logs = [EngineId::Vllm, EngineId::LlamaServer, EngineId::Sglang]
+        .map(|e| serve(e, &config, Group::ONE, &requests).steps);
     assert_ne!(logs[0], logs[1]);
     assert_ne!(logs[0], logs[2]);
     assert_ne!(logs[1], logs[2]);
 }
 
-/// Clients leave at any time, also while their batch is computed: they get nothing more, everybody else gets all, and nothing
+/// Data parallelism of every engine: four answer a burst faster than one, and lock-step is never faster than replicas.
+#[test]
+fn every_engine_runs_in_parallel() {
+    for engine in [EngineId::Vllm, EngineId::LlamaServer, EngineId::Sglang] {
+        let config = EngineConfig {
+            num_gpu_blocks: 8 * 512 + 1,
+            max_num_seqs: 8,
+            max_num_batched_tokens: 96,
+            max_model_len: 512,
+            ..EngineConfig::default()
+        };
+        let mut requests = load(11);
+        requests.iter_mut().for_each(|r| r.arrival = SimTime::ZERO);
+        let total = |engines, lockstep| {
+            let group = Group {
+                engines,
+                lockstep,
+                router: Router::RoundRobin,
+            };
+            let (summary, log) = simulated(engine, &config, group, &requests);
+            assert_eq!(summary.completed, 150);
+            log.records
+                .iter()
+                .map(|r| r.finish.since(r.arrival).secs())
+                .sum::<f64>()
+        };
+        let (one, replicas, together) = (total(1, false), total(4, false), total(4, true));
+        assert!(replicas < 0.5 * one, "{engine:?}: {replicas} {one}");
+        assert!(together >= replicas, "{engine:?}: {together} {replicas}");
+    }
+}
+
+/// Clients leave at any time, also while their batch is computed: they get nothing more, all others get everything, and nothing
 /// stays behind.
 #[test]
-fn those_who_leave_are_gone_and_nobody_else_notices() {
-    for scheduler in [Scheduler::Vllm, Scheduler::LlamaServer, Scheduler::Sglang] {
+fn clients_that_leave_are_gone_and_no_other_is_disturbed() {
+    for scheduler in [EngineId::Vllm, EngineId::LlamaServer, EngineId::Sglang] {
         for seed in 0..20u64 {
             let config = EngineConfig {
-                block_size: if scheduler == Scheduler::Sglang {
-                    1
-                } else {
-                    16
-                },
-                num_gpu_blocks: if scheduler == Scheduler::Sglang {
+                block_size: if scheduler == EngineId::Sglang { 1 } else { 16 },
+                num_gpu_blocks: if scheduler == EngineId::Sglang {
                     600
                 } else {
                     65
@@ -196,21 +226,23 @@ fn those_who_leave_are_gone_and_nobody_else_notices() {
                 max_model_len: 256,
                 ..EngineConfig::default()
             };
-            let mut engine: Box<dyn Batcher + Send> = start(scheduler, config).unwrap();
-            engine.track(true, Some(64));
-            engine.record_tokens();
-            let free = engine.free_blocks();
+            let tracking = Tracking {
+                distinct_tokens: true,
+                window: Some(64),
+                tokens: true,
+            };
+            let mut engine = new_scheduler(scheduler, config, tracking).unwrap();
+            let free = engine.state().free_blocks;
             let mut rest: Vec<Request> = load(seed).into_iter().take(40).rev().collect();
             let asked: BTreeMap<u64, u32> = rest.iter().map(|r| (r.id.0, r.max_tokens)).collect();
             let mut tokens: BTreeMap<u64, u32> = BTreeMap::new();
-            let mut left: Vec<u64> = vec![];
             let mut ended: BTreeMap<u64, FinishReason> = BTreeMap::new();
             let mut chance = seed;
             let mut now = SimTime::ZERO;
             let mut steps = 0;
-            let mut leave = |engine: &mut Box<dyn Batcher + Send>,
+            let mut leave = |engine: &mut dyn Scheduler,
                              ended: &BTreeMap<u64, FinishReason>,
-                             left: &mut Vec<u64>| {
+                             records: &mut Vec<RequestRecord>| {
                 chance = chance
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
@@ -221,9 +253,11 @@ fn those_who_leave_are_gone_and_nobody_else_notices() {
                         .copied()
                         .collect();
                     if let Some(id) = open.get((chance >> 40) as usize % open.len().max(1)) {
-                        // Those not there yet are nobody to it.
-                        engine.abort(RequestId(*id));
-                        left.push(*id);
+                        // One that is not there yet is unknown to it.
+                        if let Some(r) = engine.abort(RequestId(*id)) {
+                            assert_eq!((r.id.0, r.reason), (*id, FinishReason::Abort));
+                            records.push(r);
+                        }
                     }
                 }
             };
@@ -233,59 +267,39 @@ fn those_who_leave_are_gone_and_nobody_else_notices() {
                 } else if !engine.has_work() {
                     break;
                 }
-                leave(&mut engine, &ended, &mut left);
-                let formed = engine.schedule(now);
+                let mut records = vec![];
+                leave(&mut *engine, &ended, &mut records);
+                // One that just left is known to have ended only with the records below.
+                let formed = engine.schedule(now).shape.is_some();
                 now += Span::from_millis(1);
-                leave(&mut engine, &ended, &mut left);
+                leave(&mut *engine, &ended, &mut records);
                 if formed {
-                    engine.process_output(now);
-                    for id in engine.tokens() {
+                    let output = engine.complete(now).unwrap();
+                    records.extend_from_slice(output.finished);
+                    for id in output.tokens {
                         *tokens.entry(id.0).or_insert(0) += 1;
                         assert!(!ended.contains_key(&id.0), "{scheduler:?} {seed}: {id:?}");
                     }
                 }
-                for r in engine.records() {
+                for r in &records {
                     let twice = ended.insert(r.id.0, r.reason);
                     assert_eq!(twice, None, "{scheduler:?} {seed}");
                     let got = tokens.get(&r.id.0).copied().unwrap_or(0);
                     assert_eq!(got, r.output_tokens, "{scheduler:?} {seed}");
-                    if r.reason == FinishReason::Abort {
-                        assert!(left.contains(&r.id.0));
-                    } else {
+                    if r.reason != FinishReason::Abort {
                         assert_eq!(r.output_tokens, asked[&r.id.0], "{scheduler:?} {seed}");
                     }
                 }
-                engine.clear_records();
                 steps += 1;
                 assert!(steps < 100_000, "{scheduler:?} {seed}: no end");
             }
             assert_eq!(ended.len(), 40, "{scheduler:?} {seed}");
             assert!(ended.values().any(|r| *r == FinishReason::Abort));
             assert!(ended.values().any(|r| *r == FinishReason::Length));
-            assert_eq!(engine.free_blocks(), free, "{scheduler:?} {seed}");
-            assert_eq!((engine.num_running(), engine.num_waiting()), (0, 0));
+            let state = engine.state();
+            assert_eq!(state.free_blocks, free, "{scheduler:?} {seed}");
+            assert_eq!((state.running, state.waiting), (0, 0));
             assert!(engine.reset_prefix_cache(), "{scheduler:?} {seed}");
         }
     }
-}
-
-#[test]
-fn a_speedup_shortens_every_step() {
-    let config = EngineConfig::default();
-    let cost = LinearCost {
-        base: Span::from_millis(10),
-        ..LinearCost::default()
-    };
-    let mut core = Core::new(Scheduler::Vllm, config, cost, 4.0).unwrap();
-    let request = WorkloadSpec::closed_loop(1, 1, 10, 2)
-        .source()
-        .unwrap()
-        .pop()
-        .unwrap();
-    core.submit(request).unwrap();
-    assert_eq!(core.advance(SimTime(5)), Some(SimTime(2_500_005)));
-    core.complete();
-    assert_eq!(core.advance(SimTime(2_500_005)), Some(SimTime(5_000_005)));
-    core.complete();
-    assert_eq!(core.advance(SimTime(5_000_005)), None);
 }

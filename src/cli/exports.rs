@@ -1,6 +1,6 @@
 //! Files that a prediction writes while its simulation runs.
 use super::files::{self, Pending};
-use crate::engine::Moves;
+use crate::engine::Step;
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
 use crate::predict::Scenario;
 use crate::report::Row;
@@ -146,18 +146,18 @@ impl Observer for Exports {
             x.on_arrival(id, at);
         }
     }
-    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
-        self.trace.on_schedule(at, moves);
+    fn on_schedule(&mut self, at: SimTime, step: &Step<'_>) {
+        self.trace.on_schedule(at, step);
         if let Some((_, x)) = &mut self.result {
-            x.on_schedule(at, moves);
+            x.on_schedule(at, step);
         }
     }
-    fn wants_batches(&self) -> bool {
-        self.result.as_ref().is_some_and(|(_, x)| x.wants_batches())
+    fn wants_output(&self) -> bool {
+        self.result.as_ref().is_some_and(|(_, x)| x.wants_output())
     }
-    fn on_batch(&mut self, receivers: &[RequestId]) {
+    fn on_output(&mut self, at: SimTime, tokens: &[RequestId]) {
         if let Some((_, x)) = &mut self.result {
-            x.on_batch(receivers);
+            x.on_output(at, tokens);
         }
     }
     fn on_step(&mut self, step: &StepRecord) {

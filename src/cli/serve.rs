@@ -117,11 +117,6 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         .or_else(|| pasted(&["--served-model-name", "--alias"]))
         .unwrap_or_else(|| scenario.model_name.clone());
     let settings = scenario.settings()?;
-    anyhow::ensure!(
-        settings.group.engines == 1,
-        "--data-parallel-size {}: one server stands in for one engine; start several, or use capsim predict",
-        settings.group.engines
-    );
     let cost = scenario.cost(&settings)?;
     let text = tokenizer(args.tokenizer.as_deref())?;
     let config = settings.config.clone();
@@ -134,6 +129,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
             "engine": scenario.engine.id,
             "engine_version": scenario.version(),
             "rules": settings.rules(),
+            "data_parallel_size": settings.group.engines,
             "num_gpu_blocks": config.num_gpu_blocks,
             "block_size": config.block_size,
             "max_num_seqs": config.max_num_seqs,
@@ -187,7 +183,8 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         text,
     };
     stop::serve(async |mut stop| {
-        let server = Server::start(options, settings.scheduler, config, cost).await?;
+        let server =
+            Server::start(options, settings.scheduler, config, settings.group, cost).await?;
         println!("{about}\n  address    http://{}", server.address());
         for fault in &args.fault {
             println!("  fault      {fault:?}");
@@ -207,7 +204,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         let grace = Duration::from_secs_f64(args.shutdown_timeout);
         let orderly = tokio::select! {
             orderly = server.shutdown(grace) => orderly,
-            // Whoever asks twice means it.
+            // A second request to stop is obeyed at once.
             () = stop.asked() => false,
         };
         if !orderly {

@@ -88,6 +88,21 @@ pub trait StepCost {
     }
 }
 
+impl<C: StepCost + ?Sized> StepCost for &C {
+    fn step(&self, shape: &StepShape) -> Span {
+        (**self).step(shape)
+    }
+    fn lockstep(&self, shapes: &[StepShape]) -> Span {
+        (**self).lockstep(shapes)
+    }
+    fn attention_window(&self) -> Option<u32> {
+        (**self).attention_window()
+    }
+    fn wants_distinct_tokens(&self) -> bool {
+        (**self).wants_distinct_tokens()
+    }
+}
+
 /// `base + per_token · tokens + per_seq · sequences`: the cost of the recorded `clock_*` scenarios, and
 /// handy in tests.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,133 +1,5 @@
-//! The engine's settings under vLLM's names, and the rules of each release.
-use std::fmt;
-use std::str::FromStr;
-
-/// Release of vLLM whose scheduler is simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EngineVersion {
-    major: u16,
-    minor: u16,
-}
-
-impl EngineVersion {
-    /// The reference release.
-    pub const V0_12: Self = Self {
-        major: 0,
-        minor: 12,
-    };
-    /// The newest release whose decisions were recorded.
-    pub const V0_33: Self = Self {
-        major: 0,
-        minor: 33,
-    };
-
-    /// Whether this release came before the oldest rules that are simulated. It is then answered with those, which may be
-    /// far from what it did.
-    pub fn is_older_than_rules(self) -> bool {
-        self < Self::V0_12
-    }
-
-    /// Minor releases between this one and another.
-    pub fn releases_to(self, other: Self) -> u32 {
-        // A major release counts as twenty minor ones.
-        let place = |v: Self| 20 * u32::from(v.major) + u32::from(v.minor);
-        place(self).abs_diff(place(other))
-    }
-
-    /// Whether this release is `major.minor` or later.
-    pub fn at_least(self, major: u16, minor: u16) -> bool {
-        (self.major, self.minor) >= (major, minor)
-    }
-}
-
-/// Not a release that is simulated.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a vLLM release (write it as 0.12.0)")]
-pub struct VersionError(String);
-
-impl FromStr for EngineVersion {
-    type Err = VersionError;
-    /// Reads `0.12`, `0.12.0`, `v0.19.1+rocm711`; the patch level and what follows change no rule.
-    fn from_str(text: &str) -> Result<Self, VersionError> {
-        let err = || VersionError(text.into());
-        let mut parts = text.trim_start_matches('v').split('.');
-        let mut number = || -> Option<u16> {
-            let digits: String = parts
-                .next()?
-                .chars()
-                .take_while(char::is_ascii_digit)
-                .collect();
-            digits.parse().ok()
-        };
-        let version = Self {
-            major: number().ok_or_else(err)?,
-            minor: number().ok_or_else(err)?,
-        };
-        Ok(version)
-    }
-}
-
-impl fmt::Display for EngineVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
-
-/// What releases do differently, one named rule each, from the first release with it. Read off `v1/core` of each release from
-/// 0.12.0 to 0.33.0, and recorded on both sides of each change (`tests/data/vllm-scheduler-between`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// A waiting request is admitted only if blocks for all of its present tokens are free, not only for the next
-    /// chunk (`scheduler_reserve_full_isl`, from 0.19.0).
-    pub reserve_full_prompt: bool,
-    /// Released blocks that are not registered for prefix caching go to the front of the free queue (from 0.24.0; 0.23.0 has
-    /// it for sliding windows only).
-    pub unregistered_blocks_first: bool,
-    /// The same without prefix caching, where no block is registered. 0.27 alone appends them all ("for better GPU cache
-    /// locality", `BlockPool.free_blocks`, `v1/core/block_pool.py` of 0.27.0 and 0.27.1; 0.28.0 takes it back).
-    pub blocks_first_without_caching: bool,
-    /// Prefix-cache counters count admissions, not attempts (`Scheduler.schedule` calls `record_prefix_cache_stats` once the
-    /// blocks are allocated, from 0.27.0).
-    pub count_lookups_at_admission: bool,
-    /// Priority preemption moves the loop index back whenever the victim stood before it, not only when the victim
-    /// was already in the batch (`victim_index < req_index` in `Scheduler.schedule`, from 0.28.0).
-    pub victim_before_moves_index: bool,
-    /// Tokens in flight of a preempted request are remembered as stale, and it is not resumed before they arrived
-    /// (`Request.num_stale_output_tokens`, from 0.27.0). With two batches in flight this decides nothing: the older batch
-    /// is processed before the next `schedule`, and nobody is admitted in a step that preempts.
-    pub stale_tokens_hold_back: bool,
-    /// `long_prefill_token_threshold` is ignored while there is only one request, running or waiting, when the step begins
-    /// (`num_eligible_reqs` in `Scheduler.schedule`, from 0.31.0).
-    pub lone_request_ignores_threshold: bool,
-    /// With the priority policy a request that preempts itself does not end the running loop (from 0.33.0).
-    pub self_preemption_goes_on: bool,
-}
-
-impl Rules {
-    /// The rules of a release.
-    pub fn of(version: EngineVersion) -> Self {
-        Self {
-            reserve_full_prompt: version.at_least(0, 19),
-            unregistered_blocks_first: version.at_least(0, 24),
-            blocks_first_without_caching: version.at_least(0, 24)
-                && (!version.at_least(0, 27) || version.at_least(0, 28)),
-            count_lookups_at_admission: version.at_least(0, 27),
-            victim_before_moves_index: version.at_least(0, 28),
-            stale_tokens_hold_back: version.at_least(0, 27),
-            lone_request_ignores_threshold: version.at_least(0, 31),
-            self_preemption_goes_on: version.at_least(0, 33),
-        }
-    }
-
-    /// Whether released blocks that are not registered go to the front of the free queue.
-    pub fn unregistered_first(&self, enable_prefix_caching: bool) -> bool {
-        if enable_prefix_caching {
-            self.unregistered_blocks_first
-        } else {
-            self.blocks_first_without_caching
-        }
-    }
-}
+//! The settings that every scheduler decides by, under vLLM's names.
+use super::vllm::EngineVersion;
 
 /// `--scheduling-policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,7 +42,7 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// KV blocks that a request with so many computed tokens holds.
+    /// KV blocks that a request with `tokens` computed tokens holds.
     pub fn blocks_for(&self, tokens: u32) -> u32 {
         tokens.div_ceil(self.block_size) + self.state_blocks
     }
@@ -266,21 +138,6 @@ impl EngineConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_read_as_people_write_them() {
-        for text in ["0.12", "0.12.0", "v0.12.0", "0.12.0+rocm711"] {
-            assert_eq!(text.parse(), Ok(EngineVersion::V0_12), "{text}");
-        }
-        assert!(
-            "0.9.1"
-                .parse::<EngineVersion>()
-                .unwrap()
-                .is_older_than_rules()
-        );
-        assert!("latest".parse::<EngineVersion>().is_err());
-        assert!("1.0".parse::<EngineVersion>().unwrap() > EngineVersion::V0_33);
-    }
 
     #[test]
     fn contradictions_are_refused_by_name() {

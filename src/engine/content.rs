@@ -1,6 +1,26 @@
 //! What tokens say, as 64-bit hashes: of every full block with all that stands before it, and of whole requests.
-use super::kv::{BlockId, KeyMap};
 use crate::workload::{Answer, Prompt};
+use hashbrown::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Content hashes are mixed already: the map takes them as they are. The map is never iterated.
+#[derive(Default)]
+pub struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are u64")
+    }
+    fn write_u64(&mut self, v: u64) {
+        self.0 = v
+    }
+}
+
+/// A map from a mixed 64-bit key; deterministic, never iterated.
+pub type KeyMap<V> = HashMap<u64, V, BuildHasherDefault<Identity>>;
 
 /// Mixes 64 bits (the finaliser of SplitMix64: G. L. Steele, D. Lea, C. H. Flood, OOPSLA 2014).
 pub fn mix(mut z: u64) -> u64 {
@@ -158,9 +178,6 @@ impl Lockstep {
         self.groups.len() as u32
     }
 }
-
-/// Blocks of one request, in order.
-pub type BlockTable = Vec<BlockId>;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! What the engine tells whoever watches. Watching changes nothing.
-use super::Moves;
+//! What a simulation tells its observers. Watching changes nothing.
+use super::Step;
 use crate::cost::StepShape;
 use crate::units::{SimTime, Span};
 use crate::workload::RequestId;
@@ -12,7 +12,7 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or `max_model_len`.
     Length,
-    /// The client gave up.
+    /// The client ended it early.
     Abort,
 }
 
@@ -62,7 +62,7 @@ pub struct StepRecord {
 
 /// Watches a simulation. All methods default to doing nothing.
 pub trait Observer {
-    /// Whether nobody wants the rest of the simulation: it ends with [`SimError::Stopped`](super::SimError::Stopped). Asked
+    /// Whether the rest of the simulation is not wanted: it ends with [`SimError::Stopped`](super::SimError::Stopped). Asked
     /// before every step.
     fn stop(&self) -> bool {
         false
@@ -73,28 +73,29 @@ pub trait Observer {
     /// A request was refused at `at`: prompt and output exceed `max_model_len` or the KV cache. It has no
     /// [`on_arrival`](Self::on_arrival) and no [`on_request`](Self::on_request).
     fn on_refused(&mut self, _id: RequestId, _at: SimTime) {}
-    /// The scheduler decided at `at` who is admitted, resumed and preempted; perhaps nobody, and perhaps no batch
-    /// came of it. All arrivals up to `at` were reported.
-    fn on_schedule(&mut self, _at: SimTime, _moves: &Moves) {}
-    /// Whether [`on_batch`](Self::on_batch) is wanted: it costs a walk over the running list in every step.
-    fn wants_batches(&self) -> bool {
-        false
-    }
-    /// Who gets a token with the output of the batch just formed, unless it ends before. Batches are reported in
-    /// the order in which [`on_step`](Self::on_step) reports their ends; one may be formed before the last ended.
-    fn on_batch(&mut self, _receivers: &[RequestId]) {}
+    /// A scheduler decided at `at` which requests are admitted, resumed and preempted; there may be none, and no batch
+    /// either. All arrivals up to `at` were reported.
+    fn on_schedule(&mut self, _at: SimTime, _step: &Step<'_>) {}
     /// A step ended.
     fn on_step(&mut self, _step: &StepRecord) {}
+    /// Whether [`on_output`](Self::on_output) is wanted: it costs a walk over the running list in every step. Asked once, at the
+    /// start.
+    fn wants_output(&self) -> bool {
+        false
+    }
+    /// These requests got a token at `at`, the end of the step that [`on_step`](Self::on_step) reported last. With several
+    /// engines there is a call for each that took part.
+    fn on_output(&mut self, _at: SimTime, _tokens: &[RequestId]) {}
     /// `count` sequences received a token `gap` after their previous one (inter-token latencies, pooled).
     fn on_tokens(&mut self, _gap: Span, _count: u32) {}
     /// A request ended.
     fn on_request(&mut self, _request: &RequestRecord) {}
 }
 
-/// Nobody watches.
+/// No observer.
 impl Observer for () {}
 
-/// Perhaps somebody watches.
+/// An optional observer.
 impl<O: Observer> Observer for Option<O> {
     fn stop(&self) -> bool {
         self.as_ref().is_some_and(O::stop)
@@ -109,22 +110,22 @@ impl<O: Observer> Observer for Option<O> {
             o.on_refused(id, at)
         }
     }
-    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
+    fn on_schedule(&mut self, at: SimTime, step: &Step<'_>) {
         if let Some(o) = self {
-            o.on_schedule(at, moves)
-        }
-    }
-    fn wants_batches(&self) -> bool {
-        self.as_ref().is_some_and(O::wants_batches)
-    }
-    fn on_batch(&mut self, receivers: &[RequestId]) {
-        if let Some(o) = self {
-            o.on_batch(receivers)
+            o.on_schedule(at, step)
         }
     }
     fn on_step(&mut self, step: &StepRecord) {
         if let Some(o) = self {
             o.on_step(step)
+        }
+    }
+    fn wants_output(&self) -> bool {
+        self.as_ref().is_some_and(O::wants_output)
+    }
+    fn on_output(&mut self, at: SimTime, tokens: &[RequestId]) {
+        if let Some(o) = self {
+            o.on_output(at, tokens)
         }
     }
     fn on_tokens(&mut self, gap: Span, count: u32) {

@@ -1,5 +1,5 @@
 //! The busiest seconds of a run, as `vllm bench serve` counts them.
-use crate::engine::Moves;
+use crate::engine::Step;
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
 use crate::units::{SimTime, Span};
 use crate::workload::RequestId;
@@ -71,7 +71,7 @@ impl Observer for Peaks {
         }
     }
 
-    fn on_schedule(&mut self, at: SimTime, _: &Moves) {
+    fn on_schedule(&mut self, at: SimTime, _: &Step<'_>) {
         // Later arrivals and ends fall into this second or a later one.
         if let Some(s) = self.second(at) {
             self.settle(s);
@@ -113,7 +113,7 @@ mod tests {
             // Arrivals are heard of late, after the end before.
             let (from, to) = (ms(10_000 + 600 * k), ms(10_600 + 600 * k));
             peaks.on_arrival(RequestId(k + 1), from);
-            peaks.on_schedule(from, &Moves::default());
+            peaks.on_schedule(from, &Step::default());
             peaks.on_step(&StepRecord {
                 start: from,
                 duration: to.since(from),

@@ -3,6 +3,7 @@
 use crate::device::Scheduler;
 use crate::engine::SchedulingPolicy;
 use crate::engine::settings::*;
+use crate::engine::vllm::Release;
 use crate::model::{KvDtype, Model, Precision};
 use crate::predict::memory::MemoryError;
 use crate::predict::{Scenario, Settings, SettingsError};
@@ -155,7 +156,7 @@ fn fits(scenario: &Scenario, d: &Demand) -> Option<Settings> {
 /// as run at once hold, each of max_model_len; so at the latest 0.28 (#54458). Without recurrent layers there is one group.
 fn kv_tokens(s: &Settings) -> u64 {
     let c = &s.config;
-    if c.version.at_least(0, 20) {
+    if Release::of(c.version).reports_request_capacity {
         return (max_concurrency(s) * f64::from(c.max_model_len)) as u64;
     }
     u64::from(c.num_gpu_blocks / s.memory.groups) * u64::from(c.block_size)

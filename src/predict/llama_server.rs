@@ -28,7 +28,12 @@ pub(super) fn resolve(
     engine: &EngineProfile,
 ) -> Result<Settings, SettingsError> {
     let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
-    super::settings::one_device(args, Scheduler::LlamaServer)?;
+    for (field, given) in [
+        ("tensor_parallel_size", args.get(TENSOR_PARALLEL_SIZE)),
+        ("data_parallel_size", args.get(DATA_PARALLEL_SIZE)),
+    ] {
+        super::settings::only_one(given, field, Scheduler::LlamaServer)?;
+    }
     let slots = args.get(MAX_NUM_SEQS).unwrap_or(1);
     let batch = args.get(MAX_NUM_BATCHED_TOKENS).unwrap_or(BATCH);
     // A longer context than the model was trained with gets a warning only (`n_ctx_per_seq > n_ctx_train`, llama-context.cpp).

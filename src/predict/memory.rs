@@ -2,6 +2,7 @@
 //! determine_available_memory`, `v1/core/kv_cache_utils.py: get_num_blocks`).
 use crate::device::{DeviceProfile, EngineProfile};
 use crate::engine::EngineVersion;
+use crate::engine::vllm::Release;
 use crate::model::Model;
 use crate::units::Bytes;
 
@@ -132,9 +133,9 @@ fn activation_bytes(model: &Model, inputs: &MemoryInputs) -> f64 {
     let base = 2.0 * 2.0 * tokens * f64::from(model.hidden_size());
     let rows = f64::from(inputs.max_num_seqs.min(inputs.max_num_batched_tokens));
     let vocab = f64::from(model.vocab_size());
-    let logits = if inputs.version.at_least(0, 17) {
+    let logits = if Release::of(inputs.version).profiles_top_k_kernel {
         // The dummy sampling: 16-bit logits, their 32-bit copy, probabilities, exponential noise; and the scratch rows
-        // of the Triton top-k/top-p kernel, one per multiprocessor (`topk_topp_triton.py`, since 0.17).
+        // of the Triton top-k/top-p kernel, one per multiprocessor.
         rows * vocab * (2.0 + 4.0 + 4.0 + 4.0) + rows.min(128.0) * vocab * 4.0
     } else {
         rows * vocab * (2.0 + 4.0 + 4.0)
@@ -243,7 +244,7 @@ pub fn plan(
     let activations = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
     let mut non_torch = engine.memory.non_torch_bytes.value;
     if let Some(q) = &engine.memory.graph_bytes
-        && inputs.version.at_least(0, 20)
+        && Release::of(inputs.version).counts_graph_memory
         && !inputs.enforce_eager
     {
         non_torch += q.value;

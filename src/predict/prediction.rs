@@ -69,7 +69,7 @@ impl Scenario {
     /// The engine's release: the one that was named, else the engine profile's. Only vLLM's can be named.
     pub fn version(&self) -> String {
         match self.release {
-            Some(named) if self.engine.scheduler.is_vllm() => named.to_string(),
+            Some(named) if self.engine.scheduler.is_vllm() => named.full(),
             _ => self.engine.version.clone(),
         }
     }

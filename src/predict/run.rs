@@ -3,9 +3,8 @@ use super::Settings;
 use super::beyond::unpriced;
 use super::prediction::{PredictError, Scenario};
 use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, StepCost, StepShape};
-use crate::device::Scheduler;
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{Moves, SimSummary, simulate_group, simulate_radix, simulate_slots};
+use crate::engine::{Runtime, SimError, SimSummary, Step};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::units::{SimTime, Span};
 use crate::workload::{Replay, RequestId, Source};
@@ -62,14 +61,14 @@ impl<O: Observer> Observer for Watch<'_, O> {
             self.warm_left = self.warm_left.saturating_sub(1);
         }
     }
-    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
-        self.other.on_schedule(at, moves)
+    fn on_schedule(&mut self, at: SimTime, step: &Step<'_>) {
+        self.other.on_schedule(at, step)
     }
-    fn wants_batches(&self) -> bool {
-        self.other.wants_batches()
+    fn wants_output(&self) -> bool {
+        self.other.wants_output()
     }
-    fn on_batch(&mut self, receivers: &[RequestId]) {
-        self.other.on_batch(receivers)
+    fn on_output(&mut self, at: SimTime, tokens: &[RequestId]) {
+        self.other.on_output(at, tokens)
     }
     fn on_step(&mut self, step: &StepRecord) {
         self.other.on_step(step);
@@ -253,12 +252,10 @@ impl<'a> Ready<'a> {
             Load::Own => Box::new(workload.source()?),
             Load::Recorded(replay) => replay.source(turnaround),
         };
-        let source = &mut source;
-        Ok(match self.settings.scheduler {
-            Scheduler::Vllm => simulate_group(config, self.settings.group, cost, source, observer)?,
-            Scheduler::LlamaServer => simulate_slots(config, cost, source, observer)?,
-            Scheduler::Sglang => simulate_radix(config, cost, source, observer)?,
-        })
+        let (engine, group) = (self.settings.scheduler, self.settings.group);
+        let runtime = Runtime::new(engine, config, group, cost, observer.wants_output())
+            .map_err(SimError::from)?;
+        Ok(runtime.run(&mut source, observer)?)
     }
 
     fn served(&self, summary: Summary) -> Result<Summary, PredictError> {

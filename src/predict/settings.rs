@@ -3,6 +3,7 @@ use super::memory::{self, MemoryError, MemoryInputs, MemoryPlan};
 use super::{llama_server, sglang};
 use crate::device::{DeviceProfile, EngineProfile, Scheduler};
 use crate::engine::settings::*;
+use crate::engine::vllm::Release;
 use crate::engine::{EngineConfig, EngineVersion, Group, Router, SchedulingPolicy};
 use crate::model::{Model, Parallel};
 use crate::units::Bytes;
@@ -46,19 +47,6 @@ pub enum SettingsError {
     Memory(#[from] MemoryError),
 }
 
-/// Default (max_num_batched_tokens, max_num_seqs) of the API server, by release and device memory:
-/// 8192 and 1024 from 70 GiB on (16384 from 160 GiB on, since 0.28), else 2048 and 256.
-fn batch_defaults(version: EngineVersion, memory: Bytes, device_name: &str) -> (u32, u32) {
-    let a100 = device_name.to_lowercase().contains("a100");
-    if version.at_least(0, 28) && memory >= Bytes::gib(160) {
-        (16384, 1024)
-    } else if memory >= Bytes::gib(70) && !a100 {
-        (8192, 1024)
-    } else {
-        (2048, 256)
-    }
-}
-
 /// The values in force that every engine has: what was given, and what the configuration made of the rest.
 pub(super) fn in_force(args: &SettingValues, config: &EngineConfig) -> SettingValues {
     args.clone()
@@ -70,23 +58,27 @@ pub(super) fn in_force(args: &SettingValues, config: &EngineConfig) -> SettingVa
         .with(ASYNC_SCHEDULING, config.async_scheduling)
 }
 
-/// Refuses several devices for engines that are simulated on one.
-pub(super) fn one_device(args: &SettingValues, rules: Scheduler) -> Result<(), SettingsError> {
-    for (field, n) in [
-        ("tensor_parallel_size", args.get(TENSOR_PARALLEL_SIZE)),
-        ("data_parallel_size", args.get(DATA_PARALLEL_SIZE)),
-    ] {
-        if let Some(n) = n.filter(|n| *n != 1) {
-            return Err(SettingsError::Value {
-                field,
-                problem: format!("{n}: {} is simulated on one device only", rules.words()),
-            });
-        }
+/// Refuses a size other than 1 that an engine is not simulated with.
+pub(super) fn only_one(
+    given: Option<u32>,
+    field: &'static str,
+    rules: Scheduler,
+) -> Result<(), SettingsError> {
+    match given {
+        None | Some(1) => Ok(()),
+        Some(n) => Err(SettingsError::Value {
+            field,
+            problem: format!("{n}: {} is simulated with 1 only", rules.words()),
+        }),
     }
-    Ok(())
 }
 
 impl Settings {
+    /// Devices of all engines.
+    pub fn devices(&self) -> u32 {
+        self.parallel.tensor * self.group.engines
+    }
+
     /// Whose rules compose batches, in words.
     pub fn rules(&self) -> String {
         match self.scheduler {
@@ -123,6 +115,7 @@ impl Settings {
                 .parse()
                 .map_err(|e| bad("engine version", format!("{e}")))?,
         };
+        let release = Release::of(version);
         let total = Bytes(device.memory.total_bytes.value as u64);
         let max_model_len = args
             .get(MAX_MODEL_LEN)
@@ -140,7 +133,7 @@ impl Settings {
             ));
         }
         let chunked = args.get(ENABLE_CHUNKED_PREFILL).unwrap_or(true);
-        let (default_tokens, default_seqs) = batch_defaults(version, total, &device.name);
+        let (default_tokens, default_seqs) = release.batch_defaults(total, &device.name);
         let seqs_or_default = args.get(MAX_NUM_SEQS).unwrap_or(default_seqs);
         let tokens = args.get(MAX_NUM_BATCHED_TOKENS).unwrap_or_else(|| {
             let t = if chunked {
@@ -186,10 +179,9 @@ impl Settings {
                 format!("{block_size} must lie between 1 and 4096"),
             ));
         }
-        let utilization = args.get(GPU_MEMORY_UTILIZATION).unwrap_or(
-            // 0.92 from 0.21 on (release notes of the flag's default).
-            if version.at_least(0, 21) { 0.92 } else { 0.9 },
-        );
+        let utilization = args
+            .get(GPU_MEMORY_UTILIZATION)
+            .unwrap_or(release.gpu_memory_utilization);
         if !(utilization > 0.0 && utilization <= 1.0) {
             return Err(bad(
                 "gpu_memory_utilization",
@@ -254,7 +246,7 @@ impl Settings {
             policy,
             async_scheduling: args
                 .get(ASYNC_SCHEDULING)
-                .unwrap_or_else(|| version.at_least(0, 14)),
+                .unwrap_or(release.async_scheduling),
         };
         config
             .validate()

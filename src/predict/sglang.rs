@@ -10,11 +10,12 @@
 //! | `--disable-radix-cache` | `enable_prefix_caching` off | on |
 //! | `--disable-overlap-schedule` | `async_scheduling` off | on |
 //! | `--disable-cuda-graph` | `enforce_eager` | graphs |
+//! | `--dp-size` | `data_parallel_size`: engines with a whole model each, requests in turn | 1 |
 use super::memory::{self, MemoryInputs};
 use super::{Settings, SettingsError};
 use crate::device::{DeviceProfile, EngineProfile, Scheduler};
 use crate::engine::settings::*;
-use crate::engine::{EngineConfig, EngineVersion, Group};
+use crate::engine::{EngineConfig, EngineVersion, Group, Router};
 use crate::model::{Model, Parallel};
 use crate::units::Bytes;
 
@@ -25,7 +26,15 @@ pub(super) fn resolve(
     engine: &EngineProfile,
 ) -> Result<Settings, SettingsError> {
     let bad = |field: &'static str, problem: String| SettingsError::Value { field, problem };
-    super::settings::one_device(args, Scheduler::Sglang)?;
+    let tensor = args.get(TENSOR_PARALLEL_SIZE);
+    super::settings::only_one(tensor, "tensor_parallel_size", Scheduler::Sglang)?;
+    let engines = args.get(DATA_PARALLEL_SIZE).unwrap_or(1);
+    if !(1..=1024).contains(&engines) {
+        return Err(bad(
+            "data_parallel_size",
+            format!("must lie between 1 and 1024, not {engines}"),
+        ));
+    }
     let total = Bytes(device.memory.total_bytes.value as u64);
     let max_model_len = args
         .get(MAX_MODEL_LEN)
@@ -99,12 +108,18 @@ pub(super) fn resolve(
         .map_err(|e| bad("engine settings", e.to_string()))?;
     let in_force = super::settings::in_force(args, &config)
         .with(GPU_MEMORY_UTILIZATION, utilization)
-        .with(ENFORCE_EAGER, args.get(ENFORCE_EAGER).unwrap_or(false));
+        .with(ENFORCE_EAGER, args.get(ENFORCE_EAGER).unwrap_or(false))
+        .with(DATA_PARALLEL_SIZE, engines);
     Ok(Settings {
         in_force,
         config,
         parallel: Parallel::default(),
-        group: Group::ONE,
+        // Each has a whole model of its own, a mixture too: `--enable-dp-attention`, which divides the experts, is not simulated.
+        group: Group {
+            engines,
+            lockstep: false,
+            router: Router::RoundRobin,
+        },
         memory,
         enforce_eager: args.get(ENFORCE_EAGER).unwrap_or(false),
         gpu_memory_utilization: utilization,

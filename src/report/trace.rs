@@ -4,7 +4,7 @@
 //! for no two requests on one to overlap, each request a row of phases. Times are whole microseconds, rounded down at both
 //! edges, so that neighbours meet in every reader: some compute ends in floating point, and drop what overlaps by a rounding.
 use super::stream::Stream;
-use crate::engine::Moves;
+use crate::engine::Step;
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
 use crate::units::SimTime;
 use crate::workload::RequestId;
@@ -117,11 +117,11 @@ impl<W: Write> Trace<W> {
 }
 
 impl<W: Write> Observer for Trace<W> {
-    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
-        for id in &moves.preempted {
+    fn on_schedule(&mut self, at: SimTime, step: &Step<'_>) {
+        for id in step.preempted {
             self.pauses.entry(*id).or_default().push((at, None));
         }
-        for id in &moves.resumed {
+        for id in step.resumed {
             if let Some((_, until)) = self.pauses.get_mut(id).and_then(|p| p.last_mut()) {
                 *until = Some(at);
             }

@@ -2,13 +2,13 @@
 //! what reads measured results reads predicted ones.
 use super::Row;
 use super::json;
-use crate::engine::Moves;
+use crate::engine::Step;
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use crate::metrics::{Peaks, Percentiles};
 use crate::units::{SimTime, Span};
 use crate::workload::RequestId;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// What stands for a date: a prediction has none, and the same scenario gives the same bytes.
 const NO_DATE: &str = "19700101-000000";
@@ -25,8 +25,6 @@ struct Detail {
     warmup: u64,
     /// Token times of requests that have not ended.
     live: BTreeMap<RequestId, Vec<SimTime>>,
-    /// Who gets a token with the batches in flight.
-    flights: VecDeque<Vec<RequestId>>,
     /// Record, and gaps between tokens.
     ended: Vec<(RequestRecord, Vec<Span>)>,
 }
@@ -110,32 +108,28 @@ impl Observer for VllmResult {
         self.peaks.on_arrival(id, at)
     }
 
-    fn on_schedule(&mut self, at: SimTime, moves: &Moves) {
-        self.peaks.on_schedule(at, moves);
+    fn on_schedule(&mut self, at: SimTime, step: &Step<'_>) {
+        self.peaks.on_schedule(at, step);
         if let Some(d) = &mut self.detail {
-            for id in moves.new.iter().filter(|id| id.0 >= d.warmup) {
+            for id in step.admitted.iter().filter(|id| id.0 >= d.warmup) {
                 d.live.insert(*id, vec![]);
             }
         }
     }
 
-    fn wants_batches(&self) -> bool {
+    fn on_step(&mut self, step: &StepRecord) {
+        self.peaks.on_step(step);
+    }
+
+    fn wants_output(&self) -> bool {
         self.detail.is_some()
     }
 
-    fn on_batch(&mut self, receivers: &[RequestId]) {
-        if let Some(d) = &mut self.detail {
-            d.flights.push_back(receivers.to_vec());
-        }
-    }
-
-    fn on_step(&mut self, step: &StepRecord) {
-        self.peaks.on_step(step);
+    fn on_output(&mut self, at: SimTime, tokens: &[RequestId]) {
         let Some(d) = &mut self.detail else { return };
-        for id in d.flights.pop_front().unwrap_or_default() {
-            // Whoever ended before its last batch did is not there any more.
-            if let Some(times) = d.live.get_mut(&id) {
-                times.push(step.start + step.duration);
+        for id in tokens {
+            if let Some(times) = d.live.get_mut(id) {
+                times.push(at);
             }
         }
     }

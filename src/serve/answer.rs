@@ -1,5 +1,5 @@
 //! A request under way: its choices, what the engine said so far, and its end if the client leaves.
-use super::pace::{Command, Event};
+use super::pace::{Command, Token};
 use super::prompt::Plan;
 use super::text::Tokenizer;
 use crate::engine::observe::FinishReason;
@@ -71,7 +71,7 @@ pub fn word(reason: FinishReason) -> &'static str {
 
 /// A request under way.
 pub struct Active {
-    pub events: mpsc::Receiver<Event>,
+    pub events: mpsc::Receiver<Token>,
     pub guard: Guard,
     pub choices: Vec<Choice>,
     /// Of all prompts.
@@ -111,19 +111,18 @@ impl Active {
         usage
     }
 
-    /// Waits for all of it: text and token ids per choice. `Err`: the engine said no, or was stopped.
+    /// Waits for all of it: text and token ids per choice. `Err`: the engine was stopped.
     pub async fn collect(&mut self, text: &Tokenizer) -> Result<Vec<(String, Vec<u32>)>, String> {
         let mut out = vec![(String::new(), vec![]); self.choices.len()];
         while self.open > 0 {
             match self.events.recv().await {
-                Some(Event::Token { choice, end, .. }) => {
-                    let i = choice as usize;
+                Some(token) => {
+                    let i = token.choice as usize;
                     let (piece, id) = self.choices[i].next(text);
                     out[i].0.push_str(&piece);
                     out[i].1.push(id);
-                    self.end(i, end);
+                    self.end(i, token.end);
                 }
-                Some(Event::Refused(why)) => return Err(why),
                 None => return Err("the engine was stopped".into()),
             }
         }

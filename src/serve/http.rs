@@ -8,6 +8,7 @@ use super::pace::{Clock, Command, Job};
 use super::prompt::{self, AnswerLength, Bad, Tokens};
 use super::stream::{Frame, Sse};
 use super::text::Tokenizer;
+use crate::engine::acceptable;
 use crate::openai::{self as wire, ErrorBody, Sampling, StreamOptions};
 use crate::workload::{Prompt, Request as EngineRequest, RequestId};
 use axum::body::Body;
@@ -338,9 +339,6 @@ impl App {
             let len = tokens.ids.len() as u32;
             let max_tokens =
                 prompt::output_limit(tokens.ids.len(), ask.max_tokens, config.max_model_len)?;
-            let need = (u64::from(len) + u64::from(max_tokens) - 1)
-                .div_ceil(config.block_size.into())
-                + u64::from(config.state_blocks);
             let identified: Identified = lock(&self.identities).identify(&tokens.ids);
             prompt_tokens = prompt_tokens.saturating_add(len);
             let group = (n, first + choices.len() as u64);
@@ -356,25 +354,20 @@ impl App {
                     self.answer_length,
                     &self.text,
                 );
-                if plan.answer.stop_at.is_none() && need > u64::from(config.num_gpu_blocks - 1) {
-                    return Err(Bad(format!(
-                        "the KV cache of {} blocks cannot hold a request that needs {need}",
-                        config.num_gpu_blocks - 1
-                    ))
-                    .into());
-                }
+                let request = EngineRequest {
+                    id: RequestId(id),
+                    arrival,
+                    prompt: Prompt::new(identified.segments.iter().copied()),
+                    max_tokens,
+                    answer: plan.answer,
+                    priority: ask.sampling.priority,
+                };
+                acceptable(config, &request).map_err(|e| Bad(e.to_string()))?;
                 let follower = config
                     .enable_prefix_caching
                     .then(|| Follower::new(&identified, len, self.sharing, plan.answer.stream));
                 jobs.push(Box::new(Job {
-                    request: EngineRequest {
-                        id: RequestId(id),
-                        arrival,
-                        prompt: Prompt::new(identified.segments.iter().copied()),
-                        max_tokens,
-                        answer: plan.answer,
-                        priority: ask.sampling.priority,
-                    },
+                    request,
                     choice,
                     group,
                     follower,

@@ -1,6 +1,6 @@
 //! `capsim serve`: the simulator's engine, driven by the wall clock, behind the API that vLLM serves.
 //!
-//! `core.rs` cuts the simulation's loop where it waits; `pace.rs` waits, in a thread of its own; `http.rs` and its neighbours
+//! `pace.rs` moves the engine's runtime by the wall clock, in a thread of its own; `http.rs` and its neighbours
 //! speak OpenAI; `identity.rs` and `text.rs` turn texts into the simulator's prompts and its answers into text.
 #![allow(
     clippy::disallowed_methods,
@@ -9,7 +9,6 @@
 )]
 mod answer;
 pub(crate) mod connection;
-pub mod core;
 mod fault;
 mod http;
 pub mod identity;

@@ -2,14 +2,14 @@
 //!
 //! The clock of the engine is that of its schedule, not of its awakenings: a step that follows another begins where that one
 //! was due to end, however late the thread woke up, so that lateness never adds up.
-use super::core::Core;
 use super::fault::Fault;
 use super::identity::{Follower, Identities};
 use super::lock;
 use super::metrics::Metrics;
 use super::text::Tokenizer;
-use crate::cost::StepCost;
-use crate::engine::observe::{FinishReason, RequestRecord};
+use crate::cost::{StepCost, StepShape};
+use crate::engine::Runtime;
+use crate::engine::observe::{FinishReason, Observer, RequestRecord};
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
 use std::collections::{BTreeMap, VecDeque};
@@ -41,22 +41,49 @@ impl Clock {
     }
 }
 
-/// What a connection hears of its request.
+/// What a connection hears of its request: one token of a choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Token number `k` of a choice.
-    Token {
-        /// Which choice.
-        choice: u32,
-        /// Which token.
-        k: u32,
-        /// When the engine had it.
-        due: SimTime,
-        /// Why it is the last one, and how many prompt tokens were found in the prefix cache.
-        end: Option<(FinishReason, u32)>,
-    },
-    /// The engine can never serve it.
-    Refused(String),
+pub struct Token {
+    /// Number of the choice.
+    pub choice: u32,
+    /// When the engine had it.
+    pub due: SimTime,
+    /// Why it is the last one, and how many prompt tokens were found in the prefix cache.
+    pub end: Option<(FinishReason, u32)>,
+}
+
+/// Steps that take `1 / speedup` of what they cost.
+#[derive(Debug)]
+pub struct Faster<C> {
+    /// The price.
+    pub cost: C,
+    /// How many times as fast time runs.
+    pub speedup: f64,
+}
+
+impl<C> Faster<C> {
+    fn faster(&self, step: Span) -> Span {
+        if self.speedup == 1.0 {
+            step
+        } else {
+            Span::from_secs(step.secs() / self.speedup)
+        }
+    }
+}
+
+impl<C: StepCost> StepCost for Faster<C> {
+    fn step(&self, shape: &StepShape) -> Span {
+        self.faster(self.cost.step(shape))
+    }
+    fn lockstep(&self, shapes: &[StepShape]) -> Span {
+        self.faster(self.cost.lockstep(shapes))
+    }
+    fn attention_window(&self) -> Option<u32> {
+        self.cost.attention_window()
+    }
+    fn wants_distinct_tokens(&self) -> bool {
+        self.cost.wants_distinct_tokens()
+    }
 }
 
 /// A request on its way into the engine.
@@ -71,7 +98,7 @@ pub struct Job {
     /// Follows the answer's blocks.
     pub follower: Option<Follower>,
     /// Where its tokens go.
-    pub sink: mpsc::Sender<Event>,
+    pub sink: mpsc::Sender<Token>,
 }
 
 /// What the engine's thread is asked to do.
@@ -98,7 +125,7 @@ pub struct Shared {
 }
 
 struct Live {
-    sink: mpsc::Sender<Event>,
+    sink: mpsc::Sender<Token>,
     choice: u32,
     emitted: u32,
     prompt: u32,
@@ -109,8 +136,31 @@ struct Live {
     follower: Option<Follower>,
 }
 
+/// What the runtime told of the steps that just ended.
+#[derive(Default)]
+struct Heard {
+    tokens: Vec<RequestId>,
+    gaps: Vec<(Span, u32)>,
+    ended: BTreeMap<RequestId, RequestRecord>,
+}
+
+impl Observer for Heard {
+    fn wants_output(&self) -> bool {
+        true
+    }
+    fn on_output(&mut self, _: SimTime, tokens: &[RequestId]) {
+        self.tokens.extend_from_slice(tokens);
+    }
+    fn on_tokens(&mut self, gap: Span, count: u32) {
+        self.gaps.push((gap, count));
+    }
+    fn on_request(&mut self, r: &RequestRecord) {
+        self.ended.insert(r.id, *r);
+    }
+}
+
 struct Pace<C> {
-    core: Core<C>,
+    runtime: Runtime<Faster<C>>,
     shared: Shared,
     live: BTreeMap<RequestId, Live>,
     /// Choices still going, the longest so far.
@@ -123,18 +173,18 @@ struct Pace<C> {
     stopped: bool,
 }
 
-/// Runs until told to stop, or until nobody can tell.
+/// Runs until told to stop, or until all that could tell are gone.
 pub fn run<C: StepCost>(
-    core: Core<C>,
+    runtime: Runtime<Faster<C>>,
     commands: &Receiver<Command>,
     clock: Clock,
     faults: &[Fault],
     shared: Shared,
 ) {
-    let config = core.engine().config().clone();
-    let sharing = core.engine().sharing();
+    let sharing = runtime.cache_granularity();
+    let usable = f64::from(runtime.config().num_gpu_blocks - 1) * runtime.num_ranks() as f64;
     let mut p = Pace {
-        core,
+        runtime,
         shared,
         live: BTreeMap::new(),
         groups: BTreeMap::new(),
@@ -142,7 +192,7 @@ pub fn run<C: StepCost>(
         aborts: vec![],
         resets: vec![],
         sharing,
-        usable: f64::from(config.num_gpu_blocks - 1),
+        usable,
         stopped: false,
     };
     let mut stalls: Vec<(SimTime, Duration)> = faults
@@ -166,43 +216,76 @@ pub fn run<C: StepCost>(
             return;
         }
         p.settle(now);
-        match p.core.advance(now) {
-            Some(mut due) => {
-                while let Some(left) = clock.until(due) {
-                    match commands.recv_timeout(left) {
-                        Ok(c) => p.take(c),
-                        Err(RecvTimeoutError::Timeout) => {}
-                        Err(RecvTimeoutError::Disconnected) => return,
-                    }
-                    if p.stopped {
-                        return;
-                    }
-                }
-                stalls.retain(|&(at, lasting)| {
-                    if due < at {
-                        return true;
-                    }
-                    std::thread::sleep(lasting);
-                    let by = Span(lasting.as_nanos() as u64);
-                    p.core.delay(by);
-                    due += by;
-                    false
-                });
-                now = due;
-                p.output();
-            }
-            None => match p.pending.front() {
+        let Some(due) = p.runtime.advance(now, &mut ()) else {
+            match p.pending.front() {
                 Some(job) => now = now.max(job.request.arrival),
                 None => match commands.recv() {
                     Ok(c) => p.take(c),
                     Err(_) => return,
                 },
-            },
+            }
+            continue;
+        };
+        match p.wait(due, commands, clock) {
+            Woken::Stopped => return,
+            Woken::Arrival(at) => now = now.max(at),
+            Woken::Due => {
+                now = p.stall(due, &mut stalls);
+                p.output(now);
+            }
         }
     }
 }
 
+/// Why a wait ended.
+enum Woken {
+    /// The step is over.
+    Due,
+    /// A request arrived at that time for engines that may be idle.
+    Arrival(SimTime),
+    /// The server ends.
+    Stopped,
+}
+
 impl<C: StepCost> Pace<C> {
+    /// Collects commands until a step is over. An engine alone looks at arrivals when its step ends; of several, one may be idle.
+    fn wait(&mut self, due: SimTime, commands: &Receiver<Command>, clock: Clock) -> Woken {
+        loop {
+            if self.stopped {
+                return Woken::Stopped;
+            }
+            if self.runtime.num_ranks() > 1
+                && let Some(job) = self.pending.front()
+                && job.request.arrival < due
+            {
+                return Woken::Arrival(job.request.arrival);
+            }
+            let Some(left) = clock.until(due) else {
+                return Woken::Due;
+            };
+            match commands.recv_timeout(left) {
+                Ok(c) => self.take(c),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Woken::Stopped,
+            }
+        }
+    }
+
+    /// Sleeps through the stalls that strike by `due`; when the step ends then.
+    fn stall(&mut self, mut due: SimTime, stalls: &mut Vec<(SimTime, Duration)>) -> SimTime {
+        stalls.retain(|&(at, lasting)| {
+            if due < at {
+                return true;
+            }
+            std::thread::sleep(lasting);
+            let by = Span(lasting.as_nanos() as u64);
+            self.runtime.delay(by);
+            due += by;
+            false
+        });
+        due
+    }
+
     fn take(&mut self, command: Command) {
         match command {
             Command::Submit(job) => self.pending.push_back(job),
@@ -219,9 +302,8 @@ impl<C: StepCost> Pace<C> {
             self.pending.retain(|j| j.request.id != id);
             self.forget(id);
         }
-        self.core.clear();
         for answer in std::mem::take(&mut self.resets) {
-            let _ = answer.send(self.core.reset_prefix_cache());
+            let _ = answer.send(self.runtime.reset_prefix_cache());
         }
         while self
             .pending
@@ -238,7 +320,7 @@ impl<C: StepCost> Pace<C> {
     }
 
     fn forget(&mut self, id: RequestId) {
-        self.core.abort(id);
+        self.runtime.abort(id);
         if let Some(live) = self.live.remove(&id) {
             self.leave_group(live.group, live.emitted);
         }
@@ -257,14 +339,10 @@ impl<C: StepCost> Pace<C> {
             follower: job.follower,
             sink: job.sink,
         };
-        match self.core.submit(job.request) {
-            Ok(()) => {
-                self.groups.entry(live.group.1).or_insert((live.group.0, 0));
-                self.live.insert(id, live);
-            }
-            Err(e) => {
-                let _ = live.sink.try_send(Event::Refused(e.to_string()));
-            }
+        // The connection asked the same question before: nothing is refused here.
+        if self.runtime.submit(job.request).is_ok() {
+            self.groups.entry(live.group.1).or_insert((live.group.0, 0));
+            self.live.insert(id, live);
         }
     }
 
@@ -282,24 +360,19 @@ impl<C: StepCost> Pace<C> {
         }
     }
 
-    /// The oldest batch is done.
-    fn output(&mut self) {
-        let Some(flight) = self.core.complete() else {
-            return;
-        };
-        let now = flight.end;
-        let ended: BTreeMap<RequestId, RequestRecord> = self
-            .core
-            .engine()
-            .records()
-            .iter()
-            .map(|r| (r.id, *r))
-            .collect();
-        let tokens = self.core.engine().tokens().to_vec();
+    /// Hands out the tokens of the steps that end now.
+    fn output(&mut self, now: SimTime) {
+        let mut heard = Heard::default();
+        while self.runtime.complete(now, &mut heard).is_some() {}
+        let Heard {
+            tokens,
+            gaps,
+            ended,
+        } = heard;
         let mut full = vec![];
         let mut first: Vec<SimTime> = vec![];
         let (mut generated, mut prompts) = (0, 0);
-        let mut events: Vec<(RequestId, Event)> = Vec::with_capacity(tokens.len());
+        let mut events: Vec<(RequestId, Token)> = Vec::with_capacity(tokens.len());
         for id in tokens {
             let Some(live) = self.live.get_mut(&id) else {
                 continue;
@@ -316,13 +389,12 @@ impl<C: StepCost> Pace<C> {
                 full.extend(f.push(token, self.sharing));
             }
             let end = ended.get(&id).map(|r| (r.reason, r.cached_tokens));
-            let event = Event::Token {
+            let token = Token {
                 choice: live.choice,
-                k,
                 due: now,
                 end,
             };
-            events.push((id, event));
+            events.push((id, token));
         }
         // Before the client can quote them.
         if !full.is_empty() {
@@ -334,7 +406,7 @@ impl<C: StepCost> Pace<C> {
         {
             let mut m = lock(&self.shared.metrics);
             m.step(generated, prompts);
-            for &(gap, count) in self.core.engine().gaps() {
+            for (gap, count) in gaps {
                 m.gap(gap, count);
             }
             for arrival in first {
@@ -352,7 +424,7 @@ impl<C: StepCost> Pace<C> {
             }
         }
         self.gauges();
-        // Last of all: whoever has a token may ask at once what was counted.
+        // Last of all: a client that has a token may ask at once what was counted.
         let mut gone = vec![];
         for (id, event) in events {
             let live = match done.binary_search_by_key(&id, |(i, _)| *i) {
@@ -362,7 +434,7 @@ impl<C: StepCost> Pace<C> {
                     None => continue,
                 },
             };
-            // Full: the client reads too slowly. Closed: it is gone. Either way nobody waits for it.
+            // Full: the client reads too slowly. Closed: it is gone. Either way it gets nothing more.
             if live.sink.try_send(event).is_err() {
                 gone.push(id);
             }
@@ -373,16 +445,40 @@ impl<C: StepCost> Pace<C> {
             }
             self.gauges();
         }
-        self.core.clear();
     }
 
+    /// Of all engines together.
     fn gauges(&self) {
-        let e = self.core.engine();
+        let (mut running, mut waiting, mut free) = (0, 0, 0.0);
+        for s in self.runtime.states() {
+            running += u64::from(s.running);
+            waiting += u64::from(s.waiting);
+            free += f64::from(s.free_blocks);
+        }
+        let totals = self.runtime.summary();
         let mut m = lock(&self.shared.metrics);
-        m.running = e.num_running() as u64;
-        m.waiting = e.num_waiting() as u64;
-        m.kv_usage = 1.0 - f64::from(e.free_blocks()) / self.usable;
-        m.prefix = e.prefix_counters();
-        m.preemptions = self.core.preemptions();
+        (m.running, m.waiting) = (running, waiting);
+        m.kv_usage = 1.0 - free / self.usable;
+        m.prefix = totals.prefix;
+        m.preemptions = totals.preemptions;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::LinearCost;
+
+    #[test]
+    fn a_speedup_shortens_every_step() {
+        let cost = LinearCost {
+            base: Span::from_millis(10),
+            ..LinearCost::default()
+        };
+        let faster = Faster { cost, speedup: 4.0 };
+        let shape = StepShape::default();
+        assert_eq!(faster.step(&shape), Span::from_micros(2500));
+        assert_eq!(faster.lockstep(&[shape, shape]), Span::from_micros(2500));
+        assert_eq!(Faster { cost, speedup: 1.0 }.step(&shape), cost.base);
     }
 }

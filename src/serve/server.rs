@@ -1,16 +1,15 @@
 //! A server's life: start, address, end.
 use super::connection::{self, Phase};
-use super::core::Core;
 use super::fault::Fault;
 use super::http::{App, created, router};
 use super::identity::Identities;
 use super::metrics::{Constants, Delay, Metrics};
-use super::pace::{Clock, Command, Shared, run};
+use super::pace::{Clock, Command, Faster, Shared, run};
 use super::prompt::AnswerLength;
 use super::text::Tokenizer;
 use crate::cost::StepCost;
 use crate::device::Scheduler;
-use crate::engine::{ConfigError, EngineConfig};
+use crate::engine::{ConfigError, EngineConfig, Group, Runtime};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -105,7 +104,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving.
+    /// Starts serving with one engine, or with several behind one address.
     ///
     /// # Errors
     /// The address is taken or not ours, or the settings contradict each other.
@@ -113,9 +112,14 @@ impl Server {
         options: Options,
         scheduler: Scheduler,
         config: EngineConfig,
+        group: Group,
         cost: C,
     ) -> Result<Self, StartError> {
-        let core = Core::new(scheduler, config, cost, options.speedup)?;
+        let cost = Faster {
+            cost,
+            speedup: options.speedup,
+        };
+        let runtime = Runtime::new(scheduler, &config, group, cost, true)?;
         let at = (options.host.as_str(), options.port);
         let listen = |error| StartError::Listen {
             address: format!("{}:{}", options.host, options.port),
@@ -126,11 +130,11 @@ impl Server {
         let clock = Clock::start();
         let (commands, received) = channel();
         let text = Arc::new(options.text);
-        let config = core.engine().config().clone();
-        let sharing = core.engine().sharing();
+        let config = runtime.config().clone();
+        let sharing = runtime.cache_granularity();
         // Blocks of answers that may still be in the cache, and some.
         let blocks = config.num_gpu_blocks as usize * (config.block_size / sharing).max(1) as usize;
-        let remembered = blocks.clamp(1 << 14, 1 << 20);
+        let remembered = (blocks * runtime.num_ranks()).clamp(1 << 14, 1 << 20);
         let identities = Arc::new(Mutex::new(Identities::new(sharing, remembered)));
         let metrics = Arc::new(Mutex::new(Metrics::new(config.max_model_len)));
         let shared = Shared {
@@ -141,7 +145,7 @@ impl Server {
         let faults = options.faults.clone();
         let engine = std::thread::Builder::new()
             .name("engine".into())
-            .spawn(move || run(core, &received, clock, &faults, shared))
+            .spawn(move || run(runtime, &received, clock, &faults, shared))
             .map_err(StartError::Thread)?;
         let (phase, watching) = watch::channel(Phase::Running);
         let mut helpers = vec![];

@@ -1,11 +1,9 @@
 //! Answers token by token, framed as vLLM frames them.
 use super::answer::Active;
 use super::metrics::Delay;
-use super::pace::{Clock, Event};
+use super::pace::{Clock, Token};
 use super::text::Tokenizer;
-use crate::openai::{
-    ChatChunk, ChatDelta, CompletionChunk, CompletionDelta, Delta, ErrorBody, Usage,
-};
+use crate::openai::{ChatChunk, ChatDelta, CompletionChunk, CompletionDelta, Delta, Usage};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use std::io;
@@ -36,7 +34,7 @@ pub struct Sse {
     pub delay: Arc<Delay>,
     pub started: bool,
     pub finished: bool,
-    pub buffer: Vec<Event>,
+    pub buffer: Vec<Token>,
 }
 
 fn event(out: &mut BytesMut, value: &impl Serialize) {
@@ -191,23 +189,11 @@ impl futures_util::Stream for Sse {
         let now = this.clock.now();
         let mut buffer = std::mem::take(&mut this.buffer);
         for e in buffer.drain(..) {
-            match e {
-                Event::Token {
-                    choice, due, end, ..
-                } => {
-                    this.delay.observe(now.0.saturating_sub(due.0));
-                    if !std::mem::replace(&mut this.started, true) && this.frame.chat {
-                        this.roles(&mut out);
-                    }
-                    this.token(&mut out, choice as usize, end);
-                }
-                Event::Refused(why) => {
-                    event(&mut out, &ErrorBody::new(400, "BadRequestError", why));
-                    out.put_slice(b"data: [DONE]\n\n");
-                    this.finished = true;
-                    return Poll::Ready(Some(Ok(out.freeze())));
-                }
+            this.delay.observe(now.0.saturating_sub(e.due.0));
+            if !std::mem::replace(&mut this.started, true) && this.frame.chat {
+                this.roles(&mut out);
             }
+            this.token(&mut out, e.choice as usize, e.end);
         }
         this.buffer = buffer;
         if this.active.open == 0 {

@@ -1,7 +1,9 @@
 //! Replays a recorded scenario through a scheduler, the engine or its twin, and finds the first difference.
 use super::scenario::{OutcomeLine, PrefixLine, RequestLine, Scenario, StepLine};
 use capsim::engine::observe::{FinishReason, RequestRecord};
-use capsim::engine::{Engine, EngineConfig, PrefixCounters, SchedulingPolicy};
+use capsim::engine::{
+    EngineConfig, PrefixCounters, Scheduler as _, SchedulingPolicy, Tracking, vllm,
+};
 use capsim::units::SimTime;
 use capsim::workload::{Answer, Prompt, Request, RequestId, Segment, StreamId};
 use sha2::{Digest, Sha256};
@@ -135,58 +137,86 @@ pub trait Scheduler {
     fn take_records(&mut self) -> Vec<RequestRecord>;
 }
 
-impl Scheduler for Engine {
+/// The engine, with what its calls lent kept for questions.
+pub struct Fast {
+    pub engine: vllm::Scheduler,
+    moved: [Vec<u64>; 3],
+    ended: Vec<RequestRecord>,
+}
+
+impl Fast {
+    pub fn new(config: EngineConfig) -> Result<Self, String> {
+        let mut engine =
+            vllm::Scheduler::new(config, Tracking::default()).map_err(|e| e.to_string())?;
+        engine.record_blocks();
+        Ok(Self {
+            engine,
+            moved: [vec![], vec![], vec![]],
+            ended: vec![],
+        })
+    }
+}
+
+/// Blocks attached by the last call of `schedule`.
+pub fn attached(engine: &vllm::Scheduler) -> BTreeMap<u64, Vec<u32>> {
+    let blocks = engine.attached_blocks().iter();
+    blocks.map(|(id, b)| (id.0, b.clone())).collect()
+}
+
+impl Scheduler for Fast {
     fn submit(&mut self, request: Request) -> Result<(), String> {
-        Engine::submit(self, request).map_err(|e| e.to_string())
+        self.engine.submit(request).map_err(|e| e.to_string())
     }
     fn abort(&mut self, id: RequestId) {
-        Engine::abort(self, id)
+        self.ended.extend(self.engine.abort(id));
     }
     fn has_work(&self) -> bool {
-        Engine::has_work(self)
+        self.engine.has_work()
     }
     fn num_running(&self) -> u64 {
-        Engine::num_running(self) as u64
+        self.engine.state().running.into()
     }
     fn num_waiting(&self) -> u64 {
-        Engine::num_waiting(self) as u64
+        self.engine.state().waiting.into()
     }
     fn batches_in_flight(&self) -> usize {
-        Engine::batches_in_flight(self)
+        self.engine.batches_in_flight()
     }
     fn free_queue(&self) -> Vec<u32> {
-        let queue = Engine::free_queue(self);
-        assert_eq!(queue.len() as u32, self.free_blocks());
+        let queue = self.engine.free_queue();
+        assert_eq!(queue.len() as u32, self.engine.state().free_blocks);
         queue
     }
     fn distinct_cached(&self) -> u64 {
-        self.distinct_cached_blocks() as u64
+        self.engine.distinct_cached_blocks() as u64
     }
     fn counters(&self) -> PrefixCounters {
-        self.prefix_counters()
+        self.engine.prefix_counters()
     }
     fn schedule(&mut self, now: SimTime) -> bool {
-        Engine::schedule(self, now)
+        let step = self.engine.schedule(now);
+        self.moved =
+            [step.admitted, step.resumed, step.preempted].map(|v| v.iter().map(|r| r.0).collect());
+        step.shape.is_some()
     }
     fn batch(&self) -> Vec<(u64, u32, u32)> {
-        let all = Engine::batch(self);
+        let all = self.engine.batch();
         all.iter().map(|s| (s.id.0, s.tokens, s.computed)).collect()
     }
     fn moved(&self) -> [Vec<u64>; 3] {
-        let m = self.moves();
-        [&m.new, &m.resumed, &m.preempted].map(|v| v.iter().map(|r| r.0).collect())
+        self.moved.clone()
     }
     fn attached(&self) -> BTreeMap<u64, Vec<u32>> {
-        let blocks = self.moves().blocks.iter();
-        blocks.map(|(id, b)| (id.0, b.clone())).collect()
+        attached(&self.engine)
     }
     fn process_output(&mut self, now: SimTime) -> bool {
-        Engine::process_output(self, now)
+        let output = self.engine.complete(now);
+        self.ended
+            .extend(output.iter().flat_map(|o| o.finished.iter().copied()));
+        output.is_some()
     }
     fn take_records(&mut self) -> Vec<RequestRecord> {
-        let records = self.records().to_vec();
-        self.clear_records();
-        records
+        std::mem::take(&mut self.ended)
     }
 }
 
@@ -217,11 +247,7 @@ struct Replay<'a, S> {
 /// # Errors
 /// The first difference.
 pub fn replay(scenario: &Scenario) -> Result<(), Difference> {
-    replay_with(scenario, |config| {
-        let mut engine = Engine::new(config).map_err(|e| e.to_string())?;
-        engine.record_blocks();
-        Ok(engine)
-    })
+    replay_with(scenario, Fast::new)
 }
 
 /// Replays `scenario` through the scheduler that `new` makes.

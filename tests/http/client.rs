@@ -1,7 +1,7 @@
 //! The server under test, and a client for it.
 use capsim::cost::{LinearCost, StepCost};
 use capsim::device::Scheduler;
-use capsim::engine::EngineConfig;
+use capsim::engine::{EngineConfig, Group};
 use capsim::openai::CompletionChunk;
 use capsim::openai::prometheus::Scrape;
 use capsim::openai::sse::{Event, SseParser};
@@ -40,7 +40,7 @@ impl Client {
     pub async fn with(options: Options, config: EngineConfig, cost: LinearCost) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
-            server: Server::start(options, Scheduler::Vllm, config, cost)
+            server: Server::start(options, Scheduler::Vllm, config, Group::ONE, cost)
                 .await
                 .unwrap(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),

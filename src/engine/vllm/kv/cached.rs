@@ -3,7 +3,7 @@
 //! A hash table chained through the blocks themselves: a block's entry holds its hash and its neighbours in the chain,
 //! so that forgetting it, which happens whenever a block is handed out again, loads that one entry and
 //! otherwise only stores. The time of such tables is that of loads which wait for each other. Never iterated.
-use super::kv::BlockId;
+use super::BlockId;
 
 /// No block: the null block is never registered.
 const NONE: BlockId = 0;
@@ -11,6 +11,9 @@ const NONE: BlockId = 0;
 const YOUNGER: BlockId = u32::MAX;
 /// In `next`: several blocks hold this content. Ids are smaller.
 const SEVERAL: u32 = 1 << 31;
+
+/// Blocks for which the table of chains is large enough at first.
+const BLOCKS_AT_FIRST: u32 = 1 << 18;
 
 /// What is known of one block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,14 +44,49 @@ pub struct Cached {
 }
 
 impl Cached {
-    /// For blocks `0 .. num_gpu_blocks`, none registered.
+    /// For the null block alone; others [come](Self::grow) as they are handed out, at most `num_gpu_blocks` in all.
     pub fn new(num_gpu_blocks: u32) -> Self {
-        let n = num_gpu_blocks as usize;
+        let heads = 2 * num_gpu_blocks.min(BLOCKS_AT_FIRST) as usize;
         Self {
-            heads: vec![NONE; (2 * n).next_power_of_two()],
-            entries: vec![Entry::default(); n],
-            links: vec![Link::default(); n],
+            heads: vec![NONE; heads.next_power_of_two()],
+            entries: vec![Entry::default()],
+            links: vec![Link::default()],
             contents: 0,
+        }
+    }
+
+    /// One more block, not registered.
+    pub fn grow(&mut self) {
+        self.entries.push(Entry::default());
+        self.links.push(Link::default());
+        if 2 * self.entries.len() > self.heads.len() {
+            self.spread();
+        }
+    }
+
+    /// Forgets all contents.
+    pub fn forget(&mut self) {
+        self.heads.fill(NONE);
+        self.entries.fill(Entry::default());
+        self.contents = 0;
+    }
+
+    /// Twice as many chains, so that they stay short.
+    fn spread(&mut self) {
+        self.heads = vec![NONE; 2 * self.heads.len()];
+        for id in 1..self.entries.len() as BlockId {
+            let e = self.entries[id as usize];
+            // Only the oldest block of each content is in a chain.
+            if e.hash == 0 || e.previous == YOUNGER {
+                continue;
+            }
+            let head = self.head(e.hash);
+            let next = std::mem::replace(&mut self.heads[head], id);
+            let e = &mut self.entries[id as usize];
+            (e.previous, e.next) = (NONE, next | (e.next & SEVERAL));
+            if next != NONE {
+                self.entries[next as usize].previous = id;
+            }
         }
     }
 
@@ -178,7 +216,8 @@ mod tests {
     #[test]
     fn the_table_is_a_map_to_the_oldest_block_whatever_the_hashes_are() {
         let n = 300u32;
-        let (mut fast, mut slow) = (Cached::new(n), BTreeMap::<u64, Vec<u32>>::new());
+        let (mut fast, mut slow) = (Cached::new(2), BTreeMap::<u64, Vec<u32>>::new());
+        let mut there = 1u32;
         let mut of = vec![0u64; n as usize];
         let mut z = 3u64;
         for round in 0..60_000u32 {
@@ -186,13 +225,21 @@ mod tests {
                 .wrapping_mul(6364136223846793005)
                 .wrapping_add(1442695040888963407);
             let id = 1 + (z >> 40) as u32 % (n - 1);
+            // Blocks come one after the other, while others are registered already.
+            while there <= id.min(1 + round / 50) {
+                fast.grow();
+                there += 1;
+            }
+            if id >= there {
+                continue;
+            }
             // Few contents, many of which share a chain.
             let k = (z >> 50) % 200;
             let hash = match k % 4 {
                 0 => 1 + (k << 32),
                 1 => 1 + (k << 40),
                 2 => u64::MAX - k,
-                _ => super::super::content::mix(k),
+                _ => crate::engine::content::mix(k),
             };
             // Now mostly full, now mostly empty.
             let fill = (round / 5_000).is_multiple_of(2);

@@ -1,5 +1,6 @@
-//! A request inside the engine.
-use super::content::{BlockHashes, BlockTable};
+//! A request inside the scheduler.
+use super::kv::BlockTable;
+use crate::engine::content::BlockHashes;
 use crate::units::SimTime;
 use crate::workload::Request;
 
@@ -20,7 +21,7 @@ pub enum Status {
 /// What a decoding request looked like when the engine stopped updating it step by step (see `lanes.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// Batch in which it was scheduled last before it joined: `computed` was `State::computed` after it.
+    /// Batch in which it was scheduled last before it joined: its computed tokens were `State::num_computed_tokens` after it.
     pub joined: u64,
     /// First batch whose output gives it a token not yet counted in `State::num_tokens`.
     pub first_out: u64,
@@ -34,8 +35,8 @@ pub struct Lane {
     pub key: u64,
 }
 
-/// A request and its state. Between two steps of a decode, `computed` and `num_tokens` are those of the time at
-/// which it joined its lane; [`super::Engine`] adds the steps since.
+/// A request and its state. Between two steps of a decode, `num_computed_tokens` and `num_tokens` are those of the time at
+/// which it joined its lane; [`super::Scheduler`] adds the steps since.
 #[derive(Clone, Debug)]
 pub struct State {
     pub request: Request,
@@ -45,13 +46,13 @@ pub struct State {
     /// Number of the admission; the running list is in this order.
     pub seq: u64,
     /// Tokens whose KV is computed or scheduled.
-    pub computed: u32,
+    pub num_computed_tokens: u32,
     /// Prompt and outputs received.
     pub num_tokens: u32,
     /// Outputs scheduled, not received (async only).
-    pub placeholders: u32,
+    pub num_output_placeholders: u32,
     /// Outputs of a preempted request still in flight (0.27 on).
-    pub stale: u32,
+    pub num_stale_output_tokens: u32,
     pub lane: Option<Lane>,
     pub blocks: BlockTable,
     /// Blocks held, also where their identities are not tracked.
@@ -71,6 +72,32 @@ pub struct State {
 }
 
 impl State {
+    /// A request that waits. `generation` tells it apart from earlier users of its slot; `content` identifies its text.
+    #[inline]
+    pub fn new(request: Request, generation: u32, content: u64) -> Self {
+        Self {
+            generation,
+            status: Status::Waiting,
+            seq: 0,
+            num_computed_tokens: 0,
+            num_tokens: request.prompt.len(),
+            num_output_placeholders: 0,
+            num_stale_output_tokens: 0,
+            lane: None,
+            blocks: vec![],
+            num_blocks: 0,
+            registered: 0,
+            hashes: BlockHashes::default(),
+            content,
+            scheduled: None,
+            first_token: None,
+            last_token: SimTime::ZERO,
+            cached_tokens: 0,
+            preemptions: 0,
+            request,
+        }
+    }
+
     /// The total length at which a length limit ends the request: all that the scheduler can foresee.
     pub fn length_limit(&self, max_model_len: u32) -> u32 {
         let p = self.request.prompt.len();

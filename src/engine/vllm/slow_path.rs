@@ -1,17 +1,18 @@
 //! The running list walked request by request, as vLLM walks it: for the steps in which the budget or the KV blocks
-//! do not suffice for everybody.
+//! do not suffice for every request.
 use super::request::{Slot, Status};
-use super::{Batch, Engine, SchedulingPolicy};
+use super::scheduler::{Batch, Scheduler};
+use crate::engine::SchedulingPolicy;
 
-impl Engine {
-    pub(super) fn schedule_plainly(&mut self, threshold: u32, budget: &mut u32, batch: &mut Batch) {
+impl Scheduler {
+    pub(super) fn schedule_slowly(&mut self, threshold: u32, budget: &mut u32, batch: &mut Batch) {
         for i in 0..self.running.len() {
             let (_, slot) = self.running[i];
             if self.states[slot as usize].lane.is_some() {
                 self.leave_lane(slot);
             }
         }
-        self.loose.clone_from(&self.running);
+        self.tracked.clone_from(&self.running);
         let mut i = 0;
         while i < self.running.len() && *budget > 0 {
             let (seq, slot) = self.running[i];
@@ -87,12 +88,12 @@ impl Engine {
         self.remove_running(slot);
         self.release(slot);
         let s = &mut self.states[slot as usize];
-        s.computed = 0;
+        s.num_computed_tokens = 0;
         s.status = Status::Preempted;
         s.preemptions += 1;
         if self.rules.stale_tokens_hold_back {
-            s.stale += s.placeholders;
-            s.placeholders = 0;
+            s.num_stale_output_tokens += s.num_output_placeholders;
+            s.num_output_placeholders = 0;
         }
         self.moves.preempted.push(s.request.id);
         let request = &self.states[slot as usize].request;

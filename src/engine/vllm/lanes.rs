@@ -8,8 +8,9 @@
 //! KV blocks: a lane needs a block in the batch before which its computed tokens are a multiple of the block size, which
 //! for all lanes of equal `phase` = −offset mod block size is the same batch. So each batch looks at
 //! one phase only.
-use super::content::Lockstep;
 use super::request::{Lane, Slot};
+use crate::engine::Tracking;
+use crate::engine::content::Lockstep;
 use std::collections::BTreeMap;
 
 /// All lanes.
@@ -36,7 +37,7 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    pub fn new(block_size: u32, count_only: bool) -> Self {
+    pub fn new(block_size: u32, count_only: bool, tracking: Tracking) -> Self {
         Self {
             block_size: block_size.into(),
             count: 0,
@@ -46,17 +47,12 @@ impl Lanes {
             count_only,
             ends: BTreeMap::new(),
             spare: vec![],
-            lockstep: None,
-            window: None,
+            lockstep: tracking.distinct_tokens.then(Lockstep::default),
+            window: tracking.window.map(u64::from),
             inside: (0, 0),
             crossings: BTreeMap::new(),
             crossed_until: 0,
         }
-    }
-
-    pub fn track(&mut self, distinct: bool, window: Option<u32>) {
-        self.lockstep = distinct.then(Lockstep::default);
-        self.window = window.map(u64::from);
     }
 
     pub fn count(&self) -> u32 {
@@ -77,7 +73,7 @@ impl Lanes {
         self.phase_counts[phase % self.block_size as usize]
     }
 
-    /// Lanes of a phase, in order of admission; to be given back before anybody joins or leaves.
+    /// Lanes of a phase, in order of admission; to be given back before any request joins or leaves.
     pub fn take_phase(&mut self, phase: usize) -> Vec<(u64, Slot)> {
         std::mem::take(&mut self.phases[phase % self.block_size as usize])
     }

@@ -1,6 +1,6 @@
 //! The waiting queue: a deque, or a heap ordered by (priority, arrival, id).
-use super::SchedulingPolicy;
 use super::request::Slot;
+use crate::engine::SchedulingPolicy;
 use crate::units::SimTime;
 use crate::workload::{Request, RequestId};
 use std::collections::{BTreeMap, VecDeque};

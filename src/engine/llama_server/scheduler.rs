@@ -2,7 +2,7 @@
 //!
 //! Where it differs from vLLM:
 //!
-//! - a request gets a free slot or waits; the whole context of a slot is its own, so that nobody is ever preempted;
+//! - a request gets a free slot or waits; the whole context of a slot is its own, so that no request is ever preempted;
 //! - a batch of at most `--batch-size` tokens holds one token of every generating slot first, then prompt pieces *in the
 //!   order of the slots*, not of arrival; the cost model splits it into micro-batches;
 //! - there is no shared prefix cache: a slot keeps what it last computed, and a request goes to the free slot that shares
@@ -10,13 +10,14 @@
 //!   that has been free for longest.
 //!
 //! Not simulated: context shift, checkpoints of recurrent states, speculative decoding, `--kv-unified`.
-use super::batcher::Batcher;
-use super::content::common_prefix;
-use super::observe::RequestRecord;
-use super::walked::{Ledger, Walked, one_in_flight};
-use super::{ConfigError, EngineConfig, Moves, PrefixCounters, SubmitError};
-use crate::cost::StepShape;
-use crate::units::{SimTime, Span};
+use crate::engine::accept::SubmitError;
+use crate::engine::content::common_prefix;
+use crate::engine::observe::RequestRecord;
+use crate::engine::sequence::{Sequence, StepState};
+use crate::engine::{
+    ConfigError, EngineConfig, EngineState, Output, PrefixCounters, Step, Tracking,
+};
+use crate::units::SimTime;
 use crate::workload::{Request, RequestId};
 use std::collections::VecDeque;
 
@@ -29,7 +30,7 @@ struct Kept {
 
 #[derive(Clone, Debug, Default)]
 struct SlotState {
-    busy: Option<Walked>,
+    busy: Option<Sequence>,
     kept: Option<Kept>,
     /// When it was last used, as a count.
     used: u64,
@@ -37,7 +38,7 @@ struct SlotState {
 
 impl SlotState {
     /// A request is through with it, at the `use`-th time that one is.
-    fn release(&mut self, r: Walked, used: u64) {
+    fn release(&mut self, r: Sequence, used: u64) {
         self.used = used;
         self.kept = Some(Kept {
             tokens: r.computed,
@@ -46,32 +47,35 @@ impl SlotState {
     }
 }
 
-/// The engine.
+/// The slots and the queue before them.
 #[derive(Clone, Debug)]
-pub struct Slots {
-    ledger: Ledger,
+pub struct Scheduler {
+    step: StepState,
     slots: Vec<SlotState>,
-    waiting: VecDeque<Walked>,
+    waiting: VecDeque<Sequence>,
     uses: u64,
 }
 
 /// `--slot-prompt-similarity`: the part of the prompt that must be shared for a slot to be preferred.
 const SIMILARITY: f64 = 0.1;
 
-impl Slots {
-    /// An engine with nothing to do: `max_num_seqs` slots of `max_model_len` tokens.
+impl Scheduler {
+    /// A scheduler with nothing to do: `max_num_seqs` slots of `max_model_len` tokens.
     ///
     /// # Errors
     /// As [`EngineConfig::validate`].
-    pub fn new(config: EngineConfig) -> Result<Self, ConfigError> {
-        let config = one_in_flight(config);
-        config.validate()?;
+    pub fn new(config: EngineConfig, tracking: Tracking) -> Result<Self, ConfigError> {
+        let step = StepState::new(config, tracking)?;
         Ok(Self {
-            slots: vec![SlotState::default(); config.max_num_seqs as usize],
-            ledger: Ledger::new(config),
+            slots: vec![SlotState::default(); step.config.max_num_seqs as usize],
+            step,
             waiting: VecDeque::new(),
             uses: 0,
         })
+    }
+
+    fn busy(&self) -> usize {
+        self.slots.iter().filter(|s| s.busy.is_some()).count()
     }
 
     /// Tokens that a slot's content shares with a request; the last prompt token is always computed.
@@ -79,7 +83,7 @@ impl Slots {
         let Some(kept) = slot
             .kept
             .as_ref()
-            .filter(|_| self.ledger.config.enable_prefix_caching)
+            .filter(|_| self.step.config.enable_prefix_caching)
         else {
             return 0;
         };
@@ -113,63 +117,59 @@ impl Slots {
             let Some((hits, i)) = place else { return };
             let mut r = self.waiting.pop_front().expect("just seen");
             r.computed = hits;
-            if self.ledger.config.enable_prefix_caching {
-                self.ledger.looked_up(&mut r, hits);
+            if self.step.config.enable_prefix_caching {
+                self.step.looked_up(&mut r, hits);
             }
-            self.ledger.moves.new.push(r.request.id);
+            self.step.admitted.push(r.request.id);
             self.slots[i].kept = None;
             self.slots[i].busy = Some(r);
         }
     }
 }
 
-impl Batcher for Slots {
-    fn track(&mut self, distinct: bool, window: Option<u32>) {
-        self.ledger.distinct = distinct;
-        self.ledger.window = window;
-    }
+impl crate::engine::Scheduler for Scheduler {
     fn config(&self) -> &EngineConfig {
-        &self.ledger.config
+        &self.step.config
     }
     fn submit(&mut self, request: Request) -> Result<(), SubmitError> {
-        let request = self.ledger.accept(request)?;
+        let request = self.step.accept(request)?;
         self.waiting.push_back(request);
         Ok(())
     }
 
     /// A cancelled task leaves its slot (`server_slot::release`), which keeps what was computed.
-    fn abort(&mut self, id: RequestId) {
+    fn abort(&mut self, id: RequestId) -> Option<RequestRecord> {
         if let Some(i) = self.waiting.iter().position(|r| r.request.id == id) {
-            let r = self.waiting.remove(i).expect("just found");
-            self.ledger.aborted(&r);
+            return self.waiting.remove(i).map(|r| r.aborted());
         }
-        for (i, slot) in self.slots.iter_mut().enumerate() {
-            if let Some(r) = slot.busy.take_if(|r| r.request.id == id) {
-                if let Some(parts) = &mut self.ledger.batch {
-                    parts.retain(|p| p.at != i);
-                }
-                self.ledger.aborted(&r);
-                self.uses += 1;
-                slot.release(r, self.uses);
-            }
+        let (i, r) = self.slots.iter_mut().enumerate().find_map(|(i, slot)| {
+            let r = slot.busy.take_if(|r| r.request.id == id)?;
+            Some((i, r))
+        })?;
+        if let Some(parts) = &mut self.step.batch {
+            parts.retain(|p| p.at != i);
         }
+        let record = r.aborted();
+        self.uses += 1;
+        self.slots[i].release(r, self.uses);
+        Some(record)
     }
     fn reset_prefix_cache(&mut self) -> bool {
-        let idle = self.num_running() == 0;
+        let idle = self.busy() == 0;
         if idle {
             self.slots.iter_mut().for_each(|s| s.kept = None);
         }
         idle
     }
-    fn sharing(&self) -> u32 {
+    fn cache_granularity(&self) -> u32 {
         1
     }
 
-    fn schedule(&mut self, now: SimTime) -> bool {
-        self.ledger.moves = Moves::default();
+    fn schedule(&mut self, now: SimTime) -> Step<'_> {
+        self.step.clear_moves();
         self.admit();
-        let mut parts = self.ledger.begin();
-        let mut budget = self.ledger.config.max_num_batched_tokens;
+        let mut parts = self.step.begin();
+        let mut budget = self.step.config.max_num_batched_tokens;
         for decoding in [true, false] {
             for (i, slot) in self.slots.iter_mut().enumerate() {
                 let Some(r) = slot.busy.as_mut().filter(|r| r.decodes() == decoding) else {
@@ -178,73 +178,46 @@ impl Batcher for Slots {
                 let tokens = r.left().min(budget);
                 if tokens > 0 {
                     budget -= tokens;
-                    self.ledger.join(&mut parts, i, r, tokens, now);
+                    self.step.join(&mut parts, i, r, tokens, now);
                 }
             }
         }
-        let formed = !parts.is_empty();
-        self.ledger.batch = formed.then_some(parts);
-        formed
+        self.step.batch = (!parts.is_empty()).then_some(parts);
+        self.step.step()
     }
 
-    fn process_output(&mut self, now: SimTime) -> bool {
-        let Some(parts) = self.ledger.landed() else {
-            return false;
-        };
-        for part in parts {
+    fn complete(&mut self, now: SimTime) -> Option<Output<'_>> {
+        for part in self.step.landed()? {
             let slot = &mut self.slots[part.at];
             let r = slot.busy.as_mut().expect("in the batch");
-            if self.ledger.deliver(r, part, now) {
+            if self.step.deliver(r, part, now) {
                 let r = slot.busy.take().expect("just seen");
                 self.uses += 1;
                 slot.release(r, self.uses);
             }
         }
-        true
+        Some(self.step.output())
     }
 
     fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || self.num_running() > 0
+        !self.waiting.is_empty() || self.slots.iter().any(|s| s.busy.is_some())
     }
-    fn num_running(&self) -> usize {
-        self.slots.iter().filter(|s| s.busy.is_some()).count()
-    }
-    fn num_waiting(&self) -> usize {
-        self.waiting.len()
-    }
-    fn free_blocks(&self) -> u32 {
-        let config = &self.ledger.config;
+    fn state(&self) -> EngineState {
+        let config = &self.step.config;
         let used: u32 = self
             .slots
             .iter()
             .filter_map(|s| s.busy.as_ref())
             .map(|r| r.computed.div_ceil(config.block_size))
             .sum();
-        (config.num_gpu_blocks - 1).saturating_sub(used)
+        EngineState {
+            running: self.busy() as u32,
+            waiting: self.waiting.len() as u32,
+            free_blocks: (config.num_gpu_blocks - 1).saturating_sub(used),
+        }
     }
+
     fn prefix_counters(&self) -> PrefixCounters {
-        self.ledger.counters
-    }
-    fn moves(&self) -> &Moves {
-        &self.ledger.moves
-    }
-    fn shape(&self) -> StepShape {
-        self.ledger.shape
-    }
-    fn receivers(&self) -> Vec<RequestId> {
-        self.ledger.receivers.clone()
-    }
-    fn record_tokens(&mut self) {}
-    fn tokens(&self) -> &[RequestId] {
-        &self.ledger.tokens
-    }
-    fn gaps(&self) -> &[(Span, u32)] {
-        &self.ledger.gaps
-    }
-    fn records(&self) -> &[RequestRecord] {
-        &self.ledger.records
-    }
-    fn clear_records(&mut self) {
-        self.ledger.records.clear()
+        self.step.counters
     }
 }

@@ -1,25 +1,17 @@
-//! What engines share that walk their whole batch in every step: requests, shapes, records. No lanes, no block identities:
+//! What the engines share that walk their whole batch in every step: requests, shapes, records. No lanes, no block identities:
 //! written for clarity, and fast enough for batches of some hundred.
+use super::accept::{SubmitError, servable};
 use super::content::request_hash;
 use super::observe::{FinishReason, RequestRecord};
-use super::{EngineConfig, Moves, PrefixCounters, SubmitError};
+use super::{ConfigError, EngineConfig, Output, PrefixCounters, Step, Tracking};
 use crate::cost::StepShape;
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
 use std::collections::BTreeSet;
 
-/// A configuration with one batch in flight at a time: these engines decide from what the last one brought. SGLang's
-/// overlap of host and device is the price's business.
-pub fn one_in_flight(config: EngineConfig) -> EngineConfig {
-    EngineConfig {
-        async_scheduling: false,
-        ..config
-    }
-}
-
 /// A request on its way.
 #[derive(Clone, Debug)]
-pub struct Walked {
+pub struct Sequence {
     pub request: Request,
     /// Identity of its content, for requests in lockstep.
     hash: u64,
@@ -38,7 +30,7 @@ pub struct Walked {
     pub preemptions: u32,
 }
 
-impl Walked {
+impl Sequence {
     pub fn new(request: Request, max_model_len: u32) -> Self {
         let room = max_model_len.saturating_sub(request.prompt.len());
         let limit = request.max_tokens.min(room).max(1);
@@ -72,6 +64,27 @@ impl Walked {
     pub fn left(&self) -> u32 {
         self.known() - self.computed
     }
+
+    fn record(&self, reason: FinishReason, now: SimTime) -> RequestRecord {
+        RequestRecord {
+            id: self.request.id,
+            arrival: self.request.arrival,
+            scheduled: self.scheduled.unwrap_or(now),
+            first_token: self.first_token.unwrap_or(now),
+            finish: now,
+            prompt_tokens: self.request.prompt.len(),
+            output_tokens: self.outputs,
+            cached_tokens: self.cached,
+            preemptions: self.preemptions,
+            reason,
+        }
+    }
+
+    /// The record of a request that ends early.
+    pub fn aborted(&self) -> RequestRecord {
+        let last = self.last_token.max(self.request.arrival);
+        self.record(FinishReason::Abort, last)
+    }
 }
 
 /// One request's part of a batch.
@@ -83,61 +96,84 @@ pub struct Part {
     pub sampled: bool,
 }
 
-/// The state that all such engines keep beside their queues.
+/// What all such engines keep beside their queues: the settings, the batch in flight, and what a step or an output lends.
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub struct StepState {
     pub config: EngineConfig,
-    pub window: Option<u32>,
-    pub distinct: bool,
-    pub shape: StepShape,
+    tracking: Tracking,
+    shape: StepShape,
+    /// The batch in flight.
     pub batch: Option<Vec<Part>>,
-    pub receivers: Vec<RequestId>,
-    /// Who got a token with the last output.
-    pub tokens: Vec<RequestId>,
     pub counters: PrefixCounters,
-    pub moves: Moves,
-    pub records: Vec<RequestRecord>,
-    pub gaps: Vec<(Span, u32)>,
+    pub admitted: Vec<RequestId>,
+    pub resumed: Vec<RequestId>,
+    pub preempted: Vec<RequestId>,
+    tokens: Vec<RequestId>,
+    gaps: Vec<(Span, u32)>,
+    finished: Vec<RequestRecord>,
     seen: BTreeSet<(u64, u32, u32)>,
 }
 
-impl Ledger {
-    /// A request that may wait: one with a prompt that the context holds, and something to answer.
-    pub fn accept(&self, request: Request) -> Result<Walked, SubmitError> {
-        if request.prompt.len() == 0 || request.max_tokens == 0 {
-            return Err(SubmitError::Empty);
-        }
-        let max_model_len = self.config.max_model_len;
-        if request.prompt.len() >= max_model_len {
-            return Err(SubmitError::PromptTooLong {
-                prompt: request.prompt.len(),
-                max_model_len,
-            });
-        }
-        Ok(Walked::new(request, max_model_len))
-    }
-
-    pub fn new(config: EngineConfig) -> Self {
-        Self {
+impl StepState {
+    /// Nothing in flight. One batch at a time: these engines decide from what the last one brought. SGLang's overlap of host and
+    /// device is part of a step's price.
+    pub fn new(config: EngineConfig, tracking: Tracking) -> Result<Self, ConfigError> {
+        let config = EngineConfig {
+            async_scheduling: false,
+            ..config
+        };
+        config.validate()?;
+        Ok(Self {
             config,
-            window: None,
-            distinct: false,
+            tracking,
             shape: StepShape::default(),
             batch: None,
-            receivers: vec![],
-            tokens: vec![],
             counters: PrefixCounters::default(),
-            moves: Moves::default(),
-            records: vec![],
+            admitted: vec![],
+            resumed: vec![],
+            preempted: vec![],
+            tokens: vec![],
             gaps: vec![],
+            finished: vec![],
             seen: BTreeSet::new(),
+        })
+    }
+
+    /// A request that may wait: one with a prompt that the context holds, and something to answer.
+    pub fn accept(&self, request: Request) -> Result<Sequence, SubmitError> {
+        servable(&self.config, &request)?;
+        Ok(Sequence::new(request, self.config.max_model_len))
+    }
+
+    /// A call of `schedule` begins.
+    pub fn clear_moves(&mut self) {
+        self.admitted.clear();
+        self.resumed.clear();
+        self.preempted.clear();
+    }
+
+    /// What the call of `schedule` decided.
+    pub fn step(&self) -> Step<'_> {
+        Step {
+            shape: self.batch.is_some().then_some(&self.shape),
+            admitted: &self.admitted,
+            resumed: &self.resumed,
+            preempted: &self.preempted,
+        }
+    }
+
+    /// What the call of `complete` delivered.
+    pub fn output(&self) -> Output<'_> {
+        Output {
+            tokens: &self.tokens,
+            inter_token_gaps: &self.gaps,
+            finished: &self.finished,
         }
     }
 
     /// A new batch begins.
     pub fn begin(&mut self) -> Vec<Part> {
         self.shape = StepShape::default();
-        self.receivers.clear();
         self.seen.clear();
         vec![]
     }
@@ -147,12 +183,12 @@ impl Ledger {
         &mut self,
         parts: &mut Vec<Part>,
         at: usize,
-        r: &mut Walked,
+        r: &mut Sequence,
         tokens: u32,
         now: SimTime,
     ) {
         let (before, after) = (u64::from(r.computed), u64::from(r.computed + tokens));
-        let window = self.window.map_or(u64::MAX, u64::from);
+        let window = self.tracking.window.map_or(u64::MAX, u64::from);
         let s = &mut self.shape;
         if r.decodes() {
             s.decode_seqs += 1;
@@ -173,9 +209,8 @@ impl Ledger {
         let sampled = r.computed + tokens == r.known();
         if sampled {
             s.sampled += 1;
-            self.receivers.push(r.request.id);
         }
-        if !self.distinct || self.seen.insert((r.hash, r.computed, tokens)) {
+        if !self.tracking.distinct_tokens || self.seen.insert((r.hash, r.computed, tokens)) {
             s.distinct_tokens += tokens;
         }
         r.scheduled.get_or_insert(now);
@@ -187,7 +222,7 @@ impl Ledger {
     }
 
     /// Counts a look-up in the cache at admission.
-    pub fn looked_up(&mut self, r: &mut Walked, hits: u32) {
+    pub fn looked_up(&mut self, r: &mut Sequence, hits: u32) {
         if r.preemptions == 0 {
             self.counters.requests += 1;
             self.counters.queries += u64::from(r.request.prompt.len());
@@ -204,17 +239,20 @@ impl Ledger {
     pub fn landed(&mut self) -> Option<Vec<Part>> {
         self.gaps.clear();
         self.tokens.clear();
+        self.finished.clear();
         self.batch.take()
     }
 
     /// A request's part is computed; whether it ended.
-    pub fn deliver(&mut self, r: &mut Walked, part: Part, now: SimTime) -> bool {
+    pub fn deliver(&mut self, r: &mut Sequence, part: Part, now: SimTime) -> bool {
         r.computed += part.tokens;
         if !part.sampled {
             return false;
         }
         r.outputs += 1;
-        self.tokens.push(r.request.id);
+        if self.tracking.tokens {
+            self.tokens.push(r.request.id);
+        }
         match r.first_token {
             None => r.first_token = Some(now),
             Some(_) => self.gaps.push((now.since(r.last_token), 1)),
@@ -228,29 +266,7 @@ impl Ledger {
         } else {
             FinishReason::Stop
         };
-        self.record(r, reason, now);
+        self.finished.push(r.record(reason, now));
         true
-    }
-
-    fn record(&mut self, r: &Walked, reason: FinishReason, now: SimTime) {
-        self.records.push(RequestRecord {
-            id: r.request.id,
-            arrival: r.request.arrival,
-            scheduled: r.scheduled.unwrap_or(now),
-            first_token: r.first_token.unwrap_or(now),
-            finish: now,
-            prompt_tokens: r.request.prompt.len(),
-            output_tokens: r.outputs,
-            cached_tokens: r.cached,
-            preemptions: r.preemptions,
-            reason,
-        });
-    }
-
-    /// A request was given up: the batch in flight has no output for it any more.
-    pub fn aborted(&mut self, r: &Walked) {
-        let last = r.last_token.max(r.request.arrival);
-        self.record(r, FinishReason::Abort, last);
-        self.receivers.retain(|id| *id != r.request.id);
     }
 }

@@ -3,37 +3,23 @@
 //! As vLLM's `v1/core/block_pool.py` (0.12.0): block 0 is the null block and never handed out; the free queue is a
 //! list, at first in order of id; a free block may still hold registered content, which is lost when
 //! the block is handed out again. Hence eviction is least recently released first.
-use super::cached::Cached;
-use super::free_queue::FreeQueue;
-use hashbrown::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+mod cached;
+mod free_queue;
+
+use cached::Cached;
+use free_queue::FreeQueue;
 
 /// Index of a block.
 pub type BlockId = u32;
 
-/// Content hashes are mixed already: the map takes them as they are. The map is never iterated.
-#[derive(Default)]
-pub struct Identity(u64);
+/// Blocks of one request, in order.
+pub type BlockTable = Vec<BlockId>;
 
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("keys are u64")
-    }
-    fn write_u64(&mut self, v: u64) {
-        self.0 = v
-    }
-}
-
-/// A map from a mixed 64-bit key; deterministic, never iterated.
-pub type KeyMap<V> = HashMap<u64, V, BuildHasherDefault<Identity>>;
-
-/// All KV blocks of a device.
+/// All KV blocks of a device. Nothing is allocated for a block before it is handed out for the first time.
 #[derive(Clone, Debug)]
 pub struct BlockPool {
-    /// Requests that use each block.
+    blocks: u32,
+    /// Requests that use each block, as far as blocks were handed out.
     refs: Vec<u32>,
     free: FreeQueue,
     cached: Cached,
@@ -43,11 +29,10 @@ pub struct BlockPool {
 impl BlockPool {
     /// `num_gpu_blocks` blocks, all free but the null block.
     pub fn new(num_gpu_blocks: u32, unregistered_first: bool) -> Self {
-        let mut free = FreeQueue::new(num_gpu_blocks);
-        (1..num_gpu_blocks).for_each(|id| free.push_back(id));
         Self {
-            refs: vec![0; num_gpu_blocks as usize],
-            free,
+            blocks: num_gpu_blocks,
+            refs: vec![0],
+            free: FreeQueue::new(1, num_gpu_blocks),
             cached: Cached::new(num_gpu_blocks),
             unregistered_first,
         }
@@ -74,8 +59,13 @@ impl BlockPool {
     /// If none is free: callers check first.
     pub fn pop(&mut self) -> BlockId {
         let id = self.free.pop().expect("no free block");
-        self.cached.unregister(id);
-        self.refs[id as usize] = 1;
+        if id as usize == self.refs.len() {
+            self.refs.push(1);
+            self.cached.grow();
+        } else {
+            self.cached.unregister(id);
+            self.refs[id as usize] = 1;
+        }
         id
     }
 
@@ -104,11 +94,10 @@ impl BlockPool {
 
     /// Forgets all registered content if no block is in use; whether that was so.
     pub fn forget(&mut self) -> bool {
-        let blocks = self.refs.len() as u32;
-        if self.free() + 1 != blocks {
+        if self.free() + 1 != self.blocks {
             return false;
         }
-        self.cached = Cached::new(blocks);
+        self.cached.forget();
         true
     }
 
@@ -175,5 +164,24 @@ mod tests {
         p.release(&[a]);
         assert_eq!(p.pop(), a);
         assert_eq!(p.lookup(9), Some(c));
+    }
+
+    #[test]
+    fn two_billion_blocks_cost_nothing_until_they_are_used() {
+        let mut p = BlockPool::new(1 << 31, true);
+        assert_eq!(p.free(), (1 << 31) - 1);
+        let a: Vec<_> = (0..1000).map(|_| p.pop()).collect();
+        a.iter()
+            .for_each(|id| p.register(*id, 1 << 40 | u64::from(*id)));
+        p.release(&a);
+        assert_eq!(
+            p.pop(),
+            1001,
+            "released blocks that are registered come last"
+        );
+        assert!(p.refs.len() < 1100);
+        assert_eq!(p.lookup(1 << 40 | 1000), Some(1000));
+        p.touch(1000);
+        assert_eq!(p.free(), (1 << 31) - 3);
     }
 }

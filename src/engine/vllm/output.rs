@@ -1,14 +1,14 @@
 //! Delivering a batch's tokens.
-use super::observe::FinishReason;
 use super::request::{Slot, Status};
-use super::{Batch, Engine, Finished};
+use super::scheduler::{Batch, Scheduler};
+use crate::engine::observe::FinishReason;
 use crate::units::SimTime;
 
-impl Engine {
+impl Scheduler {
     /// Processes the output of the oldest batch in flight, complete at `now`; `false` if there is none.
     ///
     /// Requests receive their tokens in batch order; those that end release their blocks at once.
-    pub fn process_output(&mut self, now: SimTime) -> bool {
+    pub(super) fn deliver_oldest(&mut self, now: SimTime) -> bool {
         self.finished.clear();
         self.gaps.clear();
         let Some(mut batch) = self.in_flight.pop_front() else {
@@ -16,13 +16,13 @@ impl Engine {
         };
         self.processed = batch.number;
         self.tokens.clear();
-        if self.record_tokens {
+        if self.tracking.tokens {
             self.list_tokens(&batch);
         }
         if batch.lanes > 0 {
             self.gaps.push((now.since(self.last_output), batch.lanes));
         }
-        // Who ends in its lane, and who is to be looked at singly, in batch order.
+        // Requests that end in their lanes, and those to be looked at singly, in batch order.
         let mut events: smallvec::SmallVec<[(u64, Slot, bool); 32]> = self
             .lanes
             .ending(batch.number)
@@ -83,12 +83,12 @@ impl Engine {
             return;
         }
         s.num_tokens += 1;
-        if s.stale > 0 {
-            s.stale -= 1;
+        if s.num_stale_output_tokens > 0 {
+            s.num_stale_output_tokens -= 1;
         } else {
-            s.placeholders = s.placeholders.saturating_sub(1);
+            s.num_output_placeholders = s.num_output_placeholders.saturating_sub(1);
             if self.config.async_scheduling && s.status == Status::Running {
-                let known = s.computed - s.placeholders;
+                let known = s.num_computed_tokens - s.num_output_placeholders;
                 self.register_upto(slot, known);
             }
         }
@@ -115,10 +115,7 @@ impl Engine {
         } else {
             FinishReason::Stop
         };
-        self.finished.push(Finished {
-            id: s.request.id,
-            reason,
-        });
-        self.end(slot, reason, now);
+        let record = self.end(slot, reason, now);
+        self.finished.push(record);
     }
 }

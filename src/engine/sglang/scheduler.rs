@@ -10,13 +10,14 @@
 //! - if decoding runs out of tokens, requests with the fewest outputs go back into the queue, and the ratio rises.
 //!
 //! Not simulated: `lpm` and other policies (first come, first served, as by default), mixed chunks, priorities.
-use super::batcher::Batcher;
-use super::content::common_prefix;
-use super::observe::RequestRecord;
-use super::walked::{Ledger, Walked, one_in_flight};
-use super::{ConfigError, EngineConfig, Moves, PrefixCounters, SubmitError};
-use crate::cost::StepShape;
-use crate::units::{SimTime, Span};
+use crate::engine::accept::SubmitError;
+use crate::engine::content::common_prefix;
+use crate::engine::observe::RequestRecord;
+use crate::engine::sequence::{Sequence, StepState};
+use crate::engine::{
+    ConfigError, EngineConfig, EngineState, Output, PrefixCounters, Step, Tracking,
+};
+use crate::units::SimTime;
 use crate::workload::{Request, RequestId};
 use std::collections::VecDeque;
 
@@ -39,31 +40,29 @@ struct Leaf {
     used: u64,
 }
 
-/// The engine.
+/// SGLang's scheduler with its radix cache.
 #[derive(Clone, Debug)]
-pub struct Radix {
-    ledger: Ledger,
-    waiting: VecDeque<Walked>,
-    running: Vec<Walked>,
+pub struct Scheduler {
+    step: StepState,
+    waiting: VecDeque<Sequence>,
+    running: Vec<Sequence>,
     /// Prefilled in part; first in the next prefill batch.
-    cut: Option<Walked>,
+    cut: Option<Sequence>,
     /// Requests of the prefill batch in flight.
-    prefilling: Vec<Walked>,
+    prefilling: Vec<Sequence>,
     leaves: Vec<Leaf>,
     ratio: f64,
     uses: u64,
 }
 
-impl Radix {
-    /// An engine with nothing to do; `num_gpu_blocks` − 1 tokens of KV cache with blocks of 1.
+impl Scheduler {
+    /// A scheduler with nothing to do; `num_gpu_blocks` − 1 tokens of KV cache with blocks of 1.
     ///
     /// # Errors
     /// As [`EngineConfig::validate`].
-    pub fn new(config: EngineConfig) -> Result<Self, ConfigError> {
-        let config = one_in_flight(config);
-        config.validate()?;
+    pub fn new(config: EngineConfig, tracking: Tracking) -> Result<Self, ConfigError> {
         Ok(Self {
-            ledger: Ledger::new(config),
+            step: StepState::new(config, tracking)?,
             waiting: VecDeque::new(),
             running: vec![],
             cut: None,
@@ -74,8 +73,13 @@ impl Radix {
         })
     }
 
+    /// Requests that are admitted.
+    fn seats(&self) -> usize {
+        self.running.len() + self.prefilling.len() + usize::from(self.cut.is_some())
+    }
+
     fn capacity(&self) -> u64 {
-        let c = &self.ledger.config;
+        let c = &self.step.config;
         u64::from(c.num_gpu_blocks - 1) * u64::from(c.block_size)
     }
 
@@ -94,8 +98,8 @@ impl Radix {
     }
 
     /// The longest beginning of a request that the tree holds.
-    fn matched(&mut self, r: &Walked) -> u32 {
-        if !self.ledger.config.enable_prefix_caching {
+    fn matched(&mut self, r: &Sequence) -> u32 {
+        if !self.step.config.enable_prefix_caching {
             return 0;
         }
         let limit = u64::from(r.known().saturating_sub(1));
@@ -122,8 +126,8 @@ impl Radix {
     }
 
     /// Puts a finished or retracted sequence into the tree.
-    fn keep(&mut self, r: Walked) {
-        if !self.ledger.config.enable_prefix_caching {
+    fn keep(&mut self, r: Sequence) {
+        if !self.step.config.enable_prefix_caching {
             return;
         }
         let shared = self
@@ -178,8 +182,8 @@ impl Radix {
 
     /// The next prefill batch, if anything may be prefilled.
     fn prefill(&mut self, now: SimTime) -> bool {
-        let mut parts = self.ledger.begin();
-        let mut budget = self.ledger.config.max_num_batched_tokens;
+        let mut parts = self.step.begin();
+        let mut budget = self.step.config.max_num_batched_tokens;
         if let Some(mut r) = self.cut.take() {
             let tokens = r.left().min(budget);
             if !self.make_room(tokens.into()) {
@@ -187,12 +191,12 @@ impl Radix {
                 return false;
             }
             budget -= tokens;
-            self.ledger.join(&mut parts, 0, &mut r, tokens, now);
+            self.step.join(&mut parts, 0, &mut r, tokens, now);
             self.prefilling.push(r);
         }
         while budget > 0 && !self.waiting.is_empty() {
             let seats = self.running.len() + self.prefilling.len();
-            if seats >= self.ledger.config.max_num_seqs as usize {
+            if seats >= self.step.config.max_num_seqs as usize {
                 break;
             }
             let mut r = self.waiting.pop_front().expect("just seen");
@@ -209,32 +213,32 @@ impl Radix {
                 self.waiting.push_front(r);
                 break;
             }
-            self.ledger.looked_up(&mut r, hits);
+            self.step.looked_up(&mut r, hits);
             r.shared = hits;
             r.computed = hits;
             budget -= tokens;
             if r.preemptions == 0 {
-                self.ledger.moves.new.push(r.request.id);
+                self.step.admitted.push(r.request.id);
             } else {
-                self.ledger.moves.resumed.push(r.request.id);
+                self.step.resumed.push(r.request.id);
             }
             let at = self.prefilling.len();
-            self.ledger.join(&mut parts, at, &mut r, tokens, now);
+            self.step.join(&mut parts, at, &mut r, tokens, now);
             self.prefilling.push(r);
         }
         if parts.is_empty() {
             return false;
         }
-        self.ledger.batch = Some(parts);
+        self.step.batch = Some(parts);
         true
     }
 
-    /// The next decode batch: everybody, after those who must go back have gone.
-    fn decode(&mut self, now: SimTime) -> bool {
+    /// The next decode batch: every running request, after those that must go back have gone.
+    fn decode(&mut self, now: SimTime) {
         let mut retracted = false;
         while !self.running.is_empty() && !self.make_room(self.running.len() as u64) {
             if self.running.len() == 1 {
-                return false;
+                return;
             }
             retracted = true;
             // Fewest outputs first, then the longest prompt (`retract_decode`).
@@ -248,7 +252,7 @@ impl Radix {
             r.computed = 0;
             r.shared = 0;
             r.preemptions += 1;
-            self.ledger.moves.preempted.push(r.request.id);
+            self.step.preempted.push(r.request.id);
             self.waiting.push_front(r);
         }
         if retracted {
@@ -261,44 +265,38 @@ impl Radix {
         } else {
             self.ratio = (self.ratio - (RATIO - RATIO_MIN) / RATIO_STEPS).max(RATIO_MIN);
         }
-        let mut parts = self.ledger.begin();
+        let mut parts = self.step.begin();
         for (i, r) in self.running.iter_mut().enumerate() {
             let tokens = r.left();
-            self.ledger.join(&mut parts, i, r, tokens, now);
+            self.step.join(&mut parts, i, r, tokens, now);
         }
-        let formed = !parts.is_empty();
-        self.ledger.batch = formed.then_some(parts);
-        formed
+        self.step.batch = (!parts.is_empty()).then_some(parts);
     }
 }
 
-impl Batcher for Radix {
-    fn track(&mut self, distinct: bool, window: Option<u32>) {
-        self.ledger.distinct = distinct;
-        self.ledger.window = window;
-    }
+impl crate::engine::Scheduler for Scheduler {
     fn config(&self) -> &EngineConfig {
-        &self.ledger.config
+        &self.step.config
     }
     fn submit(&mut self, request: Request) -> Result<(), SubmitError> {
-        let request = self.ledger.accept(request)?;
+        let request = self.step.accept(request)?;
         self.waiting.push_back(request);
         Ok(())
     }
 
     /// A request that ends early leaves what it computed in the tree, as others do (`cache_finished_req`).
-    fn abort(&mut self, id: RequestId) {
-        let is = |r: &Walked| r.request.id == id;
+    fn abort(&mut self, id: RequestId) -> Option<RequestRecord> {
+        let is = |r: &Sequence| r.request.id == id;
         let prefills = !self.prefilling.is_empty();
         let gone = if let Some(i) = self.waiting.iter().position(is) {
             self.waiting.remove(i)
         } else if let Some(i) = self.prefilling.iter().position(is) {
-            if let Some(parts) = &mut self.ledger.batch {
+            if let Some(parts) = &mut self.step.batch {
                 parts.remove(i);
             }
             Some(self.prefilling.remove(i))
         } else if let Some(i) = self.running.iter().position(is) {
-            if let Some(parts) = self.ledger.batch.as_mut().filter(|_| !prefills) {
+            if let Some(parts) = self.step.batch.as_mut().filter(|_| !prefills) {
                 parts.retain(|p| p.at != i);
                 parts
                     .iter_mut()
@@ -309,12 +307,12 @@ impl Batcher for Radix {
         } else {
             self.cut.take_if(|r| is(r))
         };
-        if let Some(r) = gone {
-            self.ledger.aborted(&r);
-            if r.computed > 0 {
-                self.keep(r);
-            }
+        let r = gone?;
+        let record = r.aborted();
+        if r.computed > 0 {
+            self.keep(r);
         }
+        Some(record)
     }
     fn reset_prefix_cache(&mut self) -> bool {
         let idle = !self.has_work();
@@ -323,24 +321,25 @@ impl Batcher for Radix {
         }
         idle
     }
-    fn sharing(&self) -> u32 {
-        self.ledger.config.block_size
+    fn cache_granularity(&self) -> u32 {
+        self.step.config.block_size
     }
 
-    fn schedule(&mut self, now: SimTime) -> bool {
-        self.ledger.moves = Moves::default();
-        self.prefill(now) || self.decode(now)
+    fn schedule(&mut self, now: SimTime) -> Step<'_> {
+        self.step.clear_moves();
+        if !self.prefill(now) {
+            self.decode(now);
+        }
+        self.step.step()
     }
 
-    fn process_output(&mut self, now: SimTime) -> bool {
-        let Some(parts) = self.ledger.landed() else {
-            return false;
-        };
+    fn complete(&mut self, now: SimTime) -> Option<Output<'_>> {
+        let parts = self.step.landed()?;
         if self.prefilling.is_empty() {
             let mut ended = vec![];
             for part in parts {
                 let r = &mut self.running[part.at];
-                if self.ledger.deliver(r, part, now) {
+                if self.step.deliver(r, part, now) {
                     ended.push(part.at);
                 }
             }
@@ -348,10 +347,10 @@ impl Batcher for Radix {
                 let r = self.running.remove(i);
                 self.keep(r);
             }
-            return true;
+            return Some(self.step.output());
         }
         for (mut r, part) in std::mem::take(&mut self.prefilling).into_iter().zip(parts) {
-            if self.ledger.deliver(&mut r, part, now) {
+            if self.step.deliver(&mut r, part, now) {
                 self.keep(r);
             } else if part.sampled {
                 self.running.push(r);
@@ -359,45 +358,23 @@ impl Batcher for Radix {
                 self.cut = Some(r);
             }
         }
-        true
+        Some(self.step.output())
     }
 
     fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || self.num_running() > 0
+        !self.waiting.is_empty() || self.seats() > 0
     }
-    fn num_running(&self) -> usize {
-        self.running.len() + self.prefilling.len() + usize::from(self.cut.is_some())
-    }
-    fn num_waiting(&self) -> usize {
-        self.waiting.len()
-    }
-    fn free_blocks(&self) -> u32 {
+    fn state(&self) -> EngineState {
         let free = self.capacity().saturating_sub(self.held());
-        u32::try_from(free / u64::from(self.ledger.config.block_size)).unwrap_or(u32::MAX)
+        let free = free / u64::from(self.step.config.block_size);
+        EngineState {
+            running: self.seats() as u32,
+            waiting: self.waiting.len() as u32,
+            free_blocks: u32::try_from(free).unwrap_or(u32::MAX),
+        }
     }
+
     fn prefix_counters(&self) -> PrefixCounters {
-        self.ledger.counters
-    }
-    fn moves(&self) -> &Moves {
-        &self.ledger.moves
-    }
-    fn shape(&self) -> StepShape {
-        self.ledger.shape
-    }
-    fn receivers(&self) -> Vec<RequestId> {
-        self.ledger.receivers.clone()
-    }
-    fn record_tokens(&mut self) {}
-    fn tokens(&self) -> &[RequestId] {
-        &self.ledger.tokens
-    }
-    fn gaps(&self) -> &[(Span, u32)] {
-        &self.ledger.gaps
-    }
-    fn records(&self) -> &[RequestRecord] {
-        &self.ledger.records
-    }
-    fn clear_records(&mut self) {
-        self.ledger.records.clear()
+        self.step.counters
     }
 }

@@ -1,0 +1,4 @@
+//! llama.cpp's `llama-server`.
+mod scheduler;
+
+pub use scheduler::Scheduler;

@@ -1,0 +1,118 @@
+//! What the scheduler of every engine does: it queues requests, composes batches and delivers their tokens.
+use super::accept::SubmitError;
+use super::config::EngineConfig;
+use super::observe::RequestRecord;
+use crate::cost::StepShape;
+use crate::units::{SimTime, Span};
+use crate::workload::{Request, RequestId};
+
+/// Counters of prefix-cache look-ups, as vLLM reports them: all in tokens but `requests`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrefixCounters {
+    /// Look-ups of requests that were never preempted.
+    pub requests: u64,
+    /// Their tokens.
+    pub queries: u64,
+    /// Their tokens found.
+    pub hits: u64,
+    /// Look-ups of requests preempted before.
+    pub preempted_requests: u64,
+    /// Their tokens.
+    pub preempted_queries: u64,
+    /// Their tokens found.
+    pub preempted_hits: u64,
+}
+
+impl std::ops::AddAssign for PrefixCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.queries += other.queries;
+        self.hits += other.hits;
+        self.preempted_requests += other.preempted_requests;
+        self.preempted_queries += other.preempted_queries;
+        self.preempted_hits += other.preempted_hits;
+    }
+}
+
+/// What a scheduler keeps account of beside its decisions. Each costs time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracking {
+    /// Fill in [`StepShape::distinct_tokens`]; otherwise it is the number of tokens.
+    pub distinct_tokens: bool,
+    /// Window of the sliding attention layers, in tokens: fill in the windowed sums of step shapes.
+    pub window: Option<u32>,
+    /// List [`Output::tokens`]: a walk over the running list in every step.
+    pub tokens: bool,
+}
+
+/// What one call of [`Scheduler::schedule`] decided. Everything is lent until the next call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Step<'a> {
+    /// The batch that was formed; `None` if nothing could be scheduled.
+    pub shape: Option<&'a StepShape>,
+    /// Requests admitted for the first time.
+    pub admitted: &'a [RequestId],
+    /// Requests admitted again after a preemption.
+    pub resumed: &'a [RequestId],
+    /// Requests preempted, in order.
+    pub preempted: &'a [RequestId],
+}
+
+/// What one call of [`Scheduler::complete`] delivered. The lists are lent until the next call.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// Requests that got a token, in batch order; empty unless [`Tracking::tokens`] is set.
+    pub tokens: &'a [RequestId],
+    /// Gaps between consecutive tokens of a request, each with the number of requests that share it.
+    pub inter_token_gaps: &'a [(Span, u32)],
+    /// Requests that ended, in order.
+    pub finished: &'a [RequestRecord],
+}
+
+/// Queues and memory of a scheduler at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineState {
+    /// Requests in the running list.
+    pub running: u32,
+    /// Requests in the waiting queue.
+    pub waiting: u32,
+    /// KV blocks not in use, reusable cached ones included.
+    pub free_blocks: u32,
+}
+
+/// The scheduler of one engine: a value. Nothing happens in it except in answer to a call, and it never asks the time.
+pub trait Scheduler: std::fmt::Debug + Send {
+    /// The settings.
+    fn config(&self) -> &EngineConfig;
+
+    /// Tokens at a time in which prompts share what is computed: a block, or one.
+    fn cache_granularity(&self) -> u32;
+
+    /// Queues a request.
+    ///
+    /// # Errors
+    /// A request that [`servable`](super::accept::servable) refuses.
+    fn submit(&mut self, request: Request) -> Result<(), SubmitError>;
+
+    /// Ends a request early and frees its memory. A batch in flight still runs; its output for this request is dropped.
+    /// The record of the request; `None` if it is not in the engine.
+    fn abort(&mut self, id: RequestId) -> Option<RequestRecord>;
+
+    /// Forgets everything kept for later prompts, if no request holds memory; whether that was so.
+    fn reset_prefix_cache(&mut self) -> bool;
+
+    /// Composes the next batch at `now`. Every request that arrived by then must have been submitted.
+    fn schedule(&mut self, now: SimTime) -> Step<'_>;
+
+    /// Delivers the tokens of the oldest batch in flight, complete at `now`; `None` if none is in flight.
+    fn complete(&mut self, now: SimTime) -> Option<Output<'_>>;
+
+    /// Whether any request is waiting, running or in flight.
+    fn has_work(&self) -> bool;
+
+    /// Queues and memory now.
+    fn state(&self) -> EngineState;
+
+    /// Prefix-cache counters so far.
+    fn prefix_counters(&self) -> PrefixCounters;
+}

@@ -1,0 +1,4 @@
+//! SGLang.
+mod scheduler;
+
+pub use scheduler::Scheduler;

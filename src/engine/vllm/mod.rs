@@ -1,0 +1,27 @@
+//! vLLM's V1 scheduler, rule for rule (`v1/core/sched/scheduler.py` and its neighbours), of the releases 0.12 to 0.33.
+//!
+//! `tests/vllm_parity.rs` holds it against recorded decisions of the real scheduler, step by step.
+//!
+//! # Speed
+//!
+//! A decoding request gets exactly one token in every step until it ends, so nothing about it needs to be touched
+//! in between but its KV blocks when one fills up. Such requests run in *lanes* (`lanes.rs`): their state is that of
+//! the moment they joined plus the number of steps since. A step then costs what its events cost (arrivals, finishes,
+//! block boundaries), not what its batch counts. Steps in which that is not so (the token budget or the
+//! KV blocks do not suffice) take the slow path (`slow_path.rs`), which walks the running list as vLLM does.
+mod admission;
+mod fast_path;
+mod kv;
+mod lanes;
+mod output;
+pub mod releases;
+mod request;
+mod schedule;
+mod scheduler;
+mod shape;
+mod slow_path;
+mod waiting;
+
+pub use kv::BlockId;
+pub use releases::{EngineVersion, Release, Rules, VersionError};
+pub use scheduler::{Scheduled, Scheduler};

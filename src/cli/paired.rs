@@ -160,13 +160,13 @@ fn basis(v: &ValidateArgs, args: &PairedArgs, line: &Line, r: &Recording) -> any
     let engine = match &v.engine {
         Some(name) => {
             let named = load::engine(name)?;
-            let rules = line.starts.unwrap_or(named.scheduler);
+            let rules = line.engine.unwrap_or(named.scheduler);
             engines.under(named, rules, &device)
         }
         None => engines.choose(&EngineWanted {
             model: &model,
             device: &device,
-            engine: line.starts,
+            engine: line.engine,
             release: v.engine_version.or(paired::release_of(&r.server)),
         }),
     };

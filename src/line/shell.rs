@@ -120,7 +120,8 @@ fn joined(text: &str) -> String {
         let cut = ['\\', '^', '`'].iter().find_map(|c| bare.strip_suffix(*c));
         // `\\` at the end is a backslash, not a continuation.
         let cut = cut.filter(|rest| !rest.ends_with('\\'));
-        continued = cut.is_some() && !(bare.ends_with('`') && bare.matches('`').count() % 2 == 0);
+        continued =
+            cut.is_some() && !(bare.ends_with('`') && bare.matches('`').count().is_multiple_of(2));
         match cut {
             Some(rest) if continued => {
                 out.push_str(rest);

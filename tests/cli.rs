@@ -430,7 +430,7 @@ fn load_shapes_contradict_each_other_by_flag() {
         (vec!["--trace-spread"], vec!["--trace-file"]),
         (
             vec!["--arrival", "weibull:2"],
-            vec!["request_rate", "weibull"],
+            vec!["--request-rate", "weibull"],
         ),
         (
             vec!["--arrival", "mmpp:1,2,3"],

@@ -112,7 +112,7 @@ fn numbers_that_make_no_sense_are_refused_by_their_flag() {
         ),
         (
             "capacity --slo 'ttft.p95<2s' --think-time nan",
-            "--think-time `nan`",
+            "--think-time: `nan`",
         ),
         ("capacity --slo 'ttft.p95<2s' --seeds 0", "--seeds 0"),
         (
@@ -188,7 +188,7 @@ fn flags_that_contradict_each_other_are_refused() {
             "raise --max-model-len",
         ),
         ("predict -- ls -la", "`ls -la` starts no server"),
-        ("predict -- vllm bench serve", "starts no server"),
+        ("predict -- vllm bench serve", "names no model"),
         ("tune --only", "--knob"),
     ] {
         refused(line, &[says]);
@@ -206,7 +206,7 @@ fn a_model_that_does_not_fit_leads_to_the_command_that_says_what_would() {
         );
     }
     let line = "-- vllm serve llama-3.1-8b-instruct --max-model-len 131072";
-    let asks = format!("capsim memory --device rtx-4090 {line}");
+    let asks = "capsim memory --model llama-3.1-8b-instruct --device rtx-4090 --server vllm --max-model-len 131072";
     refused(
         &format!("predict --device rtx-4090 {line}"),
         &["lower max_model_len to", &asks],
@@ -304,7 +304,7 @@ fn plans_and_results_that_say_nothing_are_refused() {
     );
     for (text, says) in [
         ("", "EOF"),
-        ("[1,2]", "cannot be shown"),
+        ("[1,2]", "no result of capsim"),
         ("{\"schema\":\"nothing/9\"}", "nothing/9"),
         ("{\"schema\":\"capsim.capacity/1\"}", "`curve` is missing"),
         (&"[".repeat(100_000), "recursion limit"),

@@ -271,8 +271,8 @@ fn contradictions_between_shapes_are_refused_before_anything_is_sent() {
     for (flags, says) in [
         (&["--users", "2", "--request-rate", "3"][..], "--users"),
         (&["--arrival", "mmpp:1,2"], "--arrival"),
-        (&["--arrival", "constant"], "request_rate"),
-        (&["--users", "2,3"], "one value each"),
+        (&["--arrival", "constant"], "--request-rate"),
+        (&["--users", "2,3"], "give one value"),
         (&["--trace-start", "3"], "--trace-file"),
         (
             &[
@@ -282,7 +282,7 @@ fn contradictions_between_shapes_are_refused_before_anything_is_sent() {
                 "--request-rate",
                 "1",
             ],
-            "vllm_bench",
+            "--vllm-bench",
         ),
     ] {
         // Nobody listens there: it does not come to that.

@@ -72,7 +72,10 @@ fn looks_like_yaml(text: &str) -> bool {
 fn words(node: Option<&Node>, variables: &Variables) -> Result<Option<Vec<String>>, LineError> {
     let put_in = |text: &str| shell::interpolated(text, variables);
     Ok(match node {
-        Some(Node::List(items)) => Some(items.iter().filter_map(Node::text).map(put_in).collect()),
+        Some(Node::List(items)) => {
+            let texts = items.iter().filter_map(Node::text).map(String::from);
+            Some(each(texts.collect(), put_in))
+        }
         Some(Node::Text(..)) => match node.and_then(Node::text) {
             Some(text) => {
                 let commands = shell::commands(&put_in(text), &mut Variables::new())?;
@@ -82,6 +85,20 @@ fn words(node: Option<&Node>, variables: &Variables) -> Result<Option<Vec<String
         },
         _ => None,
     })
+}
+
+/// Words with their variables put in, as long as that does not swell them.
+fn each(words: Vec<String>, put_in: impl Fn(&str) -> String) -> Vec<String> {
+    let mut bytes = 0;
+    let put = |word: String| {
+        if bytes > shell::MOST_EXPANDED {
+            return word;
+        }
+        let word = put_in(&word);
+        bytes += word.len();
+        word
+    };
+    words.into_iter().map(put).collect()
 }
 
 /// `{A: 1}` or `[A=1]` or `[{name: A, value: 1}]`.
@@ -210,14 +227,7 @@ fn kubernetes(reader: &mut Reader, node: &Node) -> Result<Option<Launch>, LineEr
     });
     let pairs = environment(node.get("env"));
     // `$(NAME)` in a command is the container's variable.
-    let put_in = |words: Vec<String>| -> Vec<String> {
-        let put = |word: String| {
-            pairs
-                .iter()
-                .fold(word, |w, (n, v)| w.replace(&format!("$({n})"), v))
-        };
-        words.into_iter().map(put).collect()
-    };
+    let put_in = |words: Vec<String>| each(words, |word| shell::parenthesized(word, &pairs));
     let none = Variables::new();
     let container = Container {
         image: named.unwrap_or_default(),

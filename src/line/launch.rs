@@ -40,7 +40,7 @@ pub struct Launch {
 }
 
 /// Longest text that is read: more is no line, whatever it is.
-const LONGEST: usize = 1 << 20;
+const LONGEST: usize = 256 << 10;
 /// Commands in commands (`docker run … bash -c "…"`).
 const DEEPEST: usize = 8;
 

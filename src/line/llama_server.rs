@@ -35,13 +35,6 @@ const PRESETS: &[(&str, &str)] = &[
     ("--gpt-oss-120b-default", "gpt-oss-120b"),
 ];
 
-/// The flag that a variable of llama-server sets (`LLAMA_ARG_CTX_SIZE`).
-pub(super) fn flag_of(variable: &str) -> Option<&'static str> {
-    FlagList::of(Scheduler::LlamaServer)
-        .set_by(variable)
-        .map(|f| f.names[0])
-}
-
 /// What decides a slot's context.
 #[derive(Default)]
 struct Slots {

@@ -123,7 +123,7 @@ pub(super) fn at(words: &[String]) -> Option<(Program, usize)> {
         return Some((*program, 2));
     }
     // llama.cpp's server was called `server` once.
-    if name == "server" && words.iter().any(|w| w.ends_with(".gguf")) {
+    if name == "server" && words.iter().take(64).any(|w| w.ends_with(".gguf")) {
         return Some((Program::Server(Scheduler::LlamaServer), 1));
     }
     let by_name = NAMES.iter().find(|(n, _)| {

@@ -9,6 +9,7 @@ use crate::engine::settings::{
 };
 use crate::fields::{Kind, Section, Value};
 use crate::workload::load::LoadValues;
+use std::collections::BTreeSet;
 
 /// A line, understood as far as possible.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,10 +65,16 @@ fn of_launch(launch: Launch) -> Result<Line, LineError> {
         notes: launch.notes,
         ..Line::default()
     };
+    let llama = (launch.engine == Some(Scheduler::LlamaServer))
+        .then(|| FlagList::of(Scheduler::LlamaServer));
+    let mut seen = BTreeSet::new();
     for (name, value) in &launch.env {
-        if variables::changes(name, value) && llama_server::flag_of(name).is_none() {
+        let is_flag = llama
+            .as_ref()
+            .is_some_and(|list| list.set_by(name).is_some());
+        if variables::changes(name, value) && !is_flag {
             line.changes.push(format!("{name}={value}"));
-        } else if !line.harmless.contains(name) {
+        } else if seen.insert(name) {
             line.harmless.push(name.clone());
         }
     }

@@ -30,6 +30,7 @@ pub(super) fn commands(
         word: None,
         text: &text,
         windows: is_windows(text_given),
+        expanded: 0,
     };
     let mut found = vec![];
     loop {
@@ -120,7 +121,8 @@ fn joined(text: &str) -> String {
         let cut = ['\\', '^', '`'].iter().find_map(|c| bare.strip_suffix(*c));
         // `\\` at the end is a backslash, not a continuation.
         let cut = cut.filter(|rest| !rest.ends_with('\\'));
-        continued = cut.is_some() && !(bare.ends_with('`') && bare.matches('`').count() % 2 == 0);
+        continued =
+            cut.is_some() && !(bare.ends_with('`') && bare.matches('`').count().is_multiple_of(2));
         match cut {
             Some(rest) if continued => {
                 out.push_str(rest);
@@ -191,7 +193,12 @@ struct Lexer<'a> {
     text: &'a str,
     /// A backslash is a part of paths.
     windows: bool,
+    /// Bytes that variables have brought.
+    expanded: usize,
 }
+
+/// Most bytes that variables may bring to a text: `A=$A$A` doubles.
+pub(super) const MOST_EXPANDED: usize = 1 << 20;
 
 impl Lexer<'_> {
     /// Reads one command into `words`; false at the end of the text.
@@ -333,7 +340,7 @@ impl Lexer<'_> {
             Some('{') => {
                 let inside = self.until('}');
                 let value = expansion(&inside, variables, 0);
-                self.push_text(&value);
+                self.push_value(&value);
             }
             Some('(') => {
                 let inside = self.parenthesis();
@@ -364,6 +371,10 @@ impl Lexer<'_> {
     /// A variable's value outside quotes falls into words; inside they are put together again by the caller's state, which this lexer
     /// does not keep: a value with spaces that begins with a dash is split (`$ARGS`), every other stays one word.
     fn push_value(&mut self, value: &str) {
+        self.expanded += value.len();
+        if self.expanded > MOST_EXPANDED {
+            return;
+        }
         if self.word.is_none()
             && value.trim_start().starts_with('-')
             && value.contains(char::is_whitespace)
@@ -445,7 +456,10 @@ pub(super) fn interpolated(text: &str, variables: &Variables) -> String {
 
 fn deeper(text: &str, variables: &Variables, depth: usize) -> String {
     let (mut out, mut rest) = (String::new(), text);
-    while let Some(at) = rest.find('$').filter(|_| depth < DEEPEST) {
+    while let Some(at) = rest
+        .find('$')
+        .filter(|_| depth < DEEPEST && out.len() < MOST_EXPANDED)
+    {
         out.push_str(&rest[..at]);
         let after = &rest[at + 1..];
         if let Some(next) = after.strip_prefix('$') {
@@ -471,6 +485,27 @@ fn deeper(text: &str, variables: &Variables, depth: usize) -> String {
             }
             rest = &after[end..];
         }
+    }
+    out + rest
+}
+
+/// A text with `$(NAME)` put in, as Kubernetes writes a container's variables.
+pub(super) fn parenthesized(text: &str, variables: &[(String, String)]) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find("$(").filter(|_| out.len() < MOST_EXPANDED) {
+        out.push_str(&rest[..at]);
+        let name = rest[at + 2..].split(')').next().unwrap_or("");
+        let taken = match variables.iter().rev().find(|(n, _)| n == name) {
+            Some((_, value)) => {
+                out.push_str(value);
+                (at + name.len() + 3).min(rest.len())
+            }
+            None => {
+                out.push_str("$(");
+                at + 2
+            }
+        };
+        rest = &rest[taken..];
     }
     out + rest
 }
@@ -584,6 +619,10 @@ mod tests {
             read("ARGS='--a 1 --b'\nx $ARGS")[1],
             ["x", "--a", "1", "--b"]
         );
+        let pairs = [("A".to_string(), "1".to_string())];
+        assert_eq!(parenthesized("$(A)-$(B)-$(A) $(A", &pairs), "1-$(B)-1 1");
+        let doubled = format!("A=aaaaaaaa\n{}x $A", "A=$A$A\n".repeat(60));
+        assert!(read(&doubled).last().unwrap()[1].len() <= 2 * MOST_EXPANDED);
         let here = here_documents("cat > a.yaml << 'EOF'\nx: 1\nEOF\ncat <<END | y\nz\nEND");
         let here: Vec<_> = here
             .iter()

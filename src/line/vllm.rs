@@ -1,4 +1,5 @@
 //! Flags of `vllm serve`.
+use super::arguments::Given;
 use super::flags::FlagList;
 use super::read::{self, Line};
 use super::{LineError, gguf};
@@ -34,8 +35,6 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
     let list = FlagList::of(Scheduler::Vllm);
     let arguments = read::given(args, &list, Scheduler::Vllm)?;
     let mut model = arguments.loose.first().cloned();
-    // A value that only a list of values takes, of a flag that took one in the release at hand: the model.
-    let mut swallowed = None;
     for given in &arguments.given {
         match given.name() {
             // The flag wins: people give a folder first and the name that it stands for here.
@@ -52,27 +51,29 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
             _ if line.set(Scheduler::Vllm, given)? => {}
             _ => line.other(given, DEFAULTS),
         }
-        if let [first, .., last] = given.values.as_slice()
-            && (first != last && checkpoint::find(last).is_ok())
-        {
-            swallowed = Some(last.clone());
-        }
-        if given.flag.is_none() {
-            swallowed = given
-                .values
-                .first()
-                .filter(|v| checkpoint::find(v).is_ok())
-                .cloned()
-                .or(swallowed);
-        }
     }
     for word in arguments.loose.iter().skip(1) {
         line.change(format!("{word} (a word that belongs to no flag)"));
     }
-    if let Some(model) = model.or(swallowed) {
+    if let Some(model) = model.or_else(|| swallowed(&arguments.given)) {
         name(line, &model);
     }
     Ok(())
+}
+
+/// A model among the values of a flag that takes several now and took one before (`--api-key KEY MODEL`), or of an unknown flag.
+fn swallowed(given: &[Given]) -> Option<String> {
+    let last = given
+        .iter()
+        .rev()
+        .take(64)
+        .filter_map(|g| match (g.flag, g.values.as_slice()) {
+            (Some(_), [_, .., last]) => Some(last),
+            (None, [only]) => Some(only),
+            _ => None,
+        });
+    let mut models = last.filter(|v| checkpoint::find(v).is_ok());
+    models.next().cloned()
 }
 
 /// The model; of a GGUF file or repository also the format.

@@ -3,7 +3,7 @@ use super::LineError;
 use granit_parser::{Event, Parser, ScalarStyle};
 use std::collections::BTreeMap;
 
-/// Most nodes of a document, copies through aliases included: more is no file that starts a server.
+/// Most nodes of a document, copies through aliases included, a long text counted as several: more is no file that starts a server.
 const MOST_NODES: usize = 50_000;
 /// Deepest nesting.
 const DEEPEST: usize = 64;
@@ -136,7 +136,9 @@ impl Tree {
         match event {
             Event::Scalar(text, style, anchor, _) => {
                 let quoted = !matches!(style, ScalarStyle::Plain);
-                self.close(Node::Text(text.into_owned(), quoted), anchor, 1)
+                let node = Node::Text(text.into_owned(), quoted);
+                let size = count(&node);
+                self.close(node, anchor, size)
             }
             Event::SequenceStart(_, anchor, _) => self.begin(Node::List(vec![]), anchor),
             Event::MappingStart(_, anchor, _) => self.begin(Node::Map(vec![]), anchor),
@@ -196,7 +198,7 @@ impl Tree {
 
 fn count(node: &Node) -> usize {
     1 + match node {
-        Node::Text(..) => 0,
+        Node::Text(text, _) => text.len() / 64,
         Node::List(items) => items.iter().map(count).sum(),
         Node::Map(entries) => entries.iter().map(|(_, v)| 1 + count(v)).sum(),
     }

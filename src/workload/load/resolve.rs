@@ -1,7 +1,7 @@
 //! What was said of a load, and the defaults of what was not → a load.
 use super::table::*;
 use super::{LoadFiles, LoadValues, ensure, laws, traced, wrong};
-use crate::fields::{FieldError, Key};
+use crate::fields::{FieldError, Key, Value};
 use crate::units::Span;
 use crate::workload::arrival::{Arrival, RampUp};
 use crate::workload::{PromptKind, Think, Users, WorkloadSpec};
@@ -224,7 +224,9 @@ fn users(v: &LoadValues, w: &mut WorkloadSpec) -> Result<(), FieldError> {
 
 /// Fields that cannot stand together, although each alone makes sense.
 fn contradictions(v: &LoadValues) -> Result<(), FieldError> {
-    let said = |name: &str| v.iter().any(|(f, _)| f.name == name);
+    // A switch that is off says nothing.
+    let on = |value: &Value| *value != Value::Switch(false);
+    let said = |name: &str| v.iter().any(|(f, value)| f.name == name && on(value));
     let lengths = ["random_input_len", "random_range_ratio"];
     let outputs = ["random_output_len", "random_range_ratio"];
     let times = ["request_rate", "arrival", "ramp_up_strategy"];

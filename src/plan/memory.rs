@@ -134,6 +134,8 @@ pub struct Memory {
     pub unmodelled: Vec<String>,
     /// Flags of a pasted line that change neither memory nor speed.
     pub harmless: Vec<String>,
+    /// What a reader must know of what the engine profile and its rules were not made from.
+    pub notes: Vec<String>,
 }
 
 /// Requests of a length that the KV cache holds. One block of all is the null block, which nobody gets.
@@ -213,6 +215,7 @@ pub fn memory(
         device_needed: None,
         unmodelled: scenario.notes.not_simulated.clone(),
         harmless: scenario.notes.harmless.clone(),
+        notes: scenario.beyond_memory(),
     };
     match scenario.settings() {
         Ok(s) => {

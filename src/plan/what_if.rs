@@ -46,6 +46,10 @@ pub fn changes(base: &Scenario) -> Vec<Change> {
         let mut scenario = base.clone();
         change(&mut scenario);
         if scenario.settings().is_ok() && scenario.is_priced() {
+            let what = match scenario.engine.id == base.engine.id {
+                true => what,
+                false => format!("{what}, priced with {}", scenario.engine.id),
+            };
             all.push(Change {
                 what,
                 same_answers,

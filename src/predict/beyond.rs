@@ -74,43 +74,69 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     sum
 }
 
-/// What a reader must know of it.
-pub(super) fn caveats(s: &Scenario) -> Vec<Caveat> {
-    let mut all = vec![];
-    let engine = s.engine.id.clone();
-    if let Some(of) = s.engine.prices_of {
-        all.push(Caveat::OtherEngine {
-            engine: engine.clone(),
-            of: of.words(),
-            started: s.engine.scheduler.words(),
-            rel_sd: OTHER_ENGINE,
-        });
-    }
-    if let Some((formats, rel_sd)) = unknown_weights(s) {
-        all.push(Caveat::OtherWeights {
-            engine: engine.clone(),
-            knows: s.engine.weights.clone(),
-            formats,
-            rel_sd,
-        });
-    }
-    match s.release {
-        Some(named) if !s.engine.scheduler.is_vllm() => all.push(Caveat::OneRelease {
-            engine: s.engine.scheduler.words(),
-            named,
-        }),
-        _ => {
-            if let Some((made, named)) = releases(s) {
-                all.push(Caveat::ProfileRelease {
-                    engine,
-                    made: s.engine.version.clone(),
-                    named,
-                    rel_sd: release_rel_sd(&s.engine, made, named),
-                });
+impl Scenario {
+    /// What a reader must know of what the engine profile was not made from: another engine, weight format, release.
+    pub fn beyond_profile(&self) -> Vec<Caveat> {
+        let mut all = vec![];
+        let engine = self.engine.id.clone();
+        if let Some(of) = self.engine.prices_of {
+            all.push(Caveat::OtherEngine {
+                engine: engine.clone(),
+                of: of.words(),
+                started: self.engine.scheduler.words(),
+                rel_sd: OTHER_ENGINE,
+            });
+        }
+        if let Some((formats, rel_sd)) = unknown_weights(self) {
+            all.push(Caveat::OtherWeights {
+                engine: engine.clone(),
+                knows: self.engine.weights.clone(),
+                formats,
+                rel_sd,
+            });
+        }
+        match self.release {
+            Some(named) if !self.engine.scheduler.is_vllm() => all.push(Caveat::OneRelease {
+                engine: self.engine.scheduler.words(),
+                named,
+            }),
+            _ => {
+                if let Some((made, named)) = releases(self) {
+                    all.push(Caveat::ProfileRelease {
+                        engine,
+                        made: self.engine.version.clone(),
+                        named,
+                        rel_sd: release_rel_sd(&self.engine, made, named),
+                    });
+                }
             }
         }
+        all
     }
-    all
+
+    /// The same, as far as it concerns where the memory goes.
+    pub fn beyond_memory(&self) -> Vec<String> {
+        let mut all = vec![];
+        if let Some(of) = self.engine.prices_of {
+            all.push(format!(
+                "activations and runtime are those of the {} profile `{}`: no profile of {} was made for this device",
+                of.words(),
+                self.engine.id,
+                self.engine.scheduler.words()
+            ));
+        }
+        match self.release {
+            Some(named) if !self.engine.scheduler.is_vllm() => {
+                let engine = self.engine.scheduler.words();
+                all.push(Caveat::OneRelease { engine, named }.to_string());
+            }
+            Some(named) if named.is_older_than_rules() => all.push(format!(
+                "release {named} is older than those whose defaults and memory terms are known: those of 0.12 are taken"
+            )),
+            _ => {}
+        }
+        all
+    }
 }
 
 /// Why the weight format has no price: nothing near it is known, and no profile was named.

@@ -1,7 +1,7 @@
 //! One scenario, one simulation, one answer.
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
-use super::{Caveat, Engines, Refused, Settings, SettingsError, beyond};
+use super::{Caveat, Engines, Refused, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::Observer;
@@ -225,7 +225,7 @@ fn binding(run: &Run) -> Binding {
 
 fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec<Caveat> {
     let mut all: Vec<Caveat> = Refused::by(run).map(Caveat::Refused).into_iter().collect();
-    all.extend(beyond::caveats(scenario));
+    all.extend(scenario.beyond_profile());
     if !scenario.engine.devices.is_empty() && !scenario.engine.devices.contains(&scenario.device.id)
     {
         all.push(Caveat::ForeignDevice {

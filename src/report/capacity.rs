@@ -178,6 +178,9 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
             o.push_str(&command(&words));
         }
     }
+    for note in &c.notes {
+        o.push_str(&labelled("Caveat", note));
+    }
     for flag in &scenario.notes.not_simulated {
         o.push_str(&labelled(
             "Caveat",

@@ -123,6 +123,9 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     if !m.fits {
         o.push_str(&fixes(m));
     }
+    for note in &m.notes {
+        o.push_str(&labelled("Caveat", note));
+    }
     for flag in &m.unmodelled {
         o.push_str(&labelled(
             "Caveat",

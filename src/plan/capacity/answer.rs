@@ -161,4 +161,6 @@ pub struct Capacity {
     pub replicas_unlucky: Option<u32>,
     /// Other settings, best first.
     pub outlooks: Vec<Outlook>,
+    /// What a reader must know of what the engine profile was not made from.
+    pub notes: Vec<String>,
 }

@@ -230,6 +230,11 @@ pub fn capacity(
         outlooks,
         highest,
         broken,
+        notes: scenario
+            .beyond_profile()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     })
 }
 

@@ -181,7 +181,20 @@ pub fn tune(base: &Scenario, q: &Question, pool: &impl Pool) -> Result<Tuned, Pr
         front.push(t.outcome(&alive[i].0, levels[l], &finals[i][l]));
     }
     let met = outcome.met;
+    let scenario = t.scenario(&alive[best].0);
+    let mut notes: Vec<String> = scenario
+        .beyond_profile()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if scenario.engine.id != base.engine.id {
+        notes.push(format!(
+            "the best setting is priced with engine profile `{}`, today's with `{}`",
+            scenario.engine.id, base.engine.id
+        ));
+    }
     Ok(Tuned {
+        notes,
         present,
         nearest: (!met).then(|| outcome.clone()),
         best: met.then_some(outcome),

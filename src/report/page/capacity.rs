@@ -1,6 +1,6 @@
 //! How much load: every condition of the SLO over load, the highest load that meets it, and the knee.
 use super::super::chart::{Chart, Dot, Scale, Series, Upright, escape, short};
-use super::{PageError, Picture, Section, array, charts, figure_of, refused, table, word};
+use super::{PageError, Picture, Section, array, charts, figure_of, list, refused, table, word};
 use crate::plan::{Slo, Term};
 use serde_json::Value;
 
@@ -153,6 +153,8 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
         ),
         (None, None) => "no load meets it".into(),
     };
+    let notes = value["notes"].as_array().into_iter().flatten();
+    let notes: Vec<String> = notes.filter_map(|n| Some(n.as_str()?.into())).collect();
     let body = refused("loads", curve.iter())
         + &format!(
             "<p class=\"note\">SLO {}; highest {axis} that meets it: {reached}. The knee is where throughput over latency is \
@@ -160,7 +162,8 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             escape(text)
         )
         + &charts(&all)
-        + &table("Latency against load", &head, &rows);
+        + &table("Latency against load", &head, &rows)
+        + &list(&notes);
     Ok(Section {
         title: format!("Capacity: {text}"),
         body,

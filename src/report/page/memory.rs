@@ -84,6 +84,8 @@ fn remarks(value: &Value) -> Vec<String> {
             short(mean)
         ));
     }
+    let notes = value["notes"].as_array().into_iter().flatten();
+    all.extend(notes.filter_map(|n| Some(n.as_str()?.into())));
     for flag in value["unmodelled"].as_array().into_iter().flatten() {
         if let Some(flag) = flag.as_str() {
             all.push(format!("`{flag}` may matter and is not modelled"));

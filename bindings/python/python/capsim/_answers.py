@@ -296,6 +296,8 @@ class Capacity(Answer):
     replicas_unlucky: Optional[int] = None
     rising: Optional[Rising] = None
     """Present where every condition is on throughput, and the load is users or requests at once."""
+    notes: List[str] = field(default_factory=list)
+    """What a reader must know of what the engine profile was not made from."""
 
 
 @dataclass(frozen=True)
@@ -398,6 +400,8 @@ class Memory(Answer):
     device_needed: Optional[float] = None
     unmodelled: List[str] = field(default_factory=list)
     """Flags of a pasted server line that may matter and are not modelled."""
+    notes: List[str] = field(default_factory=list)
+    """What a reader must know of what the engine profile and its rules were not made from."""
 
 
 @dataclass(frozen=True)

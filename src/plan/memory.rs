@@ -242,23 +242,15 @@ pub fn memory(
                     m.requested = requested.as_f64();
                     m.utilization = utilization;
                 }
-                MemoryError::KvTooLarge {
-                    kv_cache,
-                    activations,
-                    non_torch,
-                    requested,
-                    setting,
-                    asked,
-                    ..
-                } => {
-                    if setting == "num_gpu_blocks_override" {
-                        m.num_gpu_blocks = u32::try_from(asked).unwrap_or(u32::MAX);
-                        m.kv_per_block = kv_cache.as_f64() / asked as f64;
+                MemoryError::KvTooLarge(e) => {
+                    if e.setting == "num_gpu_blocks_override" {
+                        m.num_gpu_blocks = u32::try_from(e.asked).unwrap_or(u32::MAX);
+                        m.kv_per_block = e.kv_cache.as_f64() / e.asked as f64;
                     }
-                    m.activations = activations.as_f64();
-                    m.non_torch = non_torch.as_f64();
-                    m.requested = requested.as_f64();
-                    m.kv_cache = kv_cache.as_f64();
+                    m.activations = e.activations.as_f64();
+                    m.non_torch = e.non_torch.as_f64();
+                    m.requested = e.requested.as_f64();
+                    m.kv_cache = e.kv_cache.as_f64();
                 }
                 MemoryError::ModelLenTooLong { largest, .. } => {
                     // The same division of the memory, which does not depend on the length.

@@ -9,7 +9,7 @@
 //! | `--cont-batching` | always on, as by default | |
 //!
 //! The context of every slot is allocated at start-up, so that nothing is ever preempted.
-use super::memory::{MemoryError, MemoryPlan};
+use super::memory::{KvTooLarge, MemoryError, MemoryPlan};
 use super::{Settings, SettingsError};
 use crate::device::{DeviceProfile, EngineProfile, Scheduler};
 use crate::engine::settings::*;
@@ -104,7 +104,7 @@ pub(super) fn resolve(
     let least = f64::from(slots) * (least + states);
     let room = total - weights - non_torch;
     if least > room {
-        return Err(MemoryError::KvTooLarge {
+        return Err(MemoryError::KvTooLarge(Box::new(KvTooLarge {
             setting: "max_model_len",
             asked: per_slot.into(),
             largest: libm::floor(f64::from(per_slot) * room / least) as u64,
@@ -114,7 +114,7 @@ pub(super) fn resolve(
             non_torch: bytes(non_torch),
             requested: bytes(total),
             total: bytes(total),
-        }
+        }))
         .into());
     }
     let blocks = u64::from(slots) * u64::from(per_slot.div_ceil(block_size)) + 1;

@@ -56,6 +56,33 @@ pub struct MemoryPlan {
     pub groups: u32,
 }
 
+/// A KV cache that was asked for and does not fit beside the model.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error(
+    "the KV cache does not fit: the {kv_cache} of {setting} {asked}, {weights} of weights, {activations} of activations and \
+     {non_torch} of runtime overhead exceed the {total} of the device; {setting} {largest} fits, or leave it out"
+)]
+pub struct KvTooLarge {
+    /// vLLM's name of the setting.
+    pub setting: &'static str,
+    /// Its value.
+    pub asked: u64,
+    /// The largest value that fits.
+    pub largest: u64,
+    /// Bytes of the KV cache asked for.
+    pub kv_cache: Bytes,
+    /// Weights.
+    pub weights: Bytes,
+    /// Activations.
+    pub activations: Bytes,
+    /// Overhead.
+    pub non_torch: Bytes,
+    /// Device memory × utilisation.
+    pub requested: Bytes,
+    /// Device memory.
+    pub total: Bytes,
+}
+
 /// Why an engine would not start.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum MemoryError {
@@ -81,31 +108,9 @@ pub enum MemoryError {
         /// What to do.
         hint: String,
     },
-    /// KV blocks or bytes that were asked for do not fit beside the model.
-    #[error(
-        "the KV cache does not fit: the {kv_cache} of {setting} {asked}, {weights} of weights, {activations} of activations and \
-         {non_torch} of runtime overhead exceed the {total} of the device; {setting} {largest} fits, or leave it out"
-    )]
-    KvTooLarge {
-        /// vLLM's name of the setting.
-        setting: &'static str,
-        /// Its value.
-        asked: u64,
-        /// The largest value that fits.
-        largest: u64,
-        /// Bytes of the KV cache asked for.
-        kv_cache: Bytes,
-        /// Weights.
-        weights: Bytes,
-        /// Activations.
-        activations: Bytes,
-        /// Overhead.
-        non_torch: Bytes,
-        /// Device memory × utilisation.
-        requested: Bytes,
-        /// Device memory.
-        total: Bytes,
-    },
+    /// KV blocks, bytes or tokens that were asked for do not fit beside the model.
+    #[error(transparent)]
+    KvTooLarge(Box<KvTooLarge>),
     /// Not even one request of full length fits.
     #[error(
         "max_model_len {max_model_len} needs {needed} of KV cache for one request, but only {available} are left; \
@@ -303,7 +308,7 @@ pub fn plan(
     if let Some((setting, asked, each)) = asked
         && blocks * page * layers > room
     {
-        return Err(MemoryError::KvTooLarge {
+        return Err(MemoryError::KvTooLarge(Box::new(KvTooLarge {
             setting,
             asked,
             largest: libm::floor(room.max(0.0) / each) as u64,
@@ -313,7 +318,7 @@ pub fn plan(
             non_torch: bytes(non_torch),
             requested: bytes(requested),
             total: bytes(total),
-        });
+        })));
     }
     let needed_blocks = inputs.max_model_len.div_ceil(block_size) + state_blocks;
     if f64::from(needed_blocks) > blocks {

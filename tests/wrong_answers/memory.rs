@@ -64,9 +64,10 @@ fn kv_blocks_beyond_the_device_do_not_fit() {
     // What it names as the most does fit.
     let mut s = scenario();
     s.serve.set(NUM_GPU_BLOCKS_OVERRIDE, 100_000);
-    let Err(SettingsError::Memory(MemoryError::KvTooLarge { largest, .. })) = s.settings() else {
+    let Err(SettingsError::Memory(MemoryError::KvTooLarge(e))) = s.settings() else {
         panic!("{:?}", s.settings());
     };
+    let largest = e.largest;
     s.serve.set(NUM_GPU_BLOCKS_OVERRIDE, largest as u32);
     assert!(s.settings().is_ok());
     s.serve.set(NUM_GPU_BLOCKS_OVERRIDE, largest as u32 + 1);

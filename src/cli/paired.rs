@@ -208,7 +208,7 @@ fn write_runs(
         engine_version: basis
             .release
             .or_else(|| paired::release_of(&first.server))
-            .map(|r| r.to_string()),
+            .map(|r| r.full()),
         moe_tiles: args.moe_tiles.clone(),
         client: ClientInfo::default(),
         tolerance: Tolerance::default(),

@@ -154,7 +154,7 @@ fn made_from(profile: &mut EngineProfile, basis: &Basis, runs: &[FitRun<'_>]) {
     }
     let release = bases().next().and_then(|b| b.release);
     if let Some(r) = release.filter(|r| bases().all(|b| b.release == Some(*r))) {
-        profile.version = r.to_string();
+        profile.version = r.full();
     }
 }
 

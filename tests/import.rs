@@ -61,7 +61,7 @@ fn device(model: &Model) -> DeviceProfile {
 fn cost(model: &Model, device: &DeviceProfile) -> CalibratedCost {
     let engine = builtin::engine("vllm-0.19-cuda").unwrap();
     let options = CostOptions {
-        enforce_eager: true,
+        enforce_eager: false,
         async_scheduling: true,
         max_num_seqs: 256,
         max_num_batched_tokens: 2048,

@@ -121,7 +121,7 @@ fn numbers_that_make_no_sense_are_refused_by_their_flag() {
         ),
         (
             "capacity --slo 'ttft.p95<2s' --random-range-ratio 1.5",
-            "range_ratio",
+            "--random-range-ratio",
         ),
         (
             "capacity --slo 'ttft.p95<2s' --for-users 0",

@@ -123,7 +123,7 @@ fn every_kind_of_result_becomes_a_section() {
     assert!(html.contains("a &lt;b&gt; &amp; &quot;c&quot;"));
     for title in [
         "Throughput against interactivity",
-        "Mean TTFT over request_rate",
+        "Mean TTFT over request-rate",
         "Predicted over measured",
         "Streaming reads",
         "KV cache",

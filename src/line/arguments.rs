@@ -319,12 +319,12 @@ mod tests {
             given[..2],
             ["--cudagraph-capture-sizes 1 2 4", "--max-model-len -1"]
         );
-        let (given, loose) = vllm("--enable-chunked-prefill False --enforce-eager=true m").unwrap();
+        let (given, loose) = vllm("--enable-prefix-caching False --enforce-eager=true m").unwrap();
         assert_eq!(
             (given, loose),
             (
                 vec![
-                    "not --enable-chunked-prefill".into(),
+                    "not --enable-prefix-caching".into(),
                     "--enforce-eager".into()
                 ],
                 vec!["m".into()]

@@ -252,12 +252,12 @@ fn kubernetes_and_helm_files_are_read() {
     let launch = text(
         "apiVersion: v1\nkind: Service\nmetadata: {name: x}\n---\napiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n\
          \x20     - name: side\n        image: busybox\n        args: [sleep]\n      - name: vllm\n        image: vllm/vllm-openai:v0.11.0\n        \
-         command: [\"/bin/sh\", \"-c\"]\n        args: [\n          \"vllm serve $(MODEL) --trust-remote-code --enable-chunked-prefill\"\n        ]\n        \
+         command: [\"/bin/sh\", \"-c\"]\n        args: [\n          \"vllm serve $(MODEL) --trust-remote-code --enable-prefix-caching\"\n        ]\n        \
          env:\n        - {name: MODEL, value: Qwen/Qwen3-8B}\n        resources:\n          limits:\n            nvidia.com/gpu: \"4\"\n",
     );
     assert_eq!(
         args(&launch),
-        "Qwen/Qwen3-8B --trust-remote-code --enable-chunked-prefill"
+        "Qwen/Qwen3-8B --trust-remote-code --enable-prefix-caching"
     );
     assert_eq!(
         (launch.release.as_deref(), launch.devices),

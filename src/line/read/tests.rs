@@ -51,7 +51,7 @@ fn a_switch_never_takes_the_model() {
     for text in [
         "vllm serve --enable-lora Qwen/Qwen3-8B",
         "vllm serve --enable-lora --max-loras 2 Qwen/Qwen3-8B --port 1",
-        "vllm serve --enable-chunked-prefill True Qwen/Qwen3-8B",
+        "vllm serve --enable-prefix-caching True Qwen/Qwen3-8B",
         "vllm serve --api-key k Qwen/Qwen3-8B",
         "vllm serve --some-new-flag Qwen/Qwen3-8B",
         "vllm serve -O3 Qwen/Qwen3-8B",

@@ -139,7 +139,7 @@ fn pace(v: &LoadValues, w: &mut WorkloadSpec) -> Result<(), FieldError> {
         w.burstiness = 1.0;
         w.arrival = Some(Arrival::Constant);
         ensure(v.get(RAMP_UP_STRATEGY).is_none(), "burstiness", || {
-            "inf contradicts ramp_up_strategy".into()
+            "inf contradicts --ramp-up-strategy".into()
         })?;
     }
     if let Some(text) = v.get(ARRIVAL) {
@@ -147,14 +147,14 @@ fn pace(v: &LoadValues, w: &mut WorkloadSpec) -> Result<(), FieldError> {
         ensure(
             w.arrival.is_none() || w.arrival.as_ref() == Some(&law),
             "burstiness",
-            || format!("inf contradicts arrival {text}"),
+            || format!("inf contradicts --arrival {text}"),
         )?;
         ensure(
             text != "poisson" || w.burstiness == 1.0,
             "burstiness",
             || {
                 format!(
-                    "{} contradicts arrival poisson, which is burstiness 1",
+                    "{} contradicts --arrival poisson, which is burstiness 1",
                     w.burstiness
                 )
             },

@@ -312,6 +312,25 @@ impl Precision {
         Ok(())
     }
 
+    /// With other activations; matrices that are not quantised are kept in their type, quantised ones stay what they are.
+    pub fn with_dtype(self, dtype: Dtype) -> Self {
+        let own = self.dtype.format();
+        let of = |f: WeightFormat| if f == own { dtype.format() } else { f };
+        Self {
+            dtype,
+            norms: dtype,
+            attention: of(self.attention),
+            recurrent: of(self.recurrent),
+            mlp: of(self.mlp),
+            experts: of(self.experts),
+            router: of(self.router),
+            embedding: of(self.embedding),
+            lm_head: of(self.lm_head),
+            more_bits: self.more_bits,
+            kv: self.kv,
+        }
+    }
+
     /// The same with another KV-cache dtype.
     pub fn with_kv(self, kv: KvDtype) -> Self {
         Self { kv, ..self }

@@ -251,7 +251,8 @@ pub fn weighted(
                 "float" | "float32" => "fp32",
                 other => other,
             };
-            by_name("dtype", d, name)?
+            // A quantized checkpoint stays one.
+            Precision::of(config).with_dtype(by_name("dtype", d, name)?.dtype)
         }
         (None, None) => Precision::of(config),
     };

@@ -9,7 +9,7 @@
     reason = "a soak test lives in real time"
 )]
 use capsim::cost::LinearCost;
-use capsim::device::Scheduler;
+use capsim::device::EngineId;
 use capsim::engine::{EngineConfig, Group};
 use capsim::openai::prometheus::Scrape;
 use capsim::serve::{Options, Server};
@@ -56,15 +56,9 @@ async fn soak(streams: u32, seconds: u32) {
         base: step,
         ..LinearCost::default()
     };
-    let server = Server::start(
-        Options::default(),
-        Scheduler::Vllm,
-        config,
-        Group::ONE,
-        cost,
-    )
-    .await
-    .expect("server");
+    let server = Server::start(Options::default(), EngineId::Vllm, config, Group::ONE, cost)
+        .await
+        .expect("server");
     let address = server.address().to_string();
     let mut child = std::process::Command::new(std::env::current_exe().expect("own name"))
         .args([

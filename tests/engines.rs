@@ -1,7 +1,7 @@
 //! Engines besides vLLM: llama-server's slots and SGLang's prefill-first batches.
 use capsim::cost::Routing;
 use capsim::cost::{LinearCost, StepShape};
-use capsim::device::{Scheduler as EngineId, builtin};
+use capsim::device::{EngineId, builtin};
 use capsim::engine::observe::{Observer, RequestRecord, StepRecord};
 use capsim::engine::settings::{DATA_PARALLEL_SIZE, MAX_MODEL_LEN, SettingValues};
 use capsim::engine::{EngineConfig, Group, Runtime, SimSummary};

@@ -1,5 +1,5 @@
 //! Files that come from the tables of fields. `CAPSIM_WRITE_GENERATED=1 cargo test --test generated` writes them anew.
-use capsim::device::Scheduler;
+use capsim::device::EngineId;
 use capsim::engine::settings::{EngineSection, Means, TABLE};
 use capsim::fields::{Field, Kind, Section};
 use capsim::workload::load::LoadSection;
@@ -83,7 +83,7 @@ fn pythons_fields_are_those_of_the_tables() {
 }
 
 /// The flags of an engine for a setting, as a table cell.
-fn spelled(row: &capsim::engine::settings::Setting, engine: Scheduler) -> String {
+fn spelled(row: &capsim::engine::settings::Setting, engine: EngineId) -> String {
     let all: Vec<String> = row
         .spelled
         .iter()
@@ -116,8 +116,8 @@ fn the_documents_table_of_settings_is_the_programs() {
             "| `{}` | {} | {vllm} | {} | {} |",
             f.name,
             f.help.replace('|', "\\|"),
-            spelled(row, Scheduler::Sglang),
-            spelled(row, Scheduler::LlamaServer)
+            spelled(row, EngineId::Sglang),
+            spelled(row, EngineId::LlamaServer)
         );
     }
     o += "\n# Load\n\nFields of a load, flags of `capsim predict` and keys below `load` in a scenario document.\n\n| field | what it does |\n| --- | --- |\n";

@@ -4,7 +4,7 @@
     reason = "tests look for data that may not be in the repository"
 )]
 use capsim::cost::{CalibratedCost, CostOptions, Routing, StepCost, StepShape};
-use capsim::device::{DeviceProfile, Scheduler, builtin};
+use capsim::device::{DeviceProfile, EngineId, builtin};
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::{EngineConfig, Group, Router, Runtime, simulate};
 use capsim::import::{self, Source, aiconfigurator, gpus, llamacpp, llmservingsim, vidur};
@@ -357,7 +357,7 @@ fn grouped(
 ) -> Vec<RequestRecord> {
     let mut log = Log::default();
     let mut source = ListSource::new(list.to_vec());
-    let runtime = Runtime::new(Scheduler::Vllm, config, group, cost, false).unwrap();
+    let runtime = Runtime::new(EngineId::Vllm, config, group, cost, false).unwrap();
     let s = runtime.run(&mut source, &mut log).unwrap();
     assert_eq!(s.completed, list.len() as u64);
     log.0.sort_by_key(|r| r.id.0);

@@ -1,10 +1,8 @@
 //! The runtime moved as the server moves it, under a clock of the test's own, is the simulation, batch by batch.
 use capsim::cost::{LinearCost, StepShape};
-use capsim::device::Scheduler as EngineId;
+use capsim::device::EngineId;
 use capsim::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
-use capsim::engine::{
-    EngineConfig, Group, Router, Runtime, Scheduler, SimSummary, Tracking, new_scheduler,
-};
+use capsim::engine::{EngineConfig, Group, Router, Runtime, Scheduler, SimSummary, Tracking, kind};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{ListSource, Request, RequestId, Source, WorkloadSpec};
 use std::collections::BTreeMap;
@@ -231,7 +229,7 @@ fn clients_that_leave_are_gone_and_no_other_is_disturbed() {
                 window: Some(64),
                 tokens: true,
             };
-            let mut engine = new_scheduler(scheduler, config, tracking).unwrap();
+            let mut engine = kind(scheduler).scheduler(config, tracking).unwrap();
             let free = engine.state().free_blocks;
             let mut rest: Vec<Request> = load(seed).into_iter().take(40).rev().collect();
             let asked: BTreeMap<u64, u32> = rest.iter().map(|r| (r.id.0, r.max_tokens)).collect();

@@ -1,8 +1,8 @@
 //! Flags, a document and a pasted line → a scenario, or a table of them.
 use super::files::Files;
 use super::flags::{Flagged, Given};
-use crate::engine::EngineVersion;
 use crate::engine::settings::{EngineSection, MAX_NUM_SEQS, TABLE};
+use crate::engine::{EngineVersion, kind};
 use crate::fields::{Field, Section, Value};
 use crate::line::{self, Line, Source};
 use crate::predict::Scenario;
@@ -113,11 +113,11 @@ pub fn of_line(line: &Line) -> anyhow::Result<ScenarioSpec> {
         spec.set_json("server", &id)?;
     }
     if let Some(release) = &line.release {
-        let vllm = line.engine.is_none_or(|e| e.is_vllm());
+        let vllm = line.engine.is_none_or(|e| kind(e).has_releases());
         if vllm && release.parse::<EngineVersion>().is_ok() {
             spec.engine_version = Some(release.clone());
         } else {
-            let engine = line.engine.unwrap_or_default().words();
+            let engine = kind(line.engine.unwrap_or_default()).name();
             spec.not_simulated.push(format!(
                 "{engine} {release}, the release that the line names; the rules are those of the engine profile"
             ));

@@ -183,8 +183,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         text,
     };
     stop::serve(async |mut stop| {
-        let server =
-            Server::start(options, settings.scheduler, config, settings.group, cost).await?;
+        let server = Server::start(options, settings.engine, config, settings.group, cost).await?;
         println!("{about}\n  address    http://{}", server.address());
         for fault in &args.fault {
             println!("  fault      {fault:?}");

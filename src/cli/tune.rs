@@ -3,6 +3,7 @@ use super::files::Files;
 use super::load;
 use super::pool::PoolArgs;
 use super::scenario_args::ScenarioArgs;
+use crate::engine::kind;
 use crate::engine::settings::{ENFORCE_EAGER, EngineSection, TABLE, Tries};
 use crate::fields::{Section, Value};
 use crate::model::{KvDtype, Precision};
@@ -94,7 +95,11 @@ fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> {
                 .map_err(|_| anyhow!("there is no knob `{name}`; see --help"))?;
             let row = &TABLE[at];
             let engine = base.engine.scheduler;
-            ensure!(row.of(engine), "{} has no setting `{name}`", engine.words());
+            ensure!(
+                row.of(engine),
+                "{} has no setting `{name}`",
+                kind(engine).name()
+            );
             let value = row.field.parse(v)?;
             // No setting makes sense at zero but a limit that it switches off, and a share has to be one.
             let sane = match value {

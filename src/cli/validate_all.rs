@@ -269,7 +269,7 @@ pub fn run(
             name: set.name.clone(),
             device: set.device.clone(),
             profile: set.engine.clone(),
-            engine: Set::engine(&set.engine, crate::device::Scheduler::Vllm),
+            engine: Set::engine(&set.engine, crate::device::EngineId::Vllm),
         });
         accuracy.runs.extend(runs);
         sections.push(section);

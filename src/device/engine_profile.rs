@@ -19,8 +19,8 @@ pub struct EngineProfile {
     /// Scheduler semantics: the engine's release, `"0.12.0"`.
     pub version: String,
     /// How requests are admitted and batches composed.
-    #[serde(default, skip_serializing_if = "Scheduler::is_vllm")]
-    pub scheduler: Scheduler,
+    #[serde(default, skip_serializing_if = "EngineId::is_vllm")]
+    pub scheduler: EngineId,
     /// Ids of the device profiles that the efficiencies refer to; empty: any.
     #[serde(default)]
     pub devices: Vec<String>,
@@ -38,7 +38,7 @@ pub struct EngineProfile {
     pub per_release: Option<Quantity>,
     /// The engine whose runs and sources gave the coefficients, where it is not the one whose rules compose batches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prices_of: Option<Scheduler>,
+    pub prices_of: Option<EngineId>,
     /// Streaming efficiency of dense matrix products with few rows (decode).
     pub dense_stream: Quantity,
     /// Arithmetic efficiency of dense matrix products with many rows (prefill).
@@ -116,11 +116,11 @@ pub struct OtherWeights {
     pub provenance: Provenance,
 }
 
-/// The rules by which an engine admits requests and composes batches.
+/// An engine, by whose rules requests are admitted and batches composed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Scheduler {
+pub enum EngineId {
     /// vLLM's V1 scheduler.
     #[default]
     Vllm,
@@ -131,15 +131,7 @@ pub enum Scheduler {
     Sglang,
 }
 
-impl Scheduler {
-    /// The engine's name.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Vllm => "vLLM",
-            Self::LlamaServer => "llama-server",
-            Self::Sglang => "SGLang",
-        }
-    }
+impl EngineId {
     /// Whether it is vLLM's.
     pub fn is_vllm(&self) -> bool {
         *self == Self::Vllm

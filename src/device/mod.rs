@@ -12,9 +12,12 @@ mod profile;
 mod provenance;
 
 pub use curve::{Curve, Point, Reading};
+// The line reader still says it so.
+#[doc(hidden)]
+pub use engine_profile::EngineId as Scheduler;
 pub use engine_profile::{
-    EngineProfile, Fill, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime, OtherWeights,
-    Scheduler, tile_of,
+    EngineId, EngineProfile, Fill, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime,
+    OtherWeights, tile_of,
 };
 pub use kernels::{
     AttentionTimes, ExpertPoint, ExpertTimes, Grid, KernelTimes, Mixed, Piece, Residual, RowShape,

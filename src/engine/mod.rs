@@ -2,16 +2,20 @@
 //!
 //! A [`Scheduler`] is a value: nothing happens in it except in answer to a call, and it never asks the time. One call of
 //! [`Scheduler::schedule`] composes a batch, one of [`Scheduler::complete`] delivers its tokens. There is a folder for each
-//! engine: [`vllm`], [`sglang`], [`llama_server`].
+//! engine: [`vllm`], [`sglang`], [`llama_server`]; [`ENGINES`] lists them.
 //!
 //! The [`Runtime`] drives one or several of them (data parallelism) against a cost model. It does no input or output and has no clock:
 //! [`Runtime::run`] moves it by event time, `capsim serve` by the wall clock.
 mod accept;
+mod command;
 mod config;
 mod content;
 mod group;
+mod kind;
 pub mod llama_server;
+pub mod memory;
 pub mod observe;
+mod resolved;
 mod runtime;
 mod scheduler;
 mod sequence;
@@ -21,26 +25,12 @@ mod simulate;
 pub mod vllm;
 
 pub use accept::{SubmitError, acceptable, servable};
+pub use command::{command, flag};
 pub use config::{ConfigError, EngineConfig, SchedulingPolicy};
 pub use group::{Group, Router};
+pub use kind::{ENGINES, EngineKind, kind};
+pub use resolved::{Asked, Settings, SettingsError};
 pub use runtime::{Flight, Runtime};
 pub use scheduler::{EngineState, Output, PrefixCounters, Scheduler, Step, Tracking};
 pub use simulate::{SimError, SimSummary, simulate};
 pub use vllm::{EngineVersion, VersionError};
-
-/// A scheduler with nothing to do that composes batches by the rules of `engine`.
-///
-/// # Errors
-/// As [`EngineConfig::validate`].
-pub fn new_scheduler(
-    engine: crate::device::Scheduler,
-    config: EngineConfig,
-    tracking: Tracking,
-) -> Result<Box<dyn Scheduler>, ConfigError> {
-    use crate::device::Scheduler as Id;
-    Ok(match engine {
-        Id::Vllm => Box::new(vllm::Scheduler::new(config, tracking)?),
-        Id::LlamaServer => Box::new(llama_server::Scheduler::new(config, tracking)?),
-        Id::Sglang => Box::new(sglang::Scheduler::new(config, tracking)?),
-    })
-}

@@ -16,9 +16,9 @@ use super::accept::{SubmitError, acceptable};
 use super::group::{Group, Router};
 use super::observe::{Observer, RequestRecord, StepRecord};
 use super::simulate::SimSummary;
-use super::{ConfigError, EngineConfig, EngineState, Scheduler, Tracking, new_scheduler};
+use super::{ConfigError, EngineConfig, EngineState, Scheduler, Tracking, kind};
 use crate::cost::{StepCost, StepShape};
-use crate::device::Scheduler as EngineId;
+use crate::device::EngineId;
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
 use std::collections::VecDeque;
@@ -94,7 +94,7 @@ impl<C: StepCost> Runtime<C> {
         };
         let n = group.engines.max(1) as usize;
         let ranks = (0..n)
-            .map(|_| new_scheduler(engine, config.clone(), tracking))
+            .map(|_| kind(engine).scheduler(config.clone(), tracking))
             .collect::<Result<Vec<_>, _>>()?;
         let clock = |ranks| Clock {
             ranks,

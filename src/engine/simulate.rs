@@ -4,7 +4,7 @@ use super::observe::Observer;
 use super::runtime::Runtime;
 use super::{ConfigError, EngineConfig, PrefixCounters};
 use crate::cost::StepCost;
-use crate::device::Scheduler as EngineId;
+use crate::device::EngineId;
 use crate::units::SimTime;
 use crate::workload::Source;
 

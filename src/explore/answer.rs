@@ -4,7 +4,7 @@ use super::{Describe, Described, view};
 use crate::engine::SimError;
 use crate::engine::observe::{Observer, StepRecord};
 use crate::fields::Value as Field;
-use crate::plan::{Slo, serve_line};
+use crate::plan::Slo;
 use crate::predict::{
     PredictError, Prediction, Run, Scenario, estimate, predict_observed, simulate_observed,
 };
@@ -212,7 +212,7 @@ fn figures(d: &Described, p: &Prediction) -> Value {
 
 /// The line that starts such a server, and what it cannot say.
 fn serve(d: &Described, state: &State) -> Value {
-    let mut line = serve_line::words(&d.scenario).join(" ");
+    let mut line = d.scenario.server_line();
     if let Some(format) = state.get("weights") {
         line += &format!("   # a checkpoint whose weights are {format}");
     }

@@ -382,7 +382,7 @@ impl Launch {
     /// The engine and the first words, for messages.
     pub(super) fn title(&self) -> String {
         let words = self.args.iter().take(2).map(String::as_str);
-        let engine = self.engine.unwrap_or_default().words();
+        let engine = crate::engine::kind(self.engine.unwrap_or_default()).name();
         std::iter::once(engine)
             .chain(words)
             .collect::<Vec<_>>()

@@ -1,9 +1,8 @@
 //! Will it fit: where the device memory goes, how many requests of which length the KV cache holds, and the smallest change
 //! that makes a refused configuration start.
-use crate::device::Scheduler;
-use crate::engine::SchedulingPolicy;
 use crate::engine::settings::*;
 use crate::engine::vllm::Release;
+use crate::engine::{SchedulingPolicy, kind};
 use crate::model::{KvDtype, Model, Precision};
 use crate::predict::memory::MemoryError;
 use crate::predict::{Scenario, Settings, SettingsError};
@@ -519,11 +518,11 @@ fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
             });
         }
     }
-    // More devices, each with its part of every layer, where vLLM runs on devices that are known to be linked.
+    // More devices, each with its part of every layer, where the engine can and the devices are known to be linked.
     let tensor = scenario.serve.get(TENSOR_PARALLEL_SIZE).unwrap_or(1);
     for n in [2, 4, 8, 16].into_iter().filter(|n| *n > tensor) {
         let s = with(scenario, |s| s.serve.set(TENSOR_PARALLEL_SIZE, n));
-        if scenario.engine.scheduler == Scheduler::Vllm
+        if kind(scenario.engine.scheduler).has_tensor_parallelism()
             && scenario.device.link.is_some()
             && let Some(settings) = fits(&s, d)
         {

@@ -10,7 +10,6 @@ mod load;
 pub mod memory;
 mod pool;
 mod search;
-pub mod serve_line;
 mod settings;
 mod slo;
 mod trial;

@@ -1,5 +1,5 @@
 //! Changes worth trying, one at a time.
-use super::serve_line::flag;
+use crate::engine::flag;
 use crate::engine::settings::{KV_CACHE_DTYPE, Offers, Setting, TABLE};
 use crate::fields::Value;
 use crate::model::{KvDtype, Model, Precision};

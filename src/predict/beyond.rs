@@ -9,7 +9,7 @@
 use super::{Caveat, Scenario};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
-use crate::engine::EngineVersion;
+use crate::engine::{EngineVersion, kind};
 
 /// Deviation of servers older than the oldest rules that are known, beyond that of the distance. Total tokens per second predicted
 /// with `vllm-0.19-cuda` and rules were 46 % above those measured with 0.6.3 (H100, sgl-project/sglang#1639) and 48 %, 49 % and
@@ -41,7 +41,9 @@ pub(super) fn unknown_weights(s: &Scenario) -> Option<(Vec<String>, f64)> {
 /// The profile's release and the one that was named, where they differ: patch releases do not.
 fn releases(s: &Scenario) -> Option<(EngineVersion, EngineVersion)> {
     let made: EngineVersion = s.engine.version.parse().ok()?;
-    let named = s.release.filter(|_| s.engine.scheduler.is_vllm())?;
+    let named = s
+        .release
+        .filter(|_| kind(s.engine.scheduler).has_releases())?;
     (made.releases_to(named) > 0).then_some((made, named))
 }
 
@@ -82,8 +84,8 @@ impl Scenario {
         if let Some(of) = self.engine.prices_of {
             all.push(Caveat::OtherEngine {
                 engine: engine.clone(),
-                of: of.words(),
-                started: self.engine.scheduler.words(),
+                of: kind(of).name(),
+                started: kind(self.engine.scheduler).name(),
                 rel_sd: OTHER_ENGINE,
             });
         }
@@ -96,10 +98,12 @@ impl Scenario {
             });
         }
         match self.release {
-            Some(named) if !self.engine.scheduler.is_vllm() => all.push(Caveat::OneRelease {
-                engine: self.engine.scheduler.words(),
-                named,
-            }),
+            Some(named) if !kind(self.engine.scheduler).has_releases() => {
+                all.push(Caveat::OneRelease {
+                    engine: kind(self.engine.scheduler).name(),
+                    named,
+                })
+            }
             _ => {
                 if let Some((made, named)) = releases(self) {
                     all.push(Caveat::ProfileRelease {
@@ -120,14 +124,14 @@ impl Scenario {
         if let Some(of) = self.engine.prices_of {
             all.push(format!(
                 "activations and runtime are those of the {} profile `{}`: no profile of {} was made for this device",
-                of.words(),
+                kind(of).name(),
                 self.engine.id,
-                self.engine.scheduler.words()
+                kind(self.engine.scheduler).name()
             ));
         }
         match self.release {
-            Some(named) if !self.engine.scheduler.is_vllm() => {
-                let engine = self.engine.scheduler.words();
+            Some(named) if !kind(self.engine.scheduler).has_releases() => {
+                let engine = kind(self.engine.scheduler).name();
                 all.push(Caveat::OneRelease { engine, named }.to_string());
             }
             Some(named) if named.is_older_than_rules() => all.push(format!(
@@ -145,7 +149,7 @@ pub(super) fn unpriced(s: &Scenario) -> Option<CostError> {
     let (formats, rel_sd) = unknown_weights(s)?;
     (rel_sd >= SAYS_NOTHING).then(|| CostError::UnknownWeights {
         formats: formats.join(", "),
-        engine: s.engine.scheduler.words(),
+        engine: kind(s.engine.scheduler).name(),
         device: s.device.id.clone(),
         known: engines
             .known_weights(&s.device, s.engine.scheduler)

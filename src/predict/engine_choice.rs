@@ -1,6 +1,6 @@
 //! Which engine profile prices a scenario that names none.
 use super::Scenario;
-use crate::device::{DeviceProfile, EngineProfile, Scheduler, builtin};
+use crate::device::{DeviceProfile, EngineId, EngineProfile, builtin};
 use crate::engine::EngineVersion;
 use crate::model::{Model, WeightFormat};
 
@@ -12,7 +12,7 @@ pub struct EngineWanted<'a> {
     /// The device.
     pub device: &'a DeviceProfile,
     /// The engine that is started; `None`: vLLM.
-    pub engine: Option<Scheduler>,
+    pub engine: Option<EngineId>,
     /// The release that was named.
     pub release: Option<EngineVersion>,
 }
@@ -53,7 +53,7 @@ impl Engines {
     pub fn choose(&self, wanted: &EngineWanted<'_>) -> EngineProfile {
         let rules = wanted.engine.unwrap_or_default();
         let among = |fits: &dyn Fn(&EngineProfile) -> bool| {
-            [rules, Scheduler::Vllm].into_iter().find_map(|engine| {
+            [rules, EngineId::Vllm].into_iter().find_map(|engine| {
                 let of = |e: &&EngineProfile| e.scheduler == engine && fits(e);
                 nearest(self.profiles.iter().filter(of), wanted)
             })
@@ -73,7 +73,7 @@ impl Engines {
     pub fn under(
         &self,
         mut profile: EngineProfile,
-        engine: Scheduler,
+        engine: EngineId,
         device: &DeviceProfile,
     ) -> EngineProfile {
         if profile.scheduler == engine {
@@ -91,7 +91,7 @@ impl Engines {
     }
 
     /// Weight formats that the profiles of an engine were made from on a device, each once.
-    pub(super) fn known_weights(&self, device: &DeviceProfile, engine: Scheduler) -> Vec<&str> {
+    pub(super) fn known_weights(&self, device: &DeviceProfile, engine: EngineId) -> Vec<&str> {
         let of = |e: &&EngineProfile| e.scheduler == engine && e.devices.contains(&device.id);
         let profiles = self.profiles.iter().filter(of);
         let mut all: Vec<&str> = profiles

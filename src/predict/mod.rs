@@ -8,16 +8,13 @@ mod bounds;
 mod caveat;
 mod engine_choice;
 mod interval;
-mod llama_server;
-pub mod memory;
 mod prediction;
 mod refused;
 mod run;
-mod settings;
-mod sglang;
 pub mod spec;
 mod uncertain;
 
+pub use crate::engine::{Settings, SettingsError, memory};
 pub(crate) use beyond::variance as beyond_profile;
 pub use caveat::Caveat;
 pub use engine_choice::{EngineWanted, Engines, unknown_kind};
@@ -28,6 +25,5 @@ pub use prediction::{
 };
 pub use refused::Refused;
 pub use run::{Run, simulate_observed, simulate_once, simulate_replay};
-pub use settings::{Settings, SettingsError};
 pub(crate) use uncertain::Z95;
 pub use uncertain::{Coefficient, Uncertain, covariance, uncertain};

@@ -6,7 +6,7 @@ use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
-use crate::engine::{EngineVersion, SimError};
+use crate::engine::{Asked, EngineVersion, SimError, command, kind};
 use crate::model::Model;
 use crate::units::{Blocks, Span};
 use crate::workload::{PromptKind, Replay, WorkloadError, WorkloadSpec};
@@ -57,19 +57,24 @@ impl Scenario {
     /// # Errors
     /// Settings that contradict each other, or do not fit the device.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
-        Settings::resolve(
-            &self.serve,
-            &self.model,
-            &self.device,
-            &self.engine,
-            self.release,
-        )
+        Settings::resolve(&Asked {
+            given: &self.serve,
+            model: &self.model,
+            device: &self.device,
+            profile: &self.engine,
+            release: self.release,
+        })
     }
 
-    /// The engine's release: the one that was named, else the engine profile's. Only vLLM's can be named.
+    /// The line that starts a server with these settings.
+    pub fn server_line(&self) -> String {
+        command(self.engine.scheduler, &self.model_name, &self.serve).join(" ")
+    }
+
+    /// The engine's release: the one that was named, else the engine profile's.
     pub fn version(&self) -> String {
         match self.release {
-            Some(named) if self.engine.scheduler.is_vllm() => named.full(),
+            Some(named) if kind(self.engine.scheduler).has_releases() => named.full(),
             _ => self.engine.version.clone(),
         }
     }

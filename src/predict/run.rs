@@ -252,7 +252,7 @@ impl<'a> Ready<'a> {
             Load::Own => Box::new(workload.source()?),
             Load::Recorded(replay) => replay.source(turnaround),
         };
-        let (engine, group) = (self.settings.scheduler, self.settings.group);
+        let (engine, group) = (self.settings.engine, self.settings.group);
         let runtime = Runtime::new(engine, config, group, cost, observer.wants_output())
             .map_err(SimError::from)?;
         Ok(runtime.run(&mut source, observer)?)

@@ -1,7 +1,8 @@
 //! docs/accuracy.md and its picture: every recorded run against its prediction.
 use super::accuracy_recorded as recorded;
 use super::table::three;
-use crate::device::Scheduler;
+use crate::device::EngineId;
+use crate::engine::kind;
 use crate::validate::accuracy::{Accuracy, Kind, Role, ScoredRun, medians};
 use crate::validate::manifest::{Manifest, Unusable};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,13 +23,8 @@ pub struct Set {
 
 impl Set {
     /// The engine of a profile, in words.
-    pub fn engine(profile: &str, scheduler: Scheduler) -> &'static str {
-        match scheduler {
-            Scheduler::Vllm => "vLLM",
-            Scheduler::Sglang => "SGLang",
-            Scheduler::LlamaServer if profile.starts_with("ollama") => "Ollama",
-            Scheduler::LlamaServer => "llama.cpp",
-        }
+    pub fn engine(profile: &str, scheduler: EngineId) -> &'static str {
+        kind(scheduler).name_in(profile)
     }
 }
 

@@ -8,7 +8,7 @@ use super::pace::{Clock, Command, Faster, Shared, run};
 use super::prompt::AnswerLength;
 use super::text::Tokenizer;
 use crate::cost::StepCost;
-use crate::device::Scheduler;
+use crate::device::EngineId;
 use crate::engine::{ConfigError, EngineConfig, Group, Runtime};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
@@ -110,7 +110,7 @@ impl Server {
     /// The address is taken or not ours, or the settings contradict each other.
     pub async fn start<C: StepCost + Send + 'static>(
         options: Options,
-        scheduler: Scheduler,
+        scheduler: EngineId,
         config: EngineConfig,
         group: Group,
         cost: C,

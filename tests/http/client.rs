@@ -1,6 +1,6 @@
 //! The server under test, and a client for it.
 use capsim::cost::{LinearCost, StepCost};
-use capsim::device::Scheduler;
+use capsim::device::EngineId;
 use capsim::engine::{EngineConfig, Group};
 use capsim::openai::CompletionChunk;
 use capsim::openai::prometheus::Scrape;
@@ -40,7 +40,7 @@ impl Client {
     pub async fn with(options: Options, config: EngineConfig, cost: LinearCost) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
-            server: Server::start(options, Scheduler::Vllm, config, Group::ONE, cost)
+            server: Server::start(options, EngineId::Vllm, config, Group::ONE, cost)
                 .await
                 .unwrap(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),

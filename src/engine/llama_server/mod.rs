@@ -1,4 +1,50 @@
 //! llama.cpp's `llama-server`.
 mod scheduler;
+mod settings;
 
 pub use scheduler::Scheduler;
+
+use super::resolved::{Asked, Settings, SettingsError};
+use super::{ConfigError, EngineConfig, EngineKind, Tracking};
+use crate::device::EngineId;
+
+/// `llama-server`, and what is built on the same batches.
+pub struct LlamaServer;
+
+impl EngineKind for LlamaServer {
+    fn id(&self) -> EngineId {
+        EngineId::LlamaServer
+    }
+    fn key(&self) -> &'static str {
+        "llama-server"
+    }
+    fn name(&self) -> &'static str {
+        "llama-server"
+    }
+    fn name_in(&self, profile: &str) -> &'static str {
+        if profile.starts_with("ollama") {
+            "Ollama"
+        } else {
+            "llama.cpp"
+        }
+    }
+    fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {
+        settings::resolve(asked)
+    }
+    fn rules(&self, settings: &Settings) -> String {
+        format!(
+            "llama-server's slots, micro-batch {}",
+            settings.micro_batch.unwrap_or(0)
+        )
+    }
+    fn scheduler(
+        &self,
+        config: EngineConfig,
+        tracking: Tracking,
+    ) -> Result<Box<dyn super::Scheduler>, ConfigError> {
+        Ok(Box::new(Scheduler::new(config, tracking)?))
+    }
+    fn command(&self, model: &str) -> Vec<String> {
+        vec!["llama-server".into(), format!("-m {model}.gguf")]
+    }
+}

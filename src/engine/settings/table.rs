@@ -2,8 +2,8 @@
 //! what-if changes, JSON, Python's fields and the table in docs/engine.md come from it. A new setting is a row here, and the line
 //! that reads it.
 use super::EngineSection;
-use crate::device::Scheduler;
-use crate::device::Scheduler::{LlamaServer, Sglang, Vllm};
+use crate::device::EngineId;
+use crate::device::EngineId::{LlamaServer, Sglang, Vllm};
 use crate::fields::{Field, Key, Kind, position};
 
 /// What a flag of an engine says of a setting.
@@ -21,7 +21,7 @@ pub enum Means {
 #[derive(Clone, Copy, Debug)]
 pub struct Spelling {
     /// Whose flags.
-    pub engine: Scheduler,
+    pub engine: EngineId,
     /// The flags with their dashes, the one to print first.
     pub flags: &'static [&'static str],
     /// What they say.
@@ -180,7 +180,7 @@ impl Setting {
     }
 
     /// Whether an engine has this setting.
-    pub fn of(&self, engine: Scheduler) -> bool {
+    pub fn of(&self, engine: EngineId) -> bool {
         (engine == Vllm && self.vllm) || self.spelled.iter().any(|s| s.engine == engine)
     }
 }

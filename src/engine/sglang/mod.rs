@@ -1,4 +1,43 @@
 //! SGLang.
 mod scheduler;
+mod settings;
 
 pub use scheduler::Scheduler;
+
+use super::resolved::{Asked, Settings, SettingsError};
+use super::{ConfigError, EngineConfig, EngineKind, Tracking};
+use crate::device::EngineId;
+
+/// SGLang.
+pub struct Sglang;
+
+impl EngineKind for Sglang {
+    fn id(&self) -> EngineId {
+        EngineId::Sglang
+    }
+    fn key(&self) -> &'static str {
+        "sglang"
+    }
+    fn name(&self) -> &'static str {
+        "SGLang"
+    }
+    fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {
+        settings::resolve(asked)
+    }
+    fn rules(&self, _: &Settings) -> String {
+        "SGLang's rules".into()
+    }
+    fn scheduler(
+        &self,
+        config: EngineConfig,
+        tracking: Tracking,
+    ) -> Result<Box<dyn super::Scheduler>, ConfigError> {
+        Ok(Box::new(Scheduler::new(config, tracking)?))
+    }
+    fn command(&self, model: &str) -> Vec<String> {
+        vec![
+            "python -m sglang.launch_server".into(),
+            format!("--model-path {model}"),
+        ]
+    }
+}

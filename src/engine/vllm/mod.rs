@@ -18,6 +18,7 @@ pub mod releases;
 mod request;
 mod schedule;
 mod scheduler;
+mod settings;
 mod shape;
 mod slow_path;
 mod waiting;
@@ -25,3 +26,44 @@ mod waiting;
 pub use kv::BlockId;
 pub use releases::{EngineVersion, Release, Rules, VersionError};
 pub use scheduler::{Scheduled, Scheduler};
+
+use super::resolved::{Asked, Settings, SettingsError};
+use super::{ConfigError, EngineConfig, EngineKind, Tracking};
+use crate::device::EngineId;
+
+/// vLLM.
+pub struct Vllm;
+
+impl EngineKind for Vllm {
+    fn id(&self) -> EngineId {
+        EngineId::Vllm
+    }
+    fn key(&self) -> &'static str {
+        "vllm"
+    }
+    fn name(&self) -> &'static str {
+        "vLLM"
+    }
+    fn has_releases(&self) -> bool {
+        true
+    }
+    fn has_tensor_parallelism(&self) -> bool {
+        true
+    }
+    fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {
+        settings::resolve(asked)
+    }
+    fn rules(&self, settings: &Settings) -> String {
+        format!("vLLM {} rules", settings.config.version)
+    }
+    fn scheduler(
+        &self,
+        config: EngineConfig,
+        tracking: Tracking,
+    ) -> Result<Box<dyn super::Scheduler>, ConfigError> {
+        Ok(Box::new(Scheduler::new(config, tracking)?))
+    }
+    fn command(&self, model: &str) -> Vec<String> {
+        vec!["vllm serve".into(), model.into()]
+    }
+}

@@ -2,7 +2,7 @@
 use super::draw::{Choice, fits};
 use super::{Objective, Outcome, Question};
 use crate::plan::slo::{Latency, PerRequest, Slo, Stat, figure};
-use crate::plan::{Axis, Limit, Pool, Setting, Trial, serve_line, trial};
+use crate::plan::{Axis, Limit, Pool, Setting, Trial, trial};
 use crate::predict::{PredictError, Scenario};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -191,7 +191,7 @@ impl<P: Pool> Tuner<'_, P> {
             .collect();
         Outcome {
             changes,
-            serve: serve_line::words(&self.scenario(choice)).join(" "),
+            serve: self.scenario(choice).server_line(),
             concurrency: level,
             met: f.met,
             requests: f.requests,

@@ -1,9 +1,9 @@
 //! What was said → a scenario. Every default of what was not said is taken here, or in a function that this one calls.
 use super::{InlineModel, Part, ScenarioSpec};
 use crate::cost::Routing;
-use crate::device::{DeviceProfile, EngineProfile, Scheduler};
-use crate::engine::EngineVersion;
+use crate::device::{DeviceProfile, EngineId, EngineProfile};
 use crate::engine::settings::{DTYPE, KV_CACHE_DTYPE, MAX_MODEL_LEN, QUANTIZATION, SettingValues};
+use crate::engine::{ENGINES, EngineVersion};
 use crate::fields::FieldError;
 use crate::model::{self, Model, ModelConfig, Precision};
 use crate::predict::memory::MemoryError;
@@ -159,18 +159,15 @@ impl ScenarioSpec {
     }
 
     /// The engine that is said to be started.
-    fn started(&self) -> Result<Option<Scheduler>, SpecError> {
-        Ok(match self.server.as_deref() {
-            None => None,
-            Some("vllm") => Some(Scheduler::Vllm),
-            Some("sglang") => Some(Scheduler::Sglang),
-            Some("llama-server") => Some(Scheduler::LlamaServer),
-            Some(other) => {
-                return Err(SpecError::field(
-                    "server",
-                    format!("`{other}` is none of vllm, sglang, llama-server"),
-                ));
-            }
+    fn started(&self) -> Result<Option<EngineId>, SpecError> {
+        let Some(server) = self.server.as_deref() else {
+            return Ok(None);
+        };
+        let found = ENGINES.iter().find(|e| e.key() == server);
+        found.map(|e| Some(e.id())).ok_or_else(|| {
+            let keys: Vec<&str> = ENGINES.iter().map(|e| e.key()).collect();
+            let problem = format!("`{server}` is none of {}", keys.join(", "));
+            SpecError::field("server", problem)
         })
     }
 

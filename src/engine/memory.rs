@@ -1,8 +1,8 @@
 //! How many KV blocks there are: vLLM's own arithmetic (0.12.0, `v1/worker/gpu_worker.py:
 //! determine_available_memory`, `v1/core/kv_cache_utils.py: get_num_blocks`).
+use super::EngineVersion;
+use super::vllm::Release;
 use crate::device::{DeviceProfile, EngineProfile};
-use crate::engine::EngineVersion;
-use crate::engine::vllm::Release;
 use crate::model::Model;
 use crate::units::Bytes;
 

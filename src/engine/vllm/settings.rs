@@ -1,0 +1,176 @@
+//! Settings of vLLM: what was not given gets the engine's default (`engine/arg_utils.py: get_batch_defaults`).
+use super::{EngineVersion, Release};
+use crate::device::EngineId;
+use crate::engine::memory::{self, MemoryInputs, MemoryPlan};
+use crate::engine::resolved::{Asked, Settings, SettingsError, bad};
+use crate::engine::settings::*;
+use crate::engine::{EngineConfig, Group, Router, SchedulingPolicy};
+use crate::model::{Model, Parallel};
+use crate::units::Bytes;
+
+/// Fills in defaults and sizes the KV cache.
+pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
+    let given = asked.given;
+    let version: EngineVersion = match asked.release {
+        Some(named) => named,
+        None => asked
+            .profile
+            .version
+            .parse()
+            .map_err(|e| bad("engine version", format!("{e}")))?,
+    };
+    let release = Release::of(version);
+    let max_model_len = max_model_len(asked)?;
+    let chunked = given.get(ENABLE_CHUNKED_PREFILL).unwrap_or(true);
+    let (tokens, seqs) = batch(asked, &release, max_model_len, chunked)?;
+    let block_size = asked.block_size()?;
+    let utilization = asked.utilization(release.gpu_memory_utilization)?;
+    let (parallel, model) = divided(asked)?;
+    let policy = match given.get(SCHEDULING_POLICY).as_deref() {
+        None | Some("fcfs") => SchedulingPolicy::Fcfs,
+        Some("priority") => SchedulingPolicy::Priority,
+        Some(other) => {
+            return Err(bad(
+                "scheduling_policy",
+                format!("`{other}` is neither fcfs nor priority"),
+            ));
+        }
+    };
+    // Models with recurrent layers: off unless asked for (`ModelConfig.is_prefix_caching_supported`).
+    let caching = given
+        .get(ENABLE_PREFIX_CACHING)
+        .unwrap_or_else(|| model.recurrent().is_none());
+    let enforce_eager = given.get(ENFORCE_EAGER).unwrap_or(false);
+    let memory: MemoryPlan = memory::plan(
+        &model,
+        asked.device,
+        asked.profile,
+        &MemoryInputs {
+            utilization,
+            block_size,
+            max_num_batched_tokens: tokens,
+            max_num_seqs: seqs,
+            max_model_len,
+            kv_cache_memory_bytes: given.get(KV_CACHE_MEMORY_BYTES),
+            num_gpu_blocks_override: given.get(NUM_GPU_BLOCKS_OVERRIDE),
+            version,
+            enforce_eager,
+            states_in_blocks: !caching,
+        },
+    )?;
+    let config = EngineConfig {
+        version,
+        block_size: memory.block_size,
+        num_gpu_blocks: memory.num_gpu_blocks,
+        max_num_seqs: seqs,
+        max_num_batched_tokens: tokens,
+        max_model_len,
+        enable_chunked_prefill: chunked,
+        enable_prefix_caching: caching,
+        state_blocks: memory.state_blocks,
+        long_prefill_token_threshold: given.get(LONG_PREFILL_TOKEN_THRESHOLD).unwrap_or(0),
+        policy,
+        async_scheduling: given
+            .get(ASYNC_SCHEDULING)
+            .unwrap_or(release.async_scheduling),
+    };
+    Ok(Settings {
+        in_force: asked
+            .in_force(&config)?
+            .with(GPU_MEMORY_UTILIZATION, utilization)
+            .with(ENFORCE_EAGER, enforce_eager)
+            .with(ENABLE_CHUNKED_PREFILL, chunked)
+            .with(TENSOR_PARALLEL_SIZE, parallel.tensor)
+            .with(DATA_PARALLEL_SIZE, parallel.data),
+        config,
+        memory,
+        enforce_eager,
+        parallel,
+        group: Group {
+            engines: parallel.data,
+            lockstep: model.experts().is_some(),
+            router: if given.get(DATA_PARALLEL_EXTERNAL_LB) == Some(true) {
+                Router::RoundRobin
+            } else {
+                Router::LeastLoaded
+            },
+        },
+        gpu_memory_utilization: utilization,
+        micro_batch: given.get(MICRO_BATCH),
+        engine: EngineId::Vllm,
+    })
+}
+
+fn max_model_len(asked: &Asked<'_>) -> Result<u32, SettingsError> {
+    let longest = asked.model.max_position_embeddings();
+    let len = asked.given.get(MAX_MODEL_LEN).unwrap_or(longest);
+    if len == 0 {
+        return Err(bad("max_model_len", "must be at least 1".into()));
+    }
+    if len > longest {
+        return Err(bad(
+            "max_model_len",
+            format!("{len} exceeds the model's max_position_embeddings {longest}"),
+        ));
+    }
+    Ok(len)
+}
+
+/// Most tokens and most sequences of a batch.
+fn batch(
+    asked: &Asked<'_>,
+    release: &Release,
+    max_model_len: u32,
+    chunked: bool,
+) -> Result<(u32, u32), SettingsError> {
+    let given = asked.given;
+    let total = Bytes(asked.device.memory.total_bytes.value as u64);
+    let (default_tokens, default_seqs) = release.batch_defaults(total, &asked.device.name);
+    let seqs_or_default = given.get(MAX_NUM_SEQS).unwrap_or(default_seqs);
+    let tokens = given.get(MAX_NUM_BATCHED_TOKENS).unwrap_or_else(|| {
+        let t = if chunked {
+            default_tokens
+        } else {
+            default_tokens.max(max_model_len)
+        };
+        t.min(seqs_or_default.saturating_mul(max_model_len)).max(1)
+    });
+    let seqs = given
+        .get(MAX_NUM_SEQS)
+        .unwrap_or_else(|| default_seqs.min(tokens));
+    if seqs == 0 {
+        return Err(bad("max_num_seqs", "must be at least 1".into()));
+    }
+    let problem = if tokens < seqs {
+        format!("{tokens} is less than max_num_seqs {seqs}; raise it or lower max_num_seqs")
+    } else if !chunked && tokens < max_model_len {
+        format!(
+            "{tokens} is less than max_model_len {max_model_len} without chunked prefill; raise it, or enable \
+             chunked prefill"
+        )
+    } else if tokens > 1 << 20 {
+        format!("{tokens} is beyond anything an engine runs; at most 1048576")
+    } else {
+        return Ok((tokens, seqs));
+    };
+    Err(bad("max_num_batched_tokens", problem))
+}
+
+/// How the model is divided among devices, and the part of one of them.
+fn divided(asked: &Asked<'_>) -> Result<(Parallel, Model), SettingsError> {
+    let (given, model) = (asked.given, asked.model);
+    let parallel = Parallel {
+        tensor: given.get(TENSOR_PARALLEL_SIZE).unwrap_or(1),
+        data: given.get(DATA_PARALLEL_SIZE).unwrap_or(1),
+        expert: given.get(ENABLE_EXPERT_PARALLEL).unwrap_or(false) && model.experts().is_some(),
+    };
+    let field = if parallel.tensor == 1 && parallel.data > 1 {
+        "data_parallel_size"
+    } else {
+        "tensor_parallel_size"
+    };
+    let part = model
+        .shared(parallel)
+        .map_err(|problem| bad(field, problem))?;
+    Ok((parallel, part))
+}

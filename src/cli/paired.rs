@@ -156,6 +156,12 @@ fn basis(v: &ValidateArgs, args: &PairedArgs, line: &Line, r: &Recording) -> any
     let config = load::config(&model_name)?;
     let model = weighted(&config, args.weights.as_deref(), serve)?;
     let device = load::device(v.device.as_deref().unwrap_or("gfx1151"))?;
+    // The server's own word counts more than the line's.
+    let told = paired::release_of(&r.server);
+    let pasted = line.release.as_ref().filter(|_| told.is_none());
+    let release = v
+        .engine_version
+        .or_else(|| pasted.and_then(|text| text.parse().ok()));
     let engines = Engines::builtin();
     let engine = match &v.engine {
         Some(name) => {
@@ -167,7 +173,7 @@ fn basis(v: &ValidateArgs, args: &PairedArgs, line: &Line, r: &Recording) -> any
             model: &model,
             device: &device,
             engine: line.engine,
-            release: v.engine_version.or(paired::release_of(&r.server)),
+            release: release.or(told),
         }),
     };
     if let Some(path) = &args.moe_tiles
@@ -180,7 +186,7 @@ fn basis(v: &ValidateArgs, args: &PairedArgs, line: &Line, r: &Recording) -> any
         model,
         device,
         engine,
-        release: v.engine_version,
+        release,
         moe_path: args.moe_tiles.clone(),
     })
 }

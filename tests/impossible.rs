@@ -209,7 +209,7 @@ fn a_model_that_does_not_fit_leads_to_the_command_that_says_what_would() {
     let asks = "capsim memory --model llama-3.1-8b-instruct --device rtx-4090 --server vllm --max-model-len 131072";
     refused(
         &format!("predict --device rtx-4090 {line}"),
-        &["lower max_model_len to", &asks],
+        &["lower max_model_len to", asks],
     );
     // What it leads to answers, and what that offers fits.
     let text = answered(

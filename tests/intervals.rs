@@ -97,7 +97,7 @@ fn twin(s: &Scenario, run: &Run) -> Vec<(f64, f64)> {
     let mut ends: Vec<(f64, f64)> = straight(s)
         .iter()
         .enumerate()
-        .map(|(m, (half, _))| (value(m) * (-half).exp(), value(m) * half.exp()))
+        .map(|(m, (half, _))| (value(m) * libm::exp(-half), value(m) * libm::exp(*half)))
         .collect();
     let sends = s.workload.planned_span().unwrap().secs();
     let shortest = sends + ends[at("min_e2el_ms")].0 / 1e3;

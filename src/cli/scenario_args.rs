@@ -5,6 +5,7 @@ use crate::engine::settings::{EngineSection, MAX_NUM_SEQS, TABLE};
 use crate::engine::{EngineVersion, kind};
 use crate::fields::{Field, Section, Value};
 use crate::line::{self, Line, Source};
+#[cfg(feature = "http")]
 use crate::predict::Scenario;
 use crate::predict::spec::{
     Point, ScenarioSpec, ServedSection, Variation, all_fields, expand, of_mixture,
@@ -218,6 +219,7 @@ impl ScenarioArgs {
     ///
     /// # Errors
     /// As [`spec`](Self::spec); a scenario that cannot be resolved.
+    #[cfg(feature = "http")]
     pub fn scenario(&self) -> anyhow::Result<Scenario> {
         Ok(self.spec()?.resolve(&self.files)?)
     }

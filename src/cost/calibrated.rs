@@ -69,15 +69,15 @@ pub enum CostError {
     )]
     UnknownWeights {
         /// The formats.
-        formats: String,
+        formats: Box<str>,
         /// The engine.
         engine: &'static str,
         /// The device profile's id.
-        device: String,
+        device: Box<str>,
         /// Formats that the engine's profiles for the device were made from.
-        known: String,
+        known: Box<str>,
         /// The profile with the nearest format.
-        nearest: String,
+        nearest: Box<str>,
     },
     /// The popularity does not fit the model.
     #[error("routing: {0}")]

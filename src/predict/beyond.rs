@@ -148,12 +148,13 @@ pub(super) fn unpriced(s: &Scenario) -> Option<CostError> {
     let engines = s.engines.as_ref()?;
     let (formats, rel_sd) = unknown_weights(s)?;
     (rel_sd >= SAYS_NOTHING).then(|| CostError::UnknownWeights {
-        formats: formats.join(", "),
+        formats: formats.join(", ").into(),
         engine: kind(s.engine.scheduler).name(),
-        device: s.device.id.clone(),
+        device: s.device.id.clone().into(),
         known: engines
             .known_weights(&s.device, s.engine.scheduler)
-            .join(", "),
-        nearest: s.engine.id.clone(),
+            .join(", ")
+            .into(),
+        nearest: s.engine.id.clone().into(),
     })
 }

@@ -44,11 +44,8 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
     at_least_one("max_model_len", max_model_len, 1 << 24)?;
     let utilization = asked.utilization(0.9)?;
     let enforce_eager = given.get(ENFORCE_EAGER).unwrap_or(false);
-    let memory = memory::plan(
-        model,
-        asked.device,
-        asked.profile,
-        &MemoryInputs {
+    let plan = |num_gpu_blocks_override| {
+        let inputs = MemoryInputs {
             utilization,
             // The radix cache works on tokens.
             block_size: 1,
@@ -56,13 +53,22 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             max_num_seqs: seqs.min(256),
             max_model_len: 1,
             kv_cache_memory_bytes: given.get(KV_CACHE_MEMORY_BYTES),
-            num_gpu_blocks_override: given.get(NUM_GPU_BLOCKS_OVERRIDE),
+            num_gpu_blocks_override,
             version: EngineVersion::V0_12,
             enforce_eager,
             // A pool of their own, which is not sized here.
             states_in_blocks: false,
-        },
-    )?;
+        };
+        memory::plan(model, asked.device, asked.profile, &inputs)
+    };
+    // A number beyond what the memory holds is lowered to that (`model_runner.py: init_memory_pool`, v0.5).
+    let mut memory = plan(None)?;
+    if let Some(fewer) = given
+        .get(NUM_GPU_BLOCKS_OVERRIDE)
+        .filter(|n| *n < memory.num_gpu_blocks)
+    {
+        memory = plan(Some(fewer))?;
+    }
     let config = EngineConfig {
         version: EngineVersion::V0_12,
         block_size: 1,

@@ -2,7 +2,9 @@
 use super::table::*;
 use super::{LoadFiles, LoadValues, ensure, wrong};
 use crate::fields::FieldError;
-use crate::workload::trace::{Client, Format, Options, Pool, Trace, TraceSpec};
+#[cfg(feature = "traces")]
+use crate::workload::trace::{Client, Pool};
+use crate::workload::trace::{Format, Options, Trace, TraceSpec};
 use std::sync::Arc;
 
 /// Fields that mean nothing without a trace.
@@ -85,6 +87,7 @@ fn options(v: &LoadValues) -> Result<Options, FieldError> {
 }
 
 /// Requests drawn from the clients of a ServeGen folder.
+#[cfg(feature = "traces")]
 fn drawn(
     path: &str,
     spec: &mut TraceSpec,
@@ -109,7 +112,21 @@ fn drawn(
     .map_err(|e| wrong("trace_file", e.to_string()))
 }
 
+/// This build has no reader of comma-separated values.
+#[cfg(not(feature = "traces"))]
+fn drawn(
+    path: &str,
+    _: &mut TraceSpec,
+    _: &LoadValues,
+    _: &dyn LoadFiles,
+) -> Result<Trace, FieldError> {
+    let problem =
+        format!("{path}: this build of capsim reads no ServeGen folders (feature `traces`)");
+    Err(wrong("trace_file", problem))
+}
+
 /// All clients of a ServeGen folder.
+#[cfg(feature = "traces")]
 fn servegen(folder: &str, files: &dyn LoadFiles) -> Result<Pool, String> {
     let mut numbers: Vec<(u64, String)> = vec![];
     for name in files.names(folder)? {

@@ -616,8 +616,8 @@ mod tests {
             ]
         );
         assert_eq!(
-            read("ARGS='--a 1 --b'\nx $ARGS")[1],
-            ["x", "--a", "1", "--b"]
+            read("ARGS='--a 1 --b'\nx $ARGS").last().unwrap(),
+            &["x", "--a", "1", "--b"]
         );
         let pairs = [("A".to_string(), "1".to_string())];
         assert_eq!(parenthesized("$(A)-$(B)-$(A) $(A", &pairs), "1-$(B)-1 1");

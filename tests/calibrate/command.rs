@@ -34,6 +34,8 @@ fn calibrate_refit_compare_and_predict_as_a_user_does() {
         "predict",
         "--device",
         &at("a"),
+        "--model",
+        "qwen3-0.6b",
         "--num-prompts",
         "2",
         "--num-gpu-blocks-override",

@@ -26,6 +26,8 @@ pub struct Lanes {
     count_only: bool,
     /// Batch whose output ends them → slots.
     ends: BTreeMap<u64, Vec<Slot>>,
+    /// The first of these batches.
+    next_end: u64,
     spare: Vec<Vec<Slot>>,
     lockstep: Option<Lockstep>,
     window: Option<u64>,
@@ -46,6 +48,7 @@ impl Lanes {
             phase_counts: vec![0; block_size as usize],
             count_only,
             ends: BTreeMap::new(),
+            next_end: u64::MAX,
             spare: vec![],
             lockstep: tracking.distinct_tokens.then(Lockstep::default),
             window: tracking.window.map(u64::from),
@@ -98,6 +101,7 @@ impl Lanes {
             let at = list.partition_point(|(s, _)| *s < seq);
             list.insert(at, (seq, slot));
         }
+        self.next_end = self.next_end.min(lane.end);
         let spare = &mut self.spare;
         self.ends
             .entry(lane.end)
@@ -137,6 +141,12 @@ impl Lanes {
             if list.is_empty() {
                 let list = self.ends.remove(&lane.end).expect("just there");
                 self.spare.push(list);
+                if lane.end == self.next_end {
+                    self.next_end = self
+                        .ends
+                        .first_key_value()
+                        .map_or(u64::MAX, |(end, _)| *end);
+                }
             }
         }
         if let Some(l) = &mut self.lockstep {
@@ -159,6 +169,9 @@ impl Lanes {
 
     /// Slots that end with the output of batch `number`.
     pub fn ending(&self, number: u64) -> &[Slot] {
+        if number < self.next_end {
+            return &[];
+        }
         self.ends.get(&number).map_or(&[], |v| v)
     }
 

@@ -23,12 +23,10 @@ impl Scheduler {
             self.gaps.push((now.since(self.last_output), batch.lanes));
         }
         // Requests that end in their lanes, and those to be looked at singly, in batch order.
-        let mut events: smallvec::SmallVec<[(u64, Slot, bool); 32]> = self
-            .lanes
-            .ending(batch.number)
-            .iter()
-            .map(|&slot| (self.states[slot as usize].seq, slot, true))
-            .collect();
+        let mut events = std::mem::take(&mut self.events);
+        for &slot in self.lanes.ending(batch.number) {
+            events.push((self.states[slot as usize].seq, slot, true));
+        }
         for m in batch.members.iter().filter(|m| m.sampled) {
             if self.generation_matches(m) {
                 events.push((m.seq, m.slot, false));
@@ -36,13 +34,14 @@ impl Scheduler {
         }
         // A request that joined its lane and ends with the same batch appears twice: token first, then the end.
         events.sort_unstable_by_key(|&(seq, _, ends)| (seq, ends));
-        for (_, slot, ends) in events {
+        for (_, slot, ends) in events.drain(..) {
             if ends {
                 self.finish(slot, now);
             } else {
                 self.deliver(slot, batch.number, now);
             }
         }
+        self.events = events;
         self.last_output = now;
         batch.members.clear();
         self.spare.push(batch);

@@ -91,6 +91,8 @@ pub struct Scheduler {
     pub(super) record_blocks: bool,
     pub(super) tracking: Tracking,
     pub(super) last_output: SimTime,
+    /// Used again for its memory: the events of an output, (admission number, slot, whether its lane ends).
+    pub(super) events: Vec<(u64, Slot, bool)>,
     // Lent by `schedule` and `complete`.
     pub(super) shape: StepShape,
     pub(super) tokens: Vec<RequestId>,
@@ -136,6 +138,7 @@ impl Scheduler {
             record_blocks: false,
             tracking,
             last_output: SimTime::ZERO,
+            events: vec![],
             shape: StepShape::default(),
             tokens: vec![],
             gaps: vec![],

@@ -13,7 +13,7 @@ use crate::predict::spec::ScenarioSpec;
 use crate::predict::{Scenario, Settings};
 use crate::report::tune as report;
 use crate::workload::load::{MAX_CONCURRENCY, NUM_PROMPTS};
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use std::process::ExitCode;
 
@@ -40,8 +40,7 @@ pub struct TuneQuestion {
     #[arg(long, value_name = "N", help_heading = "Question")]
     devices: Option<u32>,
     /// Loads to try each setting at: requests open at once
-    #[arg(long, value_delimiter = ',', value_name = "N", help_heading = "Question",
-          conflicts_with_all = ["request_rate", "max_concurrency", "users", "trace_file"])]
+    #[arg(long, value_delimiter = ',', value_name = "N", help_heading = "Question")]
     levels: Vec<u32>,
     /// Most settings to try; if there are more combinations, some are drawn
     #[arg(long, default_value_t = 1024, help_heading = "Question")]
@@ -369,6 +368,11 @@ pub fn answer(
     ensure!(args.devices != Some(0), "--devices 0: must be at least 1");
     let said = spec.load.get(NUM_PROMPTS);
     if let Some(&level) = args.levels.first() {
+        let others = ["request_rate", "max_concurrency", "users", "trace_file"];
+        let other = spec.load.iter().find(|(f, _)| others.contains(&f.name));
+        if let Some((field, _)) = other {
+            bail!("--levels contradicts --{}: give one of them", field.flag());
+        }
         spec.load.set(MAX_CONCURRENCY, level);
     }
     let mut base = spec.resolve(files)?;

@@ -114,7 +114,7 @@ pub struct Point {
     /// Load.
     pub workload: WorkloadSpec,
     /// Requests asked for: answered or refused.
-    pub requests: u64,
+    pub num_requests: u64,
     /// Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them.
     pub refused: u64,
     /// Requests answered.
@@ -192,7 +192,7 @@ pub fn prediction(
             in_force: p.run.settings.in_force.clone(),
         },
         workload: scenario.workload.clone(),
-        requests: s.asked(),
+        num_requests: s.asked(),
         refused: s.refused,
         completed: s.completed,
         total_input_tokens: s.input_tokens,

@@ -253,7 +253,7 @@ fn refused_requests_stand_first_in_every_answer() {
     let p = json(&run(&["predict"], &["--json"]).1);
     let point = &p["points"][0];
     assert_eq!(
-        (&point["refused"], &point["requests"]),
+        (&point["refused"], &point["num_requests"]),
         (&24.into(), &60.into())
     );
     let c = json(&run(&["capacity"], &[&slo[..], &["--json"]].concat()).1);

@@ -217,7 +217,7 @@ pub fn refusals<'a>(rows: &str, points: impl Iterator<Item = &'a Value>) -> Opti
     let mut worst: Option<(f64, &Value)> = None;
     for p in points {
         all += 1;
-        let of = p["requests"].as_f64().or(p["num_prompts"].as_f64());
+        let of = p["num_requests"].as_f64().or(p["num_prompts"].as_f64());
         let Some(n) = p["refused"].as_f64().filter(|n| *n > 0.0) else {
             continue;
         };
@@ -228,7 +228,7 @@ pub fn refusals<'a>(rows: &str, points: impl Iterator<Item = &'a Value>) -> Opti
         }
     }
     let (share, p) = worst?;
-    let of = p["requests"].as_u64().or(p["num_prompts"].as_u64());
+    let of = p["num_requests"].as_u64().or(p["num_prompts"].as_u64());
     let which = match all {
         1 => String::new(),
         _ => format!("in {refusing} of {all} {rows}, up to "),

@@ -121,7 +121,7 @@ class Prediction(Answer):
     moe_tiles: str
     settings: Settings
     workload: Dict[str, Any]
-    requests: int
+    num_requests: int
     """Requests asked for: answered or refused."""
     refused: int
     """Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them."""

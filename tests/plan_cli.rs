@@ -385,7 +385,7 @@ fn knobs_and_sizes_that_make_no_sense_are_refused() {
         (&["tune", "--max-num-seqs", "4,8"], "max-num-seqs"),
         (
             &["tune", "--levels", "4", "--max-concurrency", "4"],
-            "cannot be used with",
+            "--levels contradicts --max-concurrency",
         ),
         (&["memory", "--concurrency", "4"], "--context"),
         (&["memory", "--context", "0"], "at least 1"),

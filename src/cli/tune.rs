@@ -40,7 +40,12 @@ pub struct TuneQuestion {
     #[arg(long, value_name = "N", help_heading = "Question")]
     devices: Option<u32>,
     /// Loads to try each setting at: requests open at once
-    #[arg(long, value_delimiter = ',', value_name = "N", help_heading = "Question")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N",
+        help_heading = "Question"
+    )]
     levels: Vec<u32>,
     /// Most settings to try; if there are more combinations, some are drawn
     #[arg(long, default_value_t = 1024, help_heading = "Question")]

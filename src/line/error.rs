@@ -38,7 +38,9 @@ pub enum LineError {
     #[error("the line nests commands too deeply")]
     TooDeep,
     /// A text that is far too long for a line.
-    #[error("the text is longer than 256 KiB: it is no line that starts a server")]
+    #[error(
+        "the text, or what its variables make of it, is longer than 256 KiB: it is no line that starts a server"
+    )]
     TooLong,
     /// A file that the line names and that cannot be read.
     #[error("{flag} `{path}`: {reason}")]

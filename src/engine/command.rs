@@ -7,6 +7,7 @@ use crate::fields::Value;
 /// The words of the line; a flag and its value are one word.
 pub fn command(engine: EngineId, model: &str, settings: &SettingValues) -> Vec<String> {
     let mut line = kind(engine).command(model);
+    let settings = kind(engine).as_flags(settings.clone());
     for (at, row) in TABLE.iter().enumerate() {
         line.extend(settings.at(at).and_then(|v| flag(row, engine, v)));
     }
@@ -30,5 +31,25 @@ pub fn flag(row: &Setting, engine: EngineId, value: &Value) -> Option<String> {
         (Means::Value, value) => Some(format!("{name} {value}")),
         (Means::On, Value::Switch(true)) | (Means::Off, Value::Switch(false)) => Some(name.into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::settings::{MAX_MODEL_LEN, MAX_NUM_SEQS, NUM_GPU_BLOCKS_OVERRIDE};
+
+    #[test]
+    fn a_line_says_what_the_engine_counts() {
+        // llama-server's context is that of all slots together.
+        let s = SettingValues::default()
+            .with(MAX_NUM_SEQS, 4)
+            .with(MAX_MODEL_LEN, 2048);
+        let line = command(EngineId::LlamaServer, "m", &s).join(" ");
+        assert!(line.contains("-c 8192") && line.contains("-np 4"), "{line}");
+        // One token of SGLang's pool stands for the block that is never handed out.
+        let s = SettingValues::default().with(NUM_GPU_BLOCKS_OVERRIDE, 1001);
+        let line = command(EngineId::Sglang, "m", &s).join(" ");
+        assert!(line.contains("--max-total-tokens 1000"), "{line}");
     }
 }

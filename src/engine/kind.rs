@@ -2,6 +2,7 @@
 use super::resolved::{Asked, Settings, SettingsError};
 use super::{ConfigError, EngineConfig, Scheduler, Tracking};
 use crate::device::EngineId;
+use crate::engine::settings::SettingValues;
 
 /// A serving engine. To add one: a folder with this trait's implementor, a line in [`ENGINES`], an engine profile, a test.
 pub trait EngineKind: Sync {
@@ -50,6 +51,10 @@ pub trait EngineKind: Sync {
 
     /// The beginning of the line that starts a server of this model; the settings follow as flags.
     fn command(&self, model: &str) -> Vec<String>;
+    /// Settings as the engine's own flags count them.
+    fn as_flags(&self, settings: SettingValues) -> SettingValues {
+        settings
+    }
 }
 
 /// Every engine that is simulated.

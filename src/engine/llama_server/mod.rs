@@ -7,6 +7,7 @@ pub use scheduler::Scheduler;
 use super::resolved::{Asked, Settings, SettingsError};
 use super::{ConfigError, EngineConfig, EngineKind, Tracking};
 use crate::device::EngineId;
+use crate::engine::settings::{MAX_MODEL_LEN, MAX_NUM_SEQS, SettingValues};
 
 /// `llama-server`, and what is built on the same batches.
 pub struct LlamaServer;
@@ -46,5 +47,12 @@ impl EngineKind for LlamaServer {
     }
     fn command(&self, model: &str) -> Vec<String> {
         vec!["llama-server".into(), format!("-m {model}.gguf")]
+    }
+
+    /// `-c` is the context of all slots together.
+    fn as_flags(&self, settings: SettingValues) -> SettingValues {
+        let slots = settings.get(MAX_NUM_SEQS).unwrap_or(1);
+        let whole = settings.get(MAX_MODEL_LEN).map(|n| n.saturating_mul(slots));
+        settings.with(MAX_MODEL_LEN, whole)
     }
 }

@@ -7,6 +7,7 @@ pub use scheduler::Scheduler;
 use super::resolved::{Asked, Settings, SettingsError};
 use super::{ConfigError, EngineConfig, EngineKind, Tracking};
 use crate::device::EngineId;
+use crate::engine::settings::{NUM_GPU_BLOCKS_OVERRIDE, SettingValues};
 
 /// SGLang.
 pub struct Sglang;
@@ -39,5 +40,13 @@ impl EngineKind for Sglang {
             "python -m sglang.launch_server".into(),
             format!("--model-path {model}"),
         ]
+    }
+
+    /// `--max-total-tokens` does not count the block that is never handed out.
+    fn as_flags(&self, settings: SettingValues) -> SettingValues {
+        let tokens = settings
+            .get(NUM_GPU_BLOCKS_OVERRIDE)
+            .map(|n| n.saturating_sub(1));
+        settings.with(NUM_GPU_BLOCKS_OVERRIDE, tokens)
     }
 }

@@ -233,6 +233,23 @@ fn layers_of_a_counted_block(model: &Model, pages: &Pages) -> f64 {
     }
 }
 
+/// Runtime and libraries, graphs where the release counts them, and what collectives set aside.
+fn non_torch_bytes(model: &Model, engine: &EngineProfile, inputs: &MemoryInputs) -> f64 {
+    let mut non_torch = engine.memory.non_torch_bytes.value;
+    if let Some(q) = &engine.memory.graph_bytes
+        && Release::of(inputs.version).counts_graph_memory
+        && !inputs.enforce_eager
+    {
+        non_torch += q.value;
+    }
+    if let Some(q) = &engine.memory.collective_bytes
+        && model.parallel().devices() > 1
+    {
+        non_torch += q.value;
+    }
+    non_torch
+}
+
 /// Divides the memory as vLLM does at start-up.
 ///
 /// # Errors
@@ -247,18 +264,7 @@ pub fn plan(
     let requested = total * inputs.utilization;
     let weights = model.total_weight_bytes().as_f64() + rotary_bytes(model);
     let activations = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
-    let mut non_torch = engine.memory.non_torch_bytes.value;
-    if let Some(q) = &engine.memory.graph_bytes
-        && Release::of(inputs.version).counts_graph_memory
-        && !inputs.enforce_eager
-    {
-        non_torch += q.value;
-    }
-    if let Some(q) = &engine.memory.collective_bytes
-        && model.parallel().devices() > 1
-    {
-        non_torch += q.value;
-    }
+    let non_torch = non_torch_bytes(model, engine, inputs);
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
     let left = match inputs.kv_cache_memory_bytes {
         Some(b) => b as f64,

@@ -311,6 +311,17 @@ impl App {
         })
     }
 
+    /// A prompt as text.
+    fn prompt_text(&self, tokens: &Tokens) -> Result<String, Bad> {
+        match &tokens.text {
+            Some(text) => Ok(text.clone()),
+            None => self
+                .text
+                .decode(&tokens.ids)
+                .map_err(|e| Bad(e.to_string())),
+        }
+    }
+
     /// Puts a request into the engine's queue.
     fn start(&self, ask: Ask) -> Result<Active, Fail> {
         let config = &self.constants.config;
@@ -373,19 +384,10 @@ impl App {
                     follower,
                     sink: sink.clone(),
                 }));
-                let echo = match (ask.echo, &tokens.text) {
-                    (false, _) => None,
-                    (true, Some(t)) => Some(t.clone()),
-                    (true, None) => Some(
-                        self.text
-                            .decode(&tokens.ids)
-                            .map_err(|e| Bad(e.to_string()))?,
-                    ),
-                };
                 choices.push(Choice {
                     plan,
                     prompt: len,
-                    echo,
+                    echo: ask.echo.then(|| self.prompt_text(&tokens)).transpose()?,
                     prompt_ids: ask.token_ids.then(|| tokens.ids.clone()),
                     tokens: 0,
                     bytes: 0,

@@ -1,7 +1,11 @@
 //! Admitting waiting requests: prefix cache, blocks, seats, budget.
+use super::kv::BlockId;
 use super::request::{Slot, Status};
 use super::scheduler::{Batch, Scheduler};
 use crate::units::SimTime;
+
+/// Blocks found in the prefix cache.
+type Hits = smallvec::SmallVec<[BlockId; 64]>;
 
 impl Scheduler {
     /// Admits waiting requests as long as budget, places and blocks last.
@@ -14,7 +18,7 @@ impl Scheduler {
     ) {
         let bs = self.config.block_size;
         let mut stepped_over: Vec<Slot> = vec![];
-        let mut hits: smallvec::SmallVec<[u32; 64]> = smallvec::SmallVec::new();
+        let mut hits = Hits::new();
         while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
             let Some(slot) = self.waiting.peek() else {
                 break;
@@ -26,21 +30,9 @@ impl Scheduler {
                 stepped_over.push(slot);
                 continue;
             }
-            hits.clear();
-            let s = &mut self.states[slot as usize];
+            self.look_up(slot, &mut hits);
+            let s = &self.states[slot as usize];
             let num_tokens = s.num_tokens;
-            if self.config.enable_prefix_caching {
-                // At least the last token is computed anew.
-                let most = (num_tokens - 1) / bs;
-                s.hashes
-                    .extend(most, bs, &s.request.prompt, &s.request.answer);
-                for hash in &s.hashes.list()[..most as usize] {
-                    match self.pool.lookup(*hash) {
-                        Some(id) => hits.push(id),
-                        None => break,
-                    }
-                }
-            }
             let hit_blocks = hits.len() as u32;
             let hit = hit_blocks * bs;
             let preempted = s.status == Status::Preempted;
@@ -105,6 +97,25 @@ impl Scheduler {
         for slot in stepped_over.into_iter().rev() {
             let request = &self.states[slot as usize].request;
             self.waiting.push_front(slot, request);
+        }
+    }
+
+    /// The cached blocks that hold the beginning of a request, but for its last token, which is always computed.
+    fn look_up(&mut self, slot: Slot, hits: &mut Hits) {
+        hits.clear();
+        if !self.config.enable_prefix_caching {
+            return;
+        }
+        let bs = self.config.block_size;
+        let s = &mut self.states[slot as usize];
+        let most = (s.num_tokens - 1) / bs;
+        s.hashes
+            .extend(most, bs, &s.request.prompt, &s.request.answer);
+        for hash in &s.hashes.list()[..most as usize] {
+            match self.pool.lookup(*hash) {
+                Some(id) => hits.push(id),
+                None => break,
+            }
         }
     }
 

@@ -1,10 +1,10 @@
-//! Files that start servers: compose, Kubernetes and Helm, systemd, `.env`, vLLM's configuration.
+//! YAML files that start servers: compose, Kubernetes and Helm, an engine's configuration.
 use super::docker::Container;
 use super::flags::{FlagList, Found};
 use super::launch::{Launch, Reader, one_of};
 use super::shell::{self, Variables};
 use super::yaml::{self, Node};
-use super::{LineError, config, devices};
+use super::{LineError, config, devices, dotenv, expand, unit};
 use crate::device::Scheduler;
 
 /// The server of a text that is a document; `None`: the text is a shell's.
@@ -12,7 +12,7 @@ pub(super) fn read(reader: &mut Reader, text: &str) -> Result<Option<Launch>, Li
     if text.lines().any(|l| {
         matches!(l.trim(), "[Service]" | "[Container]") || l.trim_start().starts_with("ExecStart=")
     }) {
-        return unit(reader, text).map(Some);
+        return unit::unit(reader, text).map(Some);
     }
     if looks_like_yaml(text) && ["{{ .", "{{.", "{{- "].iter().any(|t| text.contains(t)) {
         return Err(LineError::Yaml {
@@ -69,8 +69,11 @@ fn looks_like_yaml(text: &str) -> bool {
 }
 
 /// Words of a command that is a string or a list.
-fn words(node: Option<&Node>, variables: &Variables) -> Result<Option<Vec<String>>, LineError> {
-    let put_in = |text: &str| shell::interpolated(text, variables);
+pub(super) fn words(
+    node: Option<&Node>,
+    variables: &Variables,
+) -> Result<Option<Vec<String>>, LineError> {
+    let put_in = |text: &str| expand::interpolated(text, variables);
     Ok(match node {
         Some(Node::List(items)) => {
             let texts = items.iter().filter_map(Node::text).map(String::from);
@@ -91,7 +94,7 @@ fn words(node: Option<&Node>, variables: &Variables) -> Result<Option<Vec<String
 fn each(words: Vec<String>, put_in: impl Fn(&str) -> String) -> Vec<String> {
     let mut bytes = 0;
     let put = |word: String| {
-        if bytes > shell::MOST_EXPANDED {
+        if bytes > expand::MOST_EXPANDED {
             return word;
         }
         let word = put_in(&word);
@@ -131,11 +134,11 @@ fn compose(reader: &mut Reader, service: &Node) -> Result<Option<Launch>, LineEr
     // Compose takes variables from a .env file beside it; without one, defaults stand in the file.
     let mut known = reader.variables.clone();
     if let Ok(text) = (reader.files)(".env") {
-        known.extend(variables(&text));
+        known.extend(dotenv::variables(&text));
     }
     let text = |node: Option<&Node>| {
         node.and_then(Node::text)
-            .map(|t| shell::interpolated(t, &known))
+            .map(|t| expand::interpolated(t, &known))
     };
     let mut container = Container {
         image: text(service.get("image")).unwrap_or_default(),
@@ -146,7 +149,7 @@ fn compose(reader: &mut Reader, service: &Node) -> Result<Option<Launch>, LineEr
     let pairs = environment(service.get("environment"));
     container.environment = pairs
         .into_iter()
-        .map(|(n, v)| (n, shell::interpolated(&v, &known)))
+        .map(|(n, v)| (n, expand::interpolated(&v, &known)))
         .collect();
     let files = service.get("env_file");
     let listed = files.map_or(&[][..], Node::items).iter();
@@ -227,7 +230,7 @@ fn kubernetes(reader: &mut Reader, node: &Node) -> Result<Option<Launch>, LineEr
     });
     let pairs = environment(node.get("env"));
     // `$(NAME)` in a command is the container's variable.
-    let put_in = |words: Vec<String>| each(words, |word| shell::parenthesized(word, &pairs));
+    let put_in = |words: Vec<String>| each(words, |word| expand::parenthesized(word, &pairs));
     let none = Variables::new();
     let container = Container {
         image: named.unwrap_or_default(),
@@ -277,133 +280,4 @@ fn configuration(document: &Node) -> Option<Launch> {
         args: config::flags(document),
         ..Launch::default()
     })
-}
-
-/// The lines of an environment file: `NAME=value`, quotes around the value taken off.
-pub(super) fn variables(text: &str) -> Vec<(String, String)> {
-    let line = |line: &str| {
-        let line = line.trim();
-        let (name, value) = line
-            .strip_prefix("export ")
-            .unwrap_or(line)
-            .split_once('=')?;
-        let value = value.trim();
-        let quoted = ['"', '\''].iter().find_map(|q| {
-            value
-                .strip_prefix(*q)?
-                .split_once(*q)
-                .map(|(inside, _)| inside)
-        });
-        let value =
-            quoted.unwrap_or_else(|| value.split_once(" #").map_or(value, |(v, _)| v.trim_end()));
-        (!line.starts_with('#')).then(|| (name.trim().to_string(), value.to_string()))
-    };
-    text.lines().filter_map(line).collect()
-}
-
-/// A `.env` file by itself: a variable that holds a server's line or flags, llama-server's own variables, or variables that are named
-/// like vLLM's flags (`MAX_MODEL_LEN`).
-pub(super) fn settings(reader: &mut Reader, text: &str) -> Result<Launch, LineError> {
-    let env = variables(text);
-    let outer = std::mem::replace(&mut reader.environment, env.clone());
-    for (_, value) in env.iter().filter(|(_, v)| v.contains(char::is_whitespace)) {
-        if let Some(launch) = reader.inner(value)? {
-            return Ok(launch);
-        }
-    }
-    reader.environment = outer;
-    let set = |name: &str| env.iter().any(|(n, _)| n == name);
-    let mut launch = Launch {
-        devices: devices::visible(&env),
-        ..Launch::default()
-    };
-    if set("LLAMA_ARG_MODEL") || set("LLAMA_ARG_HF_REPO") {
-        launch.engine = Some(Scheduler::LlamaServer);
-        launch.env = env;
-        return Ok(launch);
-    }
-    let list = FlagList::of(Scheduler::Vllm);
-    for (name, value) in &env {
-        let flag = name.to_ascii_lowercase().replace('_', "-");
-        let flag = flag.strip_prefix("vllm-").unwrap_or(&flag);
-        if matches!(flag, "model-name" | "model-id" | "model" | "hf-model") {
-            launch.args.push(format!("--model={value}"));
-        } else if value.trim_start().starts_with("--") {
-            launch
-                .args
-                .extend(value.split_whitespace().map(String::from));
-        } else if let Some(known) = list.named(&format!("--{flag}")) {
-            launch.args.extend(config::flag_of(known, value));
-        } else {
-            launch.env.push((name.clone(), value.clone()));
-        }
-    }
-    if launch.args.is_empty() {
-        return Err(LineError::NothingIn { kind: ".env file" });
-    }
-    Ok(launch)
-}
-
-/// A systemd unit or a Podman quadlet.
-fn unit(reader: &mut Reader, text: &str) -> Result<Launch, LineError> {
-    let text = text.replace("\\\r\n", " ").replace("\\\n", " ");
-    let mut container = Container::default();
-    let (mut starts, mut is_container, mut env) = (vec![], false, vec![]);
-    for line in text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.starts_with(['#', ';']))
-    {
-        is_container |= line == "[Container]";
-        let Some((key, value)) = line.split_once('=').map(|(k, v)| (k.trim(), v.trim())) else {
-            continue;
-        };
-        match key {
-            "ExecStart" => starts.push(value.trim_start_matches(['-', '@', ':', '+', '!', '|'])),
-            "Environment" => {
-                let words = shell::commands(value, &mut Variables::new())?
-                    .into_iter()
-                    .flat_map(|c| c.words);
-                env.extend(words.filter_map(|w| {
-                    shell::assignment(&w).map(|(n, v)| (n.to_string(), v.to_string()))
-                }));
-            }
-            "EnvironmentFile" => {
-                let path = value.trim_start_matches('-');
-                match (reader.files)(path) {
-                    Ok(text) => env.extend(variables(&text)),
-                    Err(_) if value.starts_with('-') => {}
-                    Err(_) => {
-                        reader.file("EnvironmentFile", path)?;
-                    }
-                }
-            }
-            "Image" => container.image = value.into(),
-            "Exec" => {
-                container.command = words(Some(&Node::Text(value.into(), true)), &Variables::new())?
-                    .unwrap_or_default()
-            }
-            "Entrypoint" => {
-                container.entrypoint =
-                    words(Some(&Node::Text(value.into(), true)), &Variables::new())?
-            }
-            "AddDevice" if value.contains("/gpu=") && !value.ends_with("=all") => {
-                container.devices = Some(container.devices.unwrap_or(0) + 1);
-            }
-            _ => {}
-        }
-    }
-    let found = if is_container {
-        container.environment = env;
-        reader.container(container)?
-    } else {
-        reader.variables.extend(env.iter().cloned());
-        reader.environment.extend(env);
-        let mut found = vec![];
-        for start in starts {
-            found.extend(reader.inner(start)?);
-        }
-        one_of(found)
-    };
-    found.ok_or(LineError::NothingIn { kind: "unit" })
 }

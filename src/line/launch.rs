@@ -2,7 +2,7 @@
 use super::docker::{self, Container};
 use super::program::{self, Program};
 use super::shell::{self, Variables, assignment};
-use super::{LineError, config, devices, document, image};
+use super::{LineError, config, devices, document, dotenv, image, paste};
 use crate::device::Scheduler;
 
 /// What a line is given as.
@@ -58,7 +58,7 @@ pub fn unwrap(source: Source, files: ReadFile) -> Result<Launch, LineError> {
         return Err(LineError::TooLong);
     }
     // A script may write the files that it names.
-    let written = text.map_or(vec![], shell::here_documents);
+    let written = text.map_or(vec![], paste::here_documents);
     let files = |path: &str| {
         let body = written
             .iter()
@@ -119,7 +119,7 @@ impl Reader<'_> {
                 .all(|w| assignment(w).is_some() || w == "export")
         };
         if !commands.is_empty() && commands.iter().all(|c| sets(&c.words)) {
-            return document::settings(self, text);
+            return dotenv::settings(self, text);
         }
         self.bare(commands.first().map_or(&[], |c| &c.words))
     }
@@ -204,15 +204,18 @@ impl Reader<'_> {
                 return self.container(container);
             }
             Program::Shell => {
-                let Some(text) = rest.first() else {
-                    return Ok(None);
+                return match rest.first() {
+                    Some(text) => self.nested(env, |reader| reader.inner(text)),
+                    None => Ok(None),
                 };
-                let outer = std::mem::replace(&mut self.environment, env);
-                self.depth += 1;
-                let found = self.inner(text);
-                self.depth -= 1;
-                self.environment = outer;
-                return found;
+            }
+            Program::Script => {
+                let script = rest.first().and_then(|path| (self.files)(path).ok());
+                return match script {
+                    Some(text) => self.nested(env, |reader| reader.inner(&text)),
+                    // `bash wrapper.sh vllm serve ...`
+                    None => self.nested(env, |reader| reader.command(rest)),
+                };
             }
         };
         let pinned = before
@@ -227,20 +230,30 @@ impl Reader<'_> {
         Ok(Some(launch))
     }
 
+    /// Reads what stands inside a command, with the variables in force there.
+    fn nested(
+        &mut self,
+        env: Vec<(String, String)>,
+        read: impl FnOnce(&mut Self) -> Result<Option<Launch>, LineError>,
+    ) -> Result<Option<Launch>, LineError> {
+        let outer = std::mem::replace(&mut self.environment, env);
+        self.depth += 1;
+        let found = read(self);
+        self.depth -= 1;
+        self.environment = outer;
+        found
+    }
+
     /// A container: its command where that starts a server, else what the image starts.
     pub fn container(&mut self, container: Container) -> Result<Option<Launch>, LineError> {
         let mut env = vec![];
         for path in &container.environment_files {
-            env.extend(document::variables(&self.file("--env-file", path)?));
+            env.extend(dotenv::variables(&self.file("--env-file", path)?));
         }
         env.extend(container.environment.iter().cloned());
-        let outer = std::mem::replace(&mut self.environment, env.clone());
         let mut words = container.entrypoint.clone().unwrap_or_default();
         words.extend(container.command.iter().cloned());
-        self.depth += 1;
-        let found = self.command(&words);
-        self.depth -= 1;
-        self.environment = outer;
+        let found = self.nested(env.clone(), |reader| reader.command(&words));
         let mut launch = match found? {
             Some(launch) => launch,
             None => match image_alone(&container)? {

@@ -12,6 +12,8 @@ pub(super) enum Program {
     Container,
     /// `bash -c`: a text that holds the line follows.
     Shell,
+    /// `bash FILE`: a script.
+    Script,
     /// A server or benchmark that is not simulated.
     Other,
 }
@@ -97,6 +99,9 @@ pub(super) fn at(words: &[String]) -> Option<(Program, usize)> {
     }
     if let Some((_, program)) = SCRIPTS.iter().find(|(s, _)| *s == name) {
         return Some((*program, 1));
+    }
+    if SHELLS.contains(&name) && !second.is_empty() && !second.starts_with('-') {
+        return Some((Program::Script, 1));
     }
     if SHELLS.contains(&name) && second.starts_with('-') {
         // bash -lc "…", bash -l -c "…"
@@ -197,7 +202,8 @@ mod tests {
             ("podman container run x", Some((Container, 3))),
             ("bash -l -c 'x'", Some((Shell, 3))),
             ("sh -lc x", Some((Shell, 2))),
-            ("bash run.sh", None),
+            ("bash run.sh", Some((Program::Script, 1))),
+            ("bash", None),
             ("ollama serve", Some((Other, 2))),
             ("-m", None),
             ("-m vllm.entrypoints.cli.main", None),

@@ -4,6 +4,8 @@
 //! PowerShell's backtick at the end of a line, a comment between two continued lines, a next line that begins with a flag, `$ ` before a
 //! command, Markdown fences.
 use super::LineError;
+use super::expand::{MOST_EXPANDED, expansion};
+use super::paste::{is_windows, joined};
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
@@ -46,14 +48,6 @@ pub(super) fn commands(
     }
 }
 
-/// Whether a text is for a shell of Windows, where a backslash is a part of paths.
-fn is_windows(text: &str) -> bool {
-    let drive = |(at, _): (usize, &str)| text[..at].ends_with(|c: char| c.is_ascii_alphabetic());
-    text.contains(".exe")
-        || text.lines().any(|l| l.trim_end().ends_with(" ^"))
-        || text.match_indices(":\\").any(drive)
-}
-
 /// `NAME=value`, as a shell takes it.
 pub(super) fn assignment(word: &str) -> Option<(&str, &str)> {
     let (name, value) = word.split_once('=')?;
@@ -91,100 +85,6 @@ fn assign(words: &[String], variables: &mut Variables) {
     }
 }
 
-/// Lines put together where the text means one: see the module's documentation.
-fn joined(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let (mut continued, mut heredoc): (bool, Option<String>) = (false, None);
-    for line in text.trim_start_matches('\u{feff}').lines() {
-        let line = line.trim_end();
-        let bare = line.trim_start();
-        if let Some(end) = &heredoc {
-            if bare == end {
-                heredoc = None;
-            }
-            continue;
-        }
-        if bare.starts_with("```")
-            || bare.starts_with("~~~")
-            || (bare.starts_with('#') && continued)
-        {
-            continue;
-        }
-        heredoc = heredoc_end(line);
-        let bare = without_prompt(bare).unwrap_or(line);
-        let is_flag = bare.trim_start().starts_with("--")
-            || (bare.trim_start().starts_with('-')
-                && bare.trim_start()[1..].starts_with(|c: char| c.is_ascii_alphabetic()));
-        if !continued && !out.is_empty() {
-            out.push(if is_flag { ' ' } else { '\n' });
-        }
-        let cut = ['\\', '^', '`'].iter().find_map(|c| bare.strip_suffix(*c));
-        // `\\` at the end is a backslash, not a continuation.
-        let cut = cut.filter(|rest| !rest.ends_with('\\'));
-        continued =
-            cut.is_some() && !(bare.ends_with('`') && bare.matches('`').count().is_multiple_of(2));
-        match cut {
-            Some(rest) if continued => {
-                out.push_str(rest);
-                out.push(' ');
-            }
-            _ => out.push_str(bare),
-        }
-    }
-    out
-}
-
-/// The here-documents of a text, each with the file that its line writes it to: `cat > FILE <<EOF`.
-pub(super) fn here_documents(text: &str) -> Vec<(Option<String>, String)> {
-    let mut found = vec![];
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let Some(end) = heredoc_end(line) else {
-            continue;
-        };
-        let body: Vec<&str> = lines.by_ref().take_while(|l| l.trim() != end).collect();
-        let file = line
-            .split('>')
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next());
-        found.push((file.map(String::from), body.join("\n")));
-    }
-    found
-}
-
-/// What follows a shell's prompt: `$ `, `> `, `PS C:\\> `, `(venv) me@host:~$ `.
-fn without_prompt(line: &str) -> Option<&str> {
-    if let Some(rest) = ["$ ", "> "].iter().find_map(|p| line.strip_prefix(p)) {
-        return Some(rest);
-    }
-    if let Some(rest) = line.strip_prefix("PS ") {
-        return rest.split_once("> ").map(|(_, rest)| rest);
-    }
-    let rest = match line.strip_prefix('(') {
-        Some(rest) => rest.split_once(") ")?.1,
-        None => line,
-    };
-    let (prompt, command) = rest.split_once(' ')?;
-    let is_prompt =
-        prompt.ends_with(['$', '#', '%']) && (prompt.contains('@') || prompt.len() == 1);
-    (is_prompt && !prompt.starts_with('#')).then_some(command)
-}
-
-/// The word that ends a here-document which begins in this line.
-fn heredoc_end(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("<<")?;
-    let rest = rest.strip_prefix('-').unwrap_or(rest).trim_start();
-    if rest.starts_with('<') {
-        return None;
-    }
-    let word: String = rest
-        .chars()
-        .filter(|c| !matches!(c, '\'' | '"'))
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect();
-    (!word.is_empty()).then_some(word)
-}
-
 struct Lexer<'a> {
     rest: Peekable<Chars<'a>>,
     words: Vec<String>,
@@ -196,9 +96,6 @@ struct Lexer<'a> {
     /// Bytes that variables have brought.
     expanded: usize,
 }
-
-/// Most bytes that variables may bring to a text: `A=$A$A` doubles.
-pub(super) const MOST_EXPANDED: usize = 1 << 20;
 
 impl Lexer<'_> {
     /// Reads one command into `words`; false at the end of the text.
@@ -429,102 +326,6 @@ impl Lexer<'_> {
     }
 }
 
-/// Defaults in defaults, `${A:-${B:-c}}`, are followed so deep; what lies deeper stays as it is written.
-const DEEPEST: usize = 16;
-
-/// The value of `${inside}`: `NAME`, `NAME:-default`, `NAME-default`, `NAME:=default`, `NAME:?message`, `NAME:+other`.
-fn expansion(inside: &str, variables: &Variables, depth: usize) -> String {
-    let end = inside
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .unwrap_or(inside.len());
-    let (name, rest) = inside.split_at(end);
-    let colon = rest.starts_with(':');
-    let value = variables.get(name).filter(|v| !colon || !v.is_empty());
-    let rest = rest.strip_prefix(':').unwrap_or(rest);
-    match (value, rest.chars().next()) {
-        (Some(_), Some('+')) => deeper(&rest[1..], variables, depth + 1),
-        (None, Some('+')) => String::new(),
-        (Some(v), _) => v.clone(),
-        (None, Some('-' | '=')) => deeper(&rest[1..], variables, depth + 1),
-        (None, _) => format!("${{{inside}}}"),
-    }
-}
-
-/// A text with `$NAME` and `${NAME:-default}` put in, and `$$` as a dollar sign, as compose files write them.
-pub(super) fn interpolated(text: &str, variables: &Variables) -> String {
-    deeper(text, variables, 0)
-}
-
-fn deeper(text: &str, variables: &Variables, depth: usize) -> String {
-    let (mut out, mut rest) = (String::new(), text);
-    while let Some(at) = rest
-        .find('$')
-        .filter(|_| depth < DEEPEST && out.len() < MOST_EXPANDED)
-    {
-        out.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        if let Some(next) = after.strip_prefix('$') {
-            out.push('$');
-            rest = next;
-        } else if after.starts_with('{') {
-            let Some(end) = closing(after) else {
-                rest = &rest[at..];
-                break;
-            };
-            out.push_str(&expansion(&after[1..end], variables, depth));
-            rest = &after[end + 1..];
-        } else {
-            let end = after
-                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                .unwrap_or(after.len());
-            match variables.get(&after[..end]) {
-                Some(value) if end > 0 => out.push_str(value),
-                _ => {
-                    out.push('$');
-                    out.push_str(&after[..end]);
-                }
-            }
-            rest = &after[end..];
-        }
-    }
-    out + rest
-}
-
-/// A text with `$(NAME)` put in, as Kubernetes writes a container's variables.
-pub(super) fn parenthesized(text: &str, variables: &[(String, String)]) -> String {
-    let (mut out, mut rest) = (String::new(), text);
-    while let Some(at) = rest.find("$(").filter(|_| out.len() < MOST_EXPANDED) {
-        out.push_str(&rest[..at]);
-        let name = rest[at + 2..].split(')').next().unwrap_or("");
-        let taken = match variables.iter().rev().find(|(n, _)| n == name) {
-            Some((_, value)) => {
-                out.push_str(value);
-                (at + name.len() + 3).min(rest.len())
-            }
-            None => {
-                out.push_str("$(");
-                at + 2
-            }
-        };
-        rest = &rest[taken..];
-    }
-    out + rest
-}
-
-/// Where the brace that a text begins with is closed.
-fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0;
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 1 => return Some(at),
-            '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -620,24 +421,10 @@ mod tests {
             read("ARGS='--a 1 --b'\nx $ARGS").last().unwrap(),
             &["x", "--a", "1", "--b"]
         );
-        let pairs = [("A".to_string(), "1".to_string())];
-        assert_eq!(parenthesized("$(A)-$(B)-$(A) $(A", &pairs), "1-$(B)-1 1");
         let doubled = format!("A=aaaaaaaa\n{}x $A", "A=$A$A\n".repeat(60));
         assert_eq!(
             commands(&doubled, &mut Variables::new()),
             Err(LineError::TooLong)
         );
-        let here = here_documents("cat > a.yaml << 'EOF'\nx: 1\nEOF\ncat <<END | y\nz\nEND");
-        let here: Vec<_> = here
-            .iter()
-            .map(|(f, b)| (f.as_deref(), b.as_str()))
-            .collect();
-        assert_eq!(here, [(Some("a.yaml"), "x: 1"), (None, "z")]);
-        let set = Variables::from([("A".to_string(), "1".to_string())]);
-        assert_eq!(
-            interpolated("$A ${A} ${B:-x${A}} $$A ${C?no} $", &set),
-            "1 1 x1 $A ${C?no} $"
-        );
-        assert_eq!(expansion("A:+y", &set, 0), "y");
     }
 }

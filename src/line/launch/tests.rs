@@ -6,6 +6,7 @@ fn files(path: &str) -> Result<String, String> {
                              cudagraph-capture-sizes: [1, 2]\nspeculative-config: {method: ngram, num_speculative_tokens: 3}"
             .into()),
         ".env" => Ok("MODEL=Qwen/Qwen3-14B\nHF_TOKEN=x # secret\nVLLM_USE_V1=\"0\"".into()),
+        "start.sh" => Ok("#!/bin/bash\nset -e\nexec vllm serve m --port 1\n".into()),
         _ => Err("no such file".into()),
     }
 }
@@ -37,6 +38,8 @@ fn what_stands_before_the_program_is_taken_away() {
         "python -m vllm.entrypoints.cli.main serve m --port 1",
         "bash -c 'cd /x && exec vllm serve m --port 1'",
         "sudo bash -lc \"source a/bin/activate; vllm serve m --port 1 2>&1 | tee log\"",
+        "A=1 bash start.sh",
+        "sudo bash wrap.sh vllm serve m --port 1",
         "docker exec -it c bash -c 'vllm serve m --port 1'",
         "vllm serve m \\\n  --port 1 > out 2>&1 &",
         "PORT=1; MODEL=m\nvllm serve $MODEL --port ${PORT}",

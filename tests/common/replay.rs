@@ -69,7 +69,6 @@ pub fn config(s: &Scenario) -> Result<EngineConfig, String> {
         max_model_len: e.max_model_len,
         enable_chunked_prefill: e.enable_chunked_prefill,
         enable_prefix_caching: e.enable_prefix_caching,
-        state_blocks: 0,
         long_prefill_token_threshold: e.long_prefill_token_threshold,
         policy: match e.policy.as_str() {
             "fcfs" => SchedulingPolicy::Fcfs,
@@ -81,6 +80,7 @@ pub fn config(s: &Scenario) -> Result<EngineConfig, String> {
             }
         },
         async_scheduling: e.async_scheduling,
+        ..EngineConfig::default()
     })
 }
 

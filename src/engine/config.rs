@@ -35,6 +35,8 @@ pub struct EngineConfig {
     pub state_blocks: u32,
     /// Most new tokens of one request per step; 0: no such limit.
     pub long_prefill_token_threshold: u32,
+    /// Whether a request is admitted only when blocks for its whole prompt are free; not given: as in the release.
+    pub scheduler_reserve_full_isl: Option<bool>,
     /// Order of the waiting queue, and who is preempted.
     pub policy: SchedulingPolicy,
     /// Whether a step is scheduled before the previous one's output is known.
@@ -62,6 +64,7 @@ impl Default for EngineConfig {
             enable_prefix_caching: true,
             state_blocks: 0,
             long_prefill_token_threshold: 0,
+            scheduler_reserve_full_isl: None,
             policy: SchedulingPolicy::Fcfs,
             async_scheduling: false,
         }

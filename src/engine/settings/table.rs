@@ -188,7 +188,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 21;
+const N: usize = 22;
 
 const ROWS: [Setting; N] = [
     count(
@@ -355,6 +355,11 @@ const ROWS: [Setting; N] = [
         "Most tokens of one prompt per step",
         "Most new tokens of one request in a step; 0: no limit (default: 0)",
     ),
+    switch(
+        "scheduler_reserve_full_isl",
+        "Room for the whole prompt",
+        "Admit a request only when there are KV blocks for its whole prompt, not for the next chunk only (default of vLLM from 0.19 on: on)",
+    ),
     count(
         "num_gpu_blocks_override",
         "Number of KV blocks",
@@ -423,6 +428,8 @@ keys! {
     SCHEDULING_POLICY: String = "scheduling_policy";
     /// Most new tokens of one request in a step; 0: no limit.
     LONG_PREFILL_TOKEN_THRESHOLD: u32 = "long_prefill_token_threshold";
+    /// Whether a request waits until there are blocks for its whole prompt.
+    SCHEDULER_RESERVE_FULL_ISL: bool = "scheduler_reserve_full_isl";
     /// Number of KV blocks.
     NUM_GPU_BLOCKS_OVERRIDE: u32 = "num_gpu_blocks_override";
     /// Size of the KV cache, bytes.

@@ -107,7 +107,10 @@ impl Scheduler {
     /// As [`EngineConfig::validate`].
     pub fn new(config: EngineConfig, tracking: Tracking) -> Result<Self, ConfigError> {
         config.validate()?;
-        let rules = Rules::of(config.version);
+        let mut rules = Rules::of(config.version);
+        if let Some(given) = config.scheduler_reserve_full_isl {
+            rules.reserve_full_prompt = given;
+        }
         let count_only = !config.enable_prefix_caching;
         // Without identities a pool of one block (the null block) stands in.
         let blocks = if count_only { 1 } else { config.num_gpu_blocks };

@@ -69,6 +69,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         enable_prefix_caching: caching,
         state_blocks: memory.state_blocks,
         long_prefill_token_threshold: given.get(LONG_PREFILL_TOKEN_THRESHOLD).unwrap_or(0),
+        scheduler_reserve_full_isl: reserve_full_isl(asked, &release)?,
         policy,
         async_scheduling: given
             .get(ASYNC_SCHEDULING)
@@ -114,6 +115,18 @@ fn max_model_len(asked: &Asked<'_>) -> Result<u32, SettingsError> {
         ));
     }
     Ok(len)
+}
+
+/// What was given for `scheduler_reserve_full_isl`, which every release has whose rule it is by default.
+fn reserve_full_isl(asked: &Asked<'_>, release: &Release) -> Result<Option<bool>, SettingsError> {
+    match asked.given.get(SCHEDULER_RESERVE_FULL_ISL) {
+        Some(_) if !release.rules.reserve_full_prompt => Err(bad(
+            "scheduler_reserve_full_isl",
+            "vLLM has it from 0.19 on; leave it out, or name such a release with --engine-version"
+                .into(),
+        )),
+        given => Ok(given),
+    }
 }
 
 /// Most tokens and most sequences of a batch.

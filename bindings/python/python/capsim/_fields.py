@@ -54,6 +54,8 @@ class SettingFields:
     """Order of waiting requests: fcfs or priority (default: fcfs)."""
     long_prefill_token_threshold: Optional[int] = None
     """Most new tokens of one request in a step; 0: no limit (default: 0)."""
+    scheduler_reserve_full_isl: Optional[bool] = None
+    """Admit a request only when there are KV blocks for its whole prompt, not for the next chunk only (default of vLLM from 0.19 on: on)."""
     num_gpu_blocks_override: Optional[Ints] = None
     """Override the number of KV blocks (default: as many as the memory holds)."""
     kv_cache_memory_bytes: Optional[int] = None
@@ -156,6 +158,7 @@ class SettingsInForce:
     data_parallel_external_lb: Optional[bool] = None
     scheduling_policy: Optional[str] = None
     long_prefill_token_threshold: Optional[int] = None
+    scheduler_reserve_full_isl: Optional[bool] = None
     num_gpu_blocks_override: Optional[int] = None
     kv_cache_memory_bytes: Optional[int] = None
     micro_batch: Optional[int] = None

@@ -104,6 +104,7 @@ fn random_case(seed: u64) -> Case {
             SchedulingPolicy::Fcfs
         },
         async_scheduling: rng.random_bool(0.4),
+        scheduler_reserve_full_isl: one_of(rng, &[None, None, Some(false), Some(true)]),
     };
     let n = rng.random_range(1..40u64);
     let identical = rng.random_bool(0.3);

@@ -423,7 +423,8 @@ impl Naive {
             }
             n = n.min(*budget);
             let asleep = hits.iter().filter(|b| self.free.contains(b)).count();
-            if self.minor >= 19 && self.blocks_for(len) - hits.len() + asleep > self.free.len() {
+            let reserve = c.scheduler_reserve_full_isl.unwrap_or(self.minor >= 19);
+            if reserve && self.blocks_for(len) - hits.len() + asleep > self.free.len() {
                 break;
             }
             if self.blocks_for(hit + n) - hits.len() + asleep > self.free.len() {

@@ -2,7 +2,7 @@
 use super::bench::client_args::ClientArgs;
 use super::bench::load::ServeLoad;
 use super::bench::session::Session;
-use super::scenario_args::read_line;
+use super::scenario_args::{of_line, read_line};
 use super::validate::ValidateArgs;
 use super::{files, load};
 use crate::bench::read::{self, Recording};
@@ -11,7 +11,7 @@ use crate::engine::settings::*;
 use crate::line::Line;
 use crate::model::KvDtype;
 use crate::predict::spec::weighted;
-use crate::predict::{EngineWanted, Engines};
+use crate::predict::{Caveat, EngineWanted, Engines};
 use crate::report::json::{self, paired::PairedAnswer};
 use crate::report::{paired as report, plot};
 use crate::validate::hypothesis::Basis;
@@ -300,13 +300,16 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
             files::write(path, &(serde_json::to_string_pretty(&f.profile)? + "\n"))?;
         }
     }
+    let said = of_line(&line)?;
     let mut all = vec![];
     for (r, replay) in recordings.iter().zip(&replays) {
         let fitted = v.fit.contains(&r.name);
-        all.push(
-            paired::compare(&basis, serve, r, replay, v.tolerance, fitted)
-                .with_context(|| r.name.clone())?,
-        );
+        let mut p = paired::compare(&basis, serve, r, replay, v.tolerance, fitted)
+            .with_context(|| r.name.clone())?;
+        let unmodelled = said.not_simulated.iter().cloned();
+        p.notes
+            .extend(unmodelled.map(|flag| Caveat::Unmodelled(flag).to_string()));
+        all.push(p);
     }
     let base = v.svg.as_deref();
     let pictures = match base {
@@ -323,7 +326,13 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
         )?;
     }
     if v.json {
-        println!("{}", json::text(&PairedAnswer::new(fit.as_ref(), &all)));
+        println!(
+            "{}",
+            json::text(&PairedAnswer {
+                harmless: said.harmless,
+                ..PairedAnswer::new(fit.as_ref(), &all)
+            })
+        );
     } else {
         print!("{}", report::text(&basis, fit.as_ref(), &all));
     }

@@ -51,6 +51,10 @@ pub trait EngineKind: Sync {
 
     /// The beginning of the line that starts a server of this model; the settings follow as flags.
     fn command(&self, model: &str) -> Vec<String>;
+
+    /// The port that it listens on unless told otherwise.
+    fn port(&self) -> u16;
+
     /// Settings as the engine's own flags count them.
     fn as_flags(&self, settings: SettingValues) -> SettingValues {
         settings

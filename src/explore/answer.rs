@@ -131,7 +131,7 @@ impl Answers {
         let p = estimate(&d.scenario, run);
         let mut answer = figures(&d, &p);
         answer["command"] = d.command.clone().into();
-        answer["serve"] = serve(&d, state);
+        answer["serve"] = d.scenario.server_line().to_string().into();
         answer["effective"] = view::effective(&d.scenario, &p);
         let html = &mut answer["html"];
         html["breakdown"] = view::breakdown(&d.scenario, &p).into();
@@ -208,15 +208,6 @@ fn figures(d: &Described, p: &Prediction) -> Value {
         },
         "prediction": prediction,
     })
-}
-
-/// The line that starts such a server, and what it cannot say.
-fn serve(d: &Described, state: &State) -> Value {
-    let mut line = d.scenario.server_line();
-    if let Some(format) = state.get("weights") {
-        line += &format!("   # a checkpoint whose weights are {format}");
-    }
-    line.into()
 }
 
 /// The flag that says how much load there is, its present value, and values around it.

@@ -11,6 +11,7 @@ mod interval;
 mod prediction;
 mod refused;
 mod run;
+mod server_line;
 pub mod spec;
 mod uncertain;
 
@@ -25,5 +26,6 @@ pub use prediction::{
 };
 pub use refused::Refused;
 pub use run::{Run, simulate_observed, simulate_once, simulate_replay};
+pub use server_line::{ServerLine, public_name};
 pub(crate) use uncertain::Z95;
 pub use uncertain::{Coefficient, Uncertain, covariance, uncertain};

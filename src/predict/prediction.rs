@@ -6,7 +6,7 @@ use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
-use crate::engine::{Asked, EngineVersion, SimError, command, kind};
+use crate::engine::{Asked, EngineVersion, SimError, kind};
 use crate::model::Model;
 use crate::units::{Blocks, Span};
 use crate::workload::{PromptKind, Replay, WorkloadError, WorkloadSpec};
@@ -64,11 +64,6 @@ impl Scenario {
             profile: &self.engine,
             release: self.release,
         })
-    }
-
-    /// The line that starts a server with these settings.
-    pub fn server_line(&self) -> String {
-        command(self.engine.scheduler, &self.model_name, &self.serve).join(" ")
     }
 
     /// The engine's release: the one that was named, else the engine profile's.

@@ -1,8 +1,10 @@
 //! An answer of `capsim capacity` for people.
 use super::table::{three, with_header, wrap};
+use crate::device::EngineId;
+use crate::engine::kind;
 use crate::plan::capacity::{Capacity, Point, Rising};
 use crate::plan::{Axis, Limit, Slo, Term};
-use crate::predict::Scenario;
+use crate::predict::{Scenario, public_name};
 use std::fmt::Write as _;
 
 /// A line of at most 80 columns that begins with a label.
@@ -540,8 +542,12 @@ fn check(scenario: &Scenario, slo: &Slo, axis: Axis, p: &Point) -> Option<Vec<St
     let mut words: Vec<String> = ["vllm", "bench", "serve", "--model"]
         .map(String::from)
         .to_vec();
-    words.push(scenario.model_name.clone());
+    words.push(public_name(&scenario.model_name).into());
     let mut flag = |name: &str, v: String| words.push(format!("{name} {v}"));
+    let port = kind(scenario.engine.scheduler).port();
+    if port != kind(EngineId::Vllm).port() {
+        flag("--port", port.to_string());
+    }
     flag("--dataset-name", "random".into());
     flag("--random-input-len", w.input_len.to_string());
     flag("--random-output-len", w.output_len.to_string());

@@ -141,8 +141,11 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
             };
             o.push_str(&labelled("Gain", &text));
         }
-        let line: Vec<String> = serve_words(&b.serve);
-        o.push_str(&command(&line));
+        let (line, comment) = b.serve.split_once("   # ").unwrap_or((&b.serve, ""));
+        if !comment.is_empty() {
+            let _ = writeln!(o, "  # {comment}");
+        }
+        o.push_str(&command(&serve_words(line)));
         for (k, v) in &b.changes {
             if k == "moe-tiles" {
                 let text = format!(
@@ -171,7 +174,7 @@ fn serve_words(line: &str) -> Vec<String> {
     let mut all: Vec<String> = vec![];
     for w in line.split(' ') {
         match all.last_mut() {
-            Some(last) if last.starts_with("--") && !last.contains(' ') && !w.starts_with("--") => {
+            Some(last) if last.starts_with('-') && !last.contains(' ') && !w.starts_with('-') => {
                 last.push(' ');
                 last.push_str(w);
             }

@@ -5,3 +5,4 @@ mod lines;
 mod loads;
 mod memory;
 mod pages;
+mod printed;

@@ -45,6 +45,9 @@ impl EngineKind for LlamaServer {
     ) -> Result<Box<dyn super::Scheduler>, ConfigError> {
         Ok(Box::new(Scheduler::new(config, tracking)?))
     }
+    fn port(&self) -> u16 {
+        8080
+    }
     fn command(&self, model: &str) -> Vec<String> {
         vec!["llama-server".into(), format!("-m {model}.gguf")]
     }

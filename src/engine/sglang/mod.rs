@@ -35,6 +35,9 @@ impl EngineKind for Sglang {
     ) -> Result<Box<dyn super::Scheduler>, ConfigError> {
         Ok(Box::new(Scheduler::new(config, tracking)?))
     }
+    fn port(&self) -> u16 {
+        30_000
+    }
     fn command(&self, model: &str) -> Vec<String> {
         vec![
             "python -m sglang.launch_server".into(),

@@ -63,6 +63,9 @@ impl EngineKind for Vllm {
     ) -> Result<Box<dyn super::Scheduler>, ConfigError> {
         Ok(Box::new(Scheduler::new(config, tracking)?))
     }
+    fn port(&self) -> u16 {
+        8000
+    }
     fn command(&self, model: &str) -> Vec<String> {
         vec!["vllm serve".into(), model.into()]
     }

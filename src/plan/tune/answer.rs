@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct Outcome {
     /// Knobs that differ from today's, with their values.
     pub changes: Vec<(String, String)>,
-    /// The `vllm serve` line.
+    /// The line that starts such a server; behind ` # ` the checkpoint that it needs.
     pub serve: String,
     /// Requests open at once, where that was varied.
     pub concurrency: Option<u32>,

@@ -191,7 +191,7 @@ impl<P: Pool> Tuner<'_, P> {
             .collect();
         Outcome {
             changes,
-            serve: self.scenario(choice).server_line(),
+            serve: self.scenario(choice).server_line().to_string(),
             concurrency: level,
             met: f.met,
             requests: f.requests,

@@ -80,6 +80,8 @@ pub struct PairedAnswer {
     pub schema: String,
     /// Recordings that the engine profile was fitted to.
     pub fitted_on: Option<Vec<String>>,
+    /// Flags of the server's line that change neither memory nor speed.
+    pub harmless: Vec<String>,
     /// Recordings.
     pub recordings: Vec<Recording>,
 }
@@ -130,6 +132,7 @@ impl PairedAnswer {
         Self {
             schema: "capsim.paired/1".into(),
             fitted_on: fitted_on(fit),
+            harmless: vec![],
             recordings: all.iter().map(recording).collect(),
         }
     }

@@ -48,35 +48,19 @@
 //!
 //! `examples/` has a small program for each of the first five, and `docs/guide/embedding.md` walks through them.
 //!
-//! # Features
+//! # What lies beside it
 //!
-//! Everything up to [`plan`] needs none: it is pure, reads no file and no clock, starts no thread, and gives the same bytes
-//! everywhere. `default-features = false` therefore is what most programs want.
-//!
-//! | feature | adds |
-//! | --- | --- |
-//! | `validate` | comparison with recorded runs, and fits |
-//! | `traces` | traces in comma-separated values |
-//! | `schema` | JSON Schemas of the file formats |
-//! | `import` | profiles from published measurements |
-//! | `calibrate`, `opencl`, `wgpu` | microbenchmarks on the processor, through OpenCL, through Vulkan, Metal or DX12 |
-//! | `http` | a load client and a stand-in server |
-//! | `cli` | tables, reports and the command line |
+//! This crate is the pure core: it reads no file and no clock, starts no thread, and gives the same bytes everywhere. The others of the
+//! workspace stand on it: `capsim-calibrate` measures devices, `capsim-live` talks HTTP, `capsim-study` compares with recorded runs and
+//! writes reports, `capsim-cli` is the command. The feature `schema` adds JSON Schemas of the file formats.
 //!
 //! # What is stable
 //!
 //! Until 1.0 a minor version may change any of it, and the changelog says so. Meant to last are the names in the table above, what
 //! they take and return, [`units`], [`model`], [`device`], [`workload`], and the file formats (`capsim.device/1` and so on, which
-//! change their number when they change). [`calibrate`], [`serve`], [`mod@bench`], [`openai`], [`report`] and [`cli`] are public for the
-//! program, the tests and the bindings, and change as these need it. `docs/stability.md` says more.
-#![cfg_attr(
-    not(all(feature = "cli", feature = "http")),
-    allow(
-        rustdoc::broken_intra_doc_links,
-        reason = "links to modules that this build leaves out"
-    )
-)]
+//! change their number when they change). `docs/stability.md` says more.
 pub mod units;
+pub mod kernels;
 pub mod fields;
 pub mod rng;
 pub mod stats;
@@ -89,21 +73,3 @@ pub mod line;
 pub mod metrics;
 pub mod predict;
 pub mod plan;
-#[cfg(feature = "http")]
-pub mod openai;
-#[cfg(feature = "calibrate")]
-pub mod calibrate;
-#[cfg(feature = "http")]
-pub mod bench;
-#[cfg(feature = "import")]
-pub mod import;
-#[cfg(feature = "http")]
-pub mod serve;
-#[cfg(feature = "validate")]
-pub mod validate;
-#[cfg(feature = "cli")]
-pub mod report;
-#[cfg(all(feature = "cli", feature = "http"))]
-pub mod explore;
-#[cfg(feature = "cli")]
-pub mod cli;

@@ -1,8 +1,6 @@
 //! The engine makes the decisions that the real scheduler was recorded making, step by step.
-#[path = "common/replay.rs"]
-mod replay;
-#[path = "common/scenario.rs"]
-mod scenario;
+use crate::replay;
+use crate::scenario;
 
 use std::path::{Path, PathBuf};
 

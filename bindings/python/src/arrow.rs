@@ -2,7 +2,7 @@
 //! lent without a copy. By hand, because the crates that do it change the features of what the library is built with, so that
 //! everything would be built twice; and a table of three types of column is little.
 #![allow(unsafe_code, reason = "a C interface")]
-use capsim::report::flat::{self, Column};
+use capsim_study::report::flat::{self, Column};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;

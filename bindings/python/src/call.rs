@@ -1,6 +1,6 @@
 //! A call from Python: what was said, what went wrong, and Ctrl-C while the library works.
-use capsim::cli::api;
 use capsim::plan::Pool;
+use capsim_cli::api;
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

@@ -8,7 +8,7 @@ mod sweep;
 mod table;
 
 use call::{CapsimError, Said, failed, interruptible, stoppable};
-use capsim::cli::api;
+use capsim_cli::api;
 use pyo3::prelude::*;
 use std::collections::BTreeMap;
 

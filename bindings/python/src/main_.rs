@@ -1,7 +1,7 @@
 //! The command line inside an interpreter: the console script of the wheel.
 use crate::sweep::Sweep;
-use capsim::calibrate::discover;
-use capsim::cli::api::{Elsewhere, Job};
+use capsim_calibrate::discover;
+use capsim_cli::api::{Elsewhere, Job};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use std::ffi::OsString;
@@ -40,7 +40,7 @@ pub fn main(py: Python<'_>, args: Vec<OsString>, program: Option<PathBuf>) -> u8
     if let Some(program) = program {
         discover::set_program(program);
     }
-    let code = py.allow_threads(|| capsim::cli::main(args, Some(&Ray)));
+    let code = py.allow_threads(|| capsim_cli::main(args, Some(&Ray)));
     // A process that Rust began would do this at its end.
     let _ = std::io::stdout().flush();
     // `ExitCode` tells its number to nobody else.

@@ -2,11 +2,11 @@
 use crate::call::{Said, interruptible};
 use crate::table::Table;
 use anyhow::ensure;
-use capsim::cli::api;
 use capsim::engine::observe::{Observer, RequestRecord, StepRecord};
-use capsim::report::requests::{Requests, Rows};
-use capsim::report::timeline::Timeline;
 use capsim::units::Span;
+use capsim_cli::api;
+use capsim_study::report::requests::{Requests, Rows};
+use capsim_study::report::timeline::Timeline;
 use pyo3::prelude::*;
 
 /// What is written down while a simulation runs, as the command line's files hold it.

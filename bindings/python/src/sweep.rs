@@ -2,8 +2,8 @@
 use crate::call::{Stop, failed, interruptible, threads};
 use crate::table::Table;
 use anyhow::{Context, ensure};
-use capsim::cli::api::{self, Job};
-use capsim::report::flat;
+use capsim_cli::api::{self, Job};
+use capsim_study::report::flat;
 use pyo3::prelude::*;
 use rayon::prelude::*;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Columns that pandas, Polars and everything else that speaks the Arrow PyCapsule interface take without a copy
 //! (arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html).
 use crate::arrow::{self, Columns};
-use capsim::report::flat::{self, Column};
+use capsim_study::report::flat::{self, Column};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};

@@ -2,7 +2,6 @@
 use super::table::*;
 use super::{LoadFiles, LoadValues, ensure, wrong};
 use crate::fields::FieldError;
-#[cfg(feature = "traces")]
 use crate::workload::trace::{Client, Pool};
 use crate::workload::trace::{Format, Options, Trace, TraceSpec};
 use std::sync::Arc;
@@ -87,7 +86,6 @@ fn options(v: &LoadValues) -> Result<Options, FieldError> {
 }
 
 /// Requests drawn from the clients of a ServeGen folder.
-#[cfg(feature = "traces")]
 fn drawn(
     path: &str,
     spec: &mut TraceSpec,
@@ -112,21 +110,7 @@ fn drawn(
     .map_err(|e| wrong("trace_file", e.to_string()))
 }
 
-/// This build has no reader of comma-separated values.
-#[cfg(not(feature = "traces"))]
-fn drawn(
-    path: &str,
-    _: &mut TraceSpec,
-    _: &LoadValues,
-    _: &dyn LoadFiles,
-) -> Result<Trace, FieldError> {
-    let problem =
-        format!("{path}: this build of capsim reads no ServeGen folders (feature `traces`)");
-    Err(wrong("trace_file", problem))
-}
-
 /// All clients of a ServeGen folder.
-#[cfg(feature = "traces")]
 fn servegen(folder: &str, files: &dyn LoadFiles) -> Result<Pool, String> {
     let mut numbers: Vec<(u64, String)> = vec![];
     for name in files.names(folder)? {

@@ -6,18 +6,14 @@ mod bailian;
 mod error;
 mod llmservingsim;
 mod mooncake;
-#[cfg(feature = "traces")]
 mod servegen;
 mod spec;
 mod stats;
-#[cfg(feature = "traces")]
 mod table;
-#[cfg(feature = "traces")]
 mod timestamp;
 mod write;
 
 pub use error::TraceError;
-#[cfg(feature = "traces")]
 pub use servegen::{Client, Pool};
 pub use spec::{Format, Options, TraceSpec};
 pub use stats::TraceStats;
@@ -179,13 +175,8 @@ impl Trace {
             Format::Mooncake => mooncake::read(text, &mut reader),
             Format::Bailian => bailian::read(text, &mut reader),
             Format::LlmServingSim => llmservingsim::read(text, &mut reader),
-            #[cfg(feature = "traces")]
             Format::Azure | Format::BurstGpt | Format::Vidur | Format::Csv => {
                 table::read(text, format, options, &mut reader)
-            }
-            #[cfg(not(feature = "traces"))]
-            Format::Azure | Format::BurstGpt | Format::Vidur | Format::Csv => {
-                Err((0, "this build of capsim reads no CSV (feature `traces`)".into()))
             }
             Format::ServeGen => Err((
                 0,

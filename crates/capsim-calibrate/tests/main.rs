@@ -1,0 +1,4 @@
+//! Kernels and backends.
+mod backends;
+mod kernel_sources;
+mod kernels;

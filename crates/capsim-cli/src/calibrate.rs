@@ -1,0 +1,534 @@
+//! `capsim calibrate`.
+use super::files;
+use anyhow::{Context, anyhow, bail, ensure};
+use capsim_calibrate::backend::{Api, Backend, DeviceInfo};
+use capsim_calibrate::clock::{SimulatedClock, now_utc};
+use capsim_calibrate::compare::compare;
+use capsim_calibrate::cpu::Cpu;
+use capsim_calibrate::discover::{self, Selector};
+use capsim_calibrate::environment::Environment;
+use capsim_calibrate::family::{Effort, Family};
+use capsim_calibrate::fit::{self, Fit};
+use capsim_calibrate::protocol;
+use capsim_calibrate::samples::{Limits, SamplesFile};
+use capsim_calibrate::supervise::{self, News};
+use capsim_calibrate::synthetic::{self, Synthetic, Truth};
+use capsim_calibrate::worker::{Job, Message};
+use capsim_calibrate::{datasheet, families, meaning, sources};
+use capsim_study::report::json::{self, calibration::Comparison};
+use capsim_study::report::{calibration, roofline};
+use clap::{Args, ValueEnum};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Choice {
+    /// OpenCL: the first choice for GPUs
+    Opencl,
+    /// Vulkan, Metal or DX12
+    Wgpu,
+    /// This machine's processor
+    Cpu,
+    /// A made-up device with known truth, for tests
+    Synthetic,
+}
+
+#[derive(Args, Debug)]
+pub struct CalibrateArgs {
+    /// How to reach the device (default: the best GPU, by OpenCL, else by wgpu, else the processor)
+    #[arg(long, value_enum)]
+    backend: Option<Choice>,
+    /// Which device: `opencl:0` as `capsim devices` lists it, or a part of its name
+    #[arg(long)]
+    device: Option<String>,
+    /// At most 20 seconds: what a profile cannot do without
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// As long as it takes, instead of at most two minutes
+    #[arg(long)]
+    full: bool,
+    /// Folder for samples.json, device.json, roofline.svg and README.md (default: calibration/DEVICE/DATE)
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Go on with an interrupted calibration in the folder
+    #[arg(long)]
+    resume: bool,
+    /// Make the profile again from stored samples, measuring nothing
+    #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["backend", "device", "quick", "full", "resume", "family", "compare"])]
+    refit: Option<PathBuf>,
+    /// Two calibrations (folders or samples files): what is faster or slower in the second
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["backend", "device", "quick", "full", "resume", "family"])]
+    compare: Option<Vec<PathBuf>>,
+    /// Only these families of microbenchmarks
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    family: Vec<String>,
+    /// Memory bandwidth of the device in GB/s, if you know it: rates above it are rejected
+    #[arg(long, value_name = "GB/S")]
+    peak_bandwidth: Option<f64>,
+    /// 16-bit matrix rate of the device in TFLOP/s, if you know it: rates above it are rejected
+    #[arg(long, value_name = "TFLOP/S")]
+    peak_tflops: Option<f64>,
+    /// Seed of all random contents
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Measure a busy device too
+    #[arg(long)]
+    force: bool,
+    /// Last-level cache of the device in MiB, where its driver does not tell: rings are four times as large
+    #[arg(long, value_name = "MIB")]
+    cache: Option<u64>,
+    /// Threads of `--backend cpu` (default: one per logical core); 1 describes a single core
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Seconds without a sign of life after which the driver counts as hung; its point is recorded and the next one goes on
+    #[arg(long, default_value_t = supervise::SILENCE.as_secs_f64(), value_name = "SECONDS")]
+    timeout: f64,
+    /// Afterwards keep the device busy for so many seconds: how its rates fall from the first seconds to what it can sustain
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=7200), conflicts_with_all = ["refit", "compare"])]
+    soak: Option<u32>,
+    /// Machine-readable output
+    #[arg(long)]
+    json: bool,
+}
+
+/// The device that is to be measured, and what is known before it is.
+struct Target {
+    api: Api,
+    index: usize,
+    info: DeviceInfo,
+    families: Vec<Box<dyn Family>>,
+    environment: BTreeMap<String, String>,
+    free_memory: Option<u64>,
+    /// Why measuring now would mislead.
+    busy: Option<String>,
+}
+
+/// The device that was asked for, or the best there is. It is opened in child processes only: a driver that crashes or hangs costs
+/// one line here, and one point later.
+fn target(args: &CalibrateArgs) -> anyhow::Result<Target> {
+    let apis = match args.backend {
+        Some(Choice::Synthetic) => return Ok(synthetic(args)),
+        Some(Choice::Opencl) => vec![Api::Opencl],
+        Some(Choice::Wgpu) => vec![Api::Wgpu],
+        Some(Choice::Cpu) => vec![Api::Cpu],
+        None => discover::APIS.to_vec(),
+    };
+    let selector: Option<Selector> = args
+        .device
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|e| anyhow!("--device: {e}"))?;
+    let program = discover::this_program().context("the path of this program")?;
+    let all = discover::discover(&program, &apis, discover::DEADLINE);
+    let found = discover::select(&all, selector.as_ref()).map_err(|e| {
+        match (args.backend, &args.device) {
+            (Some(_), None) => anyhow!("--backend {}: {e}", discover::name(apis[0])),
+            _ => anyhow!("--device: {e}"),
+        }
+    })?;
+    ensure!(
+        args.threads.is_none() || found.api == Api::Cpu,
+        "--threads is for --backend cpu; {} decides for itself",
+        discover::name(found.api)
+    );
+    if args.backend.is_none() && args.device.is_none() && found.api == Api::Cpu {
+        eprintln!(
+            "no GPU can be used here (`capsim devices` says why); measuring the processor, which says nothing about a GPU"
+        );
+    }
+    let info = match (found.api, &found.info) {
+        (Api::Cpu, _) => Cpu::with_threads(args.threads)?.info().clone(),
+        (_, Some(info)) => info.clone(),
+        (_, None) => bail!("{}: the driver tells nothing about it", found.id()),
+    };
+    let machine = Environment::read();
+    let mut environment = BTreeMap::new();
+    flatten("", &serde_json::to_value(&machine)?, &mut environment);
+    if let Some(n) = args.threads {
+        environment.insert("threads".into(), n.to_string());
+    }
+    // A discrete GPU's free memory is its total; where host and device share it, what the host has free counts.
+    let shared = info.unified_memory || info.software;
+    let available = machine.host.memory_available.value().copied();
+    let disturbances = machine.disturbances();
+    Ok(Target {
+        api: found.api,
+        index: found.index.unwrap_or(0),
+        free_memory: available.filter(|_| shared),
+        families: families::all(),
+        busy: (!disturbances.is_empty()).then(|| disturbances.join("; ")),
+        environment,
+        info,
+    })
+}
+
+fn synthetic(args: &CalibrateArgs) -> Target {
+    let device = Synthetic::new(Truth::default(), args.seed, SimulatedClock::default(), None);
+    Target {
+        api: Api::Synthetic,
+        index: 0,
+        info: device.info().clone(),
+        families: synthetic::families(),
+        environment: BTreeMap::new(),
+        free_memory: None,
+        busy: None,
+    }
+}
+
+/// A tree of readings as lines: `host.load: 0.3`; what is missing says why.
+fn flatten(path: &str, value: &serde_json::Value, out: &mut BTreeMap<String, String>) {
+    let under = |key: &str| match (path, key) {
+        ("", key) => key.to_string(),
+        (path, "value") => path.to_string(),
+        (path, "missing") => path.to_string(),
+        (path, key) => format!("{path}.{key}"),
+    };
+    match value {
+        serde_json::Value::Object(o) => {
+            for (k, v) in o {
+                match v.as_str() {
+                    Some(why) if k == "missing" => {
+                        out.insert(path.to_string(), format!("unknown: {why}"));
+                    }
+                    _ => flatten(&under(k), v, out),
+                }
+            }
+        }
+        serde_json::Value::Array(a) => {
+            for (i, v) in a.iter().enumerate() {
+                flatten(&under(&i.to_string()), v, out);
+            }
+        }
+        serde_json::Value::String(s) => {
+            out.insert(path.to_string(), s.clone());
+        }
+        other => {
+            out.insert(path.to_string(), other.to_string());
+        }
+    }
+}
+
+/// A calibration's samples: the file, or the folder that holds it.
+fn load(path: &Path) -> anyhow::Result<SamplesFile> {
+    let path = if path.is_dir() {
+        path.join("samples.json")
+    } else {
+        path.to_path_buf()
+    };
+    Ok(SamplesFile::parse(
+        &files::read(&path)?,
+        &path.display().to_string(),
+    )?)
+}
+
+fn limits(args: &CalibrateArgs, device: &str) -> anyhow::Result<Limits> {
+    let mut limits = datasheet::limits(device);
+    for (flag, value, scale) in [
+        ("--peak-bandwidth", args.peak_bandwidth, 1e9),
+        ("--peak-tflops", args.peak_tflops, 1e12),
+    ] {
+        let Some(v) = value else { continue };
+        ensure!(
+            v.is_finite() && v > 0.0 && v < 1e7,
+            "{flag} {v}: must be a positive number"
+        );
+        let to = if scale == 1e9 {
+            &mut limits.bandwidth
+        } else {
+            &mut limits.flops
+        };
+        *to = Some(v * scale);
+        limits.source = if limits.source.is_empty() {
+            "given on the command line".into()
+        } else {
+            format!("{}; {flag} given on the command line", limits.source)
+        };
+    }
+    Ok(limits)
+}
+
+/// What is written besides the samples.
+fn outputs(dir: &Path, file: &SamplesFile) -> anyhow::Result<(Fit, Option<meaning::Meaning>)> {
+    let fit = fit::fit(file, "samples.json")?;
+    let meaning = meaning::of(&fit.profile).ok();
+    files::write(
+        &dir.join("device.json"),
+        &(serde_json::to_string_pretty(&fit.profile)? + "\n"),
+    )?;
+    files::write(&dir.join("roofline.svg"), &roofline::svg(file, &fit))?;
+    files::write(
+        &dir.join("README.md"),
+        &calibration::readme(file, &fit, meaning.as_ref()),
+    )?;
+    Ok((fit, meaning))
+}
+
+fn show(
+    args: &CalibrateArgs,
+    dir: &Path,
+    file: &SamplesFile,
+    fit: &Fit,
+    meaning: Option<&meaning::Meaning>,
+) -> anyhow::Result<ExitCode> {
+    if args.json {
+        println!("{}", json::text(&calibration::json(file, fit, meaning)));
+    } else {
+        print!("{}", calibration::text(file, fit, meaning));
+        println!(
+            "\nWritten to {0}\nNext: capsim predict --device {0}",
+            dir.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
+    if let Some(pair) = &args.compare {
+        let (a, b) = (load(&pair[0])?, load(&pair[1])?);
+        let all = compare(&a, &b);
+        let name = |p: &PathBuf, f: &SamplesFile| {
+            format!("{} ({}, {})", p.display(), f.device.name, f.started)
+        };
+        let (a, b) = (name(&pair[0], &a), name(&pair[1], &b));
+        if args.json {
+            println!("{}", json::text(&Comparison::new(&a, &b, &all)));
+        } else {
+            print!("{}", calibration::comparison(&a, &b, &all));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &args.refit {
+        let file = load(path)?;
+        let folder = if path.is_dir() {
+            path.clone()
+        } else {
+            path.parent().map(Path::to_path_buf).unwrap_or_default()
+        };
+        let dir = args.output.clone().unwrap_or(folder);
+        std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+        let (fit, meaning) = outputs(&dir, &file)?;
+        return show(args, &dir, &file, &fit, meaning.as_ref());
+    }
+    measure(args)
+}
+
+fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
+    let effort = match (args.quick, args.full) {
+        (true, _) => Effort::Quick,
+        (_, true) => Effort::Full,
+        _ => Effort::Standard,
+    };
+    ensure!(
+        args.threads.is_none_or(|n| (1..=4096).contains(&n)),
+        "--threads: from 1 to 4096"
+    );
+    let silence = Duration::try_from_secs_f64(args.timeout)
+        .ok()
+        .filter(|t| !t.is_zero())
+        .with_context(|| format!("--timeout {}: a number of seconds above 0", args.timeout))?;
+    let target = target(args)?;
+    let known: Vec<&str> = target.families.iter().map(|f| f.name()).collect();
+    for name in &args.family {
+        ensure!(
+            known.contains(&name.as_str()),
+            "--family `{name}`: there is no such family; there are: {}",
+            known.join(", ")
+        );
+    }
+    if let Some(why) = &target.busy {
+        // Nobody takes a software device's speed for more than it is: a warning is enough there.
+        ensure!(
+            args.force || target.info.software,
+            "the device is busy: {why}. Another program's load would be measured as slowness; stop it, or use --force"
+        );
+        eprintln!("warning: the device is busy: {why}");
+    }
+    let (mut info, api) = (target.info, target.api);
+    if let Some(mib) = args.cache {
+        ensure!((1..=4096).contains(&mib), "--cache: from 1 to 4096 MiB");
+        info.cache_bytes = mib << 20;
+    }
+    let started = now_utc();
+    let ring_bytes = protocol::ring_bytes(&info, effort);
+    let fresh = SamplesFile {
+        schema: SamplesFile::SCHEMA.into(),
+        capsim: env!("CARGO_PKG_VERSION").into(),
+        command: command_line(),
+        complete: false,
+        api,
+        environment: target.environment,
+        effort,
+        seed: args.seed,
+        only: args.family.clone(),
+        ring_bytes,
+        budget_bytes: protocol::memory_budget(&info, target.free_memory),
+        timer_tick_s: 0.0,
+        submit_s: 0.0,
+        limits: limits(args, &info.name)?,
+        kernels: sources::names()
+            .filter_map(|n| Some((n.to_string(), sources::kernel_hash(n, &[], api)?)))
+            .collect(),
+        sentinel: vec![],
+        soak_s: args.soak.unwrap_or(0) as f64,
+        soak: vec![],
+        points: vec![],
+        started,
+        device: info,
+    };
+    let dir = match &args.output {
+        Some(dir) => dir.clone(),
+        None => Path::new("calibration")
+            .join(fit::slug(&fresh.device.name))
+            .join(&fresh.started[..10]),
+    };
+    let samples = dir.join("samples.json");
+    let file = if args.resume {
+        resumed(load(&dir).context("--resume")?, &fresh)?
+    } else {
+        ensure!(
+            args.output.is_some() || !samples.exists(),
+            "{}: there is a calibration of today already; use --resume to go on with it, or -o for another folder",
+            samples.display()
+        );
+        fresh
+    };
+    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+    if !args.json {
+        eprintln!("measuring {}", file.device.name);
+    }
+    let bar = indicatif::ProgressBar::new(1);
+    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(4));
+    bar.set_style(
+        indicatif::ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+            .expect("a valid template"),
+    );
+    let program = discover::this_program().context("the path of this program")?;
+    let job = Job {
+        index: target.index,
+        threads: args.threads,
+        left_s: protocol::time_budget(effort).map(|b| b.as_secs_f64()),
+        samples: std::path::absolute(&samples).context("the path of the samples")?,
+        file,
+    };
+    let ended = supervise::run(
+        &mut || {
+            let mut worker = Command::new(&program);
+            worker.arg("measure-device");
+            worker
+        },
+        job,
+        silence,
+        &|| match samples.exists() {
+            true => load(&samples).map(Some).map_err(|e| format!("{e:#}")),
+            false => Ok(None),
+        },
+        &|file| files::write(&samples, &file.to_text()).map_err(|e| format!("{e:#}")),
+        &mut |news| match news {
+            News::Heard(Message::Begin {
+                record,
+                done,
+                total,
+                left_s,
+            }) => {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+                bar.set_message(match left_s {
+                    Some(l) => format!("{}, at most {l:.0} s left", record.key()),
+                    None => record.key(),
+                });
+            }
+            News::Heard(Message::Pause) => {
+                bar.set_message("the device slowed down; letting it rest");
+            }
+            News::Heard(_) => {}
+            News::Crash(words) => bar.suspend(|| eprintln!("the driver failed: {words}")),
+        },
+    );
+    bar.finish_and_clear();
+    let (file, stopped) = match ended {
+        Ok(file) => (file, None),
+        Err((file, why)) => (*file, Some(why)),
+    };
+    if let Some(why) = stopped {
+        let name = &file.device.name;
+        ensure!(
+            file.points.iter().any(|p| p.seconds().is_some()),
+            "{name} could not be measured: {why}"
+        );
+        files::write(&samples, &file.to_text())?;
+        // What there is may be enough for a profile.
+        let profile = match outputs(&dir, &file) {
+            Ok(_) => "and a profile made from it beside it".to_string(),
+            Err(e) => format!("which is not enough for a profile ({e:#})"),
+        };
+        bail!(
+            "measuring {name} ended early: {why}. What was measured is in {}, {profile}; go on with --resume",
+            samples.display()
+        );
+    }
+    let (fit, meaning) = outputs(&dir, &file)
+        .with_context(|| format!("the samples are in {}", samples.display()))?;
+    show(args, &dir, &file, &fit, meaning.as_ref())
+}
+
+/// An interrupted calibration, if it is one of this device under these conditions.
+fn resumed(mut old: SamplesFile, new: &SamplesFile) -> anyhow::Result<SamplesFile> {
+    for (what, was, is) in [
+        ("device", old.device.name.clone(), new.device.name.clone()),
+        (
+            "driver",
+            old.device.driver.clone(),
+            new.device.driver.clone(),
+        ),
+        ("release of capsim", old.capsim.clone(), new.capsim.clone()),
+        (
+            "backend",
+            format!("{:?}", old.api),
+            format!("{:?}", new.api),
+        ),
+        (
+            "effort",
+            format!("{:?}", old.effort),
+            format!("{:?}", new.effort),
+        ),
+        ("seed", old.seed.to_string(), new.seed.to_string()),
+    ] {
+        ensure!(
+            was == is,
+            "--resume: the {what} was {was} and is now {is}; samples of both do not belong together. Measure into another folder"
+        );
+    }
+    for (name, hash) in &new.kernels {
+        ensure!(
+            old.kernels.get(name).is_none_or(|h| h == hash),
+            "--resume: kernel `{name}` has changed since; measure into another folder"
+        );
+    }
+    if old.soak_s != new.soak_s || !old.complete {
+        // Half a soak says nothing.
+        old.soak.clear();
+    }
+    old.soak_s = new.soak_s;
+    old.complete = false;
+    old.only = new.only.clone();
+    old.limits = new.limits.clone();
+    old.budget_bytes = new.budget_bytes;
+    Ok(old)
+}
+
+/// The command as typed, without what only says where things lie on this machine.
+fn command_line() -> String {
+    let mut words = vec!["capsim".to_string()];
+    let mut skip = false;
+    for word in std::env::args().skip(1) {
+        let output = word == "-o" || word == "--output";
+        if !std::mem::take(&mut skip) && !output && !word.starts_with("--output=") {
+            words.push(word);
+        }
+        skip = output;
+    }
+    words.join(" ")
+}

@@ -1,0 +1,157 @@
+//! The flags of a section's fields, with their help.
+use anyhow::bail;
+use capsim::fields::{Field, Kind, Section, Value, Values};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+/// A section whose fields are flags.
+pub trait Flagged: Section {
+    /// Under which heading the help has them.
+    const HEADING: &'static str;
+    /// Whether a field is a flag here.
+    fn has(_field: &Field) -> bool {
+        true
+    }
+    /// Other spellings of a field's flag, with their dashes.
+    fn short(_at: usize) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// What was given of a section's flags: for each field its values, several where it takes many.
+#[derive(Debug)]
+pub struct Given<S> {
+    values: Vec<(usize, Vec<Value>)>,
+    of: std::marker::PhantomData<fn() -> S>,
+}
+
+impl<S> Clone for Given<S> {
+    fn clone(&self) -> Self {
+        Self {
+            values: self.values.clone(),
+            of: self.of,
+        }
+    }
+}
+
+impl<S> Default for Given<S> {
+    fn default() -> Self {
+        Self {
+            values: vec![],
+            of: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<S: Section> Given<S> {
+    /// Fields with their values, by their places in the section.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &[Value])> {
+        self.values.iter().map(|(at, v)| (*at, &v[..]))
+    }
+
+    /// Those that were given one value.
+    pub fn single(&self) -> Values<S> {
+        let mut values = Values::default();
+        for (at, all) in &self.values {
+            if let [one] = &all[..] {
+                values.put(*at, one.clone());
+            }
+        }
+        values
+    }
+
+    /// One value for each field, or an error that names those with several.
+    pub fn alone(&self) -> anyhow::Result<Values<S>> {
+        let several: Vec<String> = self
+            .values
+            .iter()
+            .filter(|(_, v)| v.len() > 1)
+            .map(|(at, _)| format!("--{}", S::field(*at).flag()))
+            .collect();
+        if !several.is_empty() {
+            bail!("{}: give one value", several.join(", "));
+        }
+        Ok(self.single())
+    }
+}
+
+fn off(field: &Field) -> String {
+    format!("no_{}", field.name)
+}
+
+fn arg<S: Flagged>(at: usize, field: &'static Field) -> Arg {
+    let arg = Arg::new(field.name)
+        .long(field.flag())
+        .aliases(field.aliases.iter().map(|a| a.replace('_', "-")))
+        .help(field.help)
+        .help_heading(S::HEADING);
+    if field.kind == Kind::Switch {
+        return arg.action(ArgAction::SetTrue).overrides_with(off(field));
+    }
+    let arg = arg
+        .action(ArgAction::Set)
+        .value_name(match field.kind {
+            Kind::Number => "NUMBER",
+            Kind::Count(_) => "N",
+            _ => "VALUE",
+        })
+        .aliases(S::short(at).iter().filter_map(|s| s.strip_prefix("--")));
+    if field.many {
+        arg.value_delimiter(',')
+    } else {
+        arg
+    }
+}
+
+impl<S: Flagged> Args for Given<S> {
+    fn augment_args(mut cmd: Command) -> Command {
+        for (at, field) in S::fields().enumerate().filter(|(_, f)| S::has(f)) {
+            cmd = cmd.arg(arg::<S>(at, field));
+            if field.kind == Kind::Switch {
+                cmd = cmd.arg(
+                    Arg::new(off(field))
+                        .long(format!("no-{}", field.flag()))
+                        .help(format!("The opposite of --{}", field.flag()))
+                        .help_heading(S::HEADING)
+                        .action(ArgAction::SetTrue),
+                );
+            }
+        }
+        cmd
+    }
+    fn augment_args_for_update(cmd: Command) -> Command {
+        Self::augment_args(cmd)
+    }
+}
+
+impl<S: Flagged> FromArgMatches for Given<S> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Self::default();
+        given.update_from_arg_matches(matches)?;
+        Ok(given)
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.values.clear();
+        for (at, field) in S::fields().enumerate().filter(|(_, f)| S::has(f)) {
+            let values: Vec<Value> = match field.kind {
+                Kind::Switch => match (matches.get_flag(field.name), matches.get_flag(&off(field)))
+                {
+                    (_, true) => vec![Value::Switch(false)],
+                    (true, _) => vec![Value::Switch(true)],
+                    _ => vec![],
+                },
+                _ => matches
+                    .get_many::<String>(field.name)
+                    .into_iter()
+                    .flatten()
+                    .map(|text| field.parse(text))
+                    .collect::<Result<_, _>>()
+                    .map_err(|e| clap::Error::raw(ErrorKind::ValueValidation, format!("{e}\n")))?,
+            };
+            if !values.is_empty() {
+                self.values.push((at, values));
+            }
+        }
+        Ok(())
+    }
+}

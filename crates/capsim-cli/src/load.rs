@@ -1,0 +1,139 @@
+//! Names on the command line → models and profiles: built in, or a file's path.
+use super::files::Files;
+use anyhow::Context;
+use capsim::device::{DeviceProfile, EngineProfile, builtin};
+use capsim::engine::settings::{KV_CACHE_DTYPE, SettingValues};
+use capsim::model::{self, Model, ModelConfig};
+use capsim::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError, weighted};
+use capsim::predict::unknown_kind;
+use capsim::workload::load::LoadFiles;
+use std::path::{Path, PathBuf};
+
+/// The folder or file of a name, where it is one; a folder stands for the file in it.
+fn file_of(files: &Files, name: &str, file: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(name);
+    if !name.ends_with(".json") && !files.exists(&path) {
+        return None;
+    }
+    Some(if files.is_dir(&path) {
+        path.join(file)
+    } else {
+        path
+    })
+}
+
+/// Reads and parses a file that a field names.
+fn parsed<T, E: std::fmt::Display>(
+    files: &Files,
+    field: &str,
+    path: &Path,
+    parse: impl Fn(&str, &str) -> Result<T, E>,
+) -> Result<T, SpecError> {
+    let wrong = |problem: String| SpecError::field(field, problem);
+    let text = files.read(path).map_err(|e| wrong(format!("{e:#}")))?;
+    parse(&text, &path.display().to_string()).map_err(|e| wrong(e.to_string()))
+}
+
+impl LoadFiles for Files {
+    fn text(&self, path: &str) -> Result<String, String> {
+        self.read(Path::new(path)).map_err(|e| format!("{e:#}"))
+    }
+    fn is_folder(&self, path: &str) -> bool {
+        self.is_dir(Path::new(path))
+    }
+    fn names(&self, folder: &str) -> Result<Vec<String>, String> {
+        self.list(Path::new(folder)).map_err(|e| format!("{e:#}"))
+    }
+}
+
+/// Names are those of what ships with capsim, or paths.
+impl Catalog for Files {
+    fn model(&self, name: &str) -> Result<ModelConfig, SpecError> {
+        match file_of(self, name, "config.json") {
+            Some(path) => parsed(self, "model", &path, model::config::parse),
+            None => match model::checkpoint::find(name) {
+                Ok(found) => Ok(found.config()),
+                Err(e) => Err(SpecError::field("model", e)),
+            },
+        }
+    }
+    fn device(&self, name: &str) -> Result<DeviceProfile, SpecError> {
+        match file_of(self, name, "device.json") {
+            Some(path) => parsed(self, "device", &path, DeviceProfile::parse),
+            None => builtin::device(name).map_err(|e| SpecError::field("device", e)),
+        }
+    }
+    fn engine(&self, name: &str) -> Result<EngineProfile, SpecError> {
+        match file_of(self, name, "engine.json") {
+            Some(path) => {
+                let profile = parsed(self, "engine", &path, EngineProfile::parse)?;
+                match unknown_kind(&profile) {
+                    None => Ok(profile),
+                    Some(word) => Err(SpecError::field(
+                        "engine",
+                        format!(
+                            "{}: field `weights`: `{word}` is no kind of weight format; write bf16, fp8, int8, int4, mxfp4, q4_k, …, \
+                             without a group size",
+                            path.display()
+                        ),
+                    )),
+                }
+            }
+            None => builtin::engine(name).map_err(|e| SpecError::field("engine", e)),
+        }
+    }
+}
+
+impl Files {
+    /// A document with the models and profiles in it that are files, so that it can be read elsewhere.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn inlined(&self, spec: &ScenarioSpec) -> anyhow::Result<ScenarioSpec> {
+        let mut spec = spec.clone();
+        if let Some(Part::Named(name)) = &spec.model
+            && let Some(path) = file_of(self, name, "config.json")
+        {
+            let config = serde_json::from_str(&self.read(&path)?)
+                .with_context(|| format!("{}", path.display()))?;
+            let name = name.clone();
+            spec.model = Some(Part::Inline(Box::new(InlineModel { name, config })));
+        }
+        if let Some(Part::Named(name)) = &spec.device
+            && file_of(self, name, "device.json").is_some()
+        {
+            spec.device = Some(Part::Inline(Box::new(Catalog::device(self, name)?)));
+        }
+        if let Some(Part::Named(name)) = &spec.engine
+            && file_of(self, name, "engine.json").is_some()
+        {
+            spec.engine = Some(Part::Inline(Box::new(Catalog::engine(self, name)?)));
+        }
+        Ok(spec)
+    }
+}
+
+/// A device profile on this machine.
+pub fn device(name: &str) -> anyhow::Result<DeviceProfile> {
+    Ok(Catalog::device(&Files::default(), name)?)
+}
+
+/// An engine profile on this machine.
+pub fn engine(name: &str) -> anyhow::Result<EngineProfile> {
+    Ok(Catalog::engine(&Files::default(), name)?)
+}
+
+/// A model's config on this machine.
+pub fn config(name: &str) -> anyhow::Result<ModelConfig> {
+    Ok(Catalog::model(&Files::default(), name)?)
+}
+
+/// A model in a weight format, and a data type of the KV cache.
+pub fn model(
+    config: &ModelConfig,
+    weights: Option<&str>,
+    kv_cache_dtype: Option<&str>,
+) -> anyhow::Result<Model> {
+    let settings = SettingValues::default().with(KV_CACHE_DTYPE, kv_cache_dtype.map(String::from));
+    Ok(weighted(config, weights, &settings)?)
+}

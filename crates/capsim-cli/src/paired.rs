@@ -1,0 +1,349 @@
+//! `capsim validate --url` and `--bench`: the very requests of a benchmark, simulated.
+use super::bench::client_args::ClientArgs;
+use super::bench::load::ServeLoad;
+use super::bench::session::Session;
+use super::scenario_args::{of_line, read_line};
+use super::validate::ValidateArgs;
+use super::{files, load};
+use anyhow::{Context, bail, ensure};
+use capsim::engine::settings::*;
+use capsim::line::Line;
+use capsim::model::KvDtype;
+use capsim::predict::spec::weighted;
+use capsim::predict::{Caveat, EngineWanted, Engines};
+use capsim::workload::PromptKind;
+use capsim_live::bench::read::{self, Recording};
+use capsim_live::bench::{MetricsAs, drive::conversations, result};
+use capsim_study::report::json::{self, paired::PairedAnswer};
+use capsim_study::report::{paired as report, plot};
+use capsim_study::validate::hypothesis::Basis;
+use capsim_study::validate::paired::{self, Suppose};
+use capsim_study::validate::runs::{ClientInfo, RunsFile, Tolerance};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Stored benchmarks and running servers")]
+pub struct PairedArgs {
+    /// Result of capsim bench, vllm bench serve, GuideLLM or AIPerf; may be repeated
+    #[arg(long, value_delimiter = ',', value_name = "FILE")]
+    bench: Vec<PathBuf>,
+    /// Model: a built-in name, or the path of a config.json (default: what the server or the file names)
+    #[arg(long)]
+    model: Option<String>,
+    /// Weight format
+    #[arg(long)]
+    weights: Option<String>,
+    /// Way the engine runs its expert kernels
+    #[arg(long)]
+    moe_tiles: Option<String>,
+    /// Most sequences in a batch; no server tells it
+    #[arg(long)]
+    max_num_seqs: Option<u32>,
+    /// Most new tokens in a step; no server tells it
+    #[arg(long)]
+    max_num_batched_tokens: Option<u32>,
+    /// Clients of a closed loop, where a file does not tell them
+    #[arg(long)]
+    clients: Option<u32>,
+    /// What prompts had in common, where a file does not tell it: distinct, identical, shared-prefix:TOKENS
+    #[arg(long, default_value = "distinct")]
+    recorded_prompts: String,
+    /// Seed that vllm bench serve was given, for arrivals that a file does not tell
+    #[arg(long, default_value_t = 0)]
+    recorded_seed: u32,
+    /// Write the recordings as capsim.runs/1
+    #[arg(long, value_name = "FILE")]
+    write_runs: Option<PathBuf>,
+    /// Write the result JSON of a measured server, for --bench
+    #[arg(long, value_name = "FILE", requires = "base_url")]
+    save_bench: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(flatten)]
+    load: ServeLoad,
+    /// The server's `vllm serve …` line, pasted as it is
+    #[arg(last = true, value_name = "vllm serve …")]
+    line: Vec<String>,
+}
+
+impl PairedArgs {
+    /// Whether a benchmark was named.
+    pub fn wanted(&self) -> bool {
+        self.client.named() || !self.bench.is_empty()
+    }
+
+    fn suppose(&self) -> anyhow::Result<Suppose> {
+        let (prompts, shared_prefix_len) = match self.recorded_prompts.split_once(':') {
+            None if self.recorded_prompts == "distinct" => (PromptKind::Distinct, 0),
+            None if self.recorded_prompts == "identical" => (PromptKind::Identical, 0),
+            Some(("shared-prefix", n)) => (
+                PromptKind::SharedPrefix,
+                n.parse()
+                    .with_context(|| format!("--recorded-prompts: `{n}` is no number of tokens"))?,
+            ),
+            _ => bail!(
+                "--recorded-prompts `{}`: must be distinct, identical or shared-prefix:TOKENS",
+                self.recorded_prompts
+            ),
+        };
+        ensure!(self.clients != Some(0), "--clients: must be at least 1");
+        Ok(Suppose {
+            prompts,
+            shared_prefix_len,
+            sampled: !self.client.greedy(),
+            max_concurrency: self.clients,
+            seed: self.recorded_seed,
+        })
+    }
+
+    fn pasted(&self) -> anyhow::Result<Line> {
+        let mut line = match self.line.is_empty() {
+            true => Line::default(),
+            false => read_line(&self.line, &Default::default())?,
+        };
+        let s = &mut line.settings;
+        s.set(MAX_NUM_SEQS, self.max_num_seqs.or(s.get(MAX_NUM_SEQS)));
+        s.set(
+            MAX_NUM_BATCHED_TOKENS,
+            self.max_num_batched_tokens
+                .or(s.get(MAX_NUM_BATCHED_TOKENS)),
+        );
+        Ok(line)
+    }
+
+    /// Runs the load against the server.
+    fn measure(&self) -> anyhow::Result<(Recording, bool)> {
+        let spec = self.load.spec(self.client.greedy())?;
+        let session = Session::open(&self.client, None, false, conversations(&spec))?;
+        let m = session.run(&spec, MetricsAs::Vllm, None)?;
+        let wanted = Default::default();
+        let date = result::stamp(capsim_live::bench::clock::unix_seconds());
+        let text = result::json(&m, &session.context(&spec, &wanted, &date), true).to_string();
+        if let Some(path) = &self.save_bench {
+            files::write(path, &(text.clone() + "\n"))?;
+        }
+        ensure!(
+            m.completed() > 0,
+            "no request was answered:\n  {}",
+            m.remarks().join("\n  ")
+        );
+        Ok((read::parse(&text, "live")?, m.interrupted))
+    }
+}
+
+/// The model that a server's own name for it stands for.
+fn model_name(args: &PairedArgs, line: &Line, r: &Recording) -> anyhow::Result<String> {
+    if let Some(name) = args.model.clone().or(line.model.clone()) {
+        return Ok(name);
+    }
+    let names = [&r.server.root, &r.model];
+    for name in names.into_iter().flatten() {
+        if load::config(name).is_ok() {
+            return Ok(name.clone());
+        }
+    }
+    bail!(
+        "the model is called {}, which is no built-in name: give --model with the path of its config.json",
+        r.model.as_deref().unwrap_or("nothing")
+    )
+}
+
+fn basis(v: &ValidateArgs, args: &PairedArgs, line: &Line, r: &Recording) -> anyhow::Result<Basis> {
+    let model_name = model_name(args, line, r)?;
+    let serve = &line.settings;
+    let config = load::config(&model_name)?;
+    let model = weighted(&config, args.weights.as_deref(), serve)?;
+    let device = load::device(v.device.as_deref().unwrap_or("gfx1151"))?;
+    // The server's own word counts more than the line's.
+    let told = paired::release_of(&r.server);
+    let pasted = line.release.as_ref().filter(|_| told.is_none());
+    let release = v
+        .engine_version
+        .or_else(|| pasted.and_then(|text| text.parse().ok()));
+    let engines = Engines::builtin();
+    let engine = match &v.engine {
+        Some(name) => {
+            let named = load::engine(name)?;
+            let rules = line.engine.unwrap_or(named.scheduler);
+            engines.under(named, rules, &device)
+        }
+        None => engines.choose(&EngineWanted {
+            model: &model,
+            device: &device,
+            engine: line.engine,
+            release: release.or(told),
+        }),
+    };
+    if let Some(path) = &args.moe_tiles
+        && !engine.moe_paths.contains_key(path)
+    {
+        bail!("--moe-tiles: the engine profile has no path `{path}`");
+    }
+    Ok(Basis {
+        model_name,
+        model,
+        device,
+        engine,
+        release,
+        moe_path: args.moe_tiles.clone(),
+    })
+}
+
+fn write_runs(
+    path: &Path,
+    basis: &Basis,
+    args: &PairedArgs,
+    first: &Recording,
+    runs: Vec<capsim_study::validate::runs::RecordedRun>,
+) -> anyhow::Result<()> {
+    let file = RunsFile {
+        schema: RunsFile::SCHEMA.into(),
+        name: format!("Recorded benchmarks of {}", basis.model_name),
+        date: None,
+        source: "capsim validate --write-runs".into(),
+        model: basis.model_name.clone(),
+        weights: args.weights.clone(),
+        kv_cache: match basis.model.precision().kv {
+            KvDtype::Auto => None,
+            kv => Some(kv.to_string()),
+        },
+        device: basis.device.id.clone(),
+        engine: basis.engine.id.clone(),
+        engine_version: basis
+            .release
+            .or_else(|| paired::release_of(&first.server))
+            .map(|r| r.full()),
+        moe_tiles: args.moe_tiles.clone(),
+        client: ClientInfo::default(),
+        tolerance: Tolerance::default(),
+        runs,
+    };
+    files::write(path, &(serde_json::to_string_pretty(&file)? + "\n"))
+}
+
+/// The pictures of a comparison, written beside `base`.
+fn draw(base: &Path, p: &paired::Paired) -> anyhow::Result<Vec<String>> {
+    let stem = base.file_stem().unwrap_or_default().to_string_lossy();
+    let clean: String = p
+        .name
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let mut names = vec![];
+    for (kind, picture) in [("requests", plot::requests(p)), ("series", plot::series(p))] {
+        if let Some(svg) = picture {
+            let name = format!("{stem}-{clean}-{kind}.svg");
+            files::write(&base.with_file_name(&name), &svg)?;
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
+    let (suppose, line) = (args.suppose()?, args.pasted()?);
+    let serve = &line.settings;
+    let mut recordings = vec![];
+    for path in &args.bench {
+        let r = read::parse(&files::read(path)?, &path.display().to_string())?;
+        if recordings.iter().any(|x: &Recording| x.name == r.name) {
+            bail!("--bench: two files are called `{}`; rename one", r.name);
+        }
+        recordings.push(r);
+    }
+    for id in &v.fit {
+        let known: Vec<&str> = recordings.iter().map(|r| r.name.as_str()).collect();
+        ensure!(
+            known.contains(&id.as_str()),
+            "--fit `{id}`: no such recording; there are: {}",
+            known.join(", ")
+        );
+    }
+    let mut interrupted = false;
+    if args.client.named() {
+        let (r, partial) = args.measure()?;
+        interrupted = partial;
+        recordings.push(r);
+    }
+    let mut basis = basis(v, args, &line, &recordings[0])?;
+    let replays = recordings
+        .iter()
+        .map(|r| paired::replay(r, &suppose))
+        .collect::<Result<Vec<_>, _>>()?;
+    let named: Vec<_> = recordings
+        .iter()
+        .zip(&replays)
+        .filter(|(r, _)| v.fit.contains(&r.name))
+        .collect();
+    let fit = match &named[..] {
+        [] => None,
+        some => Some(paired::fitted(&basis, serve, some, &suppose)?),
+    };
+    if let Some(path) = &args.write_runs {
+        let runs = recordings
+            .iter()
+            .map(|r| paired::recorded_run(r, serve, &suppose))
+            .collect();
+        write_runs(path, &basis, args, &recordings[0], runs)?;
+    }
+    if let Some(f) = &fit {
+        basis.engine = f.profile.clone();
+        if let Some(path) = &v.write_profile {
+            files::write(path, &(serde_json::to_string_pretty(&f.profile)? + "\n"))?;
+        }
+    }
+    let said = of_line(&line)?;
+    let mut all = vec![];
+    for (r, replay) in recordings.iter().zip(&replays) {
+        let fitted = v.fit.contains(&r.name);
+        let mut p = paired::compare(&basis, serve, r, replay, v.tolerance, fitted)
+            .with_context(|| r.name.clone())?;
+        let unmodelled = said.not_simulated.iter().cloned();
+        p.notes
+            .extend(unmodelled.map(|flag| Caveat::Unmodelled(flag).to_string()));
+        all.push(p);
+    }
+    let base = v.svg.as_deref();
+    let pictures = match base {
+        Some(base) => all
+            .iter()
+            .map(|p| draw(base, p))
+            .collect::<anyhow::Result<_>>()?,
+        None => vec![],
+    };
+    if let Some(path) = &v.markdown {
+        files::write(
+            path,
+            &report::markdown(&basis, fit.as_ref(), &all, &pictures),
+        )?;
+    }
+    if v.json {
+        println!(
+            "{}",
+            json::text(&PairedAnswer {
+                harmless: said.harmless,
+                ..PairedAnswer::new(fit.as_ref(), &all)
+            })
+        );
+    } else {
+        print!("{}", report::text(&basis, fit.as_ref(), &all));
+    }
+    let agrees = all
+        .iter()
+        .filter(|p| !p.fitted)
+        .flat_map(|p| &p.metrics)
+        .all(|m| m.agrees() != Some(false));
+    Ok(match (interrupted, agrees) {
+        (true, _) => ExitCode::from(super::bench::INTERRUPTED),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    })
+}

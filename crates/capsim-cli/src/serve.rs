@@ -1,0 +1,214 @@
+//! `capsim serve`.
+use super::files;
+use super::scenario_args::ScenarioArgs;
+use super::stop;
+use anyhow::{Context, bail};
+use capsim::engine::settings::*;
+use capsim_live::serve::text::Tokenizer;
+use capsim_live::serve::{Fault, Options, Server};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Args, Debug)]
+pub struct ServeCommand {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Address to listen at [default: 127.0.0.1]
+    #[arg(long, help_heading = "Server")]
+    host: Option<String>,
+    /// Port; 0 takes any free one [default: 8000]
+    #[arg(long, help_heading = "Server")]
+    port: Option<u16>,
+    /// Name of the model in requests [default: the model's]
+    #[arg(long, help_heading = "Server")]
+    served_model_name: Option<String>,
+    /// Hugging Face tokenizer.json, or its folder (default: one word is one token)
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    tokenizer: Option<PathBuf>,
+    /// Key that /v1 asks for
+    #[arg(long, help_heading = "Server")]
+    api_key: Vec<String>,
+    /// Time runs that many times as fast
+    #[arg(long, default_value_t = 1.0, help_heading = "Server")]
+    speedup: f64,
+    /// Tokens of an answer whose client does not set ignore_eos: N, or LOW-HIGH (default: only max_tokens ends it)
+    #[arg(long, value_name = "TOKENS", help_heading = "Server")]
+    answer_len: Option<String>,
+    /// Tell in the usage how many prompt tokens were cached
+    #[arg(long, help_heading = "Server")]
+    enable_prompt_tokens_details: bool,
+    /// Largest request body, in MiB
+    #[arg(long, default_value_t = 64, help_heading = "Server")]
+    max_body_mib: usize,
+    /// Seconds that open answers get to end at shutdown
+    #[arg(long, default_value_t = 5.0, help_heading = "Server")]
+    shutdown_timeout: f64,
+    /// A fault on demand: stall:AT,FOR  error-rate:P  slow-start:SECONDS  kill-after:SECONDS
+    #[arg(long, value_name = "FAULT", help_heading = "Server")]
+    fault: Vec<Fault>,
+}
+
+fn answer_len(text: &str) -> anyhow::Result<(u32, u32)> {
+    let parse = |s: &str| s.trim().parse::<u32>().ok().filter(|n| *n > 0);
+    let range = match text.split_once('-') {
+        Some((low, high)) => parse(low).zip(parse(high)),
+        None => parse(text).map(|n| (n, n)),
+    };
+    match range {
+        Some((low, high)) if low <= high => Ok((low, high)),
+        _ => bail!("--answer-len `{text}`: must be N or LOW-HIGH, at least 1"),
+    }
+}
+
+fn tokenizer(path: Option<&Path>) -> anyhow::Result<Tokenizer> {
+    let Some(path) = path else {
+        return Ok(Tokenizer::words());
+    };
+    let file = if path.is_dir() {
+        path.join("tokenizer.json")
+    } else {
+        path.to_path_buf()
+    };
+    Tokenizer::from_json(&files::read(&file)?).with_context(|| format!("{}", file.display()))
+}
+
+pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
+    if !(args.speedup.is_finite() && (1e-3..=1e6).contains(&args.speedup)) {
+        bail!(
+            "--speedup {}: must lie between 0.001 and 1000000",
+            args.speedup
+        );
+    }
+    if !(0.0..=86_400.0).contains(&args.shutdown_timeout) {
+        bail!(
+            "--shutdown-timeout {}: must lie between 0 and 86400 seconds",
+            args.shutdown_timeout
+        );
+    }
+    if !(1..=1024).contains(&args.max_body_mib) {
+        bail!(
+            "--max-body-mib {}: must lie between 1 and 1024",
+            args.max_body_mib
+        );
+    }
+    let line = args.scenario.line()?;
+    let pasted = |flags: &[&str]| line.value(flags).map(String::from);
+    let host = args
+        .host
+        .or_else(|| pasted(&["--host"]))
+        .unwrap_or_else(|| "127.0.0.1".into());
+    let port = match (args.port, pasted(&["--port"])) {
+        (Some(p), _) => p,
+        (None, Some(p)) => p
+            .parse()
+            .with_context(|| format!("--port `{p}` in the pasted line"))?,
+        (None, None) => 8000,
+    };
+    let mut api_keys = args.api_key;
+    if api_keys.is_empty() {
+        api_keys.extend(pasted(&["--api-key"]));
+    }
+    let scenario = args.scenario.scenario()?;
+    let model_name = args
+        .served_model_name
+        .or_else(|| pasted(&["--served-model-name", "--alias"]))
+        .unwrap_or_else(|| scenario.model_name.clone());
+    let settings = scenario.settings()?;
+    let cost = scenario.cost(&settings)?;
+    let text = tokenizer(args.tokenizer.as_deref())?;
+    let config = settings.config.clone();
+    let description = json!({
+        "vllm_config": format!("{config:?}"),
+        "capsim": {
+            "simulated": true,
+            "model": scenario.model_name,
+            "device": scenario.device.name,
+            "engine": scenario.engine.id,
+            "engine_version": scenario.version(),
+            "rules": settings.rules(),
+            "data_parallel_size": settings.group.engines,
+            "num_gpu_blocks": config.num_gpu_blocks,
+            "block_size": config.block_size,
+            "max_num_seqs": config.max_num_seqs,
+            "max_num_batched_tokens": config.max_num_batched_tokens,
+            "max_model_len": config.max_model_len,
+            "enable_prefix_caching": config.enable_prefix_caching,
+            "async_scheduling": config.async_scheduling,
+            "speedup": args.speedup,
+            "tokenizer": text.describe(),
+        },
+    });
+    let about = format!(
+        "capsim serve: a simulation, no model runs here\n  model      {}\n  device     {}\n  engine     {}, {} \
+         (max-num-seqs {}, max-num-batched-tokens {}, max-model-len {})\n  KV cache   {} blocks of {} tokens, prefix \
+         caching {}\n  tokenizer  {}\n  speed      {}x real time",
+        scenario.model_name,
+        scenario.device.name,
+        settings.rules(),
+        scenario.engine.id,
+        config.max_num_seqs,
+        config.max_num_batched_tokens,
+        config.max_model_len,
+        config.num_gpu_blocks,
+        config.block_size,
+        if config.enable_prefix_caching {
+            "on"
+        } else {
+            "off"
+        },
+        text.describe(),
+        args.speedup,
+    );
+    let options = Options {
+        host,
+        port,
+        model_name,
+        root: scenario.model_name.clone(),
+        version: scenario.version(),
+        description,
+        cache_dtype: scenario
+            .serve
+            .get(KV_CACHE_DTYPE)
+            .unwrap_or_else(|| "auto".into()),
+        gpu_memory_utilization: settings.gpu_memory_utilization,
+        api_keys,
+        speedup: args.speedup,
+        faults: args.fault.clone(),
+        max_body: args.max_body_mib << 20,
+        answer_length: args.answer_len.as_deref().map(answer_len).transpose()?,
+        prompt_details: args.enable_prompt_tokens_details,
+        text,
+    };
+    stop::serve(async |mut stop| {
+        let server = Server::start(options, settings.engine, config, settings.group, cost).await?;
+        println!("{about}\n  address    http://{}", server.address());
+        for fault in &args.fault {
+            println!("  fault      {fault:?}");
+        }
+        for flag in &scenario.notes.not_simulated {
+            println!("  not modelled: {flag}");
+        }
+        tokio::select! {
+            () = server.killed() => {
+                eprintln!("capsim serve: gone (--fault kill-after)");
+                drop(server);
+                return Ok(ExitCode::from(1));
+            }
+            () = stop.asked() => {}
+        }
+        eprintln!("capsim serve: shutting down");
+        let grace = Duration::from_secs_f64(args.shutdown_timeout);
+        let orderly = tokio::select! {
+            orderly = server.shutdown(grace) => orderly,
+            // A second request to stop is obeyed at once.
+            () = stop.asked() => false,
+        };
+        if !orderly {
+            eprintln!("capsim serve: open answers were cut off");
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,293 @@
+//! `capsim validate --all`: from the index of run sets to docs/accuracy.md, the picture, and the fitted profiles.
+#![allow(
+    clippy::disallowed_types,
+    reason = "runs are predicted on several threads; each is a pure function, and results keep the files' order"
+)]
+use super::progress::Busy;
+use super::validate_recorded::recorded;
+use super::{files, load};
+use anyhow::{Context, bail};
+use capsim::device::{EngineProfile, Origin, Provenance, Quantity};
+use capsim_study::report::accuracy::{self as report, Set};
+use capsim_study::report::json;
+use capsim_study::validate::accuracy::{
+    Accuracy, FittedProfile, Kind, ScoredRun, fit_profile, intervals, score,
+};
+use capsim_study::validate::hypothesis::Basis;
+use capsim_study::validate::manifest::{Manifest, UnusableFile};
+use capsim_study::validate::runs::RunsFile;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+/// The files of a set: itself, or every `*.json` in the folder that is not named otherwise, in order of names.
+fn set(path: &Path, not: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.into()]);
+    }
+    let mut all: Vec<PathBuf> = std::fs::read_dir(path)
+        .with_context(|| format!("{}", path.display()))?
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("{}", path.display()))?
+        .into_iter()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "json") && !not.contains(p))
+        .collect();
+    all.sort();
+    Ok(all)
+}
+
+/// Applies `f` to every item on as many threads as there are cores; results in order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(items.len()));
+    let next = Mutex::new(0usize);
+    let results: Mutex<Vec<Option<R>>> = Mutex::new((0..items.len()).map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let i = {
+                        let mut next = next.lock().expect("no thread panics while it holds it");
+                        *next += 1;
+                        *next - 1
+                    };
+                    let Some(item) = items.get(i) else { break };
+                    let r = f(item);
+                    results.lock().expect("as above")[i] = Some(r);
+                }
+            });
+        }
+    });
+    results
+        .into_inner()
+        .expect("as above")
+        .into_iter()
+        .map(|r| r.expect("every item was taken"))
+        .collect()
+}
+
+/// A set of runs with what it is predicted with; the engine profile is put in after its fit.
+fn open(path: &Path, priors: &[(String, EngineProfile)]) -> anyhow::Result<(RunsFile, Basis)> {
+    let name = path.display().to_string();
+    let file = RunsFile::parse(&files::read(path)?, &name)?;
+    let (_, engine) = priors
+        .iter()
+        .find(|(id, _)| *id == file.engine)
+        .with_context(|| {
+            format!(
+                "{name}: field `engine`: the index lists no profile `{}`",
+                file.engine
+            )
+        })?;
+    let field = |f: &str| format!("{name}: field `{f}`");
+    let near = |given: &str| -> String {
+        let beside = path.parent().map(|p| p.join(given)).filter(|p| p.exists());
+        beside.map_or(given.to_string(), |p| p.display().to_string())
+    };
+    let config = load::config(&near(&file.model)).with_context(|| field("model"))?;
+    let model = load::model(&config, file.weights.as_deref(), file.kv_cache.as_deref())
+        .with_context(|| field("weights"))?;
+    let device = load::device(&near(&file.device)).with_context(|| field("device"))?;
+    if let Some(path) = &file.moe_tiles
+        && !engine.moe_paths.contains_key(path)
+    {
+        bail!(
+            "{}: the engine profile has no path `{path}`",
+            field("moe_tiles")
+        );
+    }
+    let basis = Basis {
+        model_name: file.model.clone(),
+        model,
+        device,
+        engine: engine.clone(),
+        release: match &file.engine_version {
+            Some(text) => Some(text.parse().with_context(|| field("engine_version"))?),
+            None => None,
+        },
+        moe_path: file.moe_tiles.clone(),
+    };
+    Ok((file, basis))
+}
+
+/// The fitted profile as it ships: with the model's deviation that other people's runs ask for.
+fn shipped(p: &FittedProfile, model_sd: &[(Kind, f64)], runs: usize) -> EngineProfile {
+    let mut profile = p.profile.clone();
+    for (kind, sd) in model_sd {
+        let q = Quantity {
+            value: (sd * 1e4).round() / 1e4,
+            rel_sd: 0.3,
+            provenance: Provenance {
+                origin: Origin::Fitted,
+                source: format!("errors of {runs} predicted runs (docs/accuracy.md)"),
+                note: "smallest deviation with which nine tenths of the errors lie in their intervals; every source \
+                       weighs the same"
+                    .into(),
+            },
+        };
+        match kind {
+            Kind::Decode => profile.model_rel_sd = q,
+            Kind::Prefill => profile.model_rel_sd_prefill = Some(q),
+        }
+    }
+    profile
+}
+
+/// Numbers as they are written into profiles: seven digits say all, and print the same everywhere.
+fn rounded(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Number(n) if n.is_f64() => {
+            let v = n.as_f64().expect("is one");
+            let short: f64 = format!("{v:.6e}").parse().expect("just written");
+            *value = serde_json::json!(short);
+        }
+        serde_json::Value::Array(a) => a.iter_mut().for_each(rounded),
+        serde_json::Value::Object(o) => o.values_mut().for_each(rounded),
+        _ => {}
+    }
+}
+
+pub fn run(
+    index: &Path,
+    markdown: Option<&Path>,
+    svg: Option<&Path>,
+    write_profiles: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let name = index.display().to_string();
+    let manifest = Manifest::parse(&files::read(index)?, &name)?;
+    let home = index.parent().unwrap_or(Path::new("."));
+    let mut priors = vec![];
+    for p in &manifest.profiles {
+        let path = home.join(&p.prior);
+        let text = files::read(&path)?;
+        priors.push((
+            p.id.clone(),
+            EngineProfile::parse(&text, &path.display().to_string())?,
+        ));
+    }
+    let mut unusable = vec![];
+    let mut not = vec![];
+    for file in &manifest.unusable {
+        let path = home.join(file);
+        let text = files::read(&path)?;
+        unusable.extend(UnusableFile::parse(&text, &path.display().to_string())?.experiments);
+        not.push(path);
+    }
+    let mut sets = vec![];
+    for s in &manifest.sets {
+        for path in set(&home.join(s), &not)? {
+            sets.push(open(&path, &priors)?);
+        }
+    }
+    let plain: Vec<RunsFile> = sets.iter().map(|(f, _)| f.clone()).collect();
+    manifest.check(&name, &plain)?;
+
+    let plans: Vec<_> = manifest.profiles.iter().zip(&priors).collect();
+    let busy = Busy::new("fitting profiles", plans.len());
+    let mut profiles = vec![];
+    for p in in_parallel(&plans, |(plan, (_, prior))| {
+        let own: Vec<(RunsFile, Basis)> = sets
+            .iter()
+            .filter(|(f, _)| f.engine == plan.id)
+            .cloned()
+            .collect();
+        let fit = fit_profile(plan, prior, &own);
+        busy.step();
+        fit
+    }) {
+        profiles.push(p?);
+    }
+    drop(busy);
+    for (file, basis) in &mut sets {
+        let fitted = profiles
+            .iter()
+            .find(|p| p.id == file.engine)
+            .expect("checked when it was opened");
+        basis.engine = fitted.profile.clone();
+        // The model's deviation comes from other people's runs, afterwards.
+        basis.engine.model_rel_sd.value = 0.0;
+        basis.engine.model_rel_sd_prefill = None;
+    }
+    let jobs: Vec<(usize, usize)> = sets
+        .iter()
+        .enumerate()
+        .flat_map(|(i, (f, _))| (0..f.runs.len()).map(move |j| (i, j)))
+        .collect();
+    let busy = Busy::new("predicting runs", jobs.len());
+    let scored = in_parallel(&jobs, |&(i, j)| {
+        let (file, basis) = &sets[i];
+        let score = score(&manifest, i, file, basis, &file.runs[j]);
+        busy.step();
+        score
+    });
+    drop(busy);
+    let mut runs: Vec<ScoredRun> = vec![];
+    let mut failed = vec![];
+    for ((i, j), r) in jobs.iter().zip(scored) {
+        match r {
+            Ok(r) => runs.push(r),
+            Err(e) => failed.push((sets[*i].0.runs[*j].id.clone(), e)),
+        }
+    }
+    let model_sd = intervals(&mut runs);
+    let mut accuracy = Accuracy {
+        profiles,
+        runs,
+        failed,
+        model_sd,
+    };
+    let predicted = report::predicted(&accuracy).len();
+    if write_profiles {
+        for (plan, p) in manifest.profiles.iter().zip(&accuracy.profiles) {
+            if let Some(ship) = &plan.ship {
+                let mut value = serde_json::to_value(shipped(p, &accuracy.model_sd, predicted))?;
+                rounded(&mut value);
+                let profile: EngineProfile = serde_json::from_value(value)?;
+                let text = serde_json::to_string_pretty(&profile)? + "\n";
+                // A fit that left the range of what a profile may say is no profile.
+                EngineProfile::parse(&text, ship)
+                    .with_context(|| format!("the profile fitted to `{}`'s plan", plan.id))?;
+                files::write(&home.join(ship), &text)?;
+            }
+        }
+    }
+    let mut shown: Vec<Set> = sets
+        .iter()
+        .map(|(f, basis)| Set {
+            name: f.name.clone(),
+            device: f.device.clone(),
+            profile: f.engine.clone(),
+            engine: Set::engine(&f.engine, basis.engine.scheduler),
+        })
+        .collect();
+    // After everything that is estimated from published runs: these bring their own intervals.
+    let mut sections = vec![];
+    for set in &manifest.recorded {
+        let (section, runs) = recorded(home, set, shown.len(), write_profiles)?;
+        shown.push(Set {
+            name: set.name.clone(),
+            device: set.device.clone(),
+            profile: set.engine.clone(),
+            engine: Set::engine(&set.engine, capsim::device::EngineId::Vllm),
+        });
+        accuracy.runs.extend(runs);
+        sections.push(section);
+    }
+    let text = report::markdown(&manifest, &shown, &accuracy, &unusable, &sections);
+    let docs = home.join("../docs");
+    files::write(markdown.unwrap_or(&docs.join("accuracy.md")), &text)?;
+    files::write(
+        svg.unwrap_or(&docs.join("accuracy.svg")),
+        &report::svg(&shown, &accuracy),
+    )?;
+    if json {
+        println!(
+            "{}",
+            json::text(&json::validation::All::new(&shown, &accuracy))
+        );
+    } else {
+        print!("{}", report::headline(&shown, &accuracy));
+    }
+    Ok(ExitCode::SUCCESS)
+}

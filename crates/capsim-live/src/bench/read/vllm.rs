@@ -1,0 +1,298 @@
+//! `vllm bench serve`'s result file, and capsim's superset of it.
+use super::{Bad, Recorded, Recording, Tool, number, tokens};
+use crate::bench::scrape::{Sample, ServerInfo};
+use capsim::workload::{Prompt, Segment, StreamId};
+use serde_json::Value;
+
+fn list<'a>(v: &'a Value, key: &str) -> Result<Option<&'a Vec<Value>>, Bad> {
+    match v.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(a)) => Ok(Some(a)),
+        Some(other) => Err((
+            key.into(),
+            format!("must be a list, not {}", super::brief(other)),
+        )),
+    }
+}
+
+pub(super) fn read(v: &Value) -> Result<Recording, Bad> {
+    let ours = v.get("capsim").filter(|c| c.is_object());
+    let mut r = Recording::empty(if ours.is_some() {
+        Tool::Capsim
+    } else {
+        Tool::Vllm
+    });
+    r.date = v["date"].as_str().map(Into::into);
+    r.model = v["model_id"].as_str().map(Into::into);
+    r.max_concurrency = match v.get("max_concurrency") {
+        None | Some(Value::Null) => None,
+        Some(c) => Some(tokens(c, "max_concurrency")?),
+    };
+    r.request_rate = match v.get("request_rate") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(s)) if s == "inf" => None,
+        Some(n) => Some(number(n, "request_rate")?),
+    };
+    if let Some(b) = v.get("burstiness").filter(|b| !b.is_null()) {
+        r.burstiness = number(b, "burstiness")?;
+    }
+    r.duration = v
+        .get("duration")
+        .map(|d| number(d, "duration"))
+        .transpose()?
+        .filter(|d| *d > 0.0);
+    if let Some(o) = v.as_object() {
+        for (k, value) in o {
+            if let (Some(name), Some(n)) = (known(k), value.as_f64())
+                && n.is_finite()
+                && n > 0.0
+            {
+                r.reported.insert(name, n);
+            }
+        }
+    }
+    match ours {
+        Some(c) => own(c, v, &mut r)?,
+        None => details(v, &mut r)?,
+    }
+    Ok(r)
+}
+
+/// capsim's name of a metric in the file.
+fn known(key: &str) -> Option<String> {
+    let name = match key {
+        "output_throughput" => "output_token_throughput",
+        "duration" => "duration_s",
+        "request_throughput" | "total_token_throughput" => key,
+        _ if key.ends_with("_ms") => key,
+        _ => return None,
+    };
+    capsim::metrics::Summary::default()
+        .metric(name, Default::default())
+        .map(|_| name.into())
+}
+
+/// Without lists: requests of mean lengths, and the metrics as stated.
+fn totals(v: &Value, r: &mut Recording) -> Result<(), Bad> {
+    let count = number(&v["completed"], "completed")?;
+    if !(1.0..super::MOST as f64).contains(&count) {
+        return Err((
+            "completed".into(),
+            format!("{count} requests were answered: there is nothing to compare"),
+        ));
+    }
+    let mean = |key: &str| -> Result<u32, Bad> {
+        let total = number(&v[key], key)?;
+        if !(0.0..=count * super::LONGEST).contains(&total) {
+            return Err((key.into(), format!("{total} is no number of tokens")));
+        }
+        Ok(((total / count) as u32).max(1))
+    };
+    r.requests = vec![
+        Recorded {
+            measured: true,
+            ok: true,
+            input: mean("total_input_tokens")?,
+            output: mean("total_output_tokens")?,
+            ..Recorded::default()
+        };
+        count as usize
+    ];
+    Ok(())
+}
+
+/// The lists of `--save-detailed`.
+fn details(v: &Value, r: &mut Recording) -> Result<(), Bad> {
+    let Some(inputs) = list(v, "input_lens")? else {
+        r.notes.push(
+            "only totals were stored (no --save-detailed): every request is taken to have the mean lengths".into(),
+        );
+        return totals(v, r);
+    };
+    let column = |key: &str| -> Result<Option<&Vec<Value>>, Bad> {
+        match list(v, key)? {
+            Some(l) if l.len() != inputs.len() => Err((
+                key.into(),
+                format!("has {} entries, input_lens {}", l.len(), inputs.len()),
+            )),
+            l => Ok(l),
+        }
+    };
+    let outputs = column("output_lens")?
+        .ok_or_else(|| ("output_lens".to_string(), "is missing".to_string()))?;
+    let ttfts = column("ttfts")?;
+    let itls = column("itls")?;
+    let latencies = column("latencies")?;
+    let starts = column("start_times")?;
+    let errors = column("errors")?;
+    let queues = column("queue_times")?;
+    if latencies.is_none() && itls.is_none() {
+        return Err((
+            "latencies".into(),
+            "is missing, and so are itls: there are no latencies".into(),
+        ));
+    }
+    for i in 0..inputs.len() {
+        let at = |key: &str| format!("{key}[{i}]");
+        let get = |l: Option<&Vec<Value>>, key: &str| -> Result<Option<f64>, Bad> {
+            match l.map(|l| &l[i]) {
+                None | Some(Value::Null) => Ok(None),
+                Some(x) => number(x, &at(key)).map(Some),
+            }
+        };
+        let mut q = Recorded {
+            measured: true,
+            input: tokens(&inputs[i], &at("input_lens"))?,
+            output: tokens(&outputs[i], &at("output_lens"))?,
+            ttft: get(ttfts, "ttfts")?,
+            latency: get(latencies, "latencies")?,
+            sent: get(starts, "start_times")?,
+            held: get(queues, "queue_times")?.unwrap_or(0.0),
+            ..Recorded::default()
+        };
+        if let Some(gaps) = itls {
+            let gaps = gaps[i]
+                .as_array()
+                .ok_or_else(|| (at("itls"), "must be a list of gaps".to_string()))?;
+            q.itls = gaps
+                .iter()
+                .map(|g| number(g, &at("itls")))
+                .collect::<Result<_, _>>()?;
+        }
+        // 0.12 stores no latencies: the gaps reach from the first to the last chunk.
+        if q.latency.is_none() {
+            q.latency = q.ttft.map(|t| t + q.itls.iter().sum::<f64>());
+        }
+        let error = errors.is_some_and(|l| l[i].as_str().is_some_and(|e| !e.is_empty()));
+        q.ok = !error && q.output > 0 && q.latency.is_some_and(|l| l > 0.0);
+        r.requests.push(q);
+    }
+    r.streamed = r
+        .requests
+        .iter()
+        .any(|q| q.ok && (q.output <= 1 || !q.itls.is_empty()));
+    if r.duration.is_none() {
+        r.duration = span(r);
+    }
+    if starts.is_none() {
+        r.notes.push(
+            "send times were not stored (vllm bench serve before 0.32): an open loop's are drawn anew from --seed".into(),
+        );
+    }
+    Ok(())
+}
+
+fn span(r: &Recording) -> Option<f64> {
+    let begin = r
+        .answered()
+        .filter_map(|q| q.sent)
+        .fold(f64::INFINITY, f64::min);
+    let end = r
+        .answered()
+        .filter_map(|q| Some(q.sent? + q.latency?))
+        .fold(f64::NEG_INFINITY, f64::max);
+    (end > begin).then_some(end - begin)
+}
+
+/// The `capsim` object.
+fn own(c: &Value, v: &Value, r: &mut Recording) -> Result<(), Bad> {
+    match c["schema"].as_str() {
+        Some(s) if s == crate::bench::result::SCHEMA => {}
+        _ => {
+            return Err((
+                "capsim.schema".into(),
+                format!("must be \"{}\"", crate::bench::result::SCHEMA),
+            ));
+        }
+    }
+    let field = |name: &str| format!("capsim.{name}");
+    r.temperature = c["temperature"].as_f64();
+    r.streamed = c["stream"].as_bool().unwrap_or(true);
+    r.spec = Some(
+        serde_path_to_error::deserialize(&c["workload"]).map_err(|e| {
+            (
+                field(&format!("workload.{}", e.path())),
+                e.inner().to_string(),
+            )
+        })?,
+    );
+    r.server = ServerInfo::deserialize_value(&c["server"]).map_err(|e| (field("server"), e))?;
+    r.series = serde_json::from_value::<Vec<Sample>>(c["series"].clone())
+        .map_err(|e| (field("series"), e.to_string()))?;
+    r.deltas = serde_json::from_value(c["metrics_delta"].clone())
+        .map_err(|e| (field("metrics_delta"), e.to_string()))?;
+    if c["partial"] == true {
+        r.notes
+            .push("the run was interrupted: figures are of a part".into());
+    }
+    for note in c["remarks"].as_array().into_iter().flatten() {
+        r.notes.extend(note.as_str().map(String::from));
+    }
+    let rows = c["requests"]
+        .as_array()
+        .ok_or_else(|| (field("requests"), "must be a list".to_string()))?;
+    let gaps = list(v, "itls")?;
+    let mut measured = 0;
+    for (i, row) in rows.iter().enumerate() {
+        let at = |key: &str| field(&format!("requests[{i}].{key}"));
+        let time = |key: &str| match row.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(x) => number(x, &at(key)).map(Some),
+        };
+        let need = |key: &str| time(key)?.ok_or_else(|| (at(key), "is missing".to_string()));
+        let sent = need("sent")?;
+        let ok = row["failure"].is_null();
+        let mut q = Recorded {
+            measured: row["measured"].as_bool().unwrap_or(true),
+            ok,
+            sent: Some(sent),
+            input: tokens(&row["input_len"], &at("input_len"))?,
+            output: tokens(
+                &row[if ok { "output_len" } else { "max_tokens" }],
+                &at("output_len"),
+            )?,
+            ttft: time("first_token")?.map(|t| t - sent),
+            latency: time("last_token")?.map(|t| t - sent),
+            held: need("released")? - need("intended")?,
+            prompt: segments(&row["prompt"]).map_err(|e| (at("prompt"), e))?,
+            answer: row["answer"].as_u64().map(StreamId),
+            ..Recorded::default()
+        };
+        if q.measured {
+            if let Some(g) = gaps.and_then(|g| g.get(measured)).and_then(Value::as_array) {
+                q.itls = g
+                    .iter()
+                    .map(|x| number(x, "itls"))
+                    .collect::<Result<_, _>>()?;
+            }
+            measured += 1;
+        }
+        r.requests.push(q);
+    }
+    Ok(())
+}
+
+impl ServerInfo {
+    fn deserialize_value(v: &Value) -> Result<Self, String> {
+        serde_json::from_value(v.clone()).map_err(|e| e.to_string())
+    }
+}
+
+fn segments(v: &Value) -> Result<Option<Prompt>, String> {
+    if v.is_null() {
+        return Ok(None);
+    }
+    let rows: Vec<(u64, u32, u32)> =
+        serde_json::from_value(v.clone()).map_err(|e| e.to_string())?;
+    let all: u64 = rows.iter().map(|(_, _, len)| u64::from(*len)).sum();
+    if all > super::LONGEST as u64 {
+        return Err("more than 2^24 tokens".into());
+    }
+    Ok(Some(Prompt::new(rows.into_iter().map(
+        |(stream, start, len)| Segment {
+            stream: StreamId(stream),
+            start,
+            len,
+        },
+    ))))
+}

@@ -1,0 +1,688 @@
+//! The endpoints.
+use super::answer::{Active, Choice, Guard, word};
+use super::fault::Fault;
+use super::identity::{Follower, Identified, Identities, mix};
+use super::lock;
+use super::metrics::{Constants, Delay, Metrics};
+use super::pace::{Clock, Command, Job};
+use super::prompt::{self, AnswerLength, Bad, Tokens};
+use super::stream::{Frame, Sse};
+use super::text::Tokenizer;
+use crate::openai::{self as wire, ErrorBody, Sampling, StreamOptions};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::BytesMut;
+use capsim::engine::acceptable;
+use capsim::workload::{Prompt, Request as EngineRequest, RequestId};
+use futures_util::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc::Sender};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a client may take to send its body.
+const BODY: Duration = Duration::from_secs(60);
+/// How much of a body that nobody wants is read and thrown away before the refusal, in multiples of the limit. A client that is
+/// still sending when its connection closes sees a broken pipe instead of the answer; one that never ends is cut off.
+const DISCARD: u64 = 8;
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+/// Tokens that wait for a reader before it is taken to be stuck and its request is aborted, per choice.
+const BEHIND: usize = 1024;
+/// Most choices of one request.
+const MAX_CHOICES: usize = 2048;
+
+/// Everything that the endpoints share.
+pub struct App {
+    pub clock: Clock,
+    pub commands: Sender<Command>,
+    pub text: Arc<Tokenizer>,
+    pub identities: Arc<Mutex<Identities>>,
+    pub metrics: Arc<Mutex<Metrics>>,
+    pub delay: Arc<Delay>,
+    /// Tokens at a time in which prompts share what is computed.
+    pub sharing: u32,
+    pub constants: Constants,
+    pub root: String,
+    pub version: String,
+    pub description: serde_json::Value,
+    pub api_keys: Vec<String>,
+    pub faults: Vec<Fault>,
+    pub max_body: usize,
+    pub answer_length: Option<AnswerLength>,
+    pub prompt_details: bool,
+    pub next_id: AtomicU64,
+    pub load: Arc<AtomicU64>,
+    pub created: u64,
+}
+
+type Shared = State<Arc<App>>;
+
+/// An answer that is an error.
+struct Fail(StatusCode, ErrorBody);
+
+impl Fail {
+    fn new(status: StatusCode, kind: &str, message: impl Into<String>) -> Self {
+        Self(status, ErrorBody::new(status.as_u16(), kind, message))
+    }
+    /// Of the request's form: FastAPI's validation in vLLM.
+    fn form(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "Bad Request", message)
+    }
+}
+
+impl From<Bad> for Fail {
+    fn from(bad: Bad) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequestError", bad.0)
+    }
+}
+
+impl IntoResponse for Fail {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/completions", post(completions))
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/models", get(models))
+        .route("/health", get(|| async { StatusCode::OK }))
+        .route(
+            "/ping",
+            get(|| async { StatusCode::OK }).post(|| async { StatusCode::OK }),
+        )
+        .route("/version", get(version))
+        .route("/load", get(load))
+        .route("/metrics", get(metrics))
+        .route("/metrics/", get(metrics))
+        .route("/tokenize", post(tokenize))
+        .route("/detokenize", post(detokenize))
+        .route("/reset_prefix_cache", post(reset_prefix_cache))
+        .route("/start_profile", post(|| async { StatusCode::OK }))
+        .route("/stop_profile", post(|| async { StatusCode::OK }))
+        .route("/server_info", get(server_info))
+        .fallback(|| async { detail(StatusCode::NOT_FOUND, "Not Found") })
+        .method_not_allowed_fallback(|| async {
+            detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), gate))
+        .with_state(app)
+}
+
+/// Starlette's own errors.
+fn detail(status: StatusCode, words: &str) -> Response {
+    (status, Json(serde_json::json!({ "detail": words }))).into_response()
+}
+
+/// Before any endpoint: who may ask, and faults. After it: who answers.
+async fn gate(State(app): Shared, request: Request, next: Next) -> Response {
+    let mut response = match refuse(&app, &request) {
+        Some(response) => {
+            discard(request.into_body(), app.max_body as u64).await;
+            response
+        }
+        None => next.run(request).await,
+    };
+    response.headers_mut().insert(
+        header::SERVER,
+        header::HeaderValue::from_static(concat!(
+            "capsim/",
+            env!("CARGO_PKG_VERSION"),
+            " (simulation)"
+        )),
+    );
+    response
+}
+
+fn refuse(app: &App, request: &Request) -> Option<Response> {
+    let now = Duration::from_nanos(app.clock.now().0);
+    let starting = app
+        .faults
+        .iter()
+        .any(|f| matches!(f, Fault::SlowStart(until) if now < *until));
+    if starting {
+        return Some(
+            Fail::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Service Unavailable",
+                "still starting (--fault slow-start)",
+            )
+            .into_response(),
+        );
+    }
+    if request.uri().path().starts_with("/v1") && !allowed(&app.api_keys, request.headers()) {
+        return Some(
+            (
+                StatusCode::UNAUTHORIZED,
+                Json(serde_json::json!({"error": "Unauthorized"})),
+            )
+                .into_response(),
+        );
+    }
+    None
+}
+
+fn allowed(keys: &[String], headers: &HeaderMap) -> bool {
+    if keys.is_empty() {
+        return true;
+    }
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.as_bytes());
+    let Some(given) = given else {
+        return false;
+    };
+    // Every byte of every key is looked at, so that the time taken tells nothing.
+    keys.iter().fold(false, |any, key| {
+        let key = key.as_bytes();
+        let differ = key
+            .iter()
+            .zip(given)
+            .fold(key.len() ^ given.len(), |d, (a, b)| d | usize::from(a ^ b));
+        any | (differ == 0)
+    })
+}
+
+/// Reads a JSON body.
+async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Fail> {
+    let limit = app.max_body as u64;
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        discard(request.into_body(), limit).await;
+        return Err(Fail::form(
+            "Unsupported Media Type: Only 'application/json' is allowed",
+        ));
+    }
+    let too_large = || {
+        Fail::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "Request Entity Too Large",
+            format!("the body is larger than {} bytes", app.max_body),
+        )
+    };
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<u64>().ok());
+    let bytes = if announced.is_some_and(|n| n > limit) {
+        discard(request.into_body(), limit).await;
+        return Err(too_large());
+    } else {
+        let mut stream = request.into_body().into_data_stream();
+        let mut bytes = BytesMut::new();
+        let read = async {
+            while let Some(part) = stream.next().await {
+                let part = part.map_err(|_| Fail::form("the body ended early"))?;
+                if bytes.len() as u64 + part.len() as u64 > limit {
+                    return Err(too_large());
+                }
+                bytes.extend_from_slice(&part);
+            }
+            Ok(())
+        };
+        let Ok(outcome) = tokio::time::timeout(BODY, read).await else {
+            return Err(Fail::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "Request Timeout",
+                "the body did not arrive in time",
+            ));
+        };
+        if let Err(e) = outcome {
+            discard(Body::from_stream(stream), limit).await;
+            return Err(e);
+        }
+        bytes.freeze()
+    };
+    wire::parse(&bytes).map_err(|e| Fail::form(e.to_string()))
+}
+
+/// Reads what is left of a body that nobody wants, within bounds, so that its sender gets to read the refusal.
+async fn discard(body: Body, limit: u64) {
+    let mut stream = body.into_data_stream();
+    let mut seen = 0;
+    let read = async {
+        while let Some(Ok(part)) = stream.next().await {
+            seen += part.len() as u64;
+            if seen > DISCARD * limit {
+                break;
+            }
+        }
+    };
+    // Whoever sends for longer is cut off.
+    let _ = tokio::time::timeout(DISCARD_TIME, read).await;
+}
+
+fn check_model(app: &App, model: Option<&str>) -> Result<(), Fail> {
+    match model {
+        None => Ok(()),
+        Some(m) if m.is_empty() || m == app.constants.model_name => Ok(()),
+        Some(m) => Err(Fail::new(
+            StatusCode::NOT_FOUND,
+            "NotFoundError",
+            format!("The model `{m}` does not exist."),
+        )),
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+/// Time of start, for `created` fields.
+pub fn created() -> u64 {
+    unix_now()
+}
+
+/// What both generating endpoints ask of the engine.
+struct Ask<'a> {
+    prompts: Vec<Tokens>,
+    sampling: Sampling<'a>,
+    max_tokens: Option<i64>,
+    echo: bool,
+    token_ids: bool,
+}
+
+impl App {
+    fn fails_on_purpose(&self, id: u64) -> bool {
+        self.faults.iter().any(|f| match f {
+            Fault::ErrorRate(p) => (mix(id ^ 0x0066_6175_6c74) as f64) < p * (u64::MAX as f64),
+            _ => false,
+        })
+    }
+
+    /// A prompt as text.
+    fn prompt_text(&self, tokens: &Tokens) -> Result<String, Bad> {
+        match &tokens.text {
+            Some(text) => Ok(text.clone()),
+            None => self
+                .text
+                .decode(&tokens.ids)
+                .map_err(|e| Bad(e.to_string())),
+        }
+    }
+
+    /// Puts a request into the engine's queue.
+    fn start(&self, ask: Ask) -> Result<Active, Fail> {
+        let config = &self.constants.config;
+        let n = ask.sampling.n;
+        let count = ask.prompts.len().saturating_mul(n as usize);
+        if count > MAX_CHOICES {
+            return Err(Bad(format!(
+                "{count} answers in one request; at most {MAX_CHOICES} are simulated"
+            ))
+            .into());
+        }
+        let first = self.next_id.fetch_add(count as u64, Ordering::Relaxed);
+        if self.fails_on_purpose(first) {
+            return Err(Fail::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Internal Server Error",
+                "failed on purpose (--fault error-rate)",
+            ));
+        }
+        let (sink, events) = mpsc::channel(BEHIND * count);
+        let mut choices = vec![];
+        let mut jobs = vec![];
+        let mut prompt_tokens = 0u32;
+        let arrival = self.clock.now();
+        for tokens in ask.prompts {
+            let len = tokens.ids.len() as u32;
+            let max_tokens =
+                prompt::output_limit(tokens.ids.len(), ask.max_tokens, config.max_model_len)?;
+            let identified: Identified = lock(&self.identities).identify(&tokens.ids);
+            prompt_tokens = prompt_tokens.saturating_add(len);
+            let group = (n, first + choices.len() as u64);
+            for c in 0..n {
+                let choice = choices.len() as u32;
+                let id = first + u64::from(choice);
+                let plan = prompt::plan(
+                    &identified,
+                    &ask.sampling,
+                    c,
+                    max_tokens,
+                    id,
+                    self.answer_length,
+                    &self.text,
+                );
+                let request = EngineRequest {
+                    id: RequestId(id),
+                    arrival,
+                    prompt: Prompt::new(identified.segments.iter().copied()),
+                    max_tokens,
+                    answer: plan.answer,
+                    priority: ask.sampling.priority,
+                };
+                acceptable(config, &request).map_err(|e| Bad(e.to_string()))?;
+                let follower = config
+                    .enable_prefix_caching
+                    .then(|| Follower::new(&identified, len, self.sharing, plan.answer.stream));
+                jobs.push(Box::new(Job {
+                    request,
+                    choice,
+                    group,
+                    follower,
+                    sink: sink.clone(),
+                }));
+                choices.push(Choice {
+                    plan,
+                    prompt: len,
+                    echo: ask.echo.then(|| self.prompt_text(&tokens)).transpose()?,
+                    prompt_ids: ask.token_ids.then(|| tokens.ids.clone()),
+                    tokens: 0,
+                    bytes: 0,
+                    end: None,
+                });
+            }
+        }
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let guard = Guard {
+            ids: jobs.iter().map(|j| j.request.id).collect(),
+            commands: self.commands.clone(),
+            load: Arc::clone(&self.load),
+            done: false,
+        };
+        for job in jobs {
+            if self.commands.send(Command::Submit(job)).is_err() {
+                return Err(Fail::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Service Unavailable",
+                    "the server is shutting down",
+                ));
+            }
+        }
+        Ok(Active {
+            events,
+            guard,
+            open: choices.len(),
+            choices,
+            prompt_tokens,
+            cached: None,
+            details: self.prompt_details,
+        })
+    }
+
+    fn stream(&self, active: Active, frame: Frame) -> Response {
+        let sse = Sse {
+            active,
+            frame,
+            text: Arc::clone(&self.text),
+            clock: self.clock,
+            delay: Arc::clone(&self.delay),
+            started: false,
+            finished: false,
+            buffer: vec![],
+        };
+        (
+            [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")],
+            Body::from_stream(sse),
+        )
+            .into_response()
+    }
+}
+
+/// `cmpl-` and the client's own id of the request, or one of ours.
+fn request_id(app: &App, prefix: &str, headers: &HeaderMap) -> String {
+    let own = headers
+        .get("x-request-id")
+        .and_then(|v| v.to_str().ok())
+        .filter(|v| !v.is_empty() && v.len() <= 256);
+    match own {
+        Some(id) => format!("{prefix}-{id}"),
+        None => {
+            let a = mix(app.created ^ app.next_id.load(Ordering::Relaxed));
+            let b = mix(a ^ app.clock.now().0);
+            format!("{prefix}-{a:016x}{b:016x}")
+        }
+    }
+}
+
+fn check_stream(stream: Option<bool>, options: Option<StreamOptions>) -> Result<bool, Fail> {
+    let stream = stream == Some(true);
+    if options.is_some() && !stream {
+        return Err(Fail::form(
+            "Stream options can only be defined when `stream=True`.",
+        ));
+    }
+    Ok(stream)
+}
+
+async fn completions(State(app): Shared, request: Request) -> Result<Response, Fail> {
+    let id = request_id(&app, "cmpl", request.headers());
+    let mut r: wire::CompletionRequest = body(&app, request).await?;
+    let stream = check_stream(r.stream, r.stream_options)?;
+    check_model(&app, r.model.as_deref())?;
+    if r.logprobs.is_some() {
+        return Err(Bad("logprobs are not simulated".into()).into());
+    }
+    let input = r.prompt.take();
+    let sampling = r.sampling();
+    prompt::check_sampling(&sampling, r.top_p, r.max_tokens)?;
+    let token_ids = r.return_token_ids == Some(true);
+    let mut active = app.start(Ask {
+        prompts: prompt::prompts(input, &app.text)?,
+        sampling,
+        max_tokens: r.max_tokens,
+        echo: r.echo == Some(true),
+        token_ids,
+    })?;
+    let frame = Frame {
+        id,
+        created: unix_now(),
+        model: app.constants.model_name.clone(),
+        chat: false,
+        usage: StreamOptions::usage(r.stream_options),
+        token_ids,
+    };
+    if stream {
+        return Ok(app.stream(active, frame));
+    }
+    let answers = active.collect(&app.text).await.map_err(Bad)?;
+    let usage = active.usage();
+    let choices = answers
+        .into_iter()
+        .zip(active.choices)
+        .enumerate()
+        .map(|(i, ((text, ids), c))| wire::CompletionChoice {
+            index: i as u32,
+            text: c.echo.unwrap_or_default() + &text,
+            finish_reason: c.end.map(|e| word(e).into()),
+            stop_reason: c.plan.stop_reason,
+            token_ids: token_ids.then_some(ids),
+            prompt_token_ids: c.prompt_ids,
+            ..Default::default()
+        })
+        .collect();
+    Ok(Json(wire::CompletionResponse {
+        id: frame.id,
+        object: "text_completion".into(),
+        created: frame.created,
+        model: frame.model,
+        choices,
+        usage: Some(usage),
+        ..Default::default()
+    })
+    .into_response())
+}
+
+async fn chat(State(app): Shared, request: Request) -> Result<Response, Fail> {
+    let id = request_id(&app, "chatcmpl", request.headers());
+    let r: wire::ChatRequest = body(&app, request).await?;
+    let stream = check_stream(r.stream, r.stream_options)?;
+    check_model(&app, r.model.as_deref())?;
+    if r.logprobs == Some(true) {
+        return Err(Bad("logprobs are not simulated".into()).into());
+    }
+    // As vLLM: the new name first, and 0 counts as not given.
+    let max_tokens = r.max_completion_tokens.filter(|m| *m != 0).or(r.max_tokens);
+    let sampling = r.sampling();
+    prompt::check_sampling(&sampling, r.top_p, max_tokens)?;
+    let text = app
+        .text
+        .chat(&r.messages, r.add_generation_prompt != Some(false));
+    let ids = app
+        .text
+        .encode(&text, false)
+        .map_err(|e| Bad(e.to_string()))?;
+    let token_ids = r.return_token_ids == Some(true);
+    let mut active = app.start(Ask {
+        prompts: vec![Tokens { ids, text: None }],
+        sampling,
+        max_tokens,
+        echo: false,
+        token_ids,
+    })?;
+    let frame = Frame {
+        id,
+        created: unix_now(),
+        model: app.constants.model_name.clone(),
+        chat: true,
+        usage: StreamOptions::usage(r.stream_options),
+        token_ids,
+    };
+    if stream {
+        return Ok(app.stream(active, frame));
+    }
+    let answers = active.collect(&app.text).await.map_err(Bad)?;
+    let usage = active.usage();
+    let mut prompt_token_ids = None;
+    let choices = answers
+        .into_iter()
+        .zip(active.choices)
+        .enumerate()
+        .map(|(i, ((text, ids), c))| {
+            prompt_token_ids = c.prompt_ids;
+            wire::ChatChoice {
+                index: i as u32,
+                message: wire::ChatAnswer {
+                    role: "assistant".into(),
+                    content: Some(text),
+                    ..Default::default()
+                },
+                finish_reason: c.end.map(|e| word(e).into()),
+                stop_reason: c.plan.stop_reason,
+                token_ids: token_ids.then_some(ids),
+                ..Default::default()
+            }
+        })
+        .collect();
+    Ok(Json(wire::ChatResponse {
+        id: frame.id,
+        object: "chat.completion".into(),
+        created: frame.created,
+        model: frame.model,
+        choices,
+        usage: Some(usage),
+        prompt_token_ids,
+        ..Default::default()
+    })
+    .into_response())
+}
+
+fn json(value: impl Serialize) -> Response {
+    Json(value).into_response()
+}
+
+async fn models(State(app): Shared) -> Response {
+    json(wire::ModelList {
+        object: "list".into(),
+        data: vec![wire::ModelCard {
+            id: app.constants.model_name.clone(),
+            object: "model".into(),
+            created: unix_now(),
+            owned_by: "capsim".into(),
+            root: Some(app.root.clone()),
+            parent: None,
+            max_model_len: Some(app.constants.config.max_model_len),
+            permission: vec![],
+        }],
+    })
+}
+
+async fn version(State(app): Shared) -> Response {
+    json(wire::Version {
+        version: app.version.clone(),
+    })
+}
+
+async fn load(State(app): Shared) -> Response {
+    json(wire::Load {
+        server_load: app.load.load(Ordering::Relaxed),
+    })
+}
+
+async fn metrics(State(app): Shared) -> Response {
+    // Text is made of a copy: the engine does not wait for it.
+    let snapshot = lock(&app.metrics).clone();
+    (
+        [(header::CONTENT_TYPE, wire::prometheus::CONTENT_TYPE)],
+        snapshot.render(&app.constants, &app.delay),
+    )
+        .into_response()
+}
+
+async fn tokenize(State(app): Shared, request: Request) -> Result<Response, Fail> {
+    let r: wire::TokenizeRequest = body(&app, request).await?;
+    check_model(&app, r.model.as_deref())?;
+    let (text, special) = match (r.prompt, r.messages) {
+        (Some(prompt), _) => (prompt, r.add_special_tokens != Some(false)),
+        (None, Some(messages)) => (
+            app.text
+                .chat(&messages, r.add_generation_prompt != Some(false)),
+            r.add_special_tokens == Some(true),
+        ),
+        (None, None) => return Err(Fail::form("body: needs `prompt` or `messages`")),
+    };
+    let tokens = app
+        .text
+        .encode(&text, special)
+        .map_err(|e| Bad(e.to_string()))?;
+    Ok(json(wire::TokenizeResponse {
+        count: tokens.len() as u32,
+        max_model_len: app.constants.config.max_model_len,
+        token_strs: (r.return_token_strs == Some(true))
+            .then(|| tokens.iter().map(|&t| app.text.token(t)).collect()),
+        tokens,
+    }))
+}
+
+async fn detokenize(State(app): Shared, request: Request) -> Result<Response, Fail> {
+    let r: wire::DetokenizeRequest = body(&app, request).await?;
+    check_model(&app, r.model.as_deref())?;
+    let prompt = app.text.decode(&r.tokens).map_err(|e| Bad(e.to_string()))?;
+    Ok(json(wire::DetokenizeResponse { prompt }))
+}
+
+async fn reset_prefix_cache(State(app): Shared) -> StatusCode {
+    let (answer, done) = oneshot::channel();
+    let sent = app.commands.send(Command::ResetPrefixCache(answer));
+    // As vLLM: it is not told whether blocks were in use, in which case nothing happens.
+    if sent.is_err() || done.await.is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    StatusCode::OK
+}
+
+async fn server_info(State(app): Shared) -> Response {
+    json(&app.description)
+}

@@ -1,0 +1,28 @@
+//! `capsim serve`: the simulator's engine, driven by the wall clock, behind the API that vLLM serves.
+//!
+//! `pace.rs` moves the engine's runtime by the wall clock, in a thread of its own; `http.rs` and its neighbours
+//! speak OpenAI; `identity.rs` and `text.rs` turn texts into the simulator's prompts and its answers into text.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a server lives in real time"
+)]
+mod answer;
+pub mod connection;
+mod fault;
+mod http;
+pub mod identity;
+mod metrics;
+mod pace;
+mod prompt;
+mod server;
+mod stream;
+pub mod text;
+
+pub use fault::{Fault, FaultError};
+pub use server::{Options, Server, StartError};
+
+/// Locks; a poisoned lock means that a thread panicked while it held it, and its data are still whole between calls.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}

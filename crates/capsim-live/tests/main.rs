@@ -1,0 +1,2 @@
+//! The simulated server, through real sockets.
+mod http;

@@ -1,0 +1,583 @@
+//! What llama.cpp's own tools print: `llama-bench` (JSON, JSON lines or Markdown), `llama-batched-bench` (table or JSON lines),
+//! `test-backend-ops perf`.
+//!
+//! The first two time a whole model; rates of streaming and arithmetic follow from its bytes and operations. The last times
+//! single matrix products by shape and format.
+use super::gpus::Gpu;
+use super::{ImportError, Source, fit};
+use capsim::device::{
+    Curve, DeviceProfile, KernelTimes, Origin, Point, Provenance, RowShape, RowTimes,
+};
+use capsim::model::{Model, WeightFormat};
+use std::collections::BTreeMap;
+
+/// One timed thing that a whole model did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measure {
+    /// A prompt of `tokens` after `depth` tokens of context.
+    Prompt {
+        /// Prompt tokens.
+        tokens: f64,
+        /// Tokens before.
+        depth: f64,
+        /// How long.
+        seconds: f64,
+    },
+    /// One step of `batch` sequences of `depth` tokens each on average.
+    Step {
+        /// Sequences.
+        batch: f64,
+        /// Tokens of context.
+        depth: f64,
+        /// How long.
+        seconds: f64,
+    },
+}
+
+/// pp512, tg128 @ d4096 and the like as a measure; `None` for combined tests.
+fn test(name: &str, per_second: f64) -> Option<Measure> {
+    let (what, depth) = match name.split_once('@') {
+        Some((w, d)) => (w.trim(), d.trim().strip_prefix('d')?.parse().ok()?),
+        None => (name.trim(), 0.0),
+    };
+    if let Some(n) = what.strip_prefix("pp") {
+        let tokens: f64 = n.parse().ok()?;
+        return prompt(tokens, depth, per_second);
+    }
+    let n: f64 = what.strip_prefix("tg")?.parse().ok()?;
+    generation(n, depth, per_second)
+}
+
+fn prompt(tokens: f64, depth: f64, per_second: f64) -> Option<Measure> {
+    let ok = (1.0..=1e9).contains(&tokens) && (0.0..=1e9).contains(&depth) && per_second > 0.0;
+    ok.then(|| Measure::Prompt {
+        tokens,
+        depth,
+        seconds: tokens / per_second,
+    })
+}
+
+fn generation(tokens: f64, depth: f64, per_second: f64) -> Option<Measure> {
+    let ok = (1.0..=1e9).contains(&tokens) && (0.0..=1e9).contains(&depth) && per_second > 0.0;
+    ok.then(|| Measure::Step {
+        batch: 1.0,
+        depth: depth + tokens / 2.0,
+        seconds: 1.0 / per_second,
+    })
+}
+
+/// Cells of a Markdown row.
+fn cells(line: &str) -> Option<Vec<&str>> {
+    let inner = line.trim().strip_prefix('|')?;
+    let inner = inner.strip_suffix('|').unwrap_or(inner);
+    Some(inner.split('|').map(str::trim).collect())
+}
+
+/// Reads the output of `llama-bench` or `llama-batched-bench`, whatever stands around it.
+///
+/// # Errors
+/// If nothing in it is a measurement, or one is damaged.
+pub fn parse(text: &str, name: &str) -> Result<Vec<Measure>, ImportError> {
+    let line_error = |line: usize, problem: String| ImportError::Line {
+        file: name.into(),
+        line: line as u64 + 1,
+        problem,
+    };
+    let mut all = vec![];
+    // A JSON array is one value over many lines.
+    if text.trim_start().starts_with('[') {
+        let rows: Vec<serde_json::Value> = serde_json::from_str(text)
+            .map_err(|e| line_error(e.line().saturating_sub(1), e.to_string()))?;
+        for r in &rows {
+            all.extend(object(r));
+        }
+    } else {
+        let mut header: Vec<String> = vec![];
+        for (i, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with('{') {
+                let r: serde_json::Value =
+                    serde_json::from_str(line).map_err(|e| line_error(i, e.to_string()))?;
+                all.extend(object(&r));
+                continue;
+            }
+            let Some(row) = cells(line) else {
+                continue;
+            };
+            let is_header = row.contains(&"test") || (row.contains(&"PP") && row.contains(&"TG"));
+            if is_header {
+                header = row.iter().map(|s| s.to_string()).collect();
+                continue;
+            }
+            if header.is_empty() || row.iter().all(|c| c.chars().all(|c| "-: ".contains(c))) {
+                continue;
+            }
+            if row.len() != header.len() {
+                return Err(line_error(
+                    i,
+                    format!(
+                        "{} cells where the header has {} (is the line cut off?)",
+                        row.len(),
+                        header.len()
+                    ),
+                ));
+            }
+            let cell = |n: &str| header.iter().position(|h| h == n).map(|i| row[i]);
+            let number = |n: &str| -> Result<f64, ImportError> {
+                let c = cell(n).ok_or_else(|| line_error(i, format!("there is no column {n}")))?;
+                // `1234.56 ± 7.89`
+                let c = c.split('±').next().unwrap_or_default().trim();
+                match c.parse::<f64>() {
+                    Ok(v) if (0.0..=1e12).contains(&v) => Ok(v),
+                    _ => Err(line_error(i, format!("{n} `{c}` is not a number"))),
+                }
+            };
+            if let Some(t) = cell("test") {
+                all.extend(test(t, number("t/s")?));
+            } else {
+                all.extend(batched(
+                    number("PP")?,
+                    number("TG")?,
+                    number("B")?,
+                    number("T_PP s")?,
+                    number("T_TG s")?,
+                ));
+            }
+        }
+    }
+    if all.is_empty() {
+        return Err(ImportError::File {
+            file: name.into(),
+            problem: "holds no measurement of llama-bench (test, t/s) or llama-batched-bench (PP, TG, B, T_PP s, T_TG s)"
+                .into(),
+        });
+    }
+    Ok(all)
+}
+
+/// The measures of one JSON object of either tool.
+fn object(r: &serde_json::Value) -> Vec<Measure> {
+    let n = |k: &str| r.get(k).and_then(serde_json::Value::as_f64);
+    if let (Some(pp), Some(tg), Some(b), Some(tp), Some(tt)) =
+        (n("pp"), n("tg"), n("pl"), n("t_pp"), n("t_tg"))
+    {
+        return batched(pp, tg, b, tp, tt);
+    }
+    let (Some(pp), Some(tg), Some(rate)) = (n("n_prompt"), n("n_gen"), n("avg_ts")) else {
+        return vec![];
+    };
+    let depth = n("n_depth").unwrap_or(0.0);
+    match (pp > 0.0, tg > 0.0) {
+        (true, false) => prompt(pp, depth, rate).into_iter().collect(),
+        (false, true) => generation(tg, depth, rate).into_iter().collect(),
+        _ => vec![],
+    }
+}
+
+fn batched(pp: f64, tg: f64, b: f64, t_pp: f64, t_tg: f64) -> Vec<Measure> {
+    let mut all = vec![];
+    let ok = |v: f64| (1.0..=1e9).contains(&v);
+    if b == 1.0 && ok(pp) && t_pp > 0.0 {
+        all.extend(prompt(pp, 0.0, pp / t_pp));
+    }
+    if ok(tg) && ok(b) && t_tg > 0.0 {
+        all.push(Measure::Step {
+            batch: b,
+            depth: pp + tg / 2.0,
+            seconds: t_tg / tg,
+        });
+    }
+    all
+}
+
+fn curve(mut points: Vec<(f64, f64)>, source: &str, note: &str) -> Curve {
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // Several measurements at one place: the fastest is what the device can do.
+    let mut best: Vec<(f64, f64)> = vec![];
+    for (x, y) in points {
+        match best.last_mut() {
+            Some(l) if l.0 == x => l.1 = l.1.max(y),
+            _ => best.push((x, y)),
+        }
+    }
+    Curve {
+        points: best
+            .into_iter()
+            .map(|(x, y)| Point {
+                x,
+                y: fit::round(y),
+                rel_sd: 0.05,
+            })
+            .collect(),
+        provenance: Provenance {
+            origin: Origin::Fitted,
+            source: source.into(),
+            note: note.into(),
+        },
+    }
+}
+
+/// A device profile from a whole model's times: what an engine with that model achieves of the device, batch cliffs included.
+///
+/// Bytes per second of a lone sequence's step stream weights and cache; operations per second of prompts, and of steps
+/// of several sequences of a dense model that take longer than streaming, are the arithmetic rate at so many rows;
+/// prompts after context, where there are any, give attention's rate.
+///
+/// # Errors
+/// Without a lone sequence's step or a prompt there is nothing to go by.
+pub fn device(
+    gpu: &Gpu,
+    model: &Model,
+    all: &[Measure],
+    source: &Source,
+    name: &str,
+) -> Result<DeviceProfile, ImportError> {
+    let bad = |problem: &str| ImportError::File {
+        file: name.into(),
+        problem: problem.into(),
+    };
+    let words = source.words();
+    let weights = model.weight_bytes_per_token().as_f64();
+    let kv = model.kv_bytes_per_token().as_f64();
+    let stream = all
+        .iter()
+        .filter_map(|m| match m {
+            Measure::Step {
+                batch,
+                depth,
+                seconds,
+            } if *batch == 1.0 => Some((weights + kv * depth) / seconds),
+            _ => None,
+        })
+        .fold(0.0, f64::max);
+    if stream <= 0.0 {
+        return Err(bad("needs a generation of one sequence (tg, or B = 1)"));
+    }
+    let ops = 2.0 * model.parameters().active() as f64;
+    let dense = model.experts().is_none();
+    let mut gemm = vec![];
+    let mut prompts: Vec<(f64, f64)> = vec![];
+    for m in all {
+        match *m {
+            Measure::Prompt {
+                tokens,
+                depth: 0.0,
+                seconds,
+            } => {
+                gemm.push((tokens, ops * tokens / seconds));
+                prompts.push((tokens, seconds));
+            }
+            Measure::Step {
+                batch,
+                depth,
+                seconds,
+            } if batch > 1.0 && dense => {
+                let rest = seconds - kv * depth * batch / stream;
+                if rest > 1.05 * weights / stream {
+                    gemm.push((batch, ops * batch / rest));
+                }
+            }
+            _ => {}
+        }
+    }
+    if prompts.is_empty() {
+        return Err(bad("needs a prompt without context before it (pp)"));
+    }
+    let dims: f64 = model
+        .ops()
+        .iter()
+        .filter_map(|o| match o.kind {
+            capsim::model::OpKind::Attention(a) => Some(f64::from(o.layers) * a.ops_per_pair()),
+            _ => None,
+        })
+        .sum();
+    let mut attention: Vec<(f64, f64)> = all
+        .iter()
+        .filter_map(|m| match *m {
+            Measure::Prompt {
+                tokens,
+                depth,
+                seconds,
+            } if depth > 0.0 => {
+                let (_, alone) = prompts.iter().find(|p| p.0 == tokens)?;
+                let more = seconds - alone;
+                (more > 0.0).then(|| (tokens, dims * tokens * depth / more))
+            }
+            _ => None,
+        })
+        .collect();
+    let known = !attention.is_empty();
+    if !known {
+        let best = gemm.iter().map(|p| p.1).fold(0.0, f64::max);
+        attention.push((512.0, 0.4 * best));
+    }
+    let mut d = super::profile::bare(gpu, source);
+    d.stream_read = curve(
+        vec![(weights.max(1.0), stream)],
+        &words,
+        "bytes of weights and cache per second of a lone sequence",
+    );
+    d.gemm_f16 = curve(
+        gemm,
+        &words,
+        "operations per second of prompts, and of steps of several sequences, in the measured weight format",
+    );
+    d.attention_prefill = curve(
+        attention,
+        &words,
+        if known {
+            "operations per second that context adds to a prompt"
+        } else {
+            "two fifths of the matrix rate: no prompt after context was measured"
+        },
+    );
+    if !known {
+        d.attention_prefill.provenance.origin = Origin::Assumed;
+    }
+    d.elementwise = curve(
+        vec![(1e6, 1e18)],
+        &words,
+        "no time of their own: passes are within the whole model's",
+    );
+    Ok(d)
+}
+
+/// The engine that goes with [`device`]: the rates there are what the engine itself achieved, host time included, so that
+/// every efficiency is 1 and no host time is added. `like` gives the rest: scheduling rules and memory.
+pub fn engine(
+    like: &capsim::device::EngineProfile,
+    device: &DeviceProfile,
+    source: &Source,
+) -> capsim::device::EngineProfile {
+    let mut e = like.clone();
+    e.id = format!("{}-as-measured", device.id);
+    e.name = format!("As measured on {}", device.name);
+    e.devices = vec![device.id.clone()];
+    let names: Vec<String> = e.coefficients().into_iter().map(|(n, _)| n).collect();
+    for name in names {
+        let q = e.coefficient_mut(&name).expect("listed by the profile");
+        let host = name.starts_with("host.");
+        if name == "host.turnaround" {
+            continue;
+        }
+        q.value = if host { 1e-9 } else { 1.0 };
+        q.rel_sd = if host { 0.0 } else { 0.05 };
+        q.provenance = Provenance {
+            origin: Origin::Fitted,
+            source: source.words(),
+            note: "within the device profile's rates, which a whole model achieved".into(),
+        };
+    }
+    e.provenance = Provenance {
+        origin: Origin::Fitted,
+        source: source.words(),
+        note: format!(
+            "goes with the device profile; scheduling and memory as {}",
+            like.id
+        ),
+    };
+    e
+}
+
+/// Times of `test-backend-ops perf`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Operators {
+    /// `Device description`, if printed.
+    pub device: Option<String>,
+    /// Bytes of `Device memory`, if printed.
+    pub memory: Option<f64>,
+    /// (format, out, in) → (rows, seconds).
+    pub products: BTreeMap<(String, u64, u64), Vec<(u32, f64)>>,
+    /// Lines with times that are not used: by operator, how many.
+    pub left_out: BTreeMap<String, u32>,
+}
+
+/// Reads the output of `test-backend-ops perf`; of several backends only the first with times.
+///
+/// # Errors
+/// A line cut off, or no times at all.
+pub fn operators(text: &str, name: &str) -> Result<Operators, ImportError> {
+    let mut o = Operators::default();
+    for (i, line) in text.lines().enumerate() {
+        let l = line.trim();
+        if l.starts_with("Backend ") && l.contains('/') && !o.products.is_empty() {
+            break;
+        }
+        if let Some(d) = l.strip_prefix("Device description:") {
+            o.device = Some(d.trim().to_string());
+        }
+        if let Some(m) = l.strip_prefix("Device memory:") {
+            let mb: Option<f64> = m.split_whitespace().next().and_then(|v| v.parse().ok());
+            o.memory = mb
+                .filter(|v| (1.0..1e9).contains(v))
+                .map(|v| v * 1_048_576.0);
+        }
+        let Some((op, rest)) = l.split_once('(') else {
+            continue;
+        };
+        let Some((args, timing)) = rest.split_once("):") else {
+            continue;
+        };
+        if !op
+            .chars()
+            .all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
+        {
+            continue;
+        }
+        let Some(us) = timing
+            .split(" - ")
+            .find_map(|p| p.trim().strip_suffix("us/run"))
+        else {
+            continue;
+        };
+        let bad = |problem: String| ImportError::Line {
+            file: name.into(),
+            line: i as u64 + 1,
+            problem,
+        };
+        let us: f64 = match us.trim().parse() {
+            Ok(v) if v > 0.0 && v < 1e9 => v,
+            _ => {
+                return Err(bad(format!(
+                    "`{}` is not a number of microseconds",
+                    us.trim()
+                )));
+            }
+        };
+        let arg = |key: &str| {
+            args.split(',')
+                .find_map(|p| p.trim().strip_prefix(key)?.strip_prefix('='))
+        };
+        let whole = |key: &str| arg(key).and_then(|v| v.parse::<u64>().ok());
+        let format = arg("type_a").filter(|f| f.parse::<WeightFormat>().is_ok());
+        // Batched and broadcast products (attention's own) have other shapes: bs=[1,1], nr=[1,1] are a layer's.
+        let plain = ["bs=[1,1]", "nr=[1,1]"].iter().all(|p| args.contains(p));
+        match (op, format, whole("m"), whole("n"), whole("k")) {
+            ("MUL_MAT", Some(f), Some(m), Some(n), Some(k))
+                if plain && m > 0 && k > 0 && (1..=1 << 20).contains(&n) =>
+            {
+                o.products
+                    .entry((f.to_ascii_lowercase(), m, k))
+                    .or_default()
+                    .push((n as u32, us * 1e-6));
+            }
+            _ => *o.left_out.entry(op.to_string()).or_default() += 1,
+        }
+    }
+    if o.products.is_empty() {
+        return Err(ImportError::File {
+            file: name.into(),
+            problem: "holds no time of a MUL_MAT in a weight format that capsim knows (… us/run …)"
+                .into(),
+        });
+    }
+    for p in o.products.values_mut() {
+        p.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        p.dedup_by_key(|p| p.0);
+    }
+    Ok(o)
+}
+
+impl Operators {
+    /// Kernel times by format.
+    pub fn kernel_times(&self, engine: &str, source: &Source) -> Vec<KernelTimes> {
+        let mut all: Vec<KernelTimes> = vec![];
+        for ((format, out, inner), points) in &self.products {
+            let (pieces, residual) = fit::pieces(points);
+            let row = RowTimes {
+                covers: vec!["matrix".into()],
+                shape: RowShape::Matrix {
+                    out_features: *out,
+                    in_features: *inner,
+                },
+                pieces,
+                residual: Some(residual),
+            };
+            match all.iter_mut().find(|k| k.format == *format) {
+                Some(k) => k.rows.push(row),
+                None => all.push(KernelTimes {
+                    engine: engine.into(),
+                    format: format.clone(),
+                    rows: vec![row],
+                    attention: vec![],
+                    experts: vec![],
+                    rel_sd: 0.05,
+                    provenance: Provenance {
+                        origin: Origin::Fitted,
+                        source: source.words(),
+                        note: "test-backend-ops perf: one product at a time, weights perhaps in a cache between repetitions"
+                            .into(),
+                    },
+                }),
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Made by hand in the formats of llama.cpp b6000 (tools/llama-bench, tools/batched-bench, tests/test-backend-ops.cpp).
+    const MARKDOWN: &str = "ggml: some line\n\
+        | model | size | params | backend | ngl | test | t/s |\n\
+        | --- | ---: | ---: | --- | --: | --: | --: |\n\
+        | llama 7B Q4_K - Medium | 3.80 GiB | 6.74 B | CUDA | 99 | pp512 | 4000.00 ± 12.5 |\n\
+        | llama 7B Q4_K - Medium | 3.80 GiB | 6.74 B | CUDA | 99 | tg128 | 100.00 ± 0.5 |\n\
+        | llama 7B Q4_K - Medium | 3.80 GiB | 6.74 B | CUDA | 99 | pp512 @ d4096 | 3000.00 ± 9 |\n\
+        | llama 7B Q4_K - Medium | 3.80 GiB | 6.74 B | CUDA | 99 | pp512+tg128 | 400.00 ± 9 |\n\
+        build: abc (6000)\n";
+
+    #[test]
+    fn three_ways_to_write_a_benchmark_say_the_same() {
+        let markdown = parse(MARKDOWN, "a.md").unwrap();
+        let json = r#"[{"n_prompt":512,"n_gen":0,"n_depth":0,"avg_ts":4000.0},{"n_prompt":0,"n_gen":128,"avg_ts":100.0},
+            {"n_prompt":512,"n_gen":0,"n_depth":4096,"avg_ts":3000.0},{"n_prompt":512,"n_gen":128,"avg_ts":400.0}]"#;
+        assert_eq!(parse(json, "a.json").unwrap(), markdown);
+        let lines = "{\"n_prompt\":512,\"n_gen\":0,\"avg_ts\":4000.0}\n{\"n_prompt\":0,\"n_gen\":128,\"avg_ts\":100.0}\n";
+        assert_eq!(parse(lines, "a.jsonl").unwrap(), markdown[..2]);
+        assert_eq!(markdown.len(), 3);
+    }
+
+    #[test]
+    fn a_batched_table_gives_steps() {
+        let t = "|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |\n\
+                 |-------|--------|------|--------|----------|----------|----------|----------|----------|----------|\n\
+                 |   128 |    100 |    1 |    228 |    0.100 |  1280.00 |    2.000 |    50.00 |    2.100 |   108.57 |\n\
+                 |   128 |    100 |    8 |   1824 |    0.700 |  1462.86 |    4.000 |   200.00 |    4.700 |   388.09 |\n";
+        let all = parse(t, "b.md").unwrap();
+        assert_eq!(all.len(), 3);
+        assert_eq!(
+            all[2],
+            Measure::Step {
+                batch: 8.0,
+                depth: 178.0,
+                seconds: 0.04
+            }
+        );
+        let cut = t.replace("|    4.700 |   388.09 |\n", "");
+        assert!(
+            parse(&cut, "b.md")
+                .unwrap_err()
+                .to_string()
+                .contains("line 4")
+        );
+    }
+
+    #[test]
+    fn operator_times_are_read_and_the_rest_is_counted() {
+        let t = "Testing 2 devices\n\nBackend 1/2: CUDA0\n  Device description: Some GPU\n  Device memory: 1024 MB (1000 MB free)\n\n\
+            \x20 MUL_MAT(type_a=q4_K,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3],v=0):  22152 runs -    45.22 us/run - 117.44 MFLOP/run -   2.60 TFLOPS\n\
+            \x20 MUL_MAT(type_a=q4_K,type_b=f32,m=4096,n=2,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3],v=0):  22152 runs -    46.00 us/run - 117.44 MFLOP/run -   2.60 TFLOPS\n\
+            \x20 MUL_MAT(type_a=iq2_xs,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3],v=0):  2 runs -    46.00 us/run - 1 MFLOP/run -   2.60 TFLOPS\n\
+            \x20 MUL_MAT_ID(type_a=q4_K,type_b=f32,n_mats=128,n_used=8,b=0,m=768,n=1,k=2048):  2 runs -    46.00 us/run - 1 MFLOP/run - 2.60 TFLOPS\n\
+            \x20 MUL_MAT(type_a=bf16,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3]): not supported\n";
+        let o = operators(t, "ops.txt").unwrap();
+        assert_eq!(o.products.len(), 1);
+        assert_eq!(o.products[&("q4_k".to_string(), 4096, 14336)].len(), 2);
+        assert_eq!(o.left_out["MUL_MAT"], 1);
+        assert_eq!(o.left_out["MUL_MAT_ID"], 1);
+        assert_eq!(o.device.as_deref(), Some("Some GPU"));
+        assert!(operators("nothing", "x").is_err());
+    }
+}

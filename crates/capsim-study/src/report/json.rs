@@ -1,0 +1,231 @@
+//! What the commands answer machines with: one type per answer, from which its JSON Schema follows (`capsim schema`).
+pub mod calibration;
+pub mod listing;
+#[cfg(feature = "live")]
+pub mod paired;
+pub mod schemas;
+pub mod validation;
+
+use capsim::cost::Part;
+use capsim::device::Origin;
+use capsim::engine::settings::SettingValues;
+use capsim::fields;
+use capsim::metrics::Percentiles;
+use capsim::predict::{METRICS, Prediction, Scenario};
+use capsim::workload::WorkloadSpec;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// JSON knows no NaN and no infinity.
+fn finite(v: f64) -> Option<f64> {
+    v.is_finite().then_some(v)
+}
+
+/// An answer as JSON, keys in alphabetical order.
+pub fn value<T: Serialize>(answer: &T) -> Value {
+    serde_json::to_value(answer).expect("answers have text keys and nothing that can fail")
+}
+
+/// An answer as it is printed.
+pub fn text<T: Serialize>(answer: &T) -> String {
+    serde_json::to_string_pretty(&value(answer)).expect("as above")
+}
+
+/// A metric with its 90 % interval.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Figure {
+    /// As simulated; null where the load has no such metric (TPOT of one-token answers).
+    pub value: Option<f64>,
+    /// Lower end of the 90 % interval, where one is computed.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+}
+
+/// The engine's settings after its own rules.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Settings {
+    /// Release of the engine whose rules apply.
+    pub version: String,
+    /// KV blocks.
+    pub num_gpu_blocks: u32,
+    /// The settings in force, under vLLM's names.
+    #[serde(flatten)]
+    pub in_force: SettingValues,
+}
+
+/// What the engine was busy with, averaged over its steps.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Occupancy {
+    /// Steps.
+    pub steps: u64,
+    /// Seconds in which a step ran.
+    pub busy_s: Option<f64>,
+    /// Sequences in a batch.
+    pub batch: Option<f64>,
+    /// Requests that wait.
+    pub waiting: Option<f64>,
+    /// Share of the KV blocks in use, mean over time.
+    pub kv_usage_mean: Option<f64>,
+    /// The same, at most.
+    pub kv_usage_max: Option<f64>,
+    /// Share of prompt tokens that were cached.
+    pub prefix_hit_rate: Option<f64>,
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Distinct experts per layer and step; null for dense models.
+    pub distinct_experts: Option<f64>,
+}
+
+/// A coefficient that the prediction rests on.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RestsOn {
+    /// Its name in the profile.
+    pub coefficient: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its relative standard deviation.
+    pub rel_sd: Option<f64>,
+    /// d ln(output throughput) / d ln(coefficient).
+    pub slope_of_output_throughput: Option<f64>,
+}
+
+/// One prediction.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Point {
+    /// Fields that differ between the points of a table, with this point's values.
+    pub varied: BTreeMap<String, Value>,
+    /// What was assumed where nothing was said.
+    pub assumed: Vec<String>,
+    /// Flags of a pasted line that change neither memory nor speed.
+    pub harmless: Vec<String>,
+    /// Model.
+    pub model: String,
+    /// Device profile.
+    pub device: String,
+    /// Engine profile.
+    pub engine: String,
+    /// Way the engine runs its expert kernels.
+    pub moe_tiles: String,
+    /// Settings.
+    pub settings: Settings,
+    /// Load.
+    pub workload: WorkloadSpec,
+    /// Requests asked for: answered or refused.
+    pub num_requests: u64,
+    /// Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them.
+    pub refused: u64,
+    /// Requests answered.
+    pub completed: u64,
+    /// Prompt tokens of all requests.
+    pub total_input_tokens: u64,
+    /// Tokens of all answers.
+    pub total_output_tokens: u64,
+    /// Every metric by name; names end in their unit, throughputs are per second.
+    pub metrics: BTreeMap<String, Figure>,
+    /// Occupancy.
+    pub occupancy: Occupancy,
+    /// Seconds of all steps, by part.
+    pub breakdown_s: BTreeMap<String, Option<f64>>,
+    /// What requests wait for and what steps spend time on.
+    pub binds: String,
+    /// What a reader must know.
+    pub caveats: Vec<String>,
+    /// Coefficients, the most important first.
+    pub rests_on: Vec<RestsOn>,
+}
+
+/// `capsim predict --json`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Predictions {
+    /// Format.
+    #[schemars(extend("const" = "capsim.prediction/1"))]
+    pub schema: String,
+    /// One point per row of the table.
+    pub points: Vec<Point>,
+}
+
+/// One prediction: settings, load, metrics with intervals, occupancy, breakdown, caveats, provenance.
+pub fn prediction(
+    varied: &[(&'static str, fields::Value)],
+    scenario: &Scenario,
+    p: &Prediction,
+) -> Value {
+    let s = &p.run.summary;
+    let c = &p.run.settings.config;
+    let metric = |m: &&str| {
+        let i = p.interval_of(m);
+        let figure = Figure {
+            value: s.metric(m, Percentiles::Linear).and_then(finite),
+            low: i.and_then(|i| finite(i.low)),
+            high: i.and_then(|i| finite(i.high)),
+        };
+        (m.to_string(), figure)
+    };
+    let part = |q: &Part| {
+        let name = serde_json::to_value(q).expect("a name");
+        (
+            name.as_str().expect("a string").to_string(),
+            finite(p.run.breakdown.of(*q)),
+        )
+    };
+    let occ = &p.run.occupancy;
+    value(&Point {
+        varied: varied
+            .iter()
+            .map(|(k, v)| (k.to_string(), value(v)))
+            .collect(),
+        assumed: scenario.notes.assumed.clone(),
+        harmless: scenario.notes.harmless.clone(),
+        model: scenario.model_name.clone(),
+        device: scenario.device.id.clone(),
+        engine: scenario.engine.id.clone(),
+        moe_tiles: scenario
+            .moe_path
+            .clone()
+            .unwrap_or_else(|| scenario.engine.moe_default.clone()),
+        settings: Settings {
+            version: c.version.to_string(),
+            num_gpu_blocks: c.num_gpu_blocks,
+            in_force: p.run.settings.in_force.clone(),
+        },
+        workload: scenario.workload.clone(),
+        num_requests: s.asked(),
+        refused: s.refused,
+        completed: s.completed,
+        total_input_tokens: s.input_tokens,
+        total_output_tokens: s.output_tokens,
+        metrics: METRICS.iter().map(metric).collect(),
+        occupancy: Occupancy {
+            steps: occ.steps,
+            busy_s: finite(occ.busy),
+            batch: finite(occ.batch),
+            waiting: finite(occ.waiting),
+            kv_usage_mean: finite(occ.kv_mean),
+            kv_usage_max: finite(occ.kv_max),
+            prefix_hit_rate: finite(s.prefix_hit_rate()),
+            preemptions: s.preemptions,
+            distinct_experts: p.run.distinct_experts.and_then(finite),
+        },
+        breakdown_s: Part::ALL.iter().map(part).collect(),
+        binds: p.binding.to_string(),
+        caveats: p.caveats.iter().map(ToString::to_string).collect(),
+        rests_on: p
+            .sensitivities
+            .iter()
+            .map(|s| RestsOn {
+                coefficient: s.name.clone(),
+                origin: s.origin,
+                rel_sd: finite(s.rel_sd),
+                slope_of_output_throughput: finite(s.slope),
+            })
+            .collect(),
+    })
+}
+
+/// A whole table.
+pub fn predictions(points: Vec<Value>) -> Value {
+    json!({ "schema": "capsim.prediction/1", "points": points })
+}

@@ -1,0 +1,42 @@
+//! Tables for people, JSON and CSV for machines, Markdown for both.
+pub mod accuracy;
+pub mod bars;
+pub mod accuracy_recorded;
+pub mod calibration;
+pub mod chart;
+pub mod capacity;
+pub mod devices;
+#[cfg(feature = "live")]
+pub mod bench;
+pub mod flat;
+pub mod json;
+pub mod markdown;
+pub mod memory;
+#[cfg(feature = "live")]
+pub mod paired;
+#[cfg(feature = "live")]
+pub mod plot;
+pub mod page;
+pub mod prediction;
+pub mod requests;
+pub mod stream;
+pub mod roofline;
+pub mod svg;
+pub mod table;
+pub mod timeline;
+pub mod trace;
+pub mod tune;
+pub mod validation;
+pub mod vllm_result;
+
+use capsim::predict::{Prediction, Scenario};
+
+/// One row of a what-if table.
+pub struct Row {
+    /// Fields that differ between rows, with this row's values.
+    pub varied: Vec<(&'static str, capsim::fields::Value)>,
+    /// What was asked.
+    pub scenario: Scenario,
+    /// What was answered.
+    pub prediction: Prediction,
+}

@@ -1,0 +1,64 @@
+//! A benchmark that was measured: the figures as its tool states them, and distributions over its requests.
+use super::super::chart::{escape, short};
+use super::requests::sorted;
+use super::{Picture, Section, charts, distribution, list, table};
+use capsim_live::bench::read::Recording;
+
+/// The load in words.
+fn load(r: &Recording) -> String {
+    let rate = r
+        .request_rate
+        .map(|v| format!("{} requests/s planned", short(v)));
+    let limit = r
+        .max_concurrency
+        .map(|n| format!("at most {n} requests open"));
+    let parts: Vec<String> = [rate, limit].into_iter().flatten().collect();
+    match parts.is_empty() {
+        true => "all requests at once".into(),
+        false => parts.join(", "),
+    }
+}
+
+/// The section of a stored result.
+pub fn measured(r: &Recording) -> Section {
+    let counted = || r.requests.iter().filter(|q| q.measured);
+    let answered = || counted().filter(|q| q.ok);
+    let mut body = format!(
+        "<p class=\"note\">Measured by {}{}{}: {} of {} requests answered; {}.</p>\n",
+        r.tool.words(),
+        r.model
+            .as_deref()
+            .map_or(String::new(), |m| format!(", {}", escape(m))),
+        r.date
+            .as_deref()
+            .map_or(String::new(), |d| format!(", {}", escape(d))),
+        answered().count(),
+        counted().count(),
+        escape(&load(r))
+    );
+    let ms = |of: &dyn Fn(&capsim_live::bench::read::Recorded) -> Option<f64>| {
+        sorted(answered().filter_map(|q| Some(1e3 * of(q)?)))
+    };
+    let pictures: Vec<Picture> = [
+        ("TTFT", ms(&|q| q.ttft)),
+        ("E2E latency", ms(&|q| q.latency)),
+    ]
+    .into_iter()
+    .filter(|(_, v)| v.len() > 1)
+    .map(|(title, v)| distribution(title, &[("measured".into(), v)]).into())
+    .collect();
+    body += &charts(&pictures);
+    let rows: Vec<Vec<String>> = r
+        .reported
+        .iter()
+        .map(|(metric, v)| vec![metric.clone(), short(*v)])
+        .collect();
+    let head = ["metric", "measured"].map(String::from);
+    body += &table("Figures as stored", &head, &rows);
+    body += &list(&r.notes);
+    Section {
+        title: format!("Measured: {}", r.name),
+        body,
+        pictures,
+    }
+}

@@ -1,0 +1,222 @@
+//! A sweep: all points, and those that no other beats.
+use super::super::chart::{Chart, Dot, Mark, Scale, Series, escape, short};
+use super::worded;
+use super::{PageError, Picture, Section, charts, figure_of, folded, metric, prediction, table};
+use capsim::plan::Slo;
+use serde_json::Value;
+
+/// Most rows of the table on the page; all are in the files.
+const MOST: usize = 200;
+
+fn name(row: &Value, dimensions: &[String]) -> String {
+    dimensions
+        .iter()
+        .filter_map(|d| Some(format!("{d} {}", row["flags"][d].as_str()?)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Which points no other beats in both: larger is better for both figures.
+pub fn pareto(points: &[(f64, f64)]) -> Vec<bool> {
+    points
+        .iter()
+        .map(|(x, y)| {
+            !points
+                .iter()
+                .any(|(a, b)| a >= x && b >= y && (a > x || b > y))
+        })
+        .collect()
+}
+
+pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section, PageError> {
+    let mut dimensions: Vec<String> = vec![];
+    for r in rows {
+        let flags = r["flags"]
+            .as_object()
+            .ok_or_else(|| PageError::Missing("flags".into()))?;
+        for k in flags.keys() {
+            if !dimensions.contains(k) {
+                dimensions.push(k.clone());
+            }
+        }
+    }
+    dimensions.retain(|d| rows.iter().any(|r| r["flags"][d] != rows[0]["flags"][d]));
+    let served: Vec<&Value> = rows
+        .iter()
+        .filter(|r| r["prediction"].is_object())
+        .collect();
+    let figures: Vec<(f64, f64)> = served
+        .iter()
+        .map(|r| {
+            let at = |m: &str| {
+                figure_of(r, &format!("/prediction/metrics/{m}/value")).unwrap_or(f64::NAN)
+            };
+            (1e3 / at("mean_tpot_ms"), at("output_throughput"))
+        })
+        .collect();
+    let best = pareto(&figures);
+    let dots = |on: bool| -> Vec<Dot> {
+        let mut all: Vec<Dot> = served
+            .iter()
+            .zip(&figures)
+            .zip(&best)
+            .filter(|(_, b)| **b == on)
+            .map(|((r, (x, y)), _)| Dot {
+                x: *x,
+                y: *y,
+                range: None,
+                label: format!(
+                    "{}: {} tok/s, {} tok/s per user",
+                    name(r, &dimensions),
+                    short(*y),
+                    short(*x)
+                ),
+            })
+            .collect();
+        all.sort_by(|a, b| a.x.total_cmp(&b.x));
+        all
+    };
+    let mut all = vec![Picture::from(Chart {
+        title: "Throughput against interactivity".into(),
+        x: "tok/s that one user sees (1 / mean TPOT)".into(),
+        y: "output tok/s".into(),
+        x_scale: Scale::Linear,
+        y_scale: Scale::Linear,
+        series: vec![
+            Series {
+                name: "no other is better in both".into(),
+                dots: dots(true),
+                mark: Mark::Line,
+            },
+            Series {
+                name: "others".into(),
+                dots: dots(false),
+                mark: Mark::Dots,
+            },
+        ],
+        ..Chart::default()
+    })];
+    // Points in the form that a table of predictions has, so that the same charts serve.
+    let points: Vec<Value> = served
+        .iter()
+        .map(|r| {
+            let mut p = r["prediction"].clone();
+            p["varied"] = dimensions
+                .iter()
+                .filter_map(|d| Some((d.clone(), r["flags"].get(d)?.clone())))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+            p
+        })
+        .collect();
+    let load = super::LOADS
+        .iter()
+        .find(|d| dimensions.iter().any(|x| x == **d))
+        .map(|d| d.to_string())
+        .or_else(|| prediction::along(&points));
+    if let Some(flag) = load {
+        let named: Vec<(String, String, &Value)> = points
+            .iter()
+            .map(|p| {
+                let others: Vec<String> = dimensions
+                    .iter()
+                    .filter(|d| **d != flag)
+                    .filter_map(|d| Some(format!("{d} {}", worded(p["varied"].get(d)?))))
+                    .collect();
+                let label = format!("{flag} {}", worded(&p["varied"][&flag]));
+                (others.join(", "), label, p)
+            })
+            .collect();
+        let lines: std::collections::BTreeSet<&String> = named.iter().map(|n| &n.0).collect();
+        // More lines than colours say nothing.
+        if lines.len() <= 6 {
+            all.extend(
+                super::over(&flag, &named, slo)?
+                    .into_iter()
+                    .map(Picture::from),
+            );
+        }
+    }
+    let refused: Vec<Vec<String>> = rows
+        .iter()
+        .filter_map(|r| Some(vec![name(r, &dimensions), r["refused"].as_str()?.into()]))
+        .collect();
+    let mut body = super::refused("points", served.iter().map(|r| &r["prediction"]));
+    body += &format!(
+        "<p class=\"note\">{} points of {}; {} cannot be served.</p>\n",
+        rows.len(),
+        escape(&dimensions.join(", ")),
+        refused.len()
+    );
+    body += &charts(&all);
+    let head: Vec<String> = [
+        "setting",
+        "output tok/s",
+        "mean TTFT s",
+        "mean TPOT ms",
+        "P99 E2EL s",
+        "binds",
+    ]
+    .map(String::from)
+    .to_vec();
+    let line = |r: &&Value| {
+        let p = &r["prediction"];
+        vec![
+            name(r, &dimensions),
+            metric(p, "output_throughput"),
+            metric(p, "mean_ttft_s"),
+            metric(p, "mean_tpot_ms"),
+            metric(p, "p99_e2el_s"),
+            p["binds"].as_str().unwrap_or("–").into(),
+        ]
+    };
+    let front: Vec<Vec<String>> = served
+        .iter()
+        .zip(&best)
+        .filter(|(_, b)| **b)
+        .map(|(r, _)| line(r))
+        .collect();
+    body += &table("Points that no other beats in both", &head, &front);
+    let every: Vec<Vec<String>> = served.iter().take(MOST).map(line).collect();
+    let caption = if served.len() > MOST {
+        format!("The first {MOST} of {} points", served.len())
+    } else {
+        "All points".into()
+    };
+    body += &folded(&caption, &table(&caption, &head, &every));
+    if !refused.is_empty() {
+        let head = ["setting", "why"].map(String::from);
+        body += &folded("What cannot be served", &table("Refused", &head, &refused));
+    }
+    Ok(Section {
+        title: if title.is_empty() {
+            "Sweep".into()
+        } else {
+            format!("Sweep: {title}")
+        },
+        body,
+        pictures: all,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pareto;
+
+    #[test]
+    fn the_front_is_what_nothing_beats() {
+        let points = [
+            (1.0, 9.0),
+            (2.0, 8.0),
+            (2.0, 7.0),
+            (1.5, 8.0),
+            (3.0, 1.0),
+            (3.0, 1.0),
+            (f64::NAN, 100.0),
+        ];
+        assert_eq!(
+            pareto(&points),
+            [true, true, false, false, true, true, true]
+        );
+    }
+}

@@ -1,0 +1,385 @@
+//! Fitting an engine profile to as little as one run.
+//!
+//! Unknowns are factors θ on the time of each kernel class and host term (an efficiency is divided by its
+//! factor, a host time multiplied), one per coefficient of the profile, none per run. With y the measured and
+//! f(θ) the simulated means, the fit minimises
+//!
+//! Σ ((y − f(θ)) / (s·y))² + Σ ((θ_j − 1) / σ_j)²  subject to θ ≥ θ_min,
+//!
+//! θ_min being where a coefficient would leave what is possible, s the run-to-run spread and σ_j the spread of the
+//! profile's value (shrinkage to the prior where the data say nothing). f is nearly linear in θ, so that a few Gauss-Newton
+//! rounds of non-negative least squares suffice.
+//! The inverse of the normal matrix is the covariance that predictions carry on.
+use super::hypothesis::{Basis, Hypothesis};
+use super::nnls;
+use super::runs::RecordedRun;
+use capsim::device::{EngineProfile, FitRecord, Origin, Provenance};
+use capsim::metrics::Percentiles;
+use capsim::model::OpKind;
+use capsim::predict::{PredictError, simulate_once, simulate_replay};
+use capsim::workload::Replay;
+use nalgebra::{DMatrix, DVector};
+
+/// A run to be fitted, with what is supposed about it.
+pub struct FitRun<'a> {
+    /// `file#run`, for the record.
+    pub name: String,
+    /// The run.
+    pub run: &'a RecordedRun,
+    /// What it was measured with, where that is not the basis of the fit; its engine profile is not looked at.
+    pub basis: Option<&'a Basis>,
+    /// Its settings.
+    pub hypothesis: Hypothesis,
+    /// Its very requests, where they are known.
+    pub replay: Option<&'a Replay>,
+}
+
+/// One coefficient before and after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Dotted name.
+    pub name: String,
+    /// Value before.
+    pub before: f64,
+    /// Value after.
+    pub after: f64,
+    /// Relative standard deviation before.
+    pub rel_sd_before: f64,
+    /// Relative standard deviation after.
+    pub rel_sd_after: f64,
+}
+
+/// What a fit gave.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// The fitted profile.
+    pub profile: EngineProfile,
+    /// What changed, largest change first.
+    pub changes: Vec<Change>,
+    /// Largest remaining relative error on a fitted metric.
+    pub worst_residual: f64,
+}
+
+/// Why a fit is impossible.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// A run cannot be simulated.
+    #[error("run `{run}`: {error}")]
+    Predict {
+        /// Which one.
+        run: String,
+        /// Why.
+        error: PredictError,
+    },
+    /// A run has nothing to fit to.
+    #[error("run `{run}` has no mean latency, TTFT, TPOT or throughput to fit to")]
+    NothingToFit {
+        /// Which one.
+        run: String,
+    },
+}
+
+/// Metrics worth fitting to: means. Percentiles of a few requests are mostly chance.
+const FITTED: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"];
+
+/// What is used where no mean latency was recorded, the first that was.
+const FALLBACK: &[&str] = &["output_token_throughput", "median_itl_ms"];
+
+/// Most Gauss-Newton rounds; where f is smooth three or four do.
+const ROUNDS: usize = 12;
+
+/// Whether more of it takes longer: host times, and work-groups needed to fill the device; efficiencies are the others.
+fn is_cost(name: &str) -> bool {
+    name.starts_with("host.") || name.ends_with(".fill")
+}
+
+/// The largest that an efficiency can be. Weights are not read faster than the device was measured to read a buffer of the size of all
+/// of them: what is above 1 there is what a cache answers. Reads that were not measured on the device may themselves be too slow; there,
+/// and of all other efficiencies, a profile may say anything up to [`EngineProfile::MOST_EFFICIENT`].
+fn most(basis: &Basis, name: &str) -> f64 {
+    let experts = name.starts_with("moe_paths.");
+    let measured = basis.device.stream_read.provenance.origin == Origin::Measured;
+    if !measured || !(name == "dense_stream" || (experts && name.ends_with(".stream"))) {
+        return EngineProfile::MOST_EFFICIENT;
+    }
+    let bytes: f64 = basis
+        .model
+        .ops()
+        .iter()
+        .map(|op| {
+            let each = match &op.kind {
+                OpKind::Experts(e) if experts => e.bytes_per_expert() * f64::from(e.num_experts),
+                OpKind::Gemm(g) | OpKind::Router(g) if !experts => g.weight_bytes(),
+                _ => 0.0,
+            };
+            f64::from(op.layers) * each
+        })
+        .sum();
+    let device = &basis.device;
+    let read = device.stream_read.at(bytes.max(1.0)).y;
+    (read / device.dram_read()).clamp(1.0, EngineProfile::MOST_EFFICIENT)
+}
+
+/// Smallest factor θ of a coefficient of that value: no host time is nothing at all, no efficiency beyond [`most`].
+fn least(basis: &Basis, name: &str, value: f64) -> f64 {
+    if is_cost(name) {
+        1e-3
+    } else {
+        (value / most(basis, name)).min(1.0)
+    }
+}
+
+fn apply(base: &EngineProfile, names: &[String], theta: &DVector<f64>) -> EngineProfile {
+    let mut profile = base.clone();
+    for (name, factor) in names.iter().zip(theta.iter()) {
+        let q = profile
+            .coefficient_mut(name)
+            .expect("listed by the profile");
+        q.value = if is_cost(name) {
+            q.value * factor
+        } else {
+            q.value / factor
+        };
+    }
+    profile
+}
+
+/// Adds what the fitted runs had to what the profile was made from: their weight formats, and the release that they name alike.
+fn made_from(profile: &mut EngineProfile, basis: &Basis, runs: &[FitRun<'_>]) {
+    let bases = || runs.iter().map(|r| r.basis.unwrap_or(basis));
+    for format in bases().flat_map(|b| b.model.weight_formats()) {
+        if !profile.knows(&format.kind()) {
+            profile.weights.push(format.kind());
+        }
+    }
+    let release = bases().next().and_then(|b| b.release);
+    if let Some(r) = release.filter(|r| bases().all(|b| b.release == Some(*r))) {
+        profile.version = r.full();
+    }
+}
+
+/// Fits the engine profile of `basis` to `runs`.
+///
+/// # Errors
+/// If a run cannot be simulated or has no metric to fit to.
+pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit, FitError> {
+    // The experts' paths that some run takes.
+    let paths: Vec<String> = runs
+        .iter()
+        .map(|r| r.basis.unwrap_or(basis))
+        .filter(|b| b.model.experts().is_some())
+        .map(|b| {
+            let path = b.moe_path.as_ref().unwrap_or(&basis.engine.moe_default);
+            format!("moe_paths.{path}.")
+        })
+        .collect();
+    let names: Vec<String> = basis
+        .engine
+        .coefficients()
+        .into_iter()
+        .filter(|(n, q)| {
+            q.rel_sd > 0.0
+                && (!n.starts_with("moe_paths.") || paths.iter().any(|p| n.starts_with(p)))
+        })
+        .map(|(n, _)| n)
+        .collect();
+    let prior_sd: Vec<f64> = basis
+        .engine
+        .coefficients()
+        .into_iter()
+        .filter(|(n, _)| names.contains(n))
+        .map(|(_, q)| q.rel_sd)
+        .collect();
+    let n = names.len();
+    let lowest = DVector::from_iterator(
+        n,
+        basis
+            .engine
+            .coefficients()
+            .into_iter()
+            .filter(|(k, _)| names.contains(k))
+            .map(|(k, q)| least(basis, &k, q.value)),
+    );
+
+    // The observations, each with its relative noise.
+    let mut observed: Vec<(usize, &str, f64)> = vec![];
+    for (i, r) in runs.iter().enumerate() {
+        let before = observed.len();
+        for m in FITTED {
+            if let Some(v) = r.run.measured.get(*m) {
+                observed.push((i, m, *v));
+            }
+        }
+        if observed.len() == before
+            && let Some((m, v)) = FALLBACK
+                .iter()
+                .find_map(|m| Some((m, r.run.measured.get(*m)?)))
+        {
+            observed.push((i, m, *v));
+        }
+        if observed.len() == before {
+            return Err(FitError::NothingToFit {
+                run: r.name.clone(),
+            });
+        }
+    }
+    let noise = basis.engine.repeat_rel_sd.value.max(1e-3);
+    let simulate = |theta: &DVector<f64>| -> Result<Vec<f64>, FitError> {
+        let engine = apply(&basis.engine, &names, theta);
+        let mut per_run = vec![];
+        for r in runs {
+            let varied = Basis {
+                engine: engine.clone(),
+                ..r.basis.unwrap_or(basis).clone()
+            };
+            let scenario = varied.scenario(r.run, &r.hypothesis);
+            let run = match r.replay {
+                Some(replay) => simulate_replay(&scenario, replay, &mut ()),
+                None => simulate_once(&scenario),
+            }
+            .map_err(|error| FitError::Predict {
+                run: r.name.clone(),
+                error,
+            })?;
+            per_run.push(run.summary);
+        }
+        Ok(observed
+            .iter()
+            .map(|(i, m, _)| per_run[*i].metric(m, rule).expect("a known metric"))
+            .collect())
+    };
+
+    let mut theta = DVector::from_element(n, 1.0);
+    let rows = observed.len() + n;
+    let mut a = DMatrix::zeros(rows, n);
+    // What is minimised.
+    let objective = |theta: &DVector<f64>, f: &[f64]| -> f64 {
+        let data = observed.iter().zip(f).map(|((_, _, y), f)| {
+            let r = (y - f) / (noise * y);
+            r * r
+        });
+        let prior = (0..n).map(|j| {
+            let r = (theta[j] - 1.0) / prior_sd[j];
+            r * r
+        });
+        data.chain(prior).sum()
+    };
+    let mut f = simulate(&theta)?;
+    let mut best = objective(&theta, &f);
+    for _ in 0..ROUNDS {
+        let mut b = DVector::zeros(rows);
+        a.fill(0.0);
+        for j in 0..n {
+            let mut bumped = theta.clone();
+            bumped[j] += 0.02;
+            let g = simulate(&bumped)?;
+            for k in 0..observed.len() {
+                a[(k, j)] = (g[k] - f[k]) / 0.02 / (noise * observed[k].2);
+            }
+            a[(observed.len() + j, j)] = 1.0 / prior_sd[j];
+            b[observed.len() + j] = 1.0 / prior_sd[j];
+        }
+        for k in 0..observed.len() {
+            let linear: f64 = (0..n).map(|j| a[(k, j)] * theta[j]).sum();
+            b[k] = (observed[k].2 - f[k]) / (noise * observed[k].2) + linear;
+        }
+        // Where another term begins to bind, f bends: half the step, until it is one downhill.
+        // θ = lowest + x with x ≥ 0.
+        let target = &lowest + nnls::solve(&a, &(&b - &a * &lowest));
+        let mut step = 1.0;
+        let before = best;
+        while step > 0.05 {
+            let tried = &theta + (&target - &theta) * step;
+            let g = simulate(&tried)?;
+            let o = objective(&tried, &g);
+            if o < best {
+                (theta, f, best) = (tried, g, o);
+                break;
+            }
+            step *= 0.5;
+        }
+        if before - best <= 1e-9 * before {
+            break;
+        }
+    }
+    let residuals = f;
+    let worst_residual = observed
+        .iter()
+        .zip(&residuals)
+        .map(|((_, _, y), f)| (f / y - 1.0).abs())
+        .fold(0.0, f64::max);
+
+    let normal = a.transpose() * &a;
+    let covariance = normal
+        .try_inverse()
+        .expect("the prior makes the normal matrix positive definite");
+    // From factors to logarithms of coefficients; an efficiency goes with −ln θ.
+    let sign = |j: usize| if is_cost(&names[j]) { 1.0 } else { -1.0 };
+    let log_cov =
+        |i: usize, j: usize| sign(i) * sign(j) * covariance[(i, j)] / (theta[i] * theta[j]);
+
+    let mut profile = apply(&basis.engine, &names, &theta);
+    let run_names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();
+    let mut changes = vec![];
+    for (j, name) in names.iter().enumerate() {
+        let before = basis
+            .engine
+            .coefficients()
+            .into_iter()
+            .find(|(k, _)| k == name)
+            .map(|(_, q)| q.clone())
+            .expect("listed by the profile");
+        let sd = libm::sqrt(log_cov(j, j).max(0.0));
+        let q = profile
+            .coefficient_mut(name)
+            .expect("listed by the profile");
+        q.rel_sd = sd.min(3.0);
+        // What the data did not move keeps its origin: the fit knows nothing of it.
+        if sd < 0.95 * before.rel_sd || (q.value / before.value - 1.0).abs() > 0.005 {
+            q.provenance = Provenance {
+                origin: Origin::Fitted,
+                source: run_names.join(", "),
+                note: format!(
+                    "prior {:.4} ± {:.0} % ({}: {})",
+                    before.value,
+                    100.0 * before.rel_sd,
+                    before.provenance.origin.word(),
+                    before.provenance.source
+                ),
+            };
+        }
+        changes.push(Change {
+            name: name.clone(),
+            before: before.value,
+            after: q.value,
+            rel_sd_before: before.rel_sd,
+            rel_sd_after: sd,
+        });
+    }
+    changes.sort_by(|a, b| {
+        let size = |c: &Change| (c.after / c.before - 1.0).abs();
+        size(b)
+            .total_cmp(&size(a))
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    made_from(&mut profile, basis, runs);
+    profile.id = format!("{}-fitted", basis.engine.id);
+    profile.name = format!("{}, fitted to {}", basis.engine.name, run_names.join(", "));
+    profile.provenance = Provenance {
+        origin: Origin::Fitted,
+        source: run_names.join(", "),
+        note: format!("prior: engine profile `{}`", basis.engine.id),
+    };
+    profile.fit = Some(FitRecord {
+        runs: run_names,
+        coefficients: names.clone(),
+        covariance: (0..n)
+            .map(|i| (0..n).map(|j| log_cov(i, j)).collect())
+            .collect(),
+    });
+    Ok(Fit {
+        profile,
+        changes,
+        worst_residual,
+    })
+}

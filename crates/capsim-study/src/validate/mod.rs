@@ -1,0 +1,15 @@
+//! Measured against predicted, and why they differ.
+//!
+//! Runs used for fitting are never reported as predicted: [`compare`](compare::compare) takes the two sets apart.
+pub mod accuracy;
+pub mod compare;
+pub mod explain;
+pub mod fit;
+pub mod hypothesis;
+pub mod manifest;
+pub mod nnls;
+#[cfg(feature = "live")]
+pub mod paired;
+pub mod recorded;
+pub mod runs;
+pub mod unknown;

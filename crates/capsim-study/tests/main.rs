@@ -1,0 +1,4 @@
+//! Files that people bring, and what is made of them.
+mod bench_files;
+mod formats;
+mod import;

@@ -1,0 +1,18 @@
+//! The pure core, held against laws, recordings, a slow twin and its own documents.
+#[path = "common/replay.rs"]
+mod replay;
+#[path = "common/scenario.rs"]
+mod scenario;
+mod architecture;
+mod engines;
+mod examples;
+mod generated;
+mod intervals;
+mod laws;
+mod models;
+mod numpy;
+mod plan;
+mod serve_core;
+mod traces;
+mod vllm_parity;
+mod workload;

@@ -1,6 +1,6 @@
 //! The first question: how fast will this model serve on that device?
 //!
-//! `cargo run --no-default-features --example first_prediction`
+//! `cargo run -p capsim --example first_prediction`
 use capsim::cost::Routing;
 use capsim::device::builtin;
 use capsim::engine::settings::*;

@@ -1,6 +1,6 @@
 //! vLLM's scheduler under a price of steps of your own: implement [`StepCost`], keep everything else.
 //!
-//! `cargo run --no-default-features --example own_cost_model`
+//! `cargo run -p capsim --example own_cost_model`
 use capsim::cost::{StepCost, StepShape};
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::{EngineConfig, simulate};

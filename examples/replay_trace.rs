@@ -1,6 +1,6 @@
 //! A recorded trace, replayed as it was and faster.
 //!
-//! `cargo run --no-default-features --example replay_trace [FILE]` (Mooncake, Bailian or the own format; `--features traces` for CSV)
+//! `cargo run -p capsim --example replay_trace [FILE]` (any format of docs/workloads.md)
 use capsim::engine::settings::MAX_MODEL_LEN;
 use capsim::metrics::Percentiles;
 use capsim::predict::simulate_once;

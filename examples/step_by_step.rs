@@ -1,7 +1,7 @@
 //! The engine in your own event loop: submit, schedule, price, deliver. This is what `simulate` does, and what a scheduler
 //! study or a co-simulation does differently.
 //!
-//! `cargo run --no-default-features --example step_by_step`
+//! `cargo run -p capsim --example step_by_step`
 use capsim::cost::{LinearCost, StepCost};
 use capsim::engine::{EngineConfig, Scheduler, Tracking, vllm};
 use capsim::units::{SimTime, Span};

@@ -1,6 +1,6 @@
 //! A device that does not exist: what would half again the memory bandwidth bring?
 //!
-//! `cargo run --no-default-features --example what_if_bandwidth`
+//! `cargo run -p capsim --example what_if_bandwidth`
 use capsim::metrics::Percentiles;
 use capsim::predict::{Scenario, simulate_once};
 

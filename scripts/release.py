@@ -26,6 +26,7 @@ import tomllib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 TRIPLE = f"{platform.machine()}-unknown-linux-gnu"
+CRATES = ["capsim", "capsim-clload", "capsim-calibrate", "capsim-live", "capsim-study", "capsim-cli"]
 SHELLS = {"bash": "capsim.bash", "zsh": "_capsim", "fish": "capsim.fish", "elvish": "capsim.elv", "powershell": "capsim.ps1"}
 
 
@@ -53,9 +54,8 @@ def build(args, commit):
     if args.glibc:
         command = ["cargo", "zigbuild", "--target", f"{TRIPLE}.{args.glibc}"]
         target = TARGET / TRIPLE
-    if args.features:
-        command += ["--no-default-features", "--features", args.features]
-    run(*command, "--release", "--locked", "--bin", "capsim", env={**os.environ, "CAPSIM_COMMIT": commit})
+    features = ["--features", args.features] if args.features else ["--all-features"]
+    run(*command, "-p", "capsim-cli", *features, "--release", "--locked", "--bin", "capsim", env={**os.environ, "CAPSIM_COMMIT": commit})
     return target / "release" / "capsim"
 
 
@@ -95,12 +95,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "target" / "dist", help="folder (default: target/dist)")
     parser.add_argument("--glibc", metavar="2.N", help="oldest glibc to run on; default: this machine's")
-    parser.add_argument("--features", help="instead of the default features, as cli,http")
+    parser.add_argument("--features", help="instead of all features, as live,parquet")
     parser.add_argument("--allow-dirty", action="store_true", help="although files differ from the commit; the version says so")
     parser.add_argument("--no-crates", action="store_true", help="leave out the .crate files")
     parser.add_argument("--no-wheel", action="store_true", help="leave out the Python wheel")
     args = parser.parse_args()
-    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     commit, time = told("git", "rev-parse", "HEAD"), int(told("git", "log", "-1", "--format=%ct"))
     dirty = told("git", "status", "--porcelain")
     if dirty and not args.allow_dirty:
@@ -127,9 +127,9 @@ def main():
     archive(out / f"{top}.tar.gz", top, contents(program, work), time)
 
     if not args.no_crates:
-        run("cargo", "package", "-p", "capsim-clload", "-p", "capsim", "--no-verify", "--quiet",
+        run("cargo", "package", *(word for name in CRATES for word in ("-p", name)), "--no-verify", "--quiet",
             *(["--allow-dirty"] if dirty else []))
-        for name in ["capsim", "capsim-clload"]:
+        for name in CRATES:
             shutil.copy2(TARGET / "package" / f"{name}-{version}.crate", out)
     wheel = ROOT / "bindings" / "python"
     if not args.no_wheel and wheel.is_dir():

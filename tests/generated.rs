@@ -1,4 +1,4 @@
-//! Files that come from the tables of fields. `CAPSIM_WRITE_GENERATED=1 cargo test --test generated` writes them anew.
+//! Files that come from the tables of fields. `CAPSIM_WRITE_GENERATED=1 cargo test -p capsim generated` writes them anew.
 use capsim::device::EngineId;
 use capsim::engine::settings::{EngineSection, Means, TABLE};
 use capsim::fields::{Field, Kind, Section};
@@ -15,7 +15,7 @@ fn holds(path: &str, text: &str) {
     let found = std::fs::read_to_string(&path).unwrap();
     assert!(
         found == text,
-        "{}: differs from the tables; CAPSIM_WRITE_GENERATED=1 cargo test --test generated",
+        "{}: differs from the tables; CAPSIM_WRITE_GENERATED=1 cargo test -p capsim generated",
         path.display()
     );
 }
@@ -51,7 +51,7 @@ fn class<S: Section>(name: &str, about: &str) -> String {
 
 #[test]
 fn pythons_fields_are_those_of_the_tables() {
-    let head = "\"\"\"The fields of a scenario. Generated from capsim's tables: `CAPSIM_WRITE_GENERATED=1 cargo test --test generated`.\"\"\"\n\n\
+    let head = "\"\"\"The fields of a scenario. Generated from capsim's tables: `CAPSIM_WRITE_GENERATED=1 cargo test -p capsim generated`.\"\"\"\n\n\
                 from __future__ import annotations\n\nimport os\nfrom dataclasses import dataclass\nfrom typing import Optional, Sequence, \
                 Union\n\nNumber = Union[int, float]\n#: A value, or several: each makes a scenario of its own, for `what_if`.\nInts = \
                 Union[int, Sequence[int]]\nFloats = Union[Number, Sequence[Number]]\nTexts = Union[str, Sequence[str]]\nPath = Union[str, \

@@ -1,6 +1,6 @@
 //! Streaming read of the CPU device beside a plain loop of scoped threads over the same number of bytes.
 //!
-//! `cargo run --release --no-default-features --features calibrate --example cpu_stream`
+//! `cargo run --release -p capsim-calibrate --example cpu_stream`
 //! Rounds alternate, so that a change of the machine's load meets both; the best and the median of each are printed.
 #![allow(
     clippy::disallowed_methods,

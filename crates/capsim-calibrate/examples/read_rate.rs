@@ -1,7 +1,7 @@
 //! Is the CPU device's streaming read as fast as a plain loop? One thread per core adds up its part of the same number of bytes, once
 //! in a loop of a few lines, once through the backend in each of its access shapes; rounds alternate, medians are compared.
 //!
-//! `cargo run --release --example read_rate -- [MiB] [rounds] [opencl]`. With `opencl`, the first OpenCL device's shapes stand beside.
+//! `cargo run --release -p capsim-calibrate --example read_rate -- [MiB] [rounds] [opencl]`. With `opencl`, the first OpenCL device's shapes stand beside.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

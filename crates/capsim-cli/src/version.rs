@@ -8,15 +8,25 @@ const COMMIT: Option<&str> = option_env!("CAPSIM_COMMIT");
 /// One line.
 pub const SHORT: &str = env!("CARGO_PKG_VERSION");
 
-/// Features of this build, in the manifest's order; what `cli` needs anyway is left out.
+/// Features of this build, in the manifest's order.
 pub fn features() -> Vec<&'static str> {
     let all = [
         ("opencl", cfg!(feature = "opencl")),
         ("wgpu", cfg!(feature = "wgpu")),
-        ("http", cfg!(feature = "live")),
+        ("live", cfg!(feature = "live")),
+        ("parquet", cfg!(feature = "parquet")),
     ];
-    let on = all.into_iter().filter(|(_, on)| *on);
-    std::iter::once("cli").chain(on.map(|(n, _)| n)).collect()
+    all.into_iter()
+        .filter(|(_, on)| *on)
+        .map(|(n, _)| n)
+        .collect()
+}
+
+fn features_in_words() -> String {
+    match features().join(", ") {
+        none if none.is_empty() => "none of opencl, wgpu, live, parquet".into(),
+        some => some,
+    }
 }
 
 /// With commit, features and target.
@@ -24,7 +34,7 @@ pub static LONG: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{SHORT}\ncommit:   {}\nfeatures: {}\nbuilt for {}-{}",
         COMMIT.unwrap_or("not recorded (not a release build)"),
-        features().join(", "),
+        features_in_words(),
         std::env::consts::ARCH,
         std::env::consts::OS,
     )

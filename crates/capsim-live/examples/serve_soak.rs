@@ -1,6 +1,6 @@
 //! Many streams against a stand-in server on this machine: how late its tokens are, and how much memory it takes.
 //!
-//! `cargo run --release --example serve_soak -- [STREAMS] [SECONDS]`; the client runs in a process of its own, so that the
+//! `cargo run --release -p capsim-live --example serve_soak -- [STREAMS] [SECONDS]`; the client runs in a process of its own, so that the
 //! memory shown is the server's. The delay is the server's own account (`capsim:added_delay_seconds`): from the moment at
 //! which the simulated engine has a token to its hand-over to the connection.
 #![allow(

@@ -143,7 +143,7 @@ fn mutate(value: &mut serde_json::Value, path: &[usize], with: &serde_json::Valu
     reason = "a test may be told to run longer"
 )]
 fn cases() -> u32 {
-    // Longer runs: CAPSIM_FUZZ_CASES=200000 cargo test --release --test formats
+    // Longer runs: CAPSIM_FUZZ_CASES=200000 cargo test --release -p capsim-study formats
     std::env::var("CAPSIM_FUZZ_CASES")
         .ok()
         .and_then(|n| n.parse().ok())

@@ -1,4 +1,4 @@
-"""The fields of a scenario. Generated from capsim's tables: `CAPSIM_WRITE_GENERATED=1 cargo test --test generated`."""
+"""The fields of a scenario. Generated from capsim's tables: `CAPSIM_WRITE_GENERATED=1 cargo test -p capsim generated`."""
 
 from __future__ import annotations
 

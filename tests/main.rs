@@ -12,6 +12,7 @@ mod laws;
 mod models;
 mod numpy;
 mod plan;
+mod recipes;
 mod serve_core;
 mod traces;
 mod vllm_parity;

@@ -19,14 +19,15 @@
 //! Host time adds to device time, or overlaps with it under async scheduling; launching without graphs runs
 //! ahead of the device, so that the slower of the two counts.
 use super::exchange::Exchanges;
-use super::grouped::{ExpertGroup, Experts};
+use super::grouped::Experts;
 use super::load::Load;
 use super::memo::Memo;
+use super::op_sums::OpSums;
 use super::rows::{RowCost, RowPrices};
 use super::tables::Tables;
 use super::{Breakdown, Part, Routing, StepCost, StepShape};
-use crate::device::{DeviceProfile, EngineProfile};
-use crate::model::{Model, OpKind, experts};
+use crate::device::{DeviceProfile, EngineProfile, MoePath};
+use crate::model::{Model, experts};
 use crate::units::Span;
 
 /// How the engine runs, as far as prices go.
@@ -133,74 +134,15 @@ impl CalibratedCost {
         options: CostOptions,
     ) -> Result<Self, CostError> {
         let stream = device.dram_read();
-        let path_name = options.moe_path.as_deref().unwrap_or(&engine.moe_default);
-        let path = engine
-            .moe_paths
-            .get(path_name)
-            .ok_or_else(|| CostError::UnknownMoePath {
-                profile: engine.id.clone(),
-                path: path_name.into(),
-                known: engine
-                    .moe_paths
-                    .keys()
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })?;
+        let path = moe_path(engine, options.moe_path.as_deref())?;
         // No pass computes more rows than a micro-batch.
         let max_rows = options
             .max_num_batched_tokens
             .min(options.micro_batch.unwrap_or(u32::MAX))
             .max(1);
         let tables = Tables::new(model, device);
-        let mut experts_part = None;
-        let mut kernels = 0.0;
-        let mut expert_layers = 0.0;
-        let (mut kv_full, mut kv_windowed) = (0.0, 0.0);
-        let (mut pair_full, mut pair_windowed) = (0.0, 0.0);
-        let (mut state, mut recurrence_ops) = (0.0, 0.0);
-        let mut window = None;
-        for op in model.ops() {
-            kernels += f64::from(op.layers) * f64::from(op.kernels);
-            let layers = f64::from(op.layers);
-            if matches!(op.kind, OpKind::Experts(_)) {
-                expert_layers += layers;
-            }
-            match &op.kind {
-                OpKind::Attention(a) => {
-                    let per_token =
-                        layers * a.kv_bytes_per_token() / (stream * engine.attention_stream.value);
-                    let pairs = layers * 4.0 * f64::from(a.q_heads) * f64::from(a.head_dim);
-                    if let Some(w) = a.window {
-                        window = Some(w);
-                        kv_windowed += per_token;
-                        pair_windowed += pairs;
-                    } else {
-                        kv_full += per_token;
-                        pair_full += pairs;
-                    }
-                }
-                OpKind::Recurrence(r) => {
-                    state +=
-                        layers * 2.0 * r.state.as_f64() / (stream * engine.attention_stream.value);
-                    recurrence_ops += layers * r.ops_per_token as f64;
-                }
-                OpKind::Experts(e) => {
-                    let group = ExpertGroup {
-                        layers,
-                        bytes_per_expert: e.bytes_per_expert(),
-                        activation_bytes_per_token: e.activation_bytes_per_token(),
-                        ops_per_row: e.ops_per_row(),
-                        top_k: f64::from(e.top_k),
-                        columns: (2.0 * e.intermediate as f64, e.hidden as f64),
-                    };
-                    let part = experts_part.get_or_insert_with(|| (*e, Vec::<ExpertGroup>::new()));
-                    part.1.push(group);
-                }
-                _ => {}
-            }
-        }
-        let experts = match experts_part {
+        let sums = OpSums::of(model, stream * engine.attention_stream.value);
+        let experts = match sums.experts {
             None => None,
             Some((e, groups)) => {
                 let p = popularity(&options.routing, e.of, e.top_k)?;
@@ -223,12 +165,12 @@ impl CalibratedCost {
         Ok(Self {
             rows: RowPrices::new(model, device, engine, max_rows, options.max_num_seqs),
             experts_alone: Memo::upto(max_rows),
-            kv_full,
-            kv_windowed,
-            state,
-            recurrence_ops,
-            pair_ops_full: pair_full,
-            pair_ops_windowed: pair_windowed,
+            kv_full: sums.kv_full,
+            kv_windowed: sums.kv_windowed,
+            state: sums.state,
+            recurrence_ops: sums.recurrence_ops,
+            pair_ops_full: sums.pair_full,
+            pair_ops_windowed: sums.pair_windowed,
             attention_curve: device.attention_prefill.clone(),
             attention_eff: engine.attention_compute.value,
             attention_tile: engine.attention_tile,
@@ -238,14 +180,15 @@ impl CalibratedCost {
                 .unwrap_or(&engine.attention_compute)
                 .value,
             experts,
-            window,
+            window: sums.window,
             launch_device: device.launch.value,
             host_step: engine.host.step.value,
             host_per_seq: engine.host.per_seq.value,
-            launch_eager: kernels * engine.host.launch_eager.value
-                + expert_layers * (engine.host.launch_experts.as_ref()).map_or(0.0, |q| q.value),
+            launch_eager: sums.kernels * engine.host.launch_eager.value
+                + sums.expert_layers
+                    * (engine.host.launch_experts.as_ref()).map_or(0.0, |q| q.value),
             launch_graph: engine.host.launch_graph.value,
-            kernels,
+            kernels: sums.kernels,
             captured: captured_sizes(options.max_num_seqs, options.max_num_batched_tokens),
             tables,
             exchanges: Exchanges::new(model, device),
@@ -494,6 +437,24 @@ fn captured_sizes(max_num_seqs: u32, max_num_batched_tokens: u32) -> Vec<u32> {
         .chain((256..=512).step_by(16))
         .filter(|&s| s <= limit)
         .collect()
+}
+
+/// The way in which the experts run: that of the name, or the profile's default.
+fn moe_path<'a>(engine: &'a EngineProfile, name: Option<&str>) -> Result<&'a MoePath, CostError> {
+    let name = name.unwrap_or(&engine.moe_default);
+    engine
+        .moe_paths
+        .get(name)
+        .ok_or_else(|| CostError::UnknownMoePath {
+            profile: engine.id.clone(),
+            path: name.into(),
+            known: engine
+                .moe_paths
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
 }
 
 fn popularity(routing: &Routing, num: u32, top_k: u32) -> Result<experts::Popularity, CostError> {

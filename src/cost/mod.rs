@@ -8,6 +8,7 @@ mod grouped;
 mod kernel;
 mod load;
 mod memo;
+mod op_sums;
 mod routing;
 mod rows;
 mod tables;

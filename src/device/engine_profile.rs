@@ -247,6 +247,46 @@ pub struct MemoryOverhead {
     pub collective_bytes: Option<Quantity>,
 }
 
+/// A value that cannot be meant.
+fn bad(field: String, problem: String) -> ProfileError {
+    ProfileError::Value { field, problem }
+}
+
+impl MoePath {
+    /// Regimes follow each other by batch size, and have tiles that a kernel can have; `field` names them in errors.
+    fn check(&self, field: &str) -> Result<(), ProfileError> {
+        let bad = |problem: &str| Err(bad(field.into(), problem.into()));
+        let Some((last, before)) = self.regimes.split_last() else {
+            return bad("needs at least one regime");
+        };
+        if last.max_tokens.is_some() || before.iter().any(|r| r.max_tokens.is_none()) {
+            return bad("every regime but the last needs max_tokens, the last must have none");
+        }
+        if before
+            .windows(2)
+            .any(|w| w[0].max_tokens >= w[1].max_tokens)
+        {
+            return bad("max_tokens must increase");
+        }
+        if self
+            .regimes
+            .iter()
+            .any(|r| !(1..=4096).contains(&r.tile_rows))
+        {
+            return bad("tile_rows must lie between 1 and 4096");
+        }
+        if self
+            .regimes
+            .iter()
+            .filter_map(|r| r.fill.as_ref())
+            .any(|f| !(1..=4096).contains(&f.tile_cols))
+        {
+            return bad("tile_cols must lie between 1 and 4096");
+        }
+        Ok(())
+    }
+}
+
 impl EngineProfile {
     /// The schema tag that this version reads and writes.
     pub const SCHEMA: &'static str = "capsim.engine/1";
@@ -283,27 +323,7 @@ impl EngineProfile {
     }
 
     fn check(&self) -> Result<(), ProfileError> {
-        let bad = |field: String, problem: String| ProfileError::Value { field, problem };
-        if !tiles_are_sane(self.attention_tile.as_slice()) {
-            return Err(bad(
-                "attention_tile".into(),
-                "must lie between 1 and 4096".into(),
-            ));
-        }
-        if !tiles_are_sane(&self.dense_tiles) {
-            return Err(bad(
-                "dense_tiles".into(),
-                "must increase from 1 to at most 4096".into(),
-            ));
-        }
-        if let Some(p) = self.roofline_power
-            && !(1.0..=100.0).contains(&p)
-        {
-            return Err(bad(
-                "roofline_power".into(),
-                format!("must lie between 1 and 100, not {p}"),
-            ));
-        }
+        self.check_shapes()?;
         for (i, o) in self.other_weights.iter().enumerate() {
             if !(0.0..=3.0).contains(&o.rel_sd) {
                 return Err(bad(
@@ -339,23 +359,7 @@ impl EngineProfile {
             }
         }
         if let Some(fit) = &self.fit {
-            let n = fit.coefficients.len();
-            let square = fit.covariance.len() == n && fit.covariance.iter().all(|r| r.len() == n);
-            if !square || fit.covariance.iter().flatten().any(|v| !v.is_finite()) {
-                return Err(bad(
-                    "fit.covariance".into(),
-                    format!("must be {n} rows of {n} numbers, one per coefficient"),
-                ));
-            }
-            let known = self.coefficients();
-            for name in &fit.coefficients {
-                if !known.iter().any(|(k, _)| k == name) {
-                    return Err(bad(
-                        "fit.coefficients".into(),
-                        format!("no coefficient is called `{name}`"),
-                    ));
-                }
-            }
+            self.check_fit(fit)?;
         }
         self.repeat_rel_sd.check("repeat_rel_sd", 1.0)?;
         self.model_rel_sd.check("model_rel_sd", 1.0)?;
@@ -372,36 +376,53 @@ impl EngineProfile {
             ));
         }
         for (name, path) in &self.moe_paths {
-            let field = format!("moe_paths.{name}.regimes");
-            let Some((last, before)) = path.regimes.split_last() else {
-                return Err(bad(field, "needs at least one regime".into()));
-            };
-            if last.max_tokens.is_some() || before.iter().any(|r| r.max_tokens.is_none()) {
+            path.check(&format!("moe_paths.{name}.regimes"))?;
+        }
+        Ok(())
+    }
+
+    /// Tiles, and how streaming and arithmetic share time.
+    fn check_shapes(&self) -> Result<(), ProfileError> {
+        if !tiles_are_sane(self.attention_tile.as_slice()) {
+            return Err(bad(
+                "attention_tile".into(),
+                "must lie between 1 and 4096".into(),
+            ));
+        }
+        if !tiles_are_sane(&self.dense_tiles) {
+            return Err(bad(
+                "dense_tiles".into(),
+                "must increase from 1 to at most 4096".into(),
+            ));
+        }
+        if let Some(p) = self.roofline_power
+            && !(1.0..=100.0).contains(&p)
+        {
+            return Err(bad(
+                "roofline_power".into(),
+                format!("must lie between 1 and 100, not {p}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The covariance is square and each of its rows a coefficient.
+    fn check_fit(&self, fit: &FitRecord) -> Result<(), ProfileError> {
+        let n = fit.coefficients.len();
+        let square = fit.covariance.len() == n && fit.covariance.iter().all(|r| r.len() == n);
+        if !square || fit.covariance.iter().flatten().any(|v| !v.is_finite()) {
+            return Err(bad(
+                "fit.covariance".into(),
+                format!("must be {n} rows of {n} numbers, one per coefficient"),
+            ));
+        }
+        let known = self.coefficients();
+        for name in &fit.coefficients {
+            if !known.iter().any(|(k, _)| k == name) {
                 return Err(bad(
-                    field,
-                    "every regime but the last needs max_tokens, the last must have none".into(),
+                    "fit.coefficients".into(),
+                    format!("no coefficient is called `{name}`"),
                 ));
-            }
-            if before
-                .windows(2)
-                .any(|w| w[0].max_tokens >= w[1].max_tokens)
-            {
-                return Err(bad(field, "max_tokens must increase".into()));
-            }
-            if path
-                .regimes
-                .iter()
-                .any(|r| !(1..=4096).contains(&r.tile_rows))
-            {
-                return Err(bad(field, "tile_rows must lie between 1 and 4096".into()));
-            }
-            if path
-                .regimes
-                .iter()
-                .filter_map(|r| r.fill.as_ref())
-                .any(|f| !(1..=4096).contains(&f.tile_cols))
-            {
-                return Err(bad(field, "tile_cols must lie between 1 and 4096".into()));
             }
         }
         Ok(())

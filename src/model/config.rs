@@ -250,52 +250,14 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(mut self) -> Result<ModelConfig, ModelError> {
         let (raw, rules) = (self.raw, self.rules);
-        let gemma3_text = rules.arch == Architecture::Gemma3 && !self.prefix.is_empty();
-        // Gemma 3's multimodal configs omit whatever equals the defaults of `Gemma3TextConfig`.
-        let or = |value: Option<u32>, default| {
-            if gemma3_text {
-                value.or(Some(default))
-            } else {
-                value
-            }
-        };
-
         let hidden_size = self.size("hidden_size", raw.hidden_size, MAX_WIDTH)?;
         let num_hidden_layers =
             self.size("num_hidden_layers", raw.num_hidden_layers, MAX_LAYERS)?;
-        let q_heads = self.size(
-            "num_attention_heads",
-            or(raw.num_attention_heads, 8),
-            MAX_HEADS,
-        )?;
-        let kv = if rules.kv_heads_default_to_q {
-            raw.num_key_value_heads.or(Some(q_heads))
-        } else {
-            or(raw.num_key_value_heads, 4)
-        };
-        let kv_heads = self.size("num_key_value_heads", kv, MAX_HEADS)?;
-        if q_heads % kv_heads != 0 {
-            return Err(self.invalid(
-                "num_key_value_heads",
-                format!("{kv_heads} does not divide num_attention_heads = {q_heads}"),
-            ));
-        }
-        let head_dim = match raw.head_dim.or(rules.head_dim) {
-            Some(d) => self.size("head_dim", Some(d), MAX_WIDTH)?,
-            None if hidden_size.is_multiple_of(q_heads) => hidden_size / q_heads,
-            None => {
-                return Err(self.invalid(
-                    "num_attention_heads",
-                    format!(
-                        "{q_heads} does not divide hidden_size = {hidden_size}; give head_dim if that is meant"
-                    ),
-                ));
-            }
-        };
-        let vocab_size = self.size("vocab_size", or(raw.vocab_size, 262_208), MAX_VOCAB)?;
+        let (q_heads, kv_heads, head_dim) = self.heads(hidden_size)?;
+        let vocab_size = self.size("vocab_size", self.or(raw.vocab_size, 262_208), MAX_VOCAB)?;
         let max_position_embeddings = self.size(
             "max_position_embeddings",
-            or(raw.max_position_embeddings, 131_072),
+            self.or(raw.max_position_embeddings, 131_072),
             u32::MAX,
         )?;
 
@@ -303,30 +265,14 @@ impl Reader<'_> {
         let linear = self.linear(&linear_layers)?;
         let windows = self.windows(num_hidden_layers, &linear_layers)?;
         let full_heads = self.full_heads(head_dim, kv_heads, q_heads)?;
-        if let Some(n) = raw.hidden_size_per_layer_input.filter(|n| *n > 0) {
-            return Err(self.unsupported(
-                "hidden_size_per_layer_input",
-                format!("per-layer inputs of width {n}"),
-            ));
-        }
-        if let Some(n) = raw.num_kv_shared_layers.filter(|n| *n > 0) {
-            return Err(self.unsupported("num_kv_shared_layers", format!("{n} of them")));
-        }
+        self.refuse_shared_inputs()?;
         let (moe, moe_layers) = self.experts(num_hidden_layers)?;
         let intermediate_size = if moe_layers.iter().all(|&m| m) {
             0
         } else {
             self.size("intermediate_size", raw.intermediate_size, MAX_WIDTH)?
         };
-        let flag = raw
-            .attention_bias
-            .unwrap_or(rules.arch == Architecture::GptOss);
-        let (qkv_bias, o_bias) = match rules.bias {
-            AttentionBias::AllByFlag => (flag, flag),
-            AttentionBias::QkvByFlag => (flag, false),
-            AttentionBias::QkvAlways => (true, false),
-            AttentionBias::Never => (false, false),
-        };
+        let (qkv_bias, o_bias) = self.attention_bias();
         let dtype = self.dtype()?;
         let quantization = self.quantization()?;
         let config = ModelConfig {
@@ -382,6 +328,74 @@ impl Reader<'_> {
             ));
         }
         Ok(config)
+    }
+
+    /// A field that Gemma 3's multimodal configs omit if it equals the default of `Gemma3TextConfig`.
+    fn or(&self, value: Option<u32>, default: u32) -> Option<u32> {
+        let gemma3_text = self.rules.arch == Architecture::Gemma3 && !self.prefix.is_empty();
+        value.or(gemma3_text.then_some(default))
+    }
+
+    /// Query heads, key/value heads and the width of one.
+    fn heads(&self, hidden_size: u32) -> Result<(u32, u32, u32), ModelError> {
+        let q_heads = self.size(
+            "num_attention_heads",
+            self.or(self.raw.num_attention_heads, 8),
+            MAX_HEADS,
+        )?;
+        let kv = if self.rules.kv_heads_default_to_q {
+            self.raw.num_key_value_heads.or(Some(q_heads))
+        } else {
+            self.or(self.raw.num_key_value_heads, 4)
+        };
+        let kv_heads = self.size("num_key_value_heads", kv, MAX_HEADS)?;
+        if q_heads % kv_heads != 0 {
+            return Err(self.invalid(
+                "num_key_value_heads",
+                format!("{kv_heads} does not divide num_attention_heads = {q_heads}"),
+            ));
+        }
+        let head_dim = match self.raw.head_dim.or(self.rules.head_dim) {
+            Some(d) => self.size("head_dim", Some(d), MAX_WIDTH)?,
+            None if hidden_size.is_multiple_of(q_heads) => hidden_size / q_heads,
+            None => {
+                return Err(self.invalid(
+                    "num_attention_heads",
+                    format!(
+                        "{q_heads} does not divide hidden_size = {hidden_size}; give head_dim if that is meant"
+                    ),
+                ));
+            }
+        };
+        Ok((q_heads, kv_heads, head_dim))
+    }
+
+    /// What no operator here describes: inputs of every layer, and keys and values shared by layers (Gemma 3n).
+    fn refuse_shared_inputs(&self) -> Result<(), ModelError> {
+        if let Some(n) = self.raw.hidden_size_per_layer_input.filter(|n| *n > 0) {
+            return Err(self.unsupported(
+                "hidden_size_per_layer_input",
+                format!("per-layer inputs of width {n}"),
+            ));
+        }
+        if let Some(n) = self.raw.num_kv_shared_layers.filter(|n| *n > 0) {
+            return Err(self.unsupported("num_kv_shared_layers", format!("{n} of them")));
+        }
+        Ok(())
+    }
+
+    /// Whether q, k, v and the output projection have biases.
+    fn attention_bias(&self) -> (bool, bool) {
+        let flag = self
+            .raw
+            .attention_bias
+            .unwrap_or(self.rules.arch == Architecture::GptOss);
+        match self.rules.bias {
+            AttentionBias::AllByFlag => (flag, flag),
+            AttentionBias::QkvByFlag => (flag, false),
+            AttentionBias::QkvAlways => (true, false),
+            AttentionBias::Never => (false, false),
+        }
     }
 
     fn field(&self, name: &str) -> String {

@@ -1,12 +1,14 @@
 //! Will it fit: where the device memory goes, how many requests of which length the KV cache holds, and the smallest change
 //! that makes a refused configuration start.
+mod ways;
+
+use crate::engine::SchedulingPolicy;
 use crate::engine::settings::*;
 use crate::engine::vllm::Release;
-use crate::engine::{SchedulingPolicy, kind};
-use crate::model::{KvDtype, Model, Precision};
 use crate::predict::memory::MemoryError;
 use crate::predict::{Scenario, Settings, SettingsError};
 use serde::Serialize;
+use ways::{largest, ways};
 
 /// What must fit besides the engine starting at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,14 +181,37 @@ pub fn memory(
     host: Option<HostMemory>,
     contexts: &[u32],
 ) -> Result<Memory, SettingsError> {
+    let mut m = unknown(scenario);
+    match scenario.settings() {
+        Ok(s) => {
+            fill(&mut m, &s);
+            m.starts = true;
+            m.fits = holds(&s, demand);
+            table(&mut m, &s, contexts);
+            if !m.fits {
+                m.problem = Some(shortfall(&s, demand));
+            }
+        }
+        Err(SettingsError::Memory(e)) => refuse(&mut m, scenario, e, contexts),
+        Err(e) => return Err(e),
+    }
+    if !m.fits {
+        m.ways = ways(scenario, demand, &m);
+        m.device_needed = device_needed(&asked(scenario, demand, &m).0, demand);
+    }
+    m.host = host.map(|h| host_part(&m, h));
+    Ok(m)
+}
+
+/// What is known before the engine starts.
+fn unknown(scenario: &Scenario) -> Memory {
     let model = &scenario.model;
-    let total = scenario.device.memory.total_bytes.value;
-    let mut m = Memory {
+    Memory {
         schema: "capsim.memory/1".into(),
         fits: false,
         starts: false,
         problem: None,
-        total,
+        total: scenario.device.memory.total_bytes.value,
         utilization: scenario.serve.get(GPU_MEMORY_UTILIZATION).unwrap_or(0.9),
         requested: 0.0,
         weights: model.total_weight_bytes().as_f64(),
@@ -215,64 +240,48 @@ pub fn memory(
         unmodelled: scenario.notes.not_simulated.clone(),
         harmless: scenario.notes.harmless.clone(),
         notes: scenario.beyond_memory(),
-    };
-    match scenario.settings() {
-        Ok(s) => {
-            fill(&mut m, &s);
-            m.starts = true;
-            m.fits = holds(&s, demand);
-            table(&mut m, &s, contexts);
-            if !m.fits {
-                m.problem = Some(shortfall(&s, demand));
+    }
+}
+
+/// What is known of an engine that does not start for want of memory: why, and how far the memory was divided.
+fn refuse(m: &mut Memory, scenario: &Scenario, e: MemoryError, contexts: &[u32]) {
+    m.problem = Some(e.to_string());
+    match e {
+        MemoryError::NoRoom {
+            activations,
+            non_torch,
+            requested,
+            utilization,
+            ..
+        } => {
+            m.activations = activations.as_f64();
+            m.non_torch = non_torch.as_f64();
+            m.requested = requested.as_f64();
+            m.utilization = utilization;
+        }
+        MemoryError::KvTooLarge(e) => {
+            if e.setting == "num_gpu_blocks_override" {
+                m.num_gpu_blocks = u32::try_from(e.asked).unwrap_or(u32::MAX);
+                m.kv_per_block = e.kv_cache.as_f64() / e.asked as f64;
+            }
+            m.activations = e.activations.as_f64();
+            m.non_torch = e.non_torch.as_f64();
+            m.requested = e.requested.as_f64();
+            m.kv_cache = e.kv_cache.as_f64();
+        }
+        MemoryError::ModelLenTooLong { largest, .. } => {
+            // The same division of the memory, which does not depend on the length.
+            let mut shorter = scenario.clone();
+            shorter.serve.set(MAX_MODEL_LEN, largest.max(1));
+            if let Ok(s) = shorter.settings() {
+                let asked = m.max_model_len;
+                fill(m, &s);
+                m.max_model_len = asked;
+                table(m, &s, contexts);
             }
         }
-        Err(SettingsError::Memory(e)) => {
-            m.problem = Some(e.to_string());
-            match e {
-                MemoryError::NoRoom {
-                    activations,
-                    non_torch,
-                    requested,
-                    utilization,
-                    ..
-                } => {
-                    m.activations = activations.as_f64();
-                    m.non_torch = non_torch.as_f64();
-                    m.requested = requested.as_f64();
-                    m.utilization = utilization;
-                }
-                MemoryError::KvTooLarge(e) => {
-                    if e.setting == "num_gpu_blocks_override" {
-                        m.num_gpu_blocks = u32::try_from(e.asked).unwrap_or(u32::MAX);
-                        m.kv_per_block = e.kv_cache.as_f64() / e.asked as f64;
-                    }
-                    m.activations = e.activations.as_f64();
-                    m.non_torch = e.non_torch.as_f64();
-                    m.requested = e.requested.as_f64();
-                    m.kv_cache = e.kv_cache.as_f64();
-                }
-                MemoryError::ModelLenTooLong { largest, .. } => {
-                    // The same division of the memory, which does not depend on the length.
-                    let mut shorter = scenario.clone();
-                    shorter.serve.set(MAX_MODEL_LEN, largest.max(1));
-                    if let Ok(s) = shorter.settings() {
-                        let asked = m.max_model_len;
-                        fill(&mut m, &s);
-                        m.max_model_len = asked;
-                        table(&mut m, &s, contexts);
-                    }
-                }
-            }
-            m.outside = total - m.requested;
-        }
-        Err(e) => return Err(e),
     }
-    if !m.fits {
-        m.ways = ways(scenario, demand, &m);
-        m.device_needed = device_needed(&asked(scenario, demand, &m).0, demand);
-    }
-    m.host = host.map(|h| host_part(&m, h));
-    Ok(m)
+    m.outside = m.total - m.requested;
 }
 
 fn fill(m: &mut Memory, s: &Settings) {
@@ -346,25 +355,6 @@ fn shortfall(s: &Settings, d: &Demand) -> String {
     }
 }
 
-/// Highest utilisation offered: an engine that asks for all does not start beside a driver.
-const HIGHEST: f64 = 0.98;
-
-/// The largest number in a range for which something holds, if it holds below some limit and not above.
-fn largest(mut low: u32, mut high: u32, holds: impl Fn(u32) -> bool) -> Option<u32> {
-    if low > high || !holds(low) {
-        return None;
-    }
-    while low < high {
-        let middle = low + (high - low).div_ceil(2);
-        if holds(middle) {
-            low = middle
-        } else {
-            high = middle - 1
-        }
-    }
-    Some(low)
-}
-
 fn with(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
     let mut s = scenario.clone();
     change(&mut s);
@@ -391,152 +381,6 @@ fn asked(scenario: &Scenario, d: &Demand, m: &Memory) -> (Scenario, Vec<String>)
         flags.push(format!("--max-model-len {}", d.context));
     }
     (s, flags)
-}
-
-/// Every single change that makes it fit, each as small as it can be, on top of the places and the length asked for; if none
-/// keeps the answers, also the highest utilisation together with the longest sequence that it allows.
-fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
-    let (asked, flags) = asked(scenario, d, m);
-    let scenario = &asked;
-    let given = flags.clone();
-    let mut all: Vec<Way> = vec![];
-    if !flags.is_empty()
-        && let Some(settings) = fits(scenario, d)
-    {
-        all.push(Way {
-            change: flags.join(" "),
-            same_answers: true,
-            kv_tokens: kv_tokens(&settings),
-        });
-        return all;
-    }
-    let mut offer = |change: String, same_answers: bool, s: &Scenario| {
-        if let Some(settings) = fits(s, d) {
-            let change: Vec<String> = flags.iter().cloned().chain([change]).collect();
-            all.push(Way {
-                change: change.join(" "),
-                same_answers,
-                kv_tokens: kv_tokens(&settings),
-            });
-            return true;
-        }
-        false
-    };
-    let hundredths = libm::floor(100.0 * m.utilization + 1e-9) as u32 + 1;
-    for u in hundredths..=(100.0 * HIGHEST) as u32 {
-        let u = f64::from(u) / 100.0;
-        let s = with(scenario, |s| s.serve.set(GPU_MEMORY_UTILIZATION, u));
-        if offer(format!("--gpu-memory-utilization {u:.2}"), true, &s) {
-            break;
-        }
-    }
-    // A KV cache that was asked for, instead of the one that the engine finds room for.
-    for at in [
-        NUM_GPU_BLOCKS_OVERRIDE.place(),
-        KV_CACHE_MEMORY_BYTES.place(),
-    ] {
-        if scenario.serve.at(at).is_some() {
-            let change = format!("without --{}", TABLE[at].field.flag());
-            offer(change, true, &with(scenario, |s| s.serve.clear(at)));
-        }
-    }
-    let length = |n: u32| with(scenario, |s| s.serve.set(MAX_MODEL_LEN, n));
-    if let Some(n) = largest(1, m.max_model_len.saturating_sub(1), |n| {
-        fits(&length(n), d).is_some()
-    }) {
-        offer(format!("--max-model-len {n}"), true, &length(n));
-    }
-    let now = scenario.settings().ok();
-    let budget = now.as_ref().map_or(m.max_num_batched_tokens, |s| {
-        s.config.max_num_batched_tokens
-    });
-    let seqs = now
-        .as_ref()
-        .map_or(m.max_num_seqs, |s| s.config.max_num_seqs);
-    // Where the engine did not start, the defaults in force are not known: begin from what no default exceeds.
-    let (budget, seqs) = (
-        if budget == 0 { 16_384 } else { budget },
-        if seqs == 0 { 1024 } else { seqs },
-    );
-    let mut tokens = budget / 2;
-    while tokens >= 64 {
-        let s = with(scenario, |s| {
-            s.serve.set(MAX_NUM_BATCHED_TOKENS, tokens);
-            if seqs > tokens {
-                s.serve.set(MAX_NUM_SEQS, tokens);
-            }
-        });
-        if offer(format!("--max-num-batched-tokens {tokens}"), true, &s) {
-            break;
-        }
-        tokens /= 2;
-    }
-    let mut fewer = seqs / 2;
-    while fewer >= d.concurrency.max(1) {
-        let s = with(scenario, |s| s.serve.set(MAX_NUM_SEQS, fewer));
-        if offer(format!("--max-num-seqs {fewer}"), true, &s) {
-            break;
-        }
-        fewer /= 2;
-    }
-    let precision = scenario.model.precision();
-    if precision.kv.block_bytes(precision.dtype) > KvDtype::Fp8.block_bytes(precision.dtype) {
-        let s = with(scenario, |s| {
-            let p = s.model.precision().with_kv(KvDtype::Fp8);
-            s.model = Model::new(s.model.config(), p);
-        });
-        offer("--kv-cache-dtype fp8".into(), false, &s);
-    }
-    for (name, words) in [
-        ("fp8", "8-bit weights (fp8)"),
-        ("awq", "4-bit weights (awq)"),
-    ] {
-        if let Ok(p) = Precision::by_name(name, scenario.model.config()) {
-            let model = Model::new(scenario.model.config(), p.with_kv(precision.kv));
-            if model.total_weight_bytes() < scenario.model.total_weight_bytes() {
-                offer(words.into(), false, &with(scenario, |s| s.model = model));
-            }
-        }
-    }
-    if all.iter().all(|w| !w.same_answers) {
-        let both = |n: u32| {
-            with(scenario, |s| {
-                s.serve.set(GPU_MEMORY_UTILIZATION, HIGHEST);
-                s.serve.set(MAX_MODEL_LEN, n);
-            })
-        };
-        let longest = m.max_model_len.max(d.context);
-        if let Some(n) = largest(1, longest, |n| fits(&both(n), d).is_some())
-            && let Some(settings) = fits(&both(n), d)
-        {
-            let change = format!("--gpu-memory-utilization {HIGHEST} --max-model-len {n}");
-            let change: Vec<String> = flags.into_iter().chain([change]).collect();
-            all.push(Way {
-                change: change.join(" "),
-                same_answers: true,
-                kv_tokens: kv_tokens(&settings),
-            });
-        }
-    }
-    // More devices, each with its part of every layer, where the engine can and the devices are known to be linked.
-    let tensor = scenario.serve.get(TENSOR_PARALLEL_SIZE).unwrap_or(1);
-    for n in [2, 4, 8, 16].into_iter().filter(|n| *n > tensor) {
-        let s = with(scenario, |s| s.serve.set(TENSOR_PARALLEL_SIZE, n));
-        if kind(scenario.engine.scheduler).has_tensor_parallelism()
-            && scenario.device.link.is_some()
-            && let Some(settings) = fits(&s, d)
-        {
-            let change = format!("--tensor-parallel-size {n}");
-            let change: Vec<String> = given.into_iter().chain([change]).collect();
-            all.push(Way {
-                change: format!("{} on {n} such devices", change.join(" ")),
-                same_answers: true,
-                kv_tokens: kv_tokens(&settings),
-            });
-            break;
-        }
-    }
-    all
 }
 
 /// The least device memory on which it fits, to a MiB.

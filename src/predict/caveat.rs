@@ -107,6 +107,38 @@ impl std::fmt::Display for Widened {
     }
 }
 
+/// Prices of one release, rules of another.
+fn profile_release(
+    f: &mut std::fmt::Formatter<'_>,
+    engine: &str,
+    made: &str,
+    named: &EngineVersion,
+    rel_sd: f64,
+) -> std::fmt::Result {
+    let old = if named.is_older_than_rules() {
+        "; releases before 0.12 had other rules, which are not simulated, and 0.6 and 0.8 reached a half to two \
+         thirds of what is predicted here"
+    } else {
+        ""
+    };
+    write!(
+        f,
+        "rules and defaults are those of release {named}, prices those of `{engine}`, made from {made}{old}; {}",
+        Widened(rel_sd)
+    )
+}
+
+/// What identical greedy prompts are priced as, and what would change that.
+fn lockstep(together: bool) -> &'static str {
+    if together {
+        "identical greedy prompts admitted in the same step read the same experts; one step apart (--send-skew-ms 5) \
+         or with distinct prompts (--prompts distinct) steps take longer"
+    } else {
+        "identical greedy prompts are simulated a step apart; admitted in the same step (--send-skew-ms 0) they \
+         would read the same experts and run faster"
+    }
+}
+
 impl std::fmt::Display for Caveat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -169,19 +201,7 @@ impl std::fmt::Display for Caveat {
                 made,
                 named,
                 rel_sd,
-            } => {
-                let old = if named.is_older_than_rules() {
-                    "; releases before 0.12 had other rules, which are not simulated, and 0.6 and 0.8 reached a half to two \
-                     thirds of what is predicted here"
-                } else {
-                    ""
-                };
-                write!(
-                    f,
-                    "rules and defaults are those of release {named}, prices those of `{engine}`, made from {made}{old}; {}",
-                    Widened(*rel_sd)
-                )
-            }
+            } => profile_release(f, engine, made, named, *rel_sd),
             Caveat::OneRelease { engine, named } => write!(
                 f,
                 "release {named} was named, but one set of rules is simulated for {engine}, whatever the release"
@@ -195,16 +215,7 @@ impl std::fmt::Display for Caveat {
                 "KV cache up to {:.0} % full: the number of preemptions depends on its exact size",
                 usage * 100.0
             ),
-            Caveat::Lockstep { together: true } => write!(
-                f,
-                "identical greedy prompts admitted in the same step read the same experts; one step apart (--send-skew-ms 5) \
-                 or with distinct prompts (--prompts distinct) steps take longer"
-            ),
-            Caveat::Lockstep { together: false } => write!(
-                f,
-                "identical greedy prompts are simulated a step apart; admitted in the same step (--send-skew-ms 0) they \
-                 would read the same experts and run faster"
-            ),
+            Caveat::Lockstep { together } => f.write_str(lockstep(*together)),
             Caveat::ShortGradients { prompts, of } => write!(
                 f,
                 "interval widths come from the same load with {prompts} instead of {of} requests"

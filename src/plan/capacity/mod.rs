@@ -1,6 +1,7 @@
 //! How much load an engine bears under an SLO.
 mod answer;
 mod bench;
+mod inquiry;
 mod rising;
 
 pub use answer::{Capacity, FloorTerm, Nearest, Outlook, Point, Rising};
@@ -10,13 +11,13 @@ use super::floor::ideal;
 use super::limit::elasticities;
 use super::load::Axis;
 use super::pool::Pool;
-use super::search::Found;
 use super::slo::{Slo, Term};
 use super::trial::trial;
 use super::uncertainty::extremes;
 use super::what_if::changes;
 use crate::predict::{PredictError, Scenario};
 use bench::{Bench, has_chance};
+use inquiry::{Inquiry, Place, chance};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -44,12 +45,6 @@ pub struct Question {
 /// Fractions of the highest load at which the curve is drawn.
 const CURVE: [f64; 8] = [0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0];
 
-/// Runs per load where only a comparison is wanted.
-const FEW: u32 = 2;
-
-/// Runs per coefficient for the slopes.
-const GRADIENT_SEEDS: u32 = 3;
-
 /// Answers a question about a scenario. The scenario's own load on the axis does not matter.
 ///
 /// # Errors
@@ -60,145 +55,30 @@ pub fn capacity(
     pool: &impl Pool,
 ) -> Result<Capacity, PredictError> {
     let upper = q.slo.against_load();
-    let mut probe = scenario.clone();
-    q.axis.apply(&mut probe, 1.0);
-    let chance = has_chance(&probe);
-    // A rate is bounded by what is served; users who wait for their answers are not.
-    let rises = upper.terms.is_empty() && q.axis.counts();
-    let seeds = match (chance, rises) {
-        (false, _) => 1,
-        // Throughput is a mean over thousands of requests.
-        (true, true) => q.seeds.clamp(1, FEW),
-        (true, false) => q.seeds.max(1),
-    };
-    let mut bench = Bench::new(
-        scenario,
-        q,
-        if rises { &q.slo } else { &upper },
-        seeds,
-        pool,
-    );
-    let axis = q.axis;
-    // Begin where the device is about half used.
-    let start = match (axis.counts(), q.present) {
-        // Today's load, but not one that would take long to find too high.
-        (true, Some(p)) => axis.step(p.min(256.0)),
-        (false, Some(p)) => axis.step(p),
-        (true, None) => 4,
-        (false, None) if axis == Axis::Speedup => 0,
-        (false, None) => {
-            let (alone, _) = bench.at(axis.step(1e-3))?;
-            axis.step(2.0 / alone.e2el.max(1e-6))
-        }
-    };
-    let found = if rises {
-        bench.search_for(start, false)?;
-        if rising::least(&bench).is_none() {
-            // Throughput may be highest between two loads tried.
-            let near = rising::nearest(&bench);
-            curve(&mut bench, near, rises)?;
-        }
-        Found {
-            highest: rising::least(&bench),
-            broken: None,
-        }
-    } else {
-        bench.search(start)?
-    };
-    let near = match (found.broken, found.highest) {
-        (Some(s), _) | (None, Some(s)) => s,
-        (None, None) => rising::nearest(&bench),
-    };
-    // The decisive condition is that which is nearest to its limit where the SLO just breaks.
-    let (decisive, _) = {
-        let (_, t) = bench.at(near)?;
-        if upper.terms.is_empty() {
-            q.slo.tightest(t)
-        } else {
-            upper.tightest(t)
-        }
-    };
-    // Of loads that nothing bounds, the lowest at which throughput is at its end: beyond it, only the queue grows.
-    let unlimited = found.highest.is_some() && found.broken.is_none();
-    let saturated = (unlimited && !rises).then(|| bench.saturated());
-    let at = saturated.or(found.highest).unwrap_or(near);
-    let few: Vec<Scenario> = (0..seeds.min(GRADIENT_SEEDS))
-        .map(|k| bench.scenario(at, k))
-        .collect();
-    let ends = extremes(&few, &q.slo, &decisive, pool)?;
-    let other = |s: &Scenario, n: u32| -> Result<Option<f64>, PredictError> {
-        // Only the coefficients differ: load and seed are the base's.
-        let mut base = scenario.clone();
-        (base.device, base.engine) = (s.device.clone(), s.engine.clone());
-        highest_of(&base, q, &upper, n, at, pool)
-    };
-    let fewer = seeds.min(FEW.max(seeds / 2));
-    let curve = curve(&mut bench, at, rises || unlimited)?;
-    let rising = if rises {
-        Some(rising::answer(scenario, q, &mut bench, &ends, fewer, pool)?)
-    } else {
-        None
-    };
-    let best = if rises {
-        let met = curve.iter().filter(|p| p.met).map(|p| p.load);
-        met.max_by(f64::total_cmp)
-    } else {
-        found.highest.map(|s| axis.value(s))
-    };
-    let (low, high) = match &rising {
-        Some(r) if r.unlucky.is_some() => (best.unwrap_or(0.0), None),
-        Some(r) if r.least.is_some() => (0.0, None),
-        Some(_) => (0.0, Some(0.0)),
-        None => {
-            let low = other(&ends.slow, fewer)?.unwrap_or(f64::INFINITY);
-            let high = if unlimited {
-                None
-            } else {
-                other(&ends.fast, fewer)?
-            };
-            (low, high)
-        }
-    };
-    let not_monotone = curve.iter().any(|p| match best {
-        _ if rises => false,
-        Some(b) => (p.load < b && !p.met) || (p.load > b && p.met && !unlimited),
-        None => p.met,
-    });
-    let knee = knee(curve.iter().map(|p| (p.load, p.request_throughput, p.e2el)));
-    let floor = floor(&mut bench, q, at)?;
-    let elasticities = elasticities(&few, &q.slo, &decisive, pool).ok();
-    let outlooks = if q.what_if && !rises {
-        outlooks(scenario, q, &upper, seeds.min(FEW), at, pool)?
+    let chance = chance(scenario, q);
+    let mut asked = Inquiry::new(scenario, q, &upper, chance, pool);
+    let place = asked.place()?;
+    let Place { at, unlimited, .. } = place;
+    let few = asked.slope_runs(at);
+    let ends = extremes(&few, &q.slo, &place.decisive, pool)?;
+    let curve = curve(&mut asked.bench, at, asked.rises || unlimited)?;
+    let rising = asked.rising(&ends)?;
+    let best = asked.best(&place.found, &curve);
+    let (low, high) = asked.interval(&place, &ends, rising.as_ref(), best)?;
+    let floor = floor(&mut asked.bench, q, at)?;
+    let elasticities = elasticities(&few, &q.slo, &place.decisive, pool).ok();
+    let outlooks = if q.what_if && !asked.rises {
+        outlooks(scenario, q, &upper, asked.fewest(), at, pool)?
     } else {
         vec![]
     };
-    let present = match q.present {
-        Some(p) => Some(bench.at(axis.step(p))?.0.clone()),
-        None => None,
-    };
-    let highest = match best {
-        Some(load) => Some(bench.at(axis.step(load))?.0.clone()),
-        None => None,
-    };
-    let broken = match found.broken {
-        Some(s) => Some(bench.at(s)?.0.clone()),
-        None => None,
-    };
-    let short_of = highest.as_ref().map_or(vec![], |p| {
-        let terms = q.slo.terms.iter().zip(&p.values);
-        terms
-            .filter(|(t, v)| t.wants_load() && t.margin_of(**v) > 1.0)
-            .map(|(t, _)| t.name())
-            .collect()
-    });
+    let present = asked.point(q.present.map(|p| q.axis.step(p)))?;
+    let highest = asked.point(best.map(|load| q.axis.step(load)))?;
+    let broken = asked.point(place.found.broken)?;
     let low = low.min(best.unwrap_or(0.0));
-    let replicas = |per: f64| match q.wanted {
-        Some(w) if per > 0.0 => Some(libm::ceil(w / per - 1e-9).min(1e9) as u32),
-        _ => None,
-    };
     Ok(Capacity {
         schema: "capsim.capacity/1".into(),
-        axis,
+        axis: q.axis,
         slo: q.slo.to_string(),
         runs_share: highest
             .as_ref()
@@ -212,21 +92,21 @@ pub fn capacity(
             .take(6)
             .collect(),
         confidence: q.confidence,
-        seeds,
-        needed: bench.needed,
+        seeds: asked.seeds,
+        needed: asked.bench.needed,
         deterministic: !chance,
+        knee: knee(curve.iter().map(|p| (p.load, p.request_throughput, p.e2el))),
+        not_monotone: asked.not_monotone(&curve, best, unlimited),
         curve,
-        knee,
-        not_monotone,
-        decisive: decisive.name(),
+        decisive: place.decisive.name(),
         elasticities,
         floor,
-        short_of,
+        short_of: highest.as_ref().map_or(vec![], |p| short_of(&q.slo, p)),
         rising,
         present,
         wanted: q.wanted,
-        replicas: replicas(best.unwrap_or(0.0)),
-        replicas_unlucky: replicas(low),
+        replicas: replicas(q.wanted, best.unwrap_or(0.0)),
+        replicas_unlucky: replicas(q.wanted, low),
         outlooks,
         highest,
         broken,
@@ -236,6 +116,24 @@ pub fn capacity(
             .map(ToString::to_string)
             .collect(),
     })
+}
+
+/// Conditions on throughput that a point does not meet.
+fn short_of(slo: &Slo, point: &Point) -> Vec<String> {
+    slo.terms
+        .iter()
+        .zip(&point.values)
+        .filter(|(t, v)| t.wants_load() && t.margin_of(**v) > 1.0)
+        .map(|(t, _)| t.name())
+        .collect()
+}
+
+/// Replicas for a load to be served, each bearing so much; `None`: nothing is wanted, or none bears any.
+fn replicas(wanted: Option<f64>, per: f64) -> Option<u32> {
+    match wanted {
+        Some(w) if per > 0.0 => Some(libm::ceil(w / per - 1e-9).min(1e9) as u32),
+        _ => None,
+    }
 }
 
 /// The highest load of another scenario, searched from a step that is thought to be near; 0 if none will do, `None` if the

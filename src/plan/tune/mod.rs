@@ -6,6 +6,7 @@
 mod answer;
 mod draw;
 mod effects;
+mod finals;
 mod front;
 mod tuner;
 
@@ -16,12 +17,13 @@ use super::pool::Pool;
 use super::settings::Knob;
 use super::slo::Slo;
 use crate::predict::{PredictError, Scenario};
-use draw::{Choice, Turned, changed, draw, turned};
+use draw::{Choice, Turned, draw, turned};
 use effects::{effects_of, gain};
+use finals::Finals;
 use front::survivors;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use tuner::{Figures, Tuner, better, clearly_better, nothing, top};
+use tuner::{Figures, Tuner, nothing, top};
 
 /// What "better" means among settings that meet the SLO; those that do not are ranked by how little they miss it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,11 +63,14 @@ pub struct Question {
     pub simpler: f64,
 }
 
-/// Fractions of the full length at successive rungs.
-const PARTS: [u32; 3] = [8, 3, 1];
+/// Parts of the full length at successive rungs; the last, at full length, comes after them.
+const PARTS: [u32; 2] = [8, 3];
 
-/// Rounds of turning every knob of the best alone.
-const ROUNDS: usize = 4;
+/// Settings, each with what the engine comes to.
+type Engines = Vec<(Choice, String)>;
+
+/// Of each rung, settings and requests.
+type Rungs = Vec<(usize, u32)>;
 
 /// Searches.
 ///
@@ -83,123 +88,42 @@ pub fn tune(base: &Scenario, q: &Question, pool: &impl Pool) -> Result<Tuned, Pr
     };
     let drawn = draw(base, q);
     let tried = drawn.len();
-    // Different engines only; the first choice of each stands for all.
-    let mut seen = BTreeSet::new();
-    let mut refused = 0;
-    let mut alive: Vec<(Choice, String)> = vec![];
-    for choice in drawn {
-        match t.key(&choice) {
-            None => refused += 1,
-            Some(key) => {
-                if seen.insert(key.clone()) {
-                    alive.push((choice, key));
-                }
-            }
-        }
-    }
-    let distinct = alive.len();
-    let today: Choice = vec![0; q.knobs.len()];
-    let mut rungs = vec![];
-    for part in PARTS {
-        if alive.len() <= q.keep.max(1) && part > 1 {
-            continue;
-        }
-        if part == 1 {
-            break;
-        }
-        rungs.push((alive.len(), t.full(t.levels()[0]).div_ceil(part)));
-        let all = t.evaluate(&alive, part, 1)?;
-        alive = survivors(alive, &all, q.keep, q.objective);
-    }
-    let levels = t.levels();
-    rungs.push((alive.len(), t.full(levels[0])));
-    let mut finals = t.evaluate(&alive, 1, q.seeds)?;
-    let present = match t.key(&today) {
-        Some(key) => {
-            let f = t.evaluate(&[(today.clone(), key)], 1, q.seeds)?.remove(0);
-            let (level, f) = top(&f);
-            Some(t.outcome(&today, levels[level], f))
-        }
-        None => None,
+    let (engines, refused) = distinct(&t, drawn);
+    let distinct = engines.len();
+    let (alive, rungs) = halve(&mut t, engines)?;
+    let mut finals = Finals {
+        figures: t.evaluate(&alive, 1, q.seeds)?,
+        settings: alive,
     };
-    let Some(mut best) = (0..alive.len()).max_by(|&a, &b| {
-        better(top(&finals[a]).1, top(&finals[b]).1)
-            // Of equals, that which changes least.
-            .then_with(|| changed(&alive[b].0).cmp(&changed(&alive[a].0)))
-            .then(b.cmp(&a))
-    }) else {
+    let today: Choice = vec![0; q.knobs.len()];
+    let present = present(&mut t, &today)?;
+    let Some(best) = finals.best() else {
         return Ok(empty(q, tried, refused, rungs));
     };
-    for _ in 0..ROUNDS {
-        let (_, fresh, all) = neighbours(&mut t, &alive[best].0)?;
-        let base_score = top(&finals[best]).1.clone();
-        let next = (0..fresh.len())
-            .max_by(|&a, &b| better(top(&all[a]).1, top(&all[b]).1).then(b.cmp(&a)));
-        match next {
-            // More than rounding: else two equal settings would take turns.
-            Some(i) if clearly_better(top(&all[i]).1, &base_score) => {
-                alive.push(fresh[i].clone());
-                finals.push(all[i].clone());
-                best = alive.len() - 1;
-            }
-            _ => break,
-        }
-    }
-    simplify(&mut t, &mut alive[best], &mut finals[best])?;
-    let (turned, fresh, all) = neighbours(&mut t, &alive[best].0)?;
-    let effects = effects_of(
-        q,
-        &alive[best].0,
-        &turned,
-        &fresh,
-        &all,
-        top(&finals[best]).1,
-    );
-    let (level, figures) = top(&finals[best]);
-    let outcome = t.outcome(&alive[best].0, levels[level], figures);
+    let best = finals.climb(&mut t, best)?;
+    simplify(
+        &mut t,
+        &mut finals.settings[best],
+        &mut finals.figures[best],
+    )?;
+    let choice = &finals.settings[best].0;
+    let (turned, fresh, all) = neighbours(&mut t, choice)?;
+    let (level, figures) = top(&finals.figures[best]);
+    let level = t.levels()[level];
+    let effects = effects_of(q, choice, &turned, &fresh, &all, figures);
+    let outcome = t.outcome(choice, level, figures);
     let gain = match &present {
-        Some(p) if outcome.met || !p.met => {
-            gain(&t, &alive[best].0, levels[level], &today, &outcome, p)?
-        }
+        Some(p) if outcome.met || !p.met => gain(&t, choice, level, &today, &outcome, p)?,
         _ => None,
     };
-    let mut front = vec![];
-    let mut candidates: Vec<(usize, usize)> = vec![];
-    for (i, per_level) in finals.iter().enumerate() {
-        for (l, f) in per_level.iter().enumerate() {
-            if f.met && f.interactivity.is_finite() {
-                candidates.push((i, l));
-            }
-        }
-    }
-    let points: Vec<(f64, f64)> = candidates
-        .iter()
-        .map(|&(i, l)| (finals[i][l].worth(q.objective), finals[i][l].interactivity))
-        .collect();
-    for k in pareto(&points) {
-        let (i, l) = candidates[k];
-        front.push(t.outcome(&alive[i].0, levels[l], &finals[i][l]));
-    }
     let met = outcome.met;
-    let scenario = t.scenario(&alive[best].0);
-    let mut notes: Vec<String> = scenario
-        .beyond_profile()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    if scenario.engine.id != base.engine.id {
-        notes.push(format!(
-            "the best setting is priced with engine profile `{}`, today's with `{}`",
-            scenario.engine.id, base.engine.id
-        ));
-    }
     Ok(Tuned {
-        notes,
+        notes: notes(base, &t.scenario(choice)),
         present,
         nearest: (!met).then(|| outcome.clone()),
         best: met.then_some(outcome),
         gain,
-        front,
+        front: finals.front(&t, q.objective),
         effects,
         distinct,
         simulations: t.simulations,
@@ -207,12 +131,75 @@ pub fn tune(base: &Scenario, q: &Question, pool: &impl Pool) -> Result<Tuned, Pr
     })
 }
 
+/// The settings that are different engines, the first choice of each standing for all, and how many choices do not start.
+fn distinct<P: Pool>(t: &Tuner<'_, P>, drawn: Vec<Choice>) -> (Engines, usize) {
+    let mut seen = BTreeSet::new();
+    let mut refused = 0;
+    let mut engines = vec![];
+    for choice in drawn {
+        match t.key(&choice) {
+            None => refused += 1,
+            Some(key) => {
+                if seen.insert(key.clone()) {
+                    engines.push((choice, key));
+                }
+            }
+        }
+    }
+    (engines, refused)
+}
+
+/// The settings left after the short rungs; of each rung, the full one included, settings and requests.
+fn halve<P: Pool>(
+    t: &mut Tuner<'_, P>,
+    mut alive: Engines,
+) -> Result<(Engines, Rungs), PredictError> {
+    let (keep, objective) = (t.q.keep, t.q.objective);
+    let full = t.full(t.levels()[0]);
+    let mut rungs = vec![];
+    for part in PARTS {
+        if alive.len() <= keep.max(1) {
+            break;
+        }
+        rungs.push((alive.len(), full.div_ceil(part)));
+        let all = t.evaluate(&alive, part, 1)?;
+        alive = survivors(alive, &all, keep, objective);
+    }
+    rungs.push((alive.len(), full));
+    Ok((alive, rungs))
+}
+
+/// What today's settings come to; `None`: they do not start.
+fn present<P: Pool>(t: &mut Tuner<'_, P>, today: &Choice) -> Result<Option<Outcome>, PredictError> {
+    let Some(key) = t.key(today) else {
+        return Ok(None);
+    };
+    let f = t.evaluate(&[(today.clone(), key)], 1, t.q.seeds)?.remove(0);
+    let (level, f) = top(&f);
+    Ok(Some(t.outcome(today, t.levels()[level], f)))
+}
+
+/// What a reader must know of the prices of the best setting.
+fn notes(base: &Scenario, best: &Scenario) -> Vec<String> {
+    let mut notes: Vec<String> = best
+        .beyond_profile()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if best.engine.id != base.engine.id {
+        notes.push(format!(
+            "the best setting is priced with engine profile `{}`, today's with `{}`",
+            best.engine.id, base.engine.id
+        ));
+    }
+    notes
+}
+
 /// Every knob of a setting turned alone; those that start, and their figures at full length.
-#[allow(clippy::type_complexity)]
 fn neighbours<P: Pool>(
     t: &mut Tuner<'_, P>,
     choice: &[usize],
-) -> Result<(Vec<Turned>, Vec<(Choice, String)>, Vec<Vec<Figures>>), PredictError> {
+) -> Result<(Vec<Turned>, Engines, Vec<Vec<Figures>>), PredictError> {
     let turned = turned(t.q, choice);
     let mut fresh = vec![];
     for c in &turned {
@@ -261,7 +248,8 @@ fn simplify<P: Pool>(
     }
 }
 
-fn empty(q: &Question, tried: usize, refused: usize, rungs: Vec<(usize, u32)>) -> Tuned {
+/// An answer that names nothing but what was tried.
+fn empty(q: &Question, tried: usize, refused: usize, rungs: Rungs) -> Tuned {
     Tuned {
         schema: "capsim.tune/1".into(),
         slo: q.slo.as_ref().map(ToString::to_string),

@@ -216,30 +216,18 @@ fn curve(mut points: Vec<(f64, f64)>, source: &str, note: &str) -> Curve {
     }
 }
 
-/// A device profile from a whole model's times: what an engine with that model achieves of the device, batch cliffs included.
-///
-/// Bytes per second of a lone sequence's step stream weights and cache; operations per second of prompts, and of steps
-/// of several sequences of a dense model that take longer than streaming, are the arithmetic rate at so many rows;
-/// prompts after context, where there are any, give attention's rate.
-///
-/// # Errors
-/// Without a lone sequence's step or a prompt there is nothing to go by.
-pub fn device(
-    gpu: &Gpu,
-    model: &Model,
-    all: &[Measure],
-    source: &Source,
-    name: &str,
-) -> Result<DeviceProfile, ImportError> {
-    let bad = |problem: &str| ImportError::File {
-        file: name.into(),
-        problem: problem.into(),
-    };
-    let words = source.words();
-    let weights = model.weight_bytes_per_token().as_f64();
-    let kv = model.kv_bytes_per_token().as_f64();
-    let stream = all
-        .iter()
+/// Bytes of weights that a token reads, and of cache per token of context.
+fn bytes_of(model: &Model) -> (f64, f64) {
+    (
+        model.weight_bytes_per_token().as_f64(),
+        model.kv_bytes_per_token().as_f64(),
+    )
+}
+
+/// Most bytes per second of a lone sequence; 0: there is none.
+fn stream_of(model: &Model, all: &[Measure]) -> f64 {
+    let (weights, kv) = bytes_of(model);
+    all.iter()
         .filter_map(|m| match m {
             Measure::Step {
                 batch,
@@ -248,10 +236,13 @@ pub fn device(
             } if *batch == 1.0 => Some((weights + kv * depth) / seconds),
             _ => None,
         })
-        .fold(0.0, f64::max);
-    if stream <= 0.0 {
-        return Err(bad("needs a generation of one sequence (tg, or B = 1)"));
-    }
+        .fold(0.0, f64::max)
+}
+
+/// Rows and operations per second, of prompts without context and of steps of several sequences; and seconds of those prompts
+/// by their tokens.
+fn rates_of(model: &Model, all: &[Measure], stream: f64) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+    let (weights, kv) = bytes_of(model);
     let ops = 2.0 * model.parameters().active() as f64;
     let dense = model.experts().is_none();
     let mut gemm = vec![];
@@ -279,9 +270,11 @@ pub fn device(
             _ => {}
         }
     }
-    if prompts.is_empty() {
-        return Err(bad("needs a prompt without context before it (pp)"));
-    }
+    (gemm, prompts)
+}
+
+/// Operations per second that context adds to a prompt, by the prompt's tokens. `prompts`: those without.
+fn attention_of(model: &Model, all: &[Measure], prompts: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let dims: f64 = model
         .ops()
         .iter()
@@ -290,8 +283,7 @@ pub fn device(
             _ => None,
         })
         .sum();
-    let mut attention: Vec<(f64, f64)> = all
-        .iter()
+    all.iter()
         .filter_map(|m| match *m {
             Measure::Prompt {
                 tokens,
@@ -304,7 +296,38 @@ pub fn device(
             }
             _ => None,
         })
-        .collect();
+        .collect()
+}
+
+/// A device profile from a whole model's times: what an engine with that model achieves of the device, batch cliffs included.
+///
+/// Bytes per second of a lone sequence's step stream weights and cache; operations per second of prompts, and of steps
+/// of several sequences of a dense model that take longer than streaming, are the arithmetic rate at so many rows;
+/// prompts after context, where there are any, give attention's rate.
+///
+/// # Errors
+/// Without a lone sequence's step or a prompt there is nothing to go by.
+pub fn device(
+    gpu: &Gpu,
+    model: &Model,
+    all: &[Measure],
+    source: &Source,
+    name: &str,
+) -> Result<DeviceProfile, ImportError> {
+    let bad = |problem: &str| ImportError::File {
+        file: name.into(),
+        problem: problem.into(),
+    };
+    let words = source.words();
+    let stream = stream_of(model, all);
+    if stream <= 0.0 {
+        return Err(bad("needs a generation of one sequence (tg, or B = 1)"));
+    }
+    let (gemm, prompts) = rates_of(model, all, stream);
+    if prompts.is_empty() {
+        return Err(bad("needs a prompt without context before it (pp)"));
+    }
+    let mut attention = attention_of(model, all, &prompts);
     let known = !attention.is_empty();
     if !known {
         let best = gemm.iter().map(|p| p.1).fold(0.0, f64::max);
@@ -312,7 +335,7 @@ pub fn device(
     }
     let mut d = super::profile::bare(gpu, source);
     d.stream_read = curve(
-        vec![(weights.max(1.0), stream)],
+        vec![(bytes_of(model).0.max(1.0), stream)],
         &words,
         "bytes of weights and cache per second of a lone sequence",
     );

@@ -2,6 +2,7 @@
 use super::gpus::Gpu;
 use capsim::device::{
     Curve, DeviceProfile, KernelTimes, Link, Memory, Origin, Point, Provenance, Quantity, RowShape,
+    RowTimes,
 };
 use capsim::model::WeightFormat;
 
@@ -77,18 +78,12 @@ fn curve(points: Vec<(f64, f64)>, source: &str, note: &str) -> Curve {
 /// Rows at which the rates of matrix products are read off.
 const ROWS: [u32; 5] = [256, 512, 1024, 1536, 2048];
 
-/// A device profile from kernel times; curves come from the first format's.
-///
-/// The curves stand in for shapes that the tables lack: streaming is the best of all matrices at one row, arithmetic the
-/// best of all at many rows, attention that of the longest chunks; nothing is faster than the data sheet allows.
-pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Option<DeviceProfile> {
-    let words = source.words();
-    let format = kernels
-        .first()
-        .and_then(|k| k.format.parse::<WeightFormat>().ok())
-        .unwrap_or(WeightFormat::Bf16);
-    let bytes = |n: f64, k: f64| format.matrix_bytes(n as u64, k as u64).as_f64();
-    let matrices: Vec<(f64, f64, &capsim::device::RowTimes)> = kernels
+/// A matrix product that was measured: outputs, inputs, times.
+type Matrix<'a> = (f64, f64, &'a RowTimes);
+
+/// The matrices of the first format.
+fn matrices(kernels: &[KernelTimes]) -> Vec<Matrix<'_>> {
+    kernels
         .iter()
         .take(1)
         .flat_map(|k| &k.rows)
@@ -99,40 +94,50 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
             } => Some((out_features as f64, in_features as f64, r)),
             RowShape::Pass { .. } => None,
         })
-        .collect();
+        .collect()
+}
+
+/// Bytes per second of the best matrix at one row; 0: none was measured.
+fn stream_of(gpu: &Gpu, matrices: &[Matrix<'_>], format: WeightFormat) -> f64 {
+    let bytes = |n: f64, k: f64| format.matrix_bytes(n as u64, k as u64).as_f64();
     // What fits a cache streams from there when a measurement is repeated: large matrices count, where there are any.
     let large = matrices.iter().any(|(n, k, _)| bytes(*n, *k) > 150e6);
-    let stream = matrices
+    matrices
         .iter()
         .filter(|(n, k, _)| !large || bytes(*n, *k) > 150e6)
         .map(|(n, k, r)| bytes(*n, *k) / r.at(1).value)
         .map(|v| v.min(gpu.bandwidth))
-        .fold(0.0, f64::max);
-    if stream == 0.0 {
-        return None;
-    }
+        .fold(0.0, f64::max)
+}
+
+/// Operations per second of the best matrix at each number of rows; where those are not measured, at the most rows that are.
+fn rates_of(matrices: &[Matrix<'_>]) -> Option<Vec<(f64, f64)>> {
+    let best = |rows: u32| {
+        matrices
+            .iter()
+            .filter(|(_, _, r)| !r.at(rows).extrapolated)
+            .map(|(n, k, r)| 2.0 * n * k * f64::from(rows) / r.at(rows).value)
+            .fold(0.0, f64::max)
+    };
     let mut gemm: Vec<(f64, f64)> = ROWS
         .iter()
         .filter_map(|&rows| {
-            let best = matrices
-                .iter()
-                .filter(|(_, _, r)| !r.at(rows).extrapolated)
-                .map(|(n, k, r)| 2.0 * n * k * f64::from(rows) / r.at(rows).value)
-                .fold(0.0, f64::max);
+            let best = best(rows);
             (best > 0.0).then_some((f64::from(rows), best))
         })
         .collect();
     if gemm.is_empty() {
-        let most = |r: &capsim::device::RowTimes| r.pieces[r.pieces.len() - 1].to;
+        let most = |r: &RowTimes| r.pieces[r.pieces.len() - 1].to;
         let rows = matrices.iter().map(|m| most(m.2)).max()?;
-        let best = matrices
-            .iter()
-            .filter(|(_, _, r)| !r.at(rows).extrapolated)
-            .map(|(n, k, r)| 2.0 * n * k * f64::from(rows) / r.at(rows).value)
-            .fold(0.0, f64::max);
+        let best = best(rows);
         gemm.push((f64::from(rows), best));
     }
-    let prefill: Vec<(f64, f64)> = [256.0, 512.0, 1024.0, 2048.0]
+    Some(gemm)
+}
+
+/// Operations per second of the best head count at each length of a chunk.
+fn prefill_of(kernels: &[KernelTimes]) -> Vec<(f64, f64)> {
+    [256.0, 512.0, 1024.0, 2048.0]
         .iter()
         .filter_map(|&c| {
             let best = kernels
@@ -146,8 +151,12 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
                 .fold(0.0, f64::max);
             (best > 0.0).then_some((c, best))
         })
-        .collect();
-    let passes: Vec<(f64, f64)> = [16u32, 256, 2048]
+        .collect()
+}
+
+/// Bytes per second of norms at each size.
+fn passes_of(gpu: &Gpu, kernels: &[KernelTimes]) -> Vec<(f64, f64)> {
+    [16u32, 256, 2048]
         .iter()
         .filter_map(|&rows| {
             let r = kernels.iter().flat_map(|k| &k.rows).find(|r| {
@@ -159,7 +168,27 @@ pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Optio
             let bytes = bytes_per_row as f64 * f64::from(rows);
             Some((bytes, (bytes / r.at(rows).value).min(4.0 * gpu.bandwidth)))
         })
-        .collect();
+        .collect()
+}
+
+/// A device profile from kernel times; curves come from the first format's.
+///
+/// The curves stand in for shapes that the tables lack: streaming is the best of all matrices at one row, arithmetic the
+/// best of all at many rows, attention that of the longest chunks; nothing is faster than the data sheet allows.
+pub fn device_of(gpu: &Gpu, kernels: Vec<KernelTimes>, source: &Source) -> Option<DeviceProfile> {
+    let words = source.words();
+    let format = kernels
+        .first()
+        .and_then(|k| k.format.parse::<WeightFormat>().ok())
+        .unwrap_or(WeightFormat::Bf16);
+    let matrices = matrices(&kernels);
+    let stream = stream_of(gpu, &matrices, format);
+    if stream == 0.0 {
+        return None;
+    }
+    let gemm = rates_of(&matrices)?;
+    let prefill = prefill_of(&kernels);
+    let passes = passes_of(gpu, &kernels);
     let mut d = bare(gpu, source);
     d.stream_read = curve(
         vec![(1e9, stream)],

@@ -1,7 +1,12 @@
 //! docs/accuracy.md and its picture: every recorded run against its prediction.
+mod picture;
+
+pub use picture::svg;
+
 use super::accuracy_recorded as recorded;
 use super::table::three;
-use crate::validate::accuracy::{Accuracy, Kind, Role, ScoredRun, medians};
+use crate::validate::accuracy::{Accuracy, Role, ScoredRun, medians};
+use crate::validate::fit::Change;
 use crate::validate::manifest::{Manifest, Unusable};
 use capsim::device::EngineId;
 use capsim::engine::kind;
@@ -192,15 +197,27 @@ pub fn markdown(
          profiles, and the choice of the experiments that they are fitted to, were made with that collection known.\n\n## By class, \
          predicted runs only\n",
     );
-    let mut o2 = String::new();
-    by(&mut o2, "Engine", &all, |r| sets[r.file].engine.into());
-    by(&mut o2, "Model", &all, |r| {
+    by_class(&mut o, sets, &all);
+    fitted(&mut o, manifest, a);
+    intervals(&mut o, a);
+    for device in devices(sets) {
+        worst(&mut o, device, sets, &all);
+    }
+    not_simulated(&mut o, a, unusable);
+    recorded::sections(&mut o, a, sections);
+    everything(&mut o, sets, a);
+    o
+}
+
+fn by_class(o: &mut String, sets: &[Set], all: &[&ScoredRun]) {
+    by(o, "Engine", all, |r| sets[r.file].engine.into());
+    by(o, "Model", all, |r| {
         if r.moe { "mixture of experts" } else { "dense" }.into()
     });
-    by(&mut o2, "Device", &all, |r| sets[r.file].device.clone());
-    by(&mut o2, "Load", &all, |r| load(r).into());
-    by(&mut o2, "Profile", &all, |r| sets[r.file].profile.clone());
-    by(&mut o2, "Settings", &all, |r| {
+    by(o, "Device", all, |r| sets[r.file].device.clone());
+    by(o, "Load", all, |r| load(r).into());
+    by(o, "Profile", all, |r| sets[r.file].profile.clone());
+    by(o, "Settings", all, |r| {
         if r.inferred.is_some() {
             "partly unknown; the hypothesis that the run's own data prefer"
         } else {
@@ -208,7 +225,7 @@ pub fn markdown(
         }
         .into()
     });
-    by(&mut o2, "Blindness", &all, |r| {
+    by(o, "Blindness", all, |r| {
         if r.doubt.is_some() {
             "not strictly blind (†)"
         } else {
@@ -216,9 +233,11 @@ pub fn markdown(
         }
         .into()
     });
-    by(&mut o2, "Source", &all, |r| r.group.clone());
-    o.push_str(&o2);
+    by(o, "Source", all, |r| r.group.clone());
+}
 
+/// The coefficients of every profile, before and after, and the experiments that moved them.
+fn fitted(o: &mut String, manifest: &Manifest, a: &Accuracy) {
     o.push_str("\n## What was fitted on what\n\nAt most one experiment per kernel path; no coefficient is moved by two; every path has other experiments that are \
                 predicted (checked by the command). Coefficients, before and after:\n");
     for (p, plan) in a.profiles.iter().zip(&manifest.profiles) {
@@ -249,28 +268,35 @@ pub fn markdown(
                 100.0 * f.worst_residual
             );
             for c in &f.changes {
-                let show = |v: f64| {
-                    if c.name.ends_with(".fill") {
-                        format!("{v:.0}")
-                    } else if c.name.starts_with("host.") {
-                        format!("{:.3} ms", 1e3 * v)
-                    } else {
-                        format!("{v:.3}")
-                    }
-                };
-                let _ = writeln!(
-                    o,
-                    "`{}`|{} ± {:.0} %|{} ± {:.0} %",
-                    c.name,
-                    show(c.before),
-                    100.0 * c.rel_sd_before,
-                    show(c.after),
-                    100.0 * c.rel_sd_after
-                );
+                change(o, c);
             }
         }
     }
+}
 
+/// A line of the table of coefficients.
+fn change(o: &mut String, c: &Change) {
+    let show = |v: f64| {
+        if c.name.ends_with(".fill") {
+            format!("{v:.0}")
+        } else if c.name.starts_with("host.") {
+            format!("{:.3} ms", 1e3 * v)
+        } else {
+            format!("{v:.3}")
+        }
+    };
+    let _ = writeln!(
+        o,
+        "`{}`|{} ± {:.0} %|{} ± {:.0} %",
+        c.name,
+        show(c.before),
+        100.0 * c.rel_sd_before,
+        show(c.after),
+        100.0 * c.rel_sd_after
+    );
+}
+
+fn intervals(o: &mut String, a: &Accuracy) {
     o.push_str("\n## Intervals\n\nSpreads of coefficients, after the fit, and between repeats are propagated linearly in logarithms. What the model gets \
                 wrong, and what differs between boxes, builds and weeks, is added as a deviation estimated from the runs of *other* \
                 sources (leave-one-source-out: the smallest with which nine tenths of their errors lie inside; every source weighs the \
@@ -287,11 +313,9 @@ pub fn markdown(
          are kept as figures have the interval of their own profile, and take no part in this.",
         words.join(" and ")
     );
+}
 
-    for device in devices(sets) {
-        worst(&mut o, device, sets, &all);
-    }
-
+fn not_simulated(o: &mut String, a: &Accuracy, unusable: &[Unusable]) {
     o.push_str("\n## Not simulated\n\nexperiment|why|source\n---|---|---\n");
     for u in unusable {
         let _ = writeln!(o, "{}|{}|{}", u.experiment, u.reason, link(&u.source));
@@ -299,9 +323,6 @@ pub fn markdown(
     for (id, why) in &a.failed {
         let _ = writeln!(o, "{id}|{}|–", why.replace('\n', " "));
     }
-    recorded::sections(&mut o, a, sections);
-    everything(&mut o, sets, a);
-    o
 }
 
 fn link(source: &str) -> String {
@@ -413,164 +434,5 @@ fn everything(o: &mut String, sets: &[Set], a: &Accuracy) {
                 );
             }
         }
-    }
-}
-
-const COLOURS: [(&str, &str); 4] = [
-    ("vLLM", "#134a78"),
-    ("llama.cpp", "#b5532a"),
-    ("SGLang", "#3d7a3a"),
-    ("Ollama", "#7a4a8a"),
-];
-
-/// Measured against predicted, both logarithmic: decoding left, TTFT right. Dots are predicted runs.
-pub fn svg(sets: &[Set], a: &Accuracy) -> String {
-    let (width, height) = (860.0, 452.0);
-    let mut o = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" font-family=\"system-ui, \
-         sans-serif\" font-size=\"13\">\n<title>Predicted against measured, runs that were not fitted</title>\n<rect \
-         width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
-    );
-    for (i, (name, colour)) in COLOURS.iter().enumerate() {
-        let x = 40.0 + 110.0 * i as f64;
-        let _ = writeln!(
-            o,
-            "<circle cx=\"{x}\" cy=\"436\" r=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"440.5\" fill=\"#1a1a1a\">{name}</text>",
-            x + 10.0
-        );
-    }
-    o.push_str("<text x=\"830\" y=\"440.5\" text-anchor=\"end\" fill=\"#555555\">bands: ±10 % and ±20 %</text>\n");
-    // Decade exponents of the axes.
-    panel(
-        &mut o,
-        sets,
-        a,
-        Kind::Decode,
-        56.0,
-        (0, 4),
-        "Decoding, tokens per second",
-    );
-    panel(
-        &mut o,
-        sets,
-        a,
-        Kind::Prefill,
-        486.0,
-        (1, 6),
-        "Time to first token, ms",
-    );
-    o.push_str("</svg>\n");
-    o
-}
-
-fn panel(
-    o: &mut String,
-    sets: &[Set],
-    a: &Accuracy,
-    kind: Kind,
-    left: f64,
-    decades: (i32, i32),
-    title: &str,
-) {
-    let (side, top) = (344.0, 40.0);
-    let span = f64::from(decades.1 - decades.0);
-    let t = |v: f64| ((libm::log10(v) - f64::from(decades.0)) / span).clamp(0.0, 1.0);
-    let (x, y) = (
-        |v: f64| left + side * t(v),
-        |v: f64| top + side * (1.0 - t(v)),
-    );
-    let (low, high) = (
-        libm::pow(10.0, decades.0.into()),
-        libm::pow(10.0, decades.1.into()),
-    );
-    let _ = writeln!(
-        o,
-        "<text x=\"{left}\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{title}</text>"
-    );
-    for (band, colour) in [(1.2, "#eef4fa"), (1.1, "#dcebf7")] {
-        let _ = writeln!(
-            o,
-            "<polygon points=\"{:.1},{:.1} {:.1},{:.1} {:.1},{:.1} {:.1},{:.1} {:.1},{:.1} {:.1},{:.1}\" fill=\"{colour}\"/>",
-            x(low),
-            y(low),
-            x(low),
-            y(low * band),
-            x(high / band),
-            y(high),
-            x(high),
-            y(high),
-            x(high),
-            y(high / band),
-            x(low * band),
-            y(low)
-        );
-    }
-    for d in decades.0..=decades.1 {
-        let v = libm::pow(10.0, d.into());
-        let _ = writeln!(
-            o,
-            "<line x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{top}\" y2=\"{1:.1}\" stroke=\"#d0d0d0\"/><line x1=\"{left}\" x2=\"{2:.1}\" \
-             y1=\"{3:.1}\" y2=\"{3:.1}\" stroke=\"#d0d0d0\"/><text x=\"{0:.1}\" y=\"{4:.1}\" text-anchor=\"middle\" \
-             fill=\"#555555\">{v}</text><text x=\"{5:.1}\" y=\"{6:.1}\" text-anchor=\"end\" fill=\"#555555\">{v}</text>",
-            x(v),
-            top + side,
-            left + side,
-            y(v),
-            top + side + 17.0,
-            left - 5.0,
-            y(v) + 4.5
-        );
-    }
-    let _ = writeln!(
-        o,
-        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"#1a1a1a\"/><text x=\"{:.1}\" y=\"{:.1}\" \
-         text-anchor=\"end\" fill=\"#555555\">measured</text><text x=\"{left}\" y=\"{:.1}\" fill=\"#555555\">predicted</text>",
-        x(low),
-        y(low),
-        x(high),
-        y(high),
-        left + side,
-        top + side + 34.0,
-        top - 4.0
-    );
-    for r in predicted(a) {
-        let (measured, predicted) = match kind {
-            Kind::Prefill => {
-                let Some(m) = r
-                    .metrics
-                    .iter()
-                    .find(|m| m.metric == "mean_ttft_ms" || m.metric == "median_ttft_ms")
-                else {
-                    continue;
-                };
-                (m.measured, m.predicted)
-            }
-            Kind::Decode => {
-                let Some(m) = r
-                    .decode()
-                    .and_then(|(name, _)| r.metrics.iter().find(|m| m.metric == name))
-                else {
-                    continue;
-                };
-                if m.metric.ends_with("throughput") {
-                    (m.measured, m.predicted)
-                } else if m.metric.contains("e2el") {
-                    continue;
-                } else {
-                    (1e3 / m.measured, 1e3 / m.predicted)
-                }
-            }
-        };
-        let name = sets[r.file].engine;
-        let colour = COLOURS
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map_or("#555555", |c| c.1);
-        let _ = writeln!(
-            o,
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\" fill-opacity=\"0.55\"/>",
-            x(measured),
-            y(predicted)
-        );
     }
 }

@@ -67,46 +67,14 @@ fn values(slo: &Slo, p: &Point) -> String {
 
 /// The whole answer.
 pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
-    let w = &scenario.workload;
-    let mut o = refused(scenario, c);
-    let _ = writeln!(o, "{}\non {}", scenario.model_name, scenario.device.name);
-    let thought = w.users.as_ref().map_or(String::new(), |u| {
-        let turns = if u.turns > 1 {
-            format!(", {} turns each", u.turns)
-        } else {
-            String::new()
-        };
-        format!(", {} s of thought{turns}", u.think.mean())
-    });
-    let _ = writeln!(o, "{}{thought}; SLO {}\n", w.sizes(), c.slo);
+    let mut o = refused(scenario, c) + &asked(scenario, c);
     match (&c.rising, &c.highest) {
         (Some(r), _) => o.push_str(&rising(slo, c, r)),
         (None, Some(p)) => o.push_str(&reached(slo, c, p)),
         (None, None) => o.push_str(&impossible(slo, c)),
     }
     if let Some(p) = &c.broken {
-        let broken: Vec<String> = slo
-            .terms
-            .iter()
-            .zip(&p.values)
-            .filter(|(t, v)| t.margin_of(**v) > 1.0 && !t.wants_load())
-            .map(|(t, v)| format!("{} {} > {}", t.name(), value(t, *v), t.limit()))
-            .collect();
-        let what = match (broken.is_empty() || p.runs_met > 0, p.overloaded) {
-            (false, _) => broken.join(", "),
-            (true, true) => "requests come faster than they are served".into(),
-            (true, false) => format!(
-                "the SLO holds in only {} of {} runs ({} on average)",
-                p.runs_met,
-                p.runs,
-                values(slo, p)
-            ),
-        };
-        let wait = waits(p);
-        o.push_str(&labelled(
-            "Past it",
-            &format!("{}: {what}; {wait}", load(c.axis, p.load)),
-        ));
+        o.push_str(&past(slo, c.axis, p));
     }
     if let Some(e) = &c.elasticities {
         let text = format!(
@@ -119,20 +87,7 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
     }
     o.push_str(&headroom(slo, c));
     if let Some(wanted) = c.wanted {
-        let wanted = load(c.axis, wanted);
-        let text = match (c.replicas, c.replicas_unlucky) {
-            (None, _) => format!(
-                "none: one alone meets the SLO at no load, so that no number of them does for {wanted}"
-            ),
-            (Some(n), Some(unlucky)) => format!(
-                "{n} for {wanted}, load spread evenly; {unlucky} if the cost model is as far off as its interval allows"
-            ),
-            (Some(n), None) => format!(
-                "{n} for {wanted}, load spread evenly; if the cost model is as far off as its interval allows, one alone \
-                 meets the SLO at no load, and no number of them does"
-            ),
-        };
-        o.push_str(&labelled("Replicas", &text));
+        o.push_str(&replicas(c, wanted));
     }
     o.push_str(&next(c));
     o.push('\n');
@@ -150,6 +105,94 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
             )
         );
     }
+    o.push_str(&floor(slo, c));
+    if c.not_monotone {
+        o.push_str(&labelled(
+            "Caveat",
+            "the SLO is not met at every lower load, or met again at a higher one: see the curve",
+        ));
+    }
+    if let Some(p) = &c.highest {
+        o.push_str(&on_the_server(scenario, slo, c, p));
+    }
+    for note in &c.notes {
+        o.push_str(&labelled("Caveat", note));
+    }
+    for flag in &scenario.notes.not_simulated {
+        o.push_str(&labelled(
+            "Caveat",
+            &format!("`{flag}` may matter and is not modelled"),
+        ));
+    }
+    o
+}
+
+/// What was asked: the model, the device, the load and the SLO.
+fn asked(scenario: &Scenario, c: &Capacity) -> String {
+    let w = &scenario.workload;
+    let thought = w.users.as_ref().map_or(String::new(), |u| {
+        let turns = if u.turns > 1 {
+            format!(", {} turns each", u.turns)
+        } else {
+            String::new()
+        };
+        format!(", {} s of thought{turns}", u.think.mean())
+    });
+    format!(
+        "{}\non {}\n{}{thought}; SLO {}\n\n",
+        scenario.model_name,
+        scenario.device.name,
+        w.sizes(),
+        c.slo
+    )
+}
+
+/// What breaks at the lowest load found that does not meet the SLO.
+fn past(slo: &Slo, axis: Axis, p: &Point) -> String {
+    let broken: Vec<String> = slo
+        .terms
+        .iter()
+        .zip(&p.values)
+        .filter(|(t, v)| t.margin_of(**v) > 1.0 && !t.wants_load())
+        .map(|(t, v)| format!("{} {} > {}", t.name(), value(t, *v), t.limit()))
+        .collect();
+    let what = match (broken.is_empty() || p.runs_met > 0, p.overloaded) {
+        (false, _) => broken.join(", "),
+        (true, true) => "requests come faster than they are served".into(),
+        (true, false) => format!(
+            "the SLO holds in only {} of {} runs ({} on average)",
+            p.runs_met,
+            p.runs,
+            values(slo, p)
+        ),
+    };
+    let wait = waits(p);
+    labelled(
+        "Past it",
+        &format!("{}: {what}; {wait}", load(axis, p.load)),
+    )
+}
+
+/// How many engines a load takes.
+fn replicas(c: &Capacity, wanted: f64) -> String {
+    let wanted = load(c.axis, wanted);
+    let text = match (c.replicas, c.replicas_unlucky) {
+        (None, _) => format!(
+            "none: one alone meets the SLO at no load, so that no number of them does for {wanted}"
+        ),
+        (Some(n), Some(unlucky)) => format!(
+            "{n} for {wanted}, load spread evenly; {unlucky} if the cost model is as far off as its interval allows"
+        ),
+        (Some(n), None) => format!(
+            "{n} for {wanted}, load spread evenly; if the cost model is as far off as its interval allows, one alone \
+             meets the SLO at no load, and no number of them does"
+        ),
+    };
+    labelled("Replicas", &text)
+}
+
+/// The least that is possible.
+fn floor(slo: &Slo, c: &Capacity) -> String {
     let terms: Vec<String> = slo
         .terms
         .iter()
@@ -164,32 +207,21 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
             )
         })
         .collect();
-    o.push_str(&labelled("Floor", &terms.join("; ")));
-    if c.not_monotone {
-        o.push_str(&labelled(
-            "Caveat",
-            "the SLO is not met at every lower load, or met again at a higher one: see the curve",
-        ));
+    labelled("Floor", &terms.join("; "))
+}
+
+/// The command that measures the load that is the answer.
+fn on_the_server(scenario: &Scenario, slo: &Slo, c: &Capacity, highest: &Point) -> String {
+    let least = c.rising.as_ref().and_then(|r| r.least);
+    let answer = c
+        .curve
+        .iter()
+        .find(|p| Some(p.load) == least)
+        .unwrap_or(highest);
+    match check(scenario, slo, c.axis, answer) {
+        Some(words) => "Check it on the real server:\n".to_string() + &command(&words),
+        None => String::new(),
     }
-    if let Some(p) = &c.highest {
-        // The load that is the answer.
-        let least = c.rising.as_ref().and_then(|r| r.least);
-        let answer = c.curve.iter().find(|p| Some(p.load) == least).unwrap_or(p);
-        if let Some(words) = check(scenario, slo, c.axis, answer) {
-            o.push_str("Check it on the real server:\n");
-            o.push_str(&command(&words));
-        }
-    }
-    for note in &c.notes {
-        o.push_str(&labelled("Caveat", note));
-    }
-    for flag in &scenario.notes.not_simulated {
-        o.push_str(&labelled(
-            "Caveat",
-            &format!("`{flag}` may matter and is not modelled"),
-        ));
-    }
-    o
 }
 
 /// Which requests are refused at the load where most are, for the first line; empty if none.

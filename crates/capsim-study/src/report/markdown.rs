@@ -3,7 +3,8 @@ use super::Row;
 use super::prediction::each;
 use super::table::three;
 use capsim::metrics::Percentiles;
-use capsim::predict::{Caveat, Refused};
+use capsim::predict::{Caveat, Prediction, Refused};
+use capsim::workload::WorkloadSpec;
 use std::fmt::Write as _;
 
 /// A report of one or several predictions.
@@ -47,55 +48,10 @@ pub fn predictions(points: &[Row]) -> String {
         "| setting | req/s | output tok/s | 90 % | TTFT mean (ms) | TPOT mean (ms) | E2EL mean (s) | P50 | P99 | batch | \
          binds |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     );
-    for Row {
-        varied,
-        prediction: p,
-        ..
-    } in points
-    {
-        let s = &p.run.summary;
-        let setting: Vec<String> = varied.iter().map(|(k, v)| format!("{k} {v}")).collect();
-        let interval = p.interval_of("output_throughput").map_or("–".into(), |i| {
-            format!("{}–{}", three(i.low), three(i.high))
-        });
-        let e2el = |q| s.e2el.percentile(q, Percentiles::Linear);
-        let _ = writeln!(
-            o,
-            "| {} | {} | {} | {interval} | {} | {} | {} | {} | {} | {} | {} |",
-            if setting.is_empty() {
-                "as given".into()
-            } else {
-                setting.join(", ")
-            },
-            three(s.request_throughput()),
-            three(s.output_throughput()),
-            three(1e3 * s.ttft.mean()),
-            three(1e3 * s.tpot.mean()),
-            three(s.e2el.mean()),
-            three(e2el(50.0)),
-            three(e2el(99.0)),
-            three(p.run.occupancy.batch),
-            p.binding,
-        );
+    for point in points {
+        row(&mut o, point);
     }
-    let c = &first.run.settings.config;
-    let w = &scenario.workload;
-    let _ = writeln!(
-        o,
-        "\n## Configuration of the first row\n\n- **max-num-seqs:** {}\n- **max-num-batched-tokens:** {}\n- **max-model-len:** \
-         {}\n- **KV blocks:** {} of {}\n- **Number of prompts:** {}\n- **Input length:** {} tokens\n- **Output length:** {} \
-         tokens\n- **Max concurrency:** {}\n- **Prompts:** {:?}",
-        c.max_num_seqs,
-        c.max_num_batched_tokens,
-        c.max_model_len,
-        c.num_gpu_blocks,
-        c.block_size,
-        w.num_prompts,
-        w.input_len,
-        w.output_len,
-        w.max_concurrency.map_or("none".into(), |c| c.to_string()),
-        w.prompts,
-    );
+    configuration(&mut o, first, &scenario.workload);
     let _ = writeln!(o, "\n## Caveats\n");
     let mut seen: Vec<String> = vec![];
     for Row { prediction: p, .. } in points {
@@ -112,6 +68,56 @@ pub fn predictions(points: &[Row]) -> String {
         }
     }
     o
+}
+
+/// A line of the table.
+fn row(o: &mut String, point: &Row) {
+    let (varied, p) = (&point.varied, &point.prediction);
+    let s = &p.run.summary;
+    let setting: Vec<String> = varied.iter().map(|(k, v)| format!("{k} {v}")).collect();
+    let interval = p.interval_of("output_throughput").map_or("–".into(), |i| {
+        format!("{}–{}", three(i.low), three(i.high))
+    });
+    let e2el = |q| s.e2el.percentile(q, Percentiles::Linear);
+    let _ = writeln!(
+        o,
+        "| {} | {} | {} | {interval} | {} | {} | {} | {} | {} | {} | {} |",
+        if setting.is_empty() {
+            "as given".into()
+        } else {
+            setting.join(", ")
+        },
+        three(s.request_throughput()),
+        three(s.output_throughput()),
+        three(1e3 * s.ttft.mean()),
+        three(1e3 * s.tpot.mean()),
+        three(s.e2el.mean()),
+        three(e2el(50.0)),
+        three(e2el(99.0)),
+        three(p.run.occupancy.batch),
+        p.binding,
+    );
+}
+
+/// The settings that the first line was predicted with.
+fn configuration(o: &mut String, first: &Prediction, w: &WorkloadSpec) {
+    let c = &first.run.settings.config;
+    let _ = writeln!(
+        o,
+        "\n## Configuration of the first row\n\n- **max-num-seqs:** {}\n- **max-num-batched-tokens:** {}\n- **max-model-len:** \
+         {}\n- **KV blocks:** {} of {}\n- **Number of prompts:** {}\n- **Input length:** {} tokens\n- **Output length:** {} \
+         tokens\n- **Max concurrency:** {}\n- **Prompts:** {:?}",
+        c.max_num_seqs,
+        c.max_num_batched_tokens,
+        c.max_model_len,
+        c.num_gpu_blocks,
+        c.block_size,
+        w.num_prompts,
+        w.input_len,
+        w.output_len,
+        w.max_concurrency.map_or("none".into(), |c| c.to_string()),
+        w.prompts,
+    );
 }
 
 /// Comma-separated values, one line per prediction.

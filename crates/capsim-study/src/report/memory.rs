@@ -1,7 +1,7 @@
 //! An answer of `capsim memory` for people.
 use super::capacity::labelled;
 use super::table::{plain, wrap};
-use capsim::plan::memory::{Memory, Way};
+use capsim::plan::memory::{HostPart, Memory, Way};
 use capsim::predict::Scenario;
 use capsim::units::Bytes;
 use std::fmt::Write as _;
@@ -33,6 +33,37 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     };
     o.push_str(&labelled("Fits", &verdict));
     o.push('\n');
+    o.push_str(&parts(scenario, m));
+    if !m.table.is_empty() {
+        o.push_str(&logged(m));
+        o.push_str(&contexts(m));
+        o.push_str(&preempted(m));
+    }
+    if let Some(h) = &m.host {
+        o.push_str(&host(m, h));
+    } else if scenario.device.memory.unified {
+        o.push_str(&labelled(
+            "Host",
+            "shares this memory: --host-ram-gib (with --carve-out-gib or --gtt-gib) tells what it keeps",
+        ));
+    }
+    if !m.fits {
+        o.push_str(&fixes(m));
+    }
+    for note in &m.notes {
+        o.push_str(&labelled("Caveat", note));
+    }
+    for flag in &m.unmodelled {
+        o.push_str(&labelled(
+            "Caveat",
+            &format!("`{flag}` may matter and is not modelled"),
+        ));
+    }
+    o
+}
+
+/// Where the memory goes.
+fn parts(scenario: &Scenario, m: &Memory) -> String {
     let mut t = plain(["", "GiB", "share", "how"]);
     let share = |b: f64| format!("{:.1} %", 100.0 * b / m.total);
     let gib = |b: f64| format!("{:.2}", b / 1_073_741_824.0);
@@ -75,64 +106,45 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     ] {
         t.add_row([name.to_string(), gib(bytes), share(bytes), how]);
     }
+    let mut o = String::new();
     for l in t.to_string().lines() {
         let _ = writeln!(o, "{}", l.trim_end());
     }
     o.push('\n');
-    if !m.table.is_empty() {
-        o.push_str(&logged(m));
-        o.push_str(&contexts(m));
-        o.push_str(&preempted(m));
-    }
-    if let Some(h) = &m.host {
-        let kind = if h.carved_out { "carve-out" } else { "GTT" };
-        let enough = if h.left >= h.reserve {
-            "enough"
-        } else {
-            "too little"
-        };
-        let mut text = format!(
-            "{} left while the engine holds all it may ({kind}); {} wanted: {enough}",
-            size(h.left),
-            size(h.reserve)
-        );
-        match (h.carved_out, h.utilization) {
-            (true, _) if h.left < h.reserve => {
-                text += "; only a smaller carve-out in the firmware gives the host more";
-            }
-            (false, Some(u)) if h.left < h.reserve => {
-                let _ = write!(text, "; --gpu-memory-utilization {u:.2} leaves it");
-            }
-            (false, None) => text += "; no utilisation leaves it",
-            _ => {}
-        }
-        if !h.carved_out {
-            let _ = write!(
-                text,
-                ". GTT of this size: ttm.pages_limit={} (pages of 4096 bytes)",
-                (m.total / 4096.0) as u64
-            );
-        }
-        o.push_str(&labelled("Host", &text));
-    } else if scenario.device.memory.unified {
-        o.push_str(&labelled(
-            "Host",
-            "shares this memory: --host-ram-gib (with --carve-out-gib or --gtt-gib) tells what it keeps",
-        ));
-    }
-    if !m.fits {
-        o.push_str(&fixes(m));
-    }
-    for note in &m.notes {
-        o.push_str(&labelled("Caveat", note));
-    }
-    for flag in &m.unmodelled {
-        o.push_str(&labelled(
-            "Caveat",
-            &format!("`{flag}` may matter and is not modelled"),
-        ));
-    }
     o
+}
+
+/// What a host that shares its memory keeps.
+fn host(m: &Memory, h: &HostPart) -> String {
+    let kind = if h.carved_out { "carve-out" } else { "GTT" };
+    let enough = if h.left >= h.reserve {
+        "enough"
+    } else {
+        "too little"
+    };
+    let mut text = format!(
+        "{} left while the engine holds all it may ({kind}); {} wanted: {enough}",
+        size(h.left),
+        size(h.reserve)
+    );
+    match (h.carved_out, h.utilization) {
+        (true, _) if h.left < h.reserve => {
+            text += "; only a smaller carve-out in the firmware gives the host more";
+        }
+        (false, Some(u)) if h.left < h.reserve => {
+            let _ = write!(text, "; --gpu-memory-utilization {u:.2} leaves it");
+        }
+        (false, None) => text += "; no utilisation leaves it",
+        _ => {}
+    }
+    if !h.carved_out {
+        let _ = write!(
+            text,
+            ". GTT of this size: ttm.pages_limit={} (pages of 4096 bytes)",
+            (m.total / 4096.0) as u64
+        );
+    }
+    labelled("Host", &text)
 }
 
 fn logged(m: &Memory) -> String {

@@ -73,24 +73,7 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
         scenario.device.name,
         w.sizes()
     );
-    let combinations = if t.combinations > t.tried as f64 {
-        format!("{} of {:.0} combinations", t.tried, t.combinations)
-    } else {
-        format!("all {} combinations", t.tried)
-    };
-    let rungs: Vec<String> = t
-        .rungs
-        .iter()
-        .map(|(n, p)| format!("{n} with {p} requests"))
-        .collect();
-    let text = format!(
-        "{combinations}: {} would not start, {} are different engines; {} simulations ({})",
-        t.refused,
-        t.distinct,
-        t.simulations,
-        rungs.join(", then ")
-    );
-    o.push_str(&labelled("Tried", &text));
+    o.push_str(&tried(t));
     match &t.present {
         Some(p) => {
             let verdict = match (t.slo.is_some(), p.met) {
@@ -122,38 +105,10 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
     };
     if let Some(b) = shown {
         o.push_str(&labelled("", &changes(b)));
-        if let Some([g, low, high]) = t.gain {
-            let what = match t.objective {
-                Objective::Throughput => "output throughput",
-                Objective::PerDevice => "output throughput per device",
-                Objective::Latency if t.slo.is_some() => "room to the tightest limit",
-                Objective::Latency => "speed of an answer",
-            };
-            // Of two devices nothing says how the errors of their profiles hang together.
-            let text = match low < high {
-                true => format!(
-                    "{what} × {} [{} … {}, from the cost model's uncertainty]",
-                    three(g),
-                    three(low),
-                    three(high)
-                ),
-                false => format!("{what} × {}", three(g)),
-            };
-            o.push_str(&labelled("Gain", &text));
+        if let Some(of) = t.gain {
+            o.push_str(&gain(t, of));
         }
-        let (line, comment) = b.serve.split_once("   # ").unwrap_or((&b.serve, ""));
-        if !comment.is_empty() {
-            let _ = writeln!(o, "  # {comment}");
-        }
-        o.push_str(&command(&serve_words(line)));
-        for (k, v) in &b.changes {
-            if k == "moe-tiles" {
-                let text = format!(
-                    "moe-tiles {v} is no flag: the fused-MoE configuration of that name must be in place (docs/methodology.md)"
-                );
-                o.push_str(&labelled("", &text));
-            }
-        }
+        o.push_str(&serving(b));
     }
     o.push_str(&effects(t));
     o.push_str(&front(t));
@@ -167,6 +122,68 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
         ));
     }
     o
+}
+
+/// How many settings were tried, and how long.
+fn tried(t: &Tuned) -> String {
+    let combinations = if t.combinations > t.tried as f64 {
+        format!("{} of {:.0} combinations", t.tried, t.combinations)
+    } else {
+        format!("all {} combinations", t.tried)
+    };
+    let rungs: Vec<String> = t
+        .rungs
+        .iter()
+        .map(|(n, p)| format!("{n} with {p} requests"))
+        .collect();
+    let text = format!(
+        "{combinations}: {} would not start, {} are different engines; {} simulations ({})",
+        t.refused,
+        t.distinct,
+        t.simulations,
+        rungs.join(", then ")
+    );
+    labelled("Tried", &text)
+}
+
+/// What the best setting gains, with its interval.
+fn gain(t: &Tuned, [g, low, high]: [f64; 3]) -> String {
+    let what = match t.objective {
+        Objective::Throughput => "output throughput",
+        Objective::PerDevice => "output throughput per device",
+        Objective::Latency if t.slo.is_some() => "room to the tightest limit",
+        Objective::Latency => "speed of an answer",
+    };
+    // Of two devices nothing says how the errors of their profiles hang together.
+    let text = match low < high {
+        true => format!(
+            "{what} × {} [{} … {}, from the cost model's uncertainty]",
+            three(g),
+            three(low),
+            three(high)
+        ),
+        false => format!("{what} × {}", three(g)),
+    };
+    labelled("Gain", &text)
+}
+
+/// The line that starts a setting, and what no flag of it says.
+fn serving(o: &Outcome) -> String {
+    let mut text = String::new();
+    let (line, comment) = o.serve.split_once("   # ").unwrap_or((&o.serve, ""));
+    if !comment.is_empty() {
+        let _ = writeln!(text, "  # {comment}");
+    }
+    text.push_str(&command(&serve_words(line)));
+    for (k, v) in &o.changes {
+        if k == "moe-tiles" {
+            let note = format!(
+                "moe-tiles {v} is no flag: the fused-MoE configuration of that name must be in place (docs/methodology.md)"
+            );
+            text.push_str(&labelled("", &note));
+        }
+    }
+    text
 }
 
 /// Flags with their values, one word each.

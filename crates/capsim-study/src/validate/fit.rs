@@ -10,15 +10,17 @@
 //! profile's value (shrinkage to the prior where the data say nothing). f is nearly linear in θ, so that a few Gauss-Newton
 //! rounds of non-negative least squares suffice.
 //! The inverse of the normal matrix is the covariance that predictions carry on.
+mod problem;
+
 use super::hypothesis::{Basis, Hypothesis};
-use super::nnls;
 use super::runs::RecordedRun;
 use capsim::device::{EngineProfile, FitRecord, Origin, Provenance};
 use capsim::metrics::Percentiles;
 use capsim::model::OpKind;
-use capsim::predict::{PredictError, simulate_once, simulate_replay};
+use capsim::predict::PredictError;
 use capsim::workload::Replay;
-use nalgebra::{DMatrix, DVector};
+use nalgebra::DVector;
+use problem::Problem;
 
 /// A run to be fitted, with what is supposed about it.
 pub struct FitRun<'a> {
@@ -163,199 +165,26 @@ fn made_from(profile: &mut EngineProfile, basis: &Basis, runs: &[FitRun<'_>]) {
 /// # Errors
 /// If a run cannot be simulated or has no metric to fit to.
 pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit, FitError> {
-    // The experts' paths that some run takes.
-    let paths: Vec<String> = runs
-        .iter()
-        .map(|r| r.basis.unwrap_or(basis))
-        .filter(|b| b.model.experts().is_some())
-        .map(|b| {
-            let path = b.moe_path.as_ref().unwrap_or(&basis.engine.moe_default);
-            format!("moe_paths.{path}.")
-        })
-        .collect();
-    let names: Vec<String> = basis
-        .engine
-        .coefficients()
-        .into_iter()
-        .filter(|(n, q)| {
-            q.rel_sd > 0.0
-                && (!n.starts_with("moe_paths.") || paths.iter().any(|p| n.starts_with(p)))
-        })
-        .map(|(n, _)| n)
-        .collect();
-    let prior_sd: Vec<f64> = basis
-        .engine
-        .coefficients()
-        .into_iter()
-        .filter(|(n, _)| names.contains(n))
-        .map(|(_, q)| q.rel_sd)
-        .collect();
-    let n = names.len();
-    let lowest = DVector::from_iterator(
-        n,
-        basis
-            .engine
-            .coefficients()
-            .into_iter()
-            .filter(|(k, _)| names.contains(k))
-            .map(|(k, q)| least(basis, &k, q.value)),
-    );
-
-    // The observations, each with its relative noise.
-    let mut observed: Vec<(usize, &str, f64)> = vec![];
-    for (i, r) in runs.iter().enumerate() {
-        let before = observed.len();
-        for m in FITTED {
-            if let Some(v) = r.run.measured.get(*m) {
-                observed.push((i, m, *v));
-            }
-        }
-        if observed.len() == before
-            && let Some((m, v)) = FALLBACK
-                .iter()
-                .find_map(|m| Some((m, r.run.measured.get(*m)?)))
-        {
-            observed.push((i, m, *v));
-        }
-        if observed.len() == before {
-            return Err(FitError::NothingToFit {
-                run: r.name.clone(),
-            });
-        }
-    }
-    let noise = basis.engine.repeat_rel_sd.value.max(1e-3);
-    let simulate = |theta: &DVector<f64>| -> Result<Vec<f64>, FitError> {
-        let engine = apply(&basis.engine, &names, theta);
-        let mut per_run = vec![];
-        for r in runs {
-            let varied = Basis {
-                engine: engine.clone(),
-                ..r.basis.unwrap_or(basis).clone()
-            };
-            let scenario = varied.scenario(r.run, &r.hypothesis);
-            let run = match r.replay {
-                Some(replay) => simulate_replay(&scenario, replay, &mut ()),
-                None => simulate_once(&scenario),
-            }
-            .map_err(|error| FitError::Predict {
-                run: r.name.clone(),
-                error,
-            })?;
-            per_run.push(run.summary);
-        }
-        Ok(observed
-            .iter()
-            .map(|(i, m, _)| per_run[*i].metric(m, rule).expect("a known metric"))
-            .collect())
-    };
-
-    let mut theta = DVector::from_element(n, 1.0);
-    let rows = observed.len() + n;
-    let mut a = DMatrix::zeros(rows, n);
-    // What is minimised.
-    let objective = |theta: &DVector<f64>, f: &[f64]| -> f64 {
-        let data = observed.iter().zip(f).map(|((_, _, y), f)| {
-            let r = (y - f) / (noise * y);
-            r * r
-        });
-        let prior = (0..n).map(|j| {
-            let r = (theta[j] - 1.0) / prior_sd[j];
-            r * r
-        });
-        data.chain(prior).sum()
-    };
-    let mut f = simulate(&theta)?;
-    let mut best = objective(&theta, &f);
-    for _ in 0..ROUNDS {
-        let mut b = DVector::zeros(rows);
-        a.fill(0.0);
-        for j in 0..n {
-            let mut bumped = theta.clone();
-            bumped[j] += 0.02;
-            let g = simulate(&bumped)?;
-            for k in 0..observed.len() {
-                a[(k, j)] = (g[k] - f[k]) / 0.02 / (noise * observed[k].2);
-            }
-            a[(observed.len() + j, j)] = 1.0 / prior_sd[j];
-            b[observed.len() + j] = 1.0 / prior_sd[j];
-        }
-        for k in 0..observed.len() {
-            let linear: f64 = (0..n).map(|j| a[(k, j)] * theta[j]).sum();
-            b[k] = (observed[k].2 - f[k]) / (noise * observed[k].2) + linear;
-        }
-        // Where another term begins to bind, f bends: half the step, until it is one downhill.
-        // θ = lowest + x with x ≥ 0.
-        let target = &lowest + nnls::solve(&a, &(&b - &a * &lowest));
-        let mut step = 1.0;
-        let before = best;
-        while step > 0.05 {
-            let tried = &theta + (&target - &theta) * step;
-            let g = simulate(&tried)?;
-            let o = objective(&tried, &g);
-            if o < best {
-                (theta, f, best) = (tried, g, o);
-                break;
-            }
-            step *= 0.5;
-        }
-        if before - best <= 1e-9 * before {
-            break;
-        }
-    }
-    let residuals = f;
-    let worst_residual = observed
-        .iter()
-        .zip(&residuals)
-        .map(|((_, _, y), f)| (f / y - 1.0).abs())
-        .fold(0.0, f64::max);
-
-    let normal = a.transpose() * &a;
-    let covariance = normal
-        .try_inverse()
-        .expect("the prior makes the normal matrix positive definite");
+    let problem = Problem::new(basis, runs, rule)?;
+    let solution = problem.solve()?;
+    let (names, theta) = (&problem.names, &solution.theta);
+    let covariance = solution.covariance();
     // From factors to logarithms of coefficients; an efficiency goes with −ln θ.
     let sign = |j: usize| if is_cost(&names[j]) { 1.0 } else { -1.0 };
     let log_cov =
         |i: usize, j: usize| sign(i) * sign(j) * covariance[(i, j)] / (theta[i] * theta[j]);
 
-    let mut profile = apply(&basis.engine, &names, &theta);
+    let mut profile = apply(&basis.engine, names, theta);
     let run_names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();
-    let mut changes = vec![];
-    for (j, name) in names.iter().enumerate() {
-        let before = basis
-            .engine
-            .coefficients()
-            .into_iter()
-            .find(|(k, _)| k == name)
-            .map(|(_, q)| q.clone())
-            .expect("listed by the profile");
-        let sd = libm::sqrt(log_cov(j, j).max(0.0));
-        let q = profile
-            .coefficient_mut(name)
-            .expect("listed by the profile");
-        q.rel_sd = sd.min(3.0);
-        // What the data did not move keeps its origin: the fit knows nothing of it.
-        if sd < 0.95 * before.rel_sd || (q.value / before.value - 1.0).abs() > 0.005 {
-            q.provenance = Provenance {
-                origin: Origin::Fitted,
-                source: run_names.join(", "),
-                note: format!(
-                    "prior {:.4} ± {:.0} % ({}: {})",
-                    before.value,
-                    100.0 * before.rel_sd,
-                    before.provenance.origin.word(),
-                    before.provenance.source
-                ),
-            };
-        }
-        changes.push(Change {
-            name: name.clone(),
-            before: before.value,
-            after: q.value,
-            rel_sd_before: before.rel_sd,
-            rel_sd_after: sd,
-        });
-    }
+    let source = run_names.join(", ");
+    let mut changes: Vec<Change> = names
+        .iter()
+        .enumerate()
+        .map(|(j, name)| {
+            let sd = libm::sqrt(log_cov(j, j).max(0.0));
+            change(&basis.engine, &mut profile, name, sd, &source)
+        })
+        .collect();
     changes.sort_by(|a, b| {
         let size = |c: &Change| (c.after / c.before - 1.0).abs();
         size(b)
@@ -364,12 +193,13 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
     });
     made_from(&mut profile, basis, runs);
     profile.id = format!("{}-fitted", basis.engine.id);
-    profile.name = format!("{}, fitted to {}", basis.engine.name, run_names.join(", "));
+    profile.name = format!("{}, fitted to {}", basis.engine.name, source);
     profile.provenance = Provenance {
         origin: Origin::Fitted,
-        source: run_names.join(", "),
+        source,
         note: format!("prior: engine profile `{}`", basis.engine.id),
     };
+    let n = names.len();
     profile.fit = Some(FitRecord {
         runs: run_names,
         coefficients: names.clone(),
@@ -380,6 +210,47 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
     Ok(Fit {
         profile,
         changes,
-        worst_residual,
+        worst_residual: problem.worst_residual(&solution),
     })
+}
+
+/// Notes in a fitted profile how sure a coefficient is now, and that it comes from the runs, if they moved it; the change.
+fn change(
+    base: &EngineProfile,
+    profile: &mut EngineProfile,
+    name: &str,
+    sd: f64,
+    runs: &str,
+) -> Change {
+    let before = base
+        .coefficients()
+        .into_iter()
+        .find(|(k, _)| k == name)
+        .map(|(_, q)| q.clone())
+        .expect("listed by the profile");
+    let q = profile
+        .coefficient_mut(name)
+        .expect("listed by the profile");
+    q.rel_sd = sd.min(3.0);
+    // What the data did not move keeps its origin: the fit knows nothing of it.
+    if sd < 0.95 * before.rel_sd || (q.value / before.value - 1.0).abs() > 0.005 {
+        q.provenance = Provenance {
+            origin: Origin::Fitted,
+            source: runs.into(),
+            note: format!(
+                "prior {:.4} ± {:.0} % ({}: {})",
+                before.value,
+                100.0 * before.rel_sd,
+                before.provenance.origin.word(),
+                before.provenance.source
+            ),
+        };
+    }
+    Change {
+        name: name.into(),
+        before: before.value,
+        after: q.value,
+        rel_sd_before: before.rel_sd,
+        rel_sd_after: sd,
+    }
 }

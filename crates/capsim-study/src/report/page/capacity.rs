@@ -23,28 +23,28 @@ fn line(curve: &[Value], of: impl Fn(&Value) -> Option<f64>, unit: &str) -> Seri
     }
 }
 
-pub fn section(value: &Value) -> Result<Section, PageError> {
-    let curve = array(value, "curve")?;
-    let (text, axis) = (word(value, "slo")?, word(value, "axis")?);
-    let slo = Slo::parse(text).map_err(|_| PageError::Missing("slo".into()))?;
-    let highest = figure_of(value, "/highest/load");
-    let mut uprights = vec![];
-    let mut mark = |x: Option<f64>, name: &str| {
-        if let Some(x) = x {
-            uprights.push(Upright {
+/// Where the SLO begins or ends to be met, and the knee.
+fn marks(value: &Value) -> Vec<Upright> {
+    // Of throughput alone, more load breaks nothing.
+    let met = match figure_of(value, "/rising/least") {
+        Some(least) => (Some(least), "SLO met from"),
+        None => (figure_of(value, "/highest/load"), "SLO met up to"),
+    };
+    [met, (figure_of(value, "/knee"), "knee")]
+        .into_iter()
+        .filter_map(|(x, name)| {
+            let x = x?;
+            Some(Upright {
                 x,
                 name: format!("{name} {}", short(x)),
                 series: None,
-            });
-        }
-    };
-    // Of throughput alone, more load breaks nothing.
-    let least = figure_of(value, "/rising/least");
-    match least {
-        Some(_) => mark(least, "SLO met from"),
-        None => mark(highest, "SLO met up to"),
-    }
-    mark(figure_of(value, "/knee"), "knee");
+            })
+        })
+        .collect()
+}
+
+/// Every condition over load, then what the engine does.
+fn pictures(curve: &[Value], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec<Picture> {
     let chart = |title: String, unit: &str, y_scale, series, level: Option<f64>| -> Picture {
         Chart {
             title,
@@ -56,7 +56,7 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
                 .map(|v| (v, format!("SLO {} {unit}", short(v))))
                 .into_iter()
                 .collect(),
-            uprights: uprights.clone(),
+            uprights: uprights.to_vec(),
             ..Chart::default()
         }
         .into()
@@ -96,6 +96,11 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             None,
         ));
     }
+    all
+}
+
+/// Latency against load, a row for each load.
+fn loads(curve: &[Value], axis: &str, slo: &Slo) -> String {
     let mut head = vec![axis.to_string()];
     head.extend(slo.terms.iter().map(Term::name));
     head.extend(
@@ -137,8 +142,16 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             row
         })
         .collect();
+    table("Latency against load", &head, &rows)
+}
+
+/// The highest load in words, or that from which on the SLO is met.
+fn reached(value: &Value) -> String {
     let end = |key: &str| figure_of(value, key).map_or("no limit".into(), short);
-    let reached = match (least, highest) {
+    match (
+        figure_of(value, "/rising/least"),
+        figure_of(value, "/highest/load"),
+    ) {
         (Some(v), _) => format!(
             "no limit; it is met from {} [{} … {}] on, 90 % interval",
             short(v),
@@ -152,21 +165,29 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             end("/high")
         ),
         (None, None) => "no load meets it".into(),
-    };
+    }
+}
+
+pub fn section(value: &Value) -> Result<Section, PageError> {
+    let curve = array(value, "curve")?;
+    let (text, axis) = (word(value, "slo")?, word(value, "axis")?);
+    let slo = Slo::parse(text).map_err(|_| PageError::Missing("slo".into()))?;
+    let pictures = pictures(curve, axis, &slo, &marks(value));
     let notes = value["notes"].as_array().into_iter().flatten();
     let notes: Vec<String> = notes.filter_map(|n| Some(n.as_str()?.into())).collect();
     let body = refused("loads", curve.iter())
         + &format!(
-            "<p class=\"note\">SLO {}; highest {axis} that meets it: {reached}. The knee is where throughput over latency is \
-         largest.</p>\n",
-            escape(text)
+            "<p class=\"note\">SLO {}; highest {axis} that meets it: {}. The knee is where throughput over latency is \
+             largest.</p>\n",
+            escape(text),
+            reached(value)
         )
-        + &charts(&all)
-        + &table("Latency against load", &head, &rows)
+        + &charts(&pictures)
+        + &loads(curve, axis, &slo)
         + &list(&notes);
     Ok(Section {
         title: format!("Capacity: {text}"),
         body,
-        pictures: all,
+        pictures,
     })
 }

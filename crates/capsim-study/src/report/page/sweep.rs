@@ -28,7 +28,36 @@ pub fn pareto(points: &[(f64, f64)]) -> Vec<bool> {
         .collect()
 }
 
+/// The points of a sweep, and how those that are served compare.
+struct Sweep<'a> {
+    rows: &'a [Value],
+    /// Flags that differ between points.
+    dimensions: Vec<String>,
+    /// The points that can be served.
+    served: Vec<&'a Value>,
+    /// Of each of those, tokens per second that one user sees, and of all users.
+    figures: Vec<(f64, f64)>,
+    /// Which of them no other beats in both.
+    best: Vec<bool>,
+}
+
 pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section, PageError> {
+    let sweep = Sweep::of(rows)?;
+    let mut pictures = vec![sweep.front()];
+    pictures.extend(sweep.over_load(slo)?);
+    Ok(Section {
+        title: if title.is_empty() {
+            "Sweep".into()
+        } else {
+            format!("Sweep: {title}")
+        },
+        body: sweep.body(&pictures),
+        pictures,
+    })
+}
+
+/// Flags that differ between points.
+fn dimensions(rows: &[Value]) -> Result<Vec<String>, PageError> {
     let mut dimensions: Vec<String> = vec![];
     for r in rows {
         let flags = r["flags"]
@@ -41,25 +70,40 @@ pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section
         }
     }
     dimensions.retain(|d| rows.iter().any(|r| r["flags"][d] != rows[0]["flags"][d]));
-    let served: Vec<&Value> = rows
-        .iter()
-        .filter(|r| r["prediction"].is_object())
-        .collect();
-    let figures: Vec<(f64, f64)> = served
-        .iter()
-        .map(|r| {
-            let at = |m: &str| {
-                figure_of(r, &format!("/prediction/metrics/{m}/value")).unwrap_or(f64::NAN)
-            };
-            (1e3 / at("mean_tpot_ms"), at("output_throughput"))
-        })
-        .collect();
-    let best = pareto(&figures);
-    let dots = |on: bool| -> Vec<Dot> {
-        let mut all: Vec<Dot> = served
+    Ok(dimensions)
+}
+
+impl<'a> Sweep<'a> {
+    fn of(rows: &'a [Value]) -> Result<Self, PageError> {
+        let served: Vec<&Value> = rows
             .iter()
-            .zip(&figures)
-            .zip(&best)
+            .filter(|r| r["prediction"].is_object())
+            .collect();
+        let figures: Vec<(f64, f64)> = served
+            .iter()
+            .map(|r| {
+                let at = |m: &str| {
+                    figure_of(r, &format!("/prediction/metrics/{m}/value")).unwrap_or(f64::NAN)
+                };
+                (1e3 / at("mean_tpot_ms"), at("output_throughput"))
+            })
+            .collect();
+        Ok(Self {
+            rows,
+            dimensions: dimensions(rows)?,
+            served,
+            best: pareto(&figures),
+            figures,
+        })
+    }
+
+    /// Points on the front, or those behind it, by the tokens per second that one user sees.
+    fn dots(&self, on: bool) -> Vec<Dot> {
+        let mut all: Vec<Dot> = self
+            .served
+            .iter()
+            .zip(&self.figures)
+            .zip(&self.best)
             .filter(|(_, b)| **b == on)
             .map(|((r, (x, y)), _)| Dot {
                 x: *x,
@@ -67,7 +111,7 @@ pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section
                 range: None,
                 label: format!(
                     "{}: {} tok/s, {} tok/s per user",
-                    name(r, &dimensions),
+                    name(r, &self.dimensions),
                     short(*y),
                     short(*x)
                 ),
@@ -75,46 +119,56 @@ pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section
             .collect();
         all.sort_by(|a, b| a.x.total_cmp(&b.x));
         all
-    };
-    let mut all = vec![Picture::from(Chart {
-        title: "Throughput against interactivity".into(),
-        x: "tok/s that one user sees (1 / mean TPOT)".into(),
-        y: "output tok/s".into(),
-        x_scale: Scale::Linear,
-        y_scale: Scale::Linear,
-        series: vec![
-            Series {
-                name: "no other is better in both".into(),
-                dots: dots(true),
-                mark: Mark::Line,
-            },
-            Series {
-                name: "others".into(),
-                dots: dots(false),
-                mark: Mark::Dots,
-            },
-        ],
-        ..Chart::default()
-    })];
-    // Points in the form that a table of predictions has, so that the same charts serve.
-    let points: Vec<Value> = served
-        .iter()
-        .map(|r| {
-            let mut p = r["prediction"].clone();
-            p["varied"] = dimensions
-                .iter()
-                .filter_map(|d| Some((d.clone(), r["flags"].get(d)?.clone())))
-                .collect::<serde_json::Map<_, _>>()
-                .into();
-            p
+    }
+
+    fn front(&self) -> Picture {
+        Picture::from(Chart {
+            title: "Throughput against interactivity".into(),
+            x: "tok/s that one user sees (1 / mean TPOT)".into(),
+            y: "output tok/s".into(),
+            x_scale: Scale::Linear,
+            y_scale: Scale::Linear,
+            series: vec![
+                Series {
+                    name: "no other is better in both".into(),
+                    dots: self.dots(true),
+                    mark: Mark::Line,
+                },
+                Series {
+                    name: "others".into(),
+                    dots: self.dots(false),
+                    mark: Mark::Dots,
+                },
+            ],
+            ..Chart::default()
         })
-        .collect();
-    let load = super::LOADS
-        .iter()
-        .find(|d| dimensions.iter().any(|x| x == **d))
-        .map(|d| d.to_string())
-        .or_else(|| prediction::along(&points));
-    if let Some(flag) = load {
+    }
+
+    /// Charts over the load that was varied, a line for each combination of the other flags.
+    fn over_load(&self, slo: Option<&Slo>) -> Result<Vec<Picture>, PageError> {
+        let dimensions = &self.dimensions;
+        // Points in the form that a table of predictions has, so that the same charts serve.
+        let points: Vec<Value> = self
+            .served
+            .iter()
+            .map(|r| {
+                let mut p = r["prediction"].clone();
+                p["varied"] = dimensions
+                    .iter()
+                    .filter_map(|d| Some((d.clone(), r["flags"].get(d)?.clone())))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into();
+                p
+            })
+            .collect();
+        let load = super::LOADS
+            .iter()
+            .find(|d| dimensions.iter().any(|x| x == **d))
+            .map(|d| d.to_string())
+            .or_else(|| prediction::along(&points));
+        let Some(flag) = load else {
+            return Ok(vec![]);
+        };
         let named: Vec<(String, String, &Value)> = points
             .iter()
             .map(|p| {
@@ -129,74 +183,70 @@ pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section
             .collect();
         let lines: std::collections::BTreeSet<&String> = named.iter().map(|n| &n.0).collect();
         // More lines than colours say nothing.
-        if lines.len() <= 6 {
-            all.extend(
-                super::over(&flag, &named, slo)?
-                    .into_iter()
-                    .map(Picture::from),
-            );
+        if lines.len() > 6 {
+            return Ok(vec![]);
         }
+        let charts = super::over(&flag, &named, slo)?;
+        Ok(charts.into_iter().map(Picture::from).collect())
     }
-    let refused: Vec<Vec<String>> = rows
-        .iter()
-        .filter_map(|r| Some(vec![name(r, &dimensions), r["refused"].as_str()?.into()]))
-        .collect();
-    let mut body = super::refused("points", served.iter().map(|r| &r["prediction"]));
-    body += &format!(
-        "<p class=\"note\">{} points of {}; {} cannot be served.</p>\n",
-        rows.len(),
-        escape(&dimensions.join(", ")),
-        refused.len()
-    );
-    body += &charts(&all);
-    let head: Vec<String> = [
-        "setting",
-        "output tok/s",
-        "mean TTFT s",
-        "mean TPOT ms",
-        "P99 E2EL s",
-        "binds",
-    ]
-    .map(String::from)
-    .to_vec();
-    let line = |r: &&Value| {
-        let p = &r["prediction"];
-        vec![
-            name(r, &dimensions),
-            metric(p, "output_throughput"),
-            metric(p, "mean_ttft_s"),
-            metric(p, "mean_tpot_ms"),
-            metric(p, "p99_e2el_s"),
-            p["binds"].as_str().unwrap_or("–").into(),
+
+    /// The charts, and the points in tables.
+    fn body(&self, pictures: &[Picture]) -> String {
+        let (served, dimensions) = (&self.served, &self.dimensions);
+        let refused: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .filter_map(|r| Some(vec![name(r, dimensions), r["refused"].as_str()?.into()]))
+            .collect();
+        let mut body = super::refused("points", served.iter().map(|r| &r["prediction"]));
+        body += &format!(
+            "<p class=\"note\">{} points of {}; {} cannot be served.</p>\n",
+            self.rows.len(),
+            escape(&dimensions.join(", ")),
+            refused.len()
+        );
+        body += &charts(pictures);
+        let head: Vec<String> = [
+            "setting",
+            "output tok/s",
+            "mean TTFT s",
+            "mean TPOT ms",
+            "P99 E2EL s",
+            "binds",
         ]
-    };
-    let front: Vec<Vec<String>> = served
-        .iter()
-        .zip(&best)
-        .filter(|(_, b)| **b)
-        .map(|(r, _)| line(r))
-        .collect();
-    body += &table("Points that no other beats in both", &head, &front);
-    let every: Vec<Vec<String>> = served.iter().take(MOST).map(line).collect();
-    let caption = if served.len() > MOST {
-        format!("The first {MOST} of {} points", served.len())
-    } else {
-        "All points".into()
-    };
-    body += &folded(&caption, &table(&caption, &head, &every));
-    if !refused.is_empty() {
-        let head = ["setting", "why"].map(String::from);
-        body += &folded("What cannot be served", &table("Refused", &head, &refused));
-    }
-    Ok(Section {
-        title: if title.is_empty() {
-            "Sweep".into()
+        .map(String::from)
+        .to_vec();
+        let line = |r: &&Value| {
+            let p = &r["prediction"];
+            vec![
+                name(r, dimensions),
+                metric(p, "output_throughput"),
+                metric(p, "mean_ttft_s"),
+                metric(p, "mean_tpot_ms"),
+                metric(p, "p99_e2el_s"),
+                p["binds"].as_str().unwrap_or("–").into(),
+            ]
+        };
+        let front: Vec<Vec<String>> = served
+            .iter()
+            .zip(&self.best)
+            .filter(|(_, b)| **b)
+            .map(|(r, _)| line(r))
+            .collect();
+        body += &table("Points that no other beats in both", &head, &front);
+        let every: Vec<Vec<String>> = served.iter().take(MOST).map(line).collect();
+        let caption = if served.len() > MOST {
+            format!("The first {MOST} of {} points", served.len())
         } else {
-            format!("Sweep: {title}")
-        },
-        body,
-        pictures: all,
-    })
+            "All points".into()
+        };
+        body += &folded(&caption, &table(&caption, &head, &every));
+        if !refused.is_empty() {
+            let head = ["setting", "why"].map(String::from);
+            body += &folded("What cannot be served", &table("Refused", &head, &refused));
+        }
+        body
+    }
 }
 
 #[cfg(test)]

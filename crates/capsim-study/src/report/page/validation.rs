@@ -3,81 +3,138 @@ use super::super::chart::{Chart, Dot, Mark, Scale, Series, escape, short};
 use super::{PageError, Picture, Section, array, charts, list, table, word};
 use serde_json::Value;
 
-pub fn section(value: &Value) -> Result<Section, PageError> {
-    let runs = array(value, "runs")?;
-    let mut rows = vec![];
-    let mut series: Vec<Series> = vec![];
-    let (mut inside, mut bounded) = (0, 0);
+/// One measured value beside its prediction.
+struct Compared<'a> {
+    id: &'a str,
+    metric: &'a str,
+    /// Whether its run was fitted, and so not predicted.
+    fitted: bool,
+    measured: f64,
+    predicted: f64,
+    /// Predicted over measured, less one, in per cent; allows for the digits of the record.
+    error: f64,
+    /// The 90 % interval, and whether the measured value lies in it.
+    range: Option<(f64, f64)>,
+    inside: Option<bool>,
+}
+
+impl<'a> Compared<'a> {
+    /// `None`: one of the two values is missing.
+    fn of(id: &'a str, fitted: bool, m: &'a Value) -> Result<Option<Self>, PageError> {
+        let metric = word(m, "metric")?;
+        let (Some(measured), Some(predicted), Some(error)) = (
+            m["measured"].as_f64(),
+            m["predicted"].as_f64(),
+            m["error"].as_f64(),
+        ) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            id,
+            metric,
+            fitted,
+            measured,
+            predicted,
+            error: 100.0 * error,
+            range: m["low"].as_f64().zip(m["high"].as_f64()),
+            inside: m["inside"].as_bool(),
+        }))
+    }
+
+    fn row(&self) -> Vec<String> {
+        let fitted = if self.fitted { " (fitted)" } else { "" };
+        vec![
+            format!("{}{fitted}, {}", self.id, self.metric),
+            short(self.measured),
+            short(self.predicted),
+            format!("{:+.1} %", self.error),
+            self.range
+                .map_or("–".into(), |(a, b)| format!("{}–{}", short(a), short(b))),
+            match self.inside {
+                Some(true) => "inside".into(),
+                Some(false) => "outside".into(),
+                None => "–".into(),
+            },
+        ]
+    }
+
+    /// The line of the chart that it belongs to.
+    fn kind(&self) -> &'static str {
+        let about = |part| self.metric.contains(part);
+        if about("throughput") {
+            "throughput"
+        } else if about("ttft") {
+            "TTFT"
+        } else if about("tpot") || about("itl") {
+            "TPOT, ITL"
+        } else {
+            "latency, duration"
+        }
+    }
+
+    fn dot(&self) -> Dot {
+        Dot {
+            x: self.measured,
+            y: 1.0 + self.error / 100.0,
+            range: (self.range).map(|(a, b)| (a / self.measured, b / self.measured)),
+            label: format!("{}, {}: {:+.1} %", self.id, self.metric, self.error),
+        }
+    }
+}
+
+/// All values of all runs, of each run under the hypothesis that the data prefer, which stands first.
+fn compared(runs: &[Value]) -> Result<Vec<Compared<'_>>, PageError> {
+    let mut all = vec![];
     for run in runs {
         let id = word(run, "id")?;
         let fitted = run["fitted"] == true;
-        // The hypothesis that the data prefer stands first.
         let Some(best) = array(run, "candidates")?.first() else {
             continue;
         };
         for m in array(best, "metrics")? {
-            let metric = word(m, "metric")?;
-            // The answer's own error allows for the digits of the record.
-            let (Some(measured), Some(predicted), Some(error)) = (
-                m["measured"].as_f64(),
-                m["predicted"].as_f64(),
-                m["error"].as_f64(),
-            ) else {
-                continue;
-            };
-            let range = m["low"].as_f64().zip(m["high"].as_f64());
-            let error = 100.0 * error;
-            rows.push(vec![
-                format!("{id}{}, {metric}", if fitted { " (fitted)" } else { "" }),
-                short(measured),
-                short(predicted),
-                format!("{error:+.1} %"),
-                range.map_or("–".into(), |(a, b)| format!("{}–{}", short(a), short(b))),
-                match m["inside"].as_bool() {
-                    Some(true) => "inside".into(),
-                    Some(false) => "outside".into(),
-                    None => "–".into(),
-                },
-            ]);
-            if fitted {
-                continue;
-            }
-            if let Some(i) = m["inside"].as_bool() {
-                bounded += 1;
-                inside += usize::from(i);
-            }
-            let kind = if metric.contains("throughput") {
-                "throughput"
-            } else if metric.contains("ttft") {
-                "TTFT"
-            } else if metric.contains("tpot") || metric.contains("itl") {
-                "TPOT, ITL"
-            } else {
-                "latency, duration"
-            };
-            let dot = Dot {
-                x: measured,
-                y: 1.0 + error / 100.0,
-                range: range.map(|(a, b)| (a / measured, b / measured)),
-                label: format!("{id}, {metric}: {error:+.1} %"),
-            };
-            match series.iter_mut().find(|s| s.name == kind) {
-                Some(s) => s.dots.push(dot),
-                None => series.push(Series {
-                    name: kind.into(),
-                    dots: vec![dot],
-                    mark: Mark::Dots,
-                }),
-            }
+            all.extend(Compared::of(id, fitted, m)?);
         }
     }
+    Ok(all)
+}
+
+/// Predicted over measured, a line for each kind of metric in the order of their first values.
+fn chart(predicted: &[&Compared<'_>]) -> Picture {
+    let mut series: Vec<Series> = vec![];
+    for c in predicted {
+        match series.iter_mut().find(|s| s.name == c.kind()) {
+            Some(s) => s.dots.push(c.dot()),
+            None => series.push(Series {
+                name: c.kind().into(),
+                dots: vec![c.dot()],
+                mark: Mark::Dots,
+            }),
+        }
+    }
+    Picture::from(Chart {
+        title: "Predicted over measured".into(),
+        x: "measured value (s, ms, tok/s), logarithmic".into(),
+        y: "predicted / measured".into(),
+        x_scale: Scale::Log,
+        y_scale: Scale::Free,
+        series,
+        levels: vec![(1.0, "exact".into())],
+        ..Chart::default()
+    })
+}
+
+/// What was fitted, and how many values of predicted runs lie in their interval.
+fn summary(value: &Value, predicted: &[&Compared<'_>]) -> String {
+    let bounded: Vec<bool> = predicted.iter().filter_map(|c| c.inside).collect();
+    let inside = bounded.iter().filter(|i| **i).count();
+    let bounded = bounded.len();
     let fitted: Vec<String> = value["fitted_on"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(|f| f.as_str().map(String::from))
         .collect();
-    let mut body = format!(
+    format!(
         "<p class=\"note\">{}. {}; {inside} of {bounded} measured values of predicted runs lie in their 90 % interval.</p>\n",
         escape(value["name"].as_str().unwrap_or("Runs")),
         if fitted.is_empty() {
@@ -88,18 +145,14 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
                 escape(&fitted.join(", "))
             )
         }
-    );
-    let all = [Picture::from(Chart {
-        title: "Predicted over measured".into(),
-        x: "measured value (s, ms, tok/s), logarithmic".into(),
-        y: "predicted / measured".into(),
-        x_scale: Scale::Log,
-        y_scale: Scale::Free,
-        series,
-        levels: vec![(1.0, "exact".into())],
-        ..Chart::default()
-    })];
-    body += &charts(&all);
+    )
+}
+
+pub fn section(value: &Value) -> Result<Section, PageError> {
+    let runs = array(value, "runs")?;
+    let compared = compared(runs)?;
+    let predicted: Vec<&Compared<'_>> = compared.iter().filter(|c| !c.fitted).collect();
+    let pictures = vec![chart(&predicted)];
     let head = [
         "run, metric",
         "measured",
@@ -109,7 +162,7 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
         "measured lies",
     ]
     .map(String::from);
-    body += &table("All metrics", &head, &rows);
+    let rows: Vec<Vec<String>> = compared.iter().map(Compared::row).collect();
     let supposed: Vec<String> = runs
         .iter()
         .filter_map(|r| {
@@ -117,10 +170,12 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             Some(format!("{}: supposing {h}", r["id"].as_str()?))
         })
         .collect();
-    body += &list(&supposed);
     Ok(Section {
         title: "Validation".into(),
-        body,
-        pictures: all.into(),
+        body: summary(value, &predicted)
+            + &charts(&pictures)
+            + &table("All metrics", &head, &rows)
+            + &list(&supposed),
+        pictures,
     })
 }

@@ -1,0 +1,234 @@
+//! The least squares of a fit: what is observed, what the simulator says, and the factors at which they are nearest.
+use super::{FALLBACK, FITTED, FitError, FitRun, ROUNDS, apply, least};
+use crate::validate::hypothesis::Basis;
+use crate::validate::nnls;
+use capsim::metrics::Percentiles;
+use capsim::predict::{simulate_once, simulate_replay};
+use nalgebra::{DMatrix, DVector};
+
+/// How far a factor is moved for its slope.
+const BUMP: f64 = 0.02;
+
+/// One value that was measured.
+struct Observed {
+    run: usize,
+    metric: &'static str,
+    value: f64,
+}
+
+/// Unknown factors and what is known about them.
+pub(super) struct Problem<'a> {
+    basis: &'a Basis,
+    runs: &'a [FitRun<'a>],
+    rule: Percentiles,
+    /// The coefficients whose factors are sought.
+    pub names: Vec<String>,
+    /// Relative standard deviation of each in the profile.
+    prior_sd: Vec<f64>,
+    /// Smallest factor of each.
+    lowest: DVector<f64>,
+    observed: Vec<Observed>,
+    /// Relative noise of what is observed.
+    noise: f64,
+}
+
+/// The factors found.
+pub(super) struct Solution {
+    pub theta: DVector<f64>,
+    /// What is simulated with them, in the order of the observations.
+    simulated: Vec<f64>,
+    /// Slopes of the last round: of each observation, then of each prior, along each factor.
+    slopes: DMatrix<f64>,
+}
+
+impl<'a> Problem<'a> {
+    pub fn new(
+        basis: &'a Basis,
+        runs: &'a [FitRun<'a>],
+        rule: Percentiles,
+    ) -> Result<Self, FitError> {
+        let names = unknowns(basis, runs);
+        let coefficients = basis.engine.coefficients();
+        let sought = || coefficients.iter().filter(|(n, _)| names.contains(n));
+        Ok(Self {
+            prior_sd: sought().map(|(_, q)| q.rel_sd).collect(),
+            lowest: DVector::from_iterator(
+                names.len(),
+                sought().map(|(k, q)| least(basis, k, q.value)),
+            ),
+            observed: observed(runs)?,
+            noise: basis.engine.repeat_rel_sd.value.max(1e-3),
+            names,
+            basis,
+            runs,
+            rule,
+        })
+    }
+
+    /// What the simulator says to each observation.
+    fn simulate(&self, theta: &DVector<f64>) -> Result<Vec<f64>, FitError> {
+        let engine = apply(&self.basis.engine, &self.names, theta);
+        let mut per_run = vec![];
+        for r in self.runs {
+            let varied = Basis {
+                engine: engine.clone(),
+                ..r.basis.unwrap_or(self.basis).clone()
+            };
+            let scenario = varied.scenario(r.run, &r.hypothesis);
+            let run = match r.replay {
+                Some(replay) => simulate_replay(&scenario, replay, &mut ()),
+                None => simulate_once(&scenario),
+            }
+            .map_err(|error| FitError::Predict {
+                run: r.name.clone(),
+                error,
+            })?;
+            per_run.push(run.summary);
+        }
+        let of = |o: &Observed| per_run[o.run].metric(o.metric, self.rule);
+        Ok(self
+            .observed
+            .iter()
+            .map(|o| of(o).expect("a known metric"))
+            .collect())
+    }
+
+    /// What is minimised.
+    fn objective(&self, theta: &DVector<f64>, f: &[f64]) -> f64 {
+        let data = self.observed.iter().zip(f).map(|(o, f)| {
+            let r = (o.value - f) / (self.noise * o.value);
+            r * r
+        });
+        let prior = (0..self.names.len()).map(|j| {
+            let r = (theta[j] - 1.0) / self.prior_sd[j];
+            r * r
+        });
+        data.chain(prior).sum()
+    }
+
+    /// The linear problem around θ, where `f` is simulated: slopes, and the right side.
+    fn linear(
+        &self,
+        theta: &DVector<f64>,
+        f: &[f64],
+    ) -> Result<(DMatrix<f64>, DVector<f64>), FitError> {
+        let (n, data) = (self.names.len(), self.observed.len());
+        let mut a = DMatrix::zeros(data + n, n);
+        let mut b = DVector::zeros(data + n);
+        let scale = |k: usize| self.noise * self.observed[k].value;
+        for j in 0..n {
+            let mut bumped = theta.clone();
+            bumped[j] += BUMP;
+            let g = self.simulate(&bumped)?;
+            for k in 0..data {
+                a[(k, j)] = (g[k] - f[k]) / BUMP / scale(k);
+            }
+            a[(data + j, j)] = 1.0 / self.prior_sd[j];
+            b[data + j] = 1.0 / self.prior_sd[j];
+        }
+        for k in 0..data {
+            let linear: f64 = (0..n).map(|j| a[(k, j)] * theta[j]).sum();
+            b[k] = (self.observed[k].value - f[k]) / scale(k) + linear;
+        }
+        Ok((a, b))
+    }
+
+    /// Gauss-Newton rounds from θ = 1 until nothing is gained.
+    pub fn solve(&self) -> Result<Solution, FitError> {
+        let mut theta = DVector::from_element(self.names.len(), 1.0);
+        let mut slopes = DMatrix::zeros(0, 0);
+        let mut f = self.simulate(&theta)?;
+        let mut best = self.objective(&theta, &f);
+        for _ in 0..ROUNDS {
+            let (a, b) = self.linear(&theta, &f)?;
+            // θ = lowest + x with x ≥ 0.
+            let target = &self.lowest + nnls::solve(&a, &(&b - &a * &self.lowest));
+            slopes = a;
+            // Where another term begins to bind, f bends: half the step, until it is one downhill.
+            let mut step = 1.0;
+            let before = best;
+            while step > 0.05 {
+                let tried = &theta + (&target - &theta) * step;
+                let g = self.simulate(&tried)?;
+                let o = self.objective(&tried, &g);
+                if o < best {
+                    (theta, f, best) = (tried, g, o);
+                    break;
+                }
+                step *= 0.5;
+            }
+            if before - best <= 1e-9 * before {
+                break;
+            }
+        }
+        Ok(Solution {
+            theta,
+            simulated: f,
+            slopes,
+        })
+    }
+
+    /// Largest remaining relative error of an observation.
+    pub fn worst_residual(&self, solution: &Solution) -> f64 {
+        self.observed
+            .iter()
+            .zip(&solution.simulated)
+            .map(|(o, f)| (f / o.value - 1.0).abs())
+            .fold(0.0, f64::max)
+    }
+}
+
+impl Solution {
+    /// Covariance of the factors.
+    pub fn covariance(&self) -> DMatrix<f64> {
+        let normal = self.slopes.transpose() * &self.slopes;
+        normal
+            .try_inverse()
+            .expect("the prior makes the normal matrix positive definite")
+    }
+}
+
+/// The coefficients that are unsure, of the experts' paths only of those that some run takes.
+fn unknowns(basis: &Basis, runs: &[FitRun<'_>]) -> Vec<String> {
+    let paths: Vec<String> = runs
+        .iter()
+        .map(|r| r.basis.unwrap_or(basis))
+        .filter(|b| b.model.experts().is_some())
+        .map(|b| {
+            let path = b.moe_path.as_ref().unwrap_or(&basis.engine.moe_default);
+            format!("moe_paths.{path}.")
+        })
+        .collect();
+    basis
+        .engine
+        .coefficients()
+        .into_iter()
+        .filter(|(n, q)| {
+            q.rel_sd > 0.0
+                && (!n.starts_with("moe_paths.") || paths.iter().any(|p| n.starts_with(p)))
+        })
+        .map(|(n, _)| n)
+        .collect()
+}
+
+/// What the runs have of the metrics worth fitting to.
+fn observed(runs: &[FitRun<'_>]) -> Result<Vec<Observed>, FitError> {
+    let mut all = vec![];
+    for (run, r) in runs.iter().enumerate() {
+        let of = |metric: &'static str| {
+            let value = *r.run.measured.get(metric)?;
+            Some(Observed { run, metric, value })
+        };
+        let before = all.len();
+        all.extend(FITTED.iter().filter_map(|m| of(m)));
+        if all.len() == before {
+            all.extend(FALLBACK.iter().find_map(|m| of(m)));
+        }
+        if all.len() == before {
+            return Err(FitError::NothingToFit {
+                run: r.name.clone(),
+            });
+        }
+    }
+    Ok(all)
+}

@@ -10,7 +10,7 @@
 //!
 //! `half` is 50 % of capacity, `near` 90 %, `saturating` 110 %. Capacity is measured by a short closed loop first,
 //! unless it is given: then the process does nothing but the one simulation.
-use capsim::cost::{CalibratedCost, CostOptions, Routing};
+use capsim::cost::{CostOptions, Routing, StepPrice};
 use capsim::device::{DeviceProfile, EngineProfile};
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::{EngineConfig, SimSummary, simulate};
@@ -97,7 +97,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Args> {
     Some(args)
 }
 
-fn cost() -> CalibratedCost {
+fn cost() -> StepPrice {
     let read = |name: &str| {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -107,7 +107,7 @@ fn cost() -> CalibratedCost {
     let description = model::builtin::find("qwen3-30b-a3b-instruct-2507")
         .expect("built in")
         .config();
-    CalibratedCost::new(
+    StepPrice::new(
         &Model::new(&description, Precision::of(&description)),
         &DeviceProfile::parse(&read(device), device).expect("shipped"),
         &EngineProfile::parse(&read(engine), engine).expect("shipped"),

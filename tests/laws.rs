@@ -1,5 +1,5 @@
 //! Laws that need no recorded data: conservation, causality, queueing theory, proportionality, monotonicity.
-use capsim::cost::{CalibratedCost, CostOptions, LinearCost, Routing, StepCost, StepShape};
+use capsim::cost::{CostOptions, LinearCost, Routing, StepCost, StepPrice, StepShape};
 use capsim::device::builtin;
 use capsim::engine::observe::{Observer, RequestRecord, StepRecord};
 use capsim::engine::{EngineConfig, Scheduler, SimSummary, Tracking, simulate, vllm};
@@ -335,7 +335,7 @@ fn a_single_place_with_exponential_requests_is_an_m_m_1_queue() {
 
 fn priced(
     change: impl Fn(&mut capsim::device::DeviceProfile, &mut capsim::device::EngineProfile),
-) -> CalibratedCost {
+) -> StepPrice {
     let config = model::builtin::find("qwen3-30b-a3b-instruct-2507")
         .unwrap()
         .config();
@@ -343,7 +343,7 @@ fn priced(
     let mut device = builtin::device("gfx1151").unwrap();
     let mut engine = builtin::engine("vllm-0.12-rocm").unwrap();
     change(&mut device, &mut engine);
-    CalibratedCost::new(
+    StepPrice::new(
         &model,
         &device,
         &engine,
@@ -450,7 +450,7 @@ fn experts_launched_without_graphs_cost_their_time_once_per_layer() {
         };
         let model = Model::new(&config, Precision::of(&config));
         let device = builtin::device("gfx1151").unwrap();
-        let cost = CalibratedCost::new(&model, &device, &engine, options).unwrap();
+        let cost = StepPrice::new(&model, &device, &engine, options).unwrap();
         let one = StepShape {
             decode_seqs: 1,
             decode_context: 100,

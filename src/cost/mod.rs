@@ -2,19 +2,11 @@
 //!
 //! This floor knows nothing of queues: it prices one engine step at a time.
 mod breakdown;
-mod calibrated;
-mod exchange;
-mod grouped;
-mod kernel;
-mod load;
-mod memo;
-mod op_sums;
+mod price;
 mod routing;
-mod rows;
-mod tables;
 
 pub use breakdown::{Breakdown, Part};
-pub use calibrated::{CalibratedCost, CostError, CostOptions};
+pub use price::{CostError, CostOptions, StepPrice};
 pub use routing::Routing;
 
 use crate::units::Span;

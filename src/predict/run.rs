@@ -2,7 +2,7 @@
 use super::Settings;
 use super::beyond::unpriced;
 use super::prediction::{PredictError, Scenario};
-use crate::cost::{Breakdown, CalibratedCost, CostError, CostOptions, StepCost, StepShape};
+use crate::cost::{Breakdown, CostError, CostOptions, StepCost, StepPrice, StepShape};
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
 use crate::engine::{Runtime, SimError, SimSummary, Step};
 use crate::metrics::{Collector, Occupancy, Summary};
@@ -37,7 +37,7 @@ pub struct Run {
 struct Watch<'a, O> {
     other: &'a mut O,
     collector: Collector,
-    cost: &'a CalibratedCost,
+    cost: &'a StepPrice,
     warm_left: u64,
     warmup: u64,
     breakdown: Breakdown,
@@ -179,7 +179,7 @@ impl Scenario {
     ///
     /// # Errors
     /// An unknown MoE path, a popularity that does not fit the model, or a weight format that nothing is known about.
-    pub fn cost(&self, settings: &Settings) -> Result<CalibratedCost, CostError> {
+    pub fn cost(&self, settings: &Settings) -> Result<StepPrice, CostError> {
         if let Some(why) = unpriced(self) {
             return Err(why);
         }
@@ -187,7 +187,7 @@ impl Scenario {
             .model
             .shared(settings.parallel)
             .expect("the settings were made from it");
-        CalibratedCost::new(
+        StepPrice::new(
             &model,
             &self.device,
             &self.engine,
@@ -209,7 +209,7 @@ pub(super) struct Ready<'a> {
     scenario: &'a Scenario,
     load: Load<'a>,
     settings: Settings,
-    cost: CalibratedCost,
+    cost: StepPrice,
 }
 
 impl<'a> Ready<'a> {
@@ -343,8 +343,8 @@ const PREFILL_STEPS: u64 = 4096;
 
 /// Prices of a scenario, and how those of others compare.
 struct Probe<'a> {
-    cost: &'a CalibratedCost,
-    others: Vec<&'a CalibratedCost>,
+    cost: &'a StepPrice,
+    others: Vec<&'a StepPrice>,
     seen: RefCell<Seen>,
 }
 
@@ -382,7 +382,7 @@ impl<'a> Probe<'a> {
             .collect()
     }
 
-    fn look(&self, prefill: bool, price: Span, of: impl Fn(&CalibratedCost) -> Span) -> Span {
+    fn look(&self, prefill: bool, price: Span, of: impl Fn(&StepPrice) -> Span) -> Span {
         if self.others.is_empty() {
             return price;
         }

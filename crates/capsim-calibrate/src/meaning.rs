@@ -1,5 +1,5 @@
 //! What a device profile means for a model that people know: Qwen3-30B-A3B in bf16, one sequence.
-use capsim::cost::{CalibratedCost, CostError, CostOptions, Routing, StepCost, StepShape};
+use capsim::cost::{StepPrice, CostError, CostOptions, Routing, StepCost, StepShape};
 use capsim::device::{DeviceProfile, EngineProfile, builtin};
 use capsim::model::{self, Model, Precision};
 
@@ -52,7 +52,7 @@ pub fn of(device: &DeviceProfile) -> Result<Meaning, CostError> {
         ..StepShape::default()
     };
     let rate = |engine: &EngineProfile| -> Result<f64, CostError> {
-        let cost = CalibratedCost::new(
+        let cost = StepPrice::new(
             &model,
             device,
             engine,

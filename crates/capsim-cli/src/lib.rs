@@ -59,6 +59,7 @@ More: docs/cli.md, and capsim man for man pages.";
 /// Predict how fast a language model will serve on your device, and hold the prediction against reality.
 #[derive(Parser, Debug)]
 #[command(
+    name = "capsim",
     version = version::SHORT,
     long_version = version::LONG.as_str(),
     about = "Predict how fast a language model will serve on your device: calibrate, model, simulate, predict, validate",

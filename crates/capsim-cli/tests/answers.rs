@@ -428,7 +428,7 @@ fn the_version_says_what_was_built() {
     );
     let long = capsim(&["--version"], &[0]);
     assert!(long.starts_with(short.trim()), "{long}");
-    for word in ["commit:", "features: cli", "http"] {
+    for word in ["commit:", "features: opencl", "live"] {
         assert!(long.contains(word), "{long}");
     }
 }

@@ -27,9 +27,8 @@ fn the_gate_runs_the_tests_of_the_python_package() {
     assert!(root.join(SCRIPT).is_file());
     // The package and the crate are one version: the package takes its own from the crate beside it.
     let manifest = std::fs::read_to_string(root.join("bindings/python/Cargo.toml")).unwrap();
-    let own = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(
-        manifest.contains(&own),
+        manifest.contains("version.workspace = true"),
         "bindings/python has another version"
     );
 }

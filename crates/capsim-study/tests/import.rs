@@ -3,7 +3,7 @@
     clippy::disallowed_methods,
     reason = "tests look for data that may not be in the repository"
 )]
-use capsim::cost::{CalibratedCost, CostOptions, Routing, StepCost, StepShape};
+use capsim::cost::{StepPrice, CostOptions, Routing, StepCost, StepShape};
 use capsim::device::{DeviceProfile, EngineId, builtin};
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::{EngineConfig, Group, Router, Runtime, simulate};
@@ -58,7 +58,7 @@ fn device(model: &Model) -> DeviceProfile {
     import::device_of(gpu, vec![k], &source()).unwrap()
 }
 
-fn cost(model: &Model, device: &DeviceProfile) -> CalibratedCost {
+fn cost(model: &Model, device: &DeviceProfile) -> StepPrice {
     let engine = builtin::engine("vllm-0.19-cuda").unwrap();
     let options = CostOptions {
         enforce_eager: false,
@@ -69,7 +69,7 @@ fn cost(model: &Model, device: &DeviceProfile) -> CalibratedCost {
         routing: Routing::Uniform,
         micro_batch: None,
     };
-    CalibratedCost::new(model, device, &engine, options).unwrap()
+    StepPrice::new(model, device, &engine, options).unwrap()
 }
 
 fn decode(n: u32, kv: u64) -> StepShape {
@@ -166,7 +166,7 @@ proptest! {
     #[test]
     fn steps_are_monotone(n in 1u32..250, k in 1u64..16_000, more_n in 0u32..6, more_k in 0u64..400, c in 2u32..1900) {
         thread_local! {
-            static COST: CalibratedCost = {
+            static COST: StepPrice = {
                 let m = bf16("llama-3.1-8b");
                 cost(&m, &device(&m))
             };
@@ -576,7 +576,7 @@ fn a_whole_model_is_predicted_as_it_was_measured() {
         routing: Routing::Uniform,
         micro_batch: None,
     };
-    let c = CalibratedCost::new(&m, &d, &e, options).unwrap();
+    let c = StepPrice::new(&m, &d, &e, options).unwrap();
     let step = c.step(&decode(1, 64)).secs();
     assert!((step * 100.0 - 1.0).abs() < 0.02, "{step}");
     let prompt = c.step(&chunk(512, 0)).secs();

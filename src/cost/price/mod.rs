@@ -18,17 +18,29 @@
 //!
 //! Host time adds to device time, or overlaps with it under async scheduling; launching without graphs runs
 //! ahead of the device, so that the slower of the two counts.
-use super::exchange::Exchanges;
-use super::grouped::Experts;
-use super::load::Load;
-use super::memo::Memo;
-use super::op_sums::OpSums;
-use super::rows::{RowCost, RowPrices};
-use super::tables::Tables;
+mod attention;
+mod comm;
+mod dense;
+mod elementwise;
+mod experts;
+mod host;
+mod load;
+mod memo;
+mod recurrence;
+mod rows;
+mod tables;
+
 use super::{Breakdown, Part, Routing, StepCost, StepShape};
-use crate::device::{DeviceProfile, EngineProfile, MoePath};
-use crate::model::{Model, experts};
+use crate::device::{DeviceProfile, EngineProfile};
+use crate::model::Model;
 use crate::units::Span;
+use attention::AttentionPrice;
+use comm::Exchanges;
+use experts::ExpertsPrice;
+use host::HostRule;
+use recurrence::RecurrencePrice;
+use rows::{RowCost, RowPrices};
+use tables::Tables;
 
 /// How the engine runs, as far as prices go.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,44 +97,24 @@ pub enum CostError {
     Routing(String),
 }
 
-/// The priced combination of a model, a device and an engine.
+/// The price of a model's steps on a device as an engine runs them: a price for each kind of operator, and the host's rule.
 #[derive(Clone, Debug)]
-pub struct CalibratedCost {
+pub struct StepPrice {
     rows: RowPrices,
-    /// Experts by number of tokens, all of them different.
-    experts_alone: Memo<f64>,
-    /// Seconds per KV token read by decode attention: layers that see everything, layers with a window.
-    kv_full: f64,
-    kv_windowed: f64,
-    /// Seconds per sequence to read and write the states of linear attention.
-    state: f64,
-    /// Operations of linear attention per token, all layers.
-    recurrence_ops: f64,
-    /// Seconds per (query, key) pair at full arithmetic rate, both kinds of layer together; × 1/F(q).
-    pair_ops_full: f64,
-    pair_ops_windowed: f64,
-    attention_curve: crate::device::Curve,
-    attention_eff: f64,
-    attention_tile: Option<u32>,
-    recurrence_eff: f64,
-    experts: Option<Experts>,
-    window: Option<u32>,
-    launch_device: f64,
-    host_step: f64,
-    host_per_seq: f64,
-    /// Seconds to launch all kernels of a step without graphs.
-    launch_eager: f64,
-    launch_graph: f64,
-    kernels: f64,
-    options: CostOptions,
-    captured: Vec<u32>,
+    experts: Option<ExpertsPrice>,
+    attention: AttentionPrice,
+    recurrence: RecurrencePrice,
+    comm: Exchanges,
+    host: HostRule,
+    /// Kernel times of the model's own shapes, which count before all curves.
     tables: Tables,
-    exchanges: Exchanges,
+    /// See [`CostOptions::micro_batch`].
+    micro_batch: Option<u32>,
     /// Data-parallel engines that share experts.
     engines: u32,
 }
 
-impl CalibratedCost {
+impl StepPrice {
     /// Prices `model` on `device` as `engine` runs it.
     ///
     /// # Errors
@@ -133,98 +125,40 @@ impl CalibratedCost {
         engine: &EngineProfile,
         options: CostOptions,
     ) -> Result<Self, CostError> {
-        let stream = device.dram_read();
-        let path = moe_path(engine, options.moe_path.as_deref())?;
         // No pass computes more rows than a micro-batch.
         let max_rows = options
             .max_num_batched_tokens
             .min(options.micro_batch.unwrap_or(u32::MAX))
             .max(1);
-        let tables = Tables::new(model, device);
-        let sums = OpSums::of(model, stream * engine.attention_stream.value);
-        let experts = match sums.experts {
-            None => None,
-            Some((e, groups)) => {
-                let p = popularity(&options.routing, e.of, e.top_k)?;
-                let rows = max_rows.saturating_mul(e.engines);
-                Some(Experts {
-                    roofline_power: engine.roofline_power,
-                    own_tiles: !engine.dense_tiles.is_empty(),
-                    distinct: Memo::upto(rows),
-                    popularity: p,
-                    load: Load::new(e.of, model.parallel().expert_ranks()),
-                    top_k: f64::from(e.top_k),
-                    path: path.clone(),
-                    groups,
-                    stream,
-                    gemm: device.gemm_f16.clone(),
-                    num: f64::from(e.of),
-                })
-            }
-        };
         Ok(Self {
+            experts: ExpertsPrice::new(model, device, engine, &options, max_rows)?,
             rows: RowPrices::new(model, device, engine, max_rows, options.max_num_seqs),
-            experts_alone: Memo::upto(max_rows),
-            kv_full: sums.kv_full,
-            kv_windowed: sums.kv_windowed,
-            state: sums.state,
-            recurrence_ops: sums.recurrence_ops,
-            pair_ops_full: sums.pair_full,
-            pair_ops_windowed: sums.pair_windowed,
-            attention_curve: device.attention_prefill.clone(),
-            attention_eff: engine.attention_compute.value,
-            attention_tile: engine.attention_tile,
-            recurrence_eff: engine
-                .recurrence_compute
-                .as_ref()
-                .unwrap_or(&engine.attention_compute)
-                .value,
-            experts,
-            window: sums.window,
-            launch_device: device.launch.value,
-            host_step: engine.host.step.value,
-            host_per_seq: engine.host.per_seq.value,
-            launch_eager: sums.kernels * engine.host.launch_eager.value
-                + sums.expert_layers
-                    * (engine.host.launch_experts.as_ref()).map_or(0.0, |q| q.value),
-            launch_graph: engine.host.launch_graph.value,
-            kernels: sums.kernels,
-            captured: captured_sizes(options.max_num_seqs, options.max_num_batched_tokens),
-            tables,
-            exchanges: Exchanges::new(model, device),
-            engines: if model.experts().is_some() {
-                model.parallel().data
-            } else {
-                1
+            attention: AttentionPrice::new(model, device, engine),
+            recurrence: RecurrencePrice::new(model, device, engine),
+            comm: Exchanges::new(model, device),
+            host: HostRule::new(model, device, engine, &options),
+            tables: Tables::new(model, device),
+            micro_batch: options.micro_batch,
+            engines: match model.experts() {
+                Some(_) => model.parallel().data,
+                None => 1,
             },
-            options,
         })
     }
 
     /// Number of tokens that the dense kernels run with: padded to a captured graph size where one is used.
     fn padded(&self, shape: &StepShape) -> u32 {
         let n = shape.tokens();
-        if self.options.enforce_eager
-            || self.options.micro_batch.is_some()
-            || self.captured.last().is_none_or(|&m| n > m)
-        {
-            return n;
+        match self.micro_batch {
+            Some(_) => n,
+            None => self.host.graph(n).unwrap_or(n),
         }
-        self.captured[self.captured.partition_point(|&c| c < n)]
     }
 
     /// Seconds of the experts for a batch of `tokens`, `distinct` of them different computations.
-    fn experts_seconds(&self, tokens: u32, distinct: u32) -> f64 {
-        match &self.experts {
-            None => 0.0,
-            Some(_) if tokens == 0 => 0.0,
-            Some(e) => {
-                let (touched, busiest) = e.busiest(tokens, distinct);
-                self.tables
-                    .experts(busiest, touched)
-                    .map_or_else(|| e.seconds(tokens, distinct), |s| s.value)
-            }
-        }
+    fn experts_of(&self, tokens: u32, distinct: u32) -> f64 {
+        let price = self.experts.as_ref();
+        price.map_or(0.0, |e| e.seconds(tokens, distinct, &self.tables))
     }
 
     /// What meets at the experts if all data-parallel engines have a batch like this one: tokens and different ones among
@@ -237,22 +171,11 @@ impl CalibratedCost {
         )
     }
 
-    /// Experts that see `tokens` tokens, `distinct` of them different computations.
-    fn experts_of(&self, tokens: u32, distinct: u32) -> f64 {
-        // Mostly all are different: one price per number of tokens.
-        if distinct >= tokens && tokens <= self.experts_alone.last() {
-            let price = || self.experts_seconds(tokens, tokens);
-            self.experts_alone.get(tokens, price)
-        } else {
-            self.experts_seconds(tokens, distinct)
-        }
-    }
-
     /// Rows and experts of a step whose `all` tokens, and different ones, meet at the experts, in passes of at most
     /// `micro_batch` tokens, and how many passes that are. Distinct tokens are spread over the passes evenly.
     fn passes(&self, shape: &StepShape, all: (u32, u32)) -> (RowCost, f64, f64) {
         let tokens = shape.tokens();
-        match self.options.micro_batch {
+        match self.micro_batch {
             Some(m) if tokens > m => {
                 let (full, rest) = (tokens / m, tokens % m);
                 let share = |n: u32| {
@@ -286,35 +209,18 @@ impl CalibratedCost {
         if let Some((decode, prefill)) = self.tables.attention(shape) {
             return (decode.value, prefill.value);
         }
-        let decode = self.kv_full * shape.decode_context as f64
-            + self.kv_windowed * shape.decode_context_windowed as f64
-            + self.state * f64::from(shape.decode_seqs);
-        let prefill = if shape.prefill_seqs == 0 {
-            0.0
-        } else {
-            let at_once = self
-                .options
-                .micro_batch
-                .map_or(shape.prefill_tokens, |m| shape.prefill_tokens.min(m));
-            let queries = at_once.max(1);
-            let rate = match self.attention_tile {
-                // Whole tiles: a chunk shorter than one costs as much.
-                Some(t) => {
-                    let whole = queries.div_ceil(t) * t;
-                    self.attention_curve.peak() * f64::from(queries) / f64::from(whole)
-                }
-                None => self.attention_curve.at(f64::from(queries)).y,
-            };
-            // Each pass reads the keys and values up to its own end: half of them on average, and all before.
-            let reads = (1.0 + passes) / 2.0;
-            (self.pair_ops_full * shape.prefill_pairs as f64
-                + self.pair_ops_windowed * shape.prefill_pairs_windowed as f64)
-                / (rate * self.attention_eff)
-                + self.recurrence_ops * f64::from(shape.prefill_tokens)
-                    / (rate * self.recurrence_eff)
-                + (self.kv_full + self.kv_windowed) * shape.prefill_context as f64 * reads
-                + self.state * f64::from(shape.prefill_seqs) * passes
-        };
+        let decode = self.attention.decode(shape) + self.recurrence.decode(shape);
+        if shape.prefill_seqs == 0 {
+            return (decode, 0.0);
+        }
+        let at_once = self
+            .micro_batch
+            .map_or(shape.prefill_tokens, |m| shape.prefill_tokens.min(m));
+        let rate = self.attention.rate(at_once.max(1));
+        let prefill = self.attention.prefill_compute(shape, rate)
+            + self.recurrence.prefill_compute(shape, rate)
+            + self.attention.prefill_stream(shape, passes)
+            + self.recurrence.prefill_states(shape, passes);
         (decode, prefill)
     }
 
@@ -324,7 +230,7 @@ impl CalibratedCost {
         let padded = self.padded(shape);
         let (row, experts, passes) = self.passes(shape, all);
         let (decode, prefill) = self.attention(shape, passes);
-        let comm = self.exchanges.seconds(padded, gathered, shape.sampled);
+        let comm = self.comm.seconds(padded, gathered, shape.sampled);
         [
             (Part::Comm, comm),
             (Part::Dense, row.dense),
@@ -334,25 +240,8 @@ impl CalibratedCost {
             (Part::AttentionPrefill, prefill),
             (Part::Elementwise, row.elementwise),
             (Part::LmHead, self.rows.sampled(shape.sampled, &self.tables)),
-            (Part::Launch, self.kernels * self.launch_device * passes),
+            (Part::Launch, self.host.starts(passes)),
         ]
-    }
-
-    /// Seconds from the device's part of a step to the whole of it.
-    fn whole(&self, shape: &StepShape, device: f64) -> f64 {
-        let host = self.host_step + self.host_per_seq * f64::from(shape.seqs());
-        let graphed = !self.options.enforce_eager
-            && self.captured.last().is_some_and(|&m| shape.tokens() <= m);
-        let launch = if graphed {
-            self.launch_graph
-        } else {
-            self.launch_eager
-        };
-        if self.options.async_scheduling {
-            device.max(host + launch)
-        } else {
-            host + device.max(launch)
-        }
     }
 
     /// What the step's time is made of; sums to [`StepCost::step`] (to the rounding of a nanosecond).
@@ -363,14 +252,13 @@ impl CalibratedCost {
             b.add(part, seconds);
         }
         let device = b.total();
-        b.add(Part::Host, self.whole(shape, device) - device);
+        b.add(Part::Host, self.host.whole(shape, device) - device);
         b
     }
 
     /// Distinct experts per layer that `distinct_tokens` independent tokens touch; `None` for a dense model.
     pub fn distinct_experts(&self, distinct_tokens: u32) -> Option<f64> {
-        let e = self.experts.as_ref()?;
-        Some(e.touched(distinct_tokens).min(e.num))
+        Some(self.experts.as_ref()?.distinct(distinct_tokens))
     }
 
     /// Whether a step's price rests on kernel times outside the measured range.
@@ -378,10 +266,7 @@ impl CalibratedCost {
         let rows = self.padded(shape);
         let experts = self.experts.as_ref().is_some_and(|e| {
             let ((tokens, distinct), _) = self.alike(shape);
-            let (touched, busiest) = e.busiest(tokens, distinct);
-            self.tables
-                .experts(busiest, touched)
-                .is_some_and(|s| s.extrapolated)
+            e.outside(tokens, distinct, &self.tables)
         });
         experts || self.tables.outside(shape, rows)
     }
@@ -392,12 +277,12 @@ impl CalibratedCost {
     }
 }
 
-impl StepCost for CalibratedCost {
+impl StepCost for StepPrice {
     fn step(&self, shape: &StepShape) -> Span {
         let (all, gathered) = self.alike(shape);
         let parts = self.device_parts(shape, all, gathered);
         let device: f64 = parts.iter().map(|(_, s)| s).sum();
-        Span::from_secs(self.whole(shape, device))
+        Span::from_secs(self.host.whole(shape, device))
     }
     /// Engines that share experts wait for each other in every layer: each is priced with everybody's tokens at the
     /// experts, and the slowest counts. With graphs all are padded to the widest (`coordinate_batch_across_dp`).
@@ -411,72 +296,15 @@ impl StepCost for CalibratedCost {
             .map(|s| {
                 let parts = self.device_parts(s, all, widest * self.engines);
                 let device: f64 = parts.iter().map(|(_, s)| s).sum();
-                Span::from_secs(self.whole(s, device))
+                Span::from_secs(self.host.whole(s, device))
             })
             .max()
             .unwrap_or(Span::ZERO)
     }
     fn attention_window(&self) -> Option<u32> {
-        self.window
+        self.attention.window
     }
     fn wants_distinct_tokens(&self) -> bool {
         self.experts.is_some()
-    }
-}
-
-/// Graph sizes that vLLM 0.12 captures (`config/vllm.py: _set_cudagraph_sizes`): 1, 2, 4, then every 8 below
-/// 256, then every 16, up to min(2 · max_num_seqs, 512, max_num_batched_tokens).
-fn captured_sizes(max_num_seqs: u32, max_num_batched_tokens: u32) -> Vec<u32> {
-    let limit = max_num_seqs
-        .saturating_mul(2)
-        .min(512)
-        .min(max_num_batched_tokens);
-    [1, 2, 4]
-        .into_iter()
-        .chain((8..256).step_by(8))
-        .chain((256..=512).step_by(16))
-        .filter(|&s| s <= limit)
-        .collect()
-}
-
-/// The way in which the experts run: that of the name, or the profile's default.
-fn moe_path<'a>(engine: &'a EngineProfile, name: Option<&str>) -> Result<&'a MoePath, CostError> {
-    let name = name.unwrap_or(&engine.moe_default);
-    engine
-        .moe_paths
-        .get(name)
-        .ok_or_else(|| CostError::UnknownMoePath {
-            profile: engine.id.clone(),
-            path: name.into(),
-            known: engine
-                .moe_paths
-                .keys()
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
-}
-
-fn popularity(routing: &Routing, num: u32, top_k: u32) -> Result<experts::Popularity, CostError> {
-    match routing {
-        Routing::Uniform => Ok(experts::Popularity::uniform(num, top_k)),
-        Routing::Zipf(s) => experts::Popularity::zipf(num, top_k, *s),
-        Routing::Histogram(counts) => experts::Popularity::from_counts(counts, num, top_k),
-    }
-    .map_err(|e: experts::ExpertsError| CostError::Routing(e.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn captured_sizes_are_vllms() {
-        assert_eq!(captured_sizes(5, 2048), [1, 2, 4, 8]);
-        let all = captured_sizes(1024, 8192);
-        assert_eq!(all.first(), Some(&1));
-        assert_eq!(all.last(), Some(&512));
-        assert!(all.windows(2).all(|w| w[0] < w[1]));
-        assert_eq!(captured_sizes(256, 16).last(), Some(&16));
     }
 }

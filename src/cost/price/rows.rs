@@ -2,10 +2,11 @@
 //!
 //! A simulation meets few of the thousands of row counts that a step may have, and a prediction is many simulations: each
 //! count is priced when it is first met, and remembered.
-use super::kernel::Dense;
+use super::dense::Dense;
+use super::elementwise::Passes;
 use super::memo::Memo;
 use super::tables::Tables;
-use crate::device::{Curve, DeviceProfile, EngineProfile};
+use crate::device::{DeviceProfile, EngineProfile};
 use crate::model::{Model, Op, OpKind, Rows};
 
 /// Seconds of the operators that work on all rows of a step.
@@ -21,8 +22,7 @@ pub struct RowCost {
 pub struct RowPrices {
     ops: Vec<Op>,
     dense: Dense,
-    pass: Curve,
-    elementwise: f64,
+    passes: Passes,
     /// 0 ..= most new tokens of a step.
     all: Memo<RowCost>,
     /// 0 ..= most sequences: lm_head and sampling.
@@ -41,8 +41,7 @@ impl RowPrices {
         Self {
             ops: model.ops().to_vec(),
             dense: Dense::new(device, engine),
-            pass: device.elementwise.clone(),
-            elementwise: engine.elementwise.value,
+            passes: Passes::new(device, engine),
             all: Memo::upto(max_rows),
             // Sampled rows never exceed sequences, and those not new tokens.
             sampled: Memo::upto(max_sampled.min(max_rows)),
@@ -59,10 +58,6 @@ impl RowPrices {
     pub fn sampled(&self, rows: u32, tables: &Tables) -> f64 {
         let rows = rows.min(self.sampled.last());
         self.sampled.get(rows, || self.price_sampled(rows, tables))
-    }
-
-    fn pass(&self, bytes: f64) -> f64 {
-        bytes / (self.pass.at(bytes.max(1.0)).y * self.elementwise)
     }
 
     fn price(&self, rows: u32, tables: &Tables) -> RowCost {
@@ -83,10 +78,11 @@ impl RowPrices {
                 }
                 OpKind::Elementwise(e) => {
                     cost.elementwise +=
-                        layers * table.unwrap_or_else(|| self.pass(n * e.bytes_per_token))
+                        layers * table.unwrap_or_else(|| self.passes.seconds(n * e.bytes_per_token))
                 }
                 OpKind::Recurrence(r) => {
-                    cost.elementwise += layers * self.pass(n * r.activations_per_row.as_f64())
+                    cost.elementwise +=
+                        layers * self.passes.seconds(n * r.activations_per_row.as_f64())
                 }
                 _ => {}
             }
@@ -104,7 +100,9 @@ impl RowPrices {
             .map(|op| {
                 let seconds = tables.row(op, rows).unwrap_or_else(|| match &op.kind {
                     OpKind::Gemm(g) | OpKind::Router(g) => self.dense.seconds(g, rows),
-                    OpKind::Elementwise(e) => self.pass(f64::from(rows) * e.bytes_per_token),
+                    OpKind::Elementwise(e) => {
+                        self.passes.seconds(f64::from(rows) * e.bytes_per_token)
+                    }
                     _ => 0.0,
                 });
                 f64::from(op.layers) * seconds

@@ -1,5 +1,5 @@
 //! Which operators of a model have kernel times of their own in the device profile.
-use super::StepShape;
+use crate::cost::StepShape;
 use crate::device::{AttentionTimes, DeviceProfile, ExpertTimes, RowShape, RowTimes, Seconds};
 use crate::model::{Model, Op, OpKind, WeightFormat};
 

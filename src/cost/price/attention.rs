@@ -1,0 +1,88 @@
+//! Attention over the KV cache: decoding streams keys and values, a prompt computes on (query, key) pairs.
+use crate::cost::StepShape;
+use crate::device::{Curve, DeviceProfile, EngineProfile};
+use crate::model::{Model, OpKind};
+
+/// All layers with attention.
+#[derive(Clone, Debug)]
+pub struct AttentionPrice {
+    /// Seconds per KV token read: layers that see everything, layers with a window.
+    kv_full: f64,
+    kv_windowed: f64,
+    /// Operations per (query, key) pair, both kinds of layer.
+    pair_full: f64,
+    pair_windowed: f64,
+    /// Operations per second by queries computed at once.
+    curve: Curve,
+    efficiency: f64,
+    /// Queries of a kernel's tile, where the engine brings kernels of its own.
+    tile: Option<u32>,
+    /// Tokens that layers with a window see.
+    pub window: Option<u32>,
+}
+
+impl AttentionPrice {
+    /// As the engine runs it on the device.
+    pub fn new(model: &Model, device: &DeviceProfile, engine: &EngineProfile) -> Self {
+        let stream = device.dram_read() * engine.attention_stream.value;
+        let mut price = Self {
+            kv_full: 0.0,
+            kv_windowed: 0.0,
+            pair_full: 0.0,
+            pair_windowed: 0.0,
+            curve: device.attention_prefill.clone(),
+            efficiency: engine.attention_compute.value,
+            tile: engine.attention_tile,
+            window: None,
+        };
+        for op in model.ops() {
+            let OpKind::Attention(a) = &op.kind else {
+                continue;
+            };
+            let layers = f64::from(op.layers);
+            let per_token = layers * a.kv_bytes_per_token() / stream;
+            let pairs = layers * 4.0 * f64::from(a.q_heads) * f64::from(a.head_dim);
+            if let Some(w) = a.window {
+                price.window = Some(w);
+                price.kv_windowed += per_token;
+                price.pair_windowed += pairs;
+            } else {
+                price.kv_full += per_token;
+                price.pair_full += pairs;
+            }
+        }
+        price
+    }
+
+    /// Seconds to stream the decoding sequences' keys and values.
+    pub fn decode(&self, shape: &StepShape) -> f64 {
+        self.kv_full * shape.decode_context as f64
+            + self.kv_windowed * shape.decode_context_windowed as f64
+    }
+
+    /// Operations per second when so many queries are computed at once.
+    pub fn rate(&self, queries: u32) -> f64 {
+        match self.tile {
+            // Whole tiles: a chunk shorter than one costs as much.
+            Some(t) => {
+                let whole = queries.div_ceil(t) * t;
+                self.curve.peak() * f64::from(queries) / f64::from(whole)
+            }
+            None => self.curve.at(f64::from(queries)).y,
+        }
+    }
+
+    /// Seconds of arithmetic on prompts at a `rate` of operations per second.
+    pub fn prefill_compute(&self, shape: &StepShape, rate: f64) -> f64 {
+        (self.pair_full * shape.prefill_pairs as f64
+            + self.pair_windowed * shape.prefill_pairs_windowed as f64)
+            / (rate * self.efficiency)
+    }
+
+    /// Seconds to stream the prompts' keys and values, in so many passes.
+    pub fn prefill_stream(&self, shape: &StepShape, passes: f64) -> f64 {
+        // Each pass reads the keys and values up to its own end: half of them on average, and all before.
+        let reads = (1.0 + passes) / 2.0;
+        (self.kv_full + self.kv_windowed) * shape.prefill_context as f64 * reads
+    }
+}

@@ -1,0 +1,113 @@
+//! What the host adds to the device's time: scheduling, launching kernels, graphs.
+use super::CostOptions;
+use crate::cost::StepShape;
+use crate::device::{DeviceProfile, EngineProfile};
+use crate::model::{Model, OpKind};
+
+/// Host times and the rule by which they meet the device's.
+#[derive(Clone, Debug)]
+pub struct HostRule {
+    step: f64,
+    per_seq: f64,
+    /// Seconds to launch all kernels of a step without graphs.
+    launch_eager: f64,
+    launch_graph: f64,
+    /// Kernels started in a pass.
+    kernels: f64,
+    /// Seconds that the device takes to start one.
+    launch_device: f64,
+    /// Sizes of batch that have a graph; empty where none is used.
+    captured: Vec<u32>,
+    overlapped: bool,
+}
+
+impl HostRule {
+    /// As the engine runs the model.
+    pub fn new(
+        model: &Model,
+        device: &DeviceProfile,
+        engine: &EngineProfile,
+        options: &CostOptions,
+    ) -> Self {
+        let (mut kernels, mut expert_layers) = (0.0, 0.0);
+        for op in model.ops() {
+            let layers = f64::from(op.layers);
+            kernels += layers * f64::from(op.kernels);
+            if matches!(op.kind, OpKind::Experts(_)) {
+                expert_layers += layers;
+            }
+        }
+        let host = &engine.host;
+        let per_expert_layer = host.launch_experts.as_ref().map_or(0.0, |q| q.value);
+        Self {
+            step: host.step.value,
+            per_seq: host.per_seq.value,
+            launch_eager: kernels * host.launch_eager.value + expert_layers * per_expert_layer,
+            launch_graph: host.launch_graph.value,
+            kernels,
+            launch_device: device.launch.value,
+            captured: if options.enforce_eager {
+                vec![]
+            } else {
+                captured_sizes(options.max_num_seqs, options.max_num_batched_tokens)
+            },
+            overlapped: options.async_scheduling,
+        }
+    }
+
+    /// The smallest captured size that holds so many tokens; `None`: no graph does.
+    pub fn graph(&self, tokens: u32) -> Option<u32> {
+        self.captured
+            .get(self.captured.partition_point(|&c| c < tokens))
+            .copied()
+    }
+
+    /// Seconds in which the device starts the kernels of so many passes.
+    pub fn starts(&self, passes: f64) -> f64 {
+        self.kernels * self.launch_device * passes
+    }
+
+    /// Seconds from the device's part of a step to the whole of it.
+    pub fn whole(&self, shape: &StepShape, device: f64) -> f64 {
+        let host = self.step + self.per_seq * f64::from(shape.seqs());
+        let launch = match self.graph(shape.tokens()) {
+            Some(_) => self.launch_graph,
+            None => self.launch_eager,
+        };
+        if self.overlapped {
+            device.max(host + launch)
+        } else {
+            host + device.max(launch)
+        }
+    }
+}
+
+/// Graph sizes that vLLM 0.12 captures (`config/vllm.py: _set_cudagraph_sizes`): 1, 2, 4, then every 8 below
+/// 256, then every 16, up to min(2 · max_num_seqs, 512, max_num_batched_tokens).
+fn captured_sizes(max_num_seqs: u32, max_num_batched_tokens: u32) -> Vec<u32> {
+    let limit = max_num_seqs
+        .saturating_mul(2)
+        .min(512)
+        .min(max_num_batched_tokens);
+    [1, 2, 4]
+        .into_iter()
+        .chain((8..256).step_by(8))
+        .chain((256..=512).step_by(16))
+        .filter(|&s| s <= limit)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captured_sizes_are_vllms() {
+        assert_eq!(captured_sizes(5, 2048), [1, 2, 4, 8]);
+        let all = captured_sizes(1024, 8192);
+        assert_eq!(all.first(), Some(&1));
+        assert_eq!(all.last(), Some(&512));
+        assert!(all.windows(2).all(|w| w[0] < w[1]));
+        assert_eq!(captured_sizes(256, 16).last(), Some(&16));
+    }
+}

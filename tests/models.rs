@@ -1,7 +1,5 @@
 //! The shipped models against hand counts and published figures, and the config parser against bad input.
-use capsim::model::{
-    Architecture, KernelClass, KvDtype, Model, ModelError, OpKind, Precision, builtin, config,
-};
+use capsim::model::{Architecture, KvDtype, Model, ModelError, OpKind, Precision, builtin, config};
 use capsim::units::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -36,7 +34,7 @@ fn qwen3_30b_a3b_has_the_bytes_counted_by_hand() {
     let experts = m
         .ops()
         .iter()
-        .find(|o| o.class == KernelClass::MoeGemm)
+        .find(|o| matches!(o.kind, OpKind::Experts(_)))
         .unwrap();
     assert_eq!(experts.weight_bytes() * 48, Bytes(57_982_058_496));
     assert_eq!(experts.weight_bytes_touched(8) * 48, Bytes(3_623_878_656));
@@ -67,7 +65,7 @@ fn qwen3_30b_a3b_has_the_bytes_counted_by_hand() {
     let op = m
         .ops()
         .iter()
-        .find(|o| o.class == KernelClass::Attention)
+        .find(|o| matches!(o.kind, OpKind::Attention(_)))
         .unwrap();
     let OpKind::Attention(attention) = op.kind else {
         panic!("{op:?}")
@@ -192,7 +190,10 @@ fn q4_k_m_has_the_bytes_that_llama_cpp_reports() {
     }
     // The expert tensors alone of the first.
     let m = stored_as("qwen3-30b-a3b-instruct-2507", "q4_k_m");
-    let experts = m.ops().iter().filter(|o| o.class == KernelClass::MoeGemm);
+    let experts = m
+        .ops()
+        .iter()
+        .filter(|o| matches!(o.kind, OpKind::Experts(_)));
     let bytes: Bytes = experts.map(|o| o.weight_bytes() * o.layers.into()).sum();
     assert_eq!(bytes, Bytes(17_553_162_240));
 }

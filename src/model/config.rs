@@ -1,9 +1,8 @@
 //! A Hugging Face `config.json`, checked: from here on no size is zero and no product overflows.
-use super::architecture::{
-    Architecture, AttentionBias, MoeRule, QkNorm, Rules, WindowRule, known, rules, suggest,
-};
+use super::architecture::{Architecture, QkNorm, Rules, known, rules, suggest};
 use super::error::ModelError;
 use super::format::WeightFormat;
+pub use super::layers::{FullHeads, LinearAttention, MoeConfig};
 use super::precision::Dtype;
 use super::raw::RawConfig;
 use serde::{Deserialize, Serialize};
@@ -67,68 +66,6 @@ pub struct ModelConfig {
     pub caveats: Vec<String>,
 }
 
-/// The routed and shared experts of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MoeConfig {
-    /// Routed experts per layer (E).
-    pub num_experts: u32,
-    /// Experts that each token is sent to (k).
-    pub num_experts_per_tok: u32,
-    /// Inner width of one expert.
-    pub moe_intermediate_size: u32,
-    /// Inner width of the shared expert(s) together; 0 if none.
-    pub shared_expert_intermediate_size: u32,
-    /// Whether the shared expert has a gate of its own (hidden → 1; Qwen2-MoE).
-    pub shared_expert_gate: bool,
-    /// Whether router and experts have biases (gpt-oss).
-    pub bias: bool,
-    /// Whether the router has a per-expert correction bias (GLM-4.5, DeepSeek-V3).
-    pub router_correction_bias: bool,
-}
-
-/// Gated DeltaNet: linear attention with a state of fixed size per sequence (arXiv:2412.06464).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinearAttention {
-    /// Key (and query) heads.
-    pub key_heads: u32,
-    /// Value heads; each has a state of `key_dim × value_dim`.
-    pub value_heads: u32,
-    /// Width of a key.
-    pub key_dim: u32,
-    /// Width of a value.
-    pub value_dim: u32,
-    /// Length of the causal convolution over q, k and v.
-    pub conv: u32,
-    /// Whether vLLM keeps the states in fp32 (`mamba_ssm_dtype`), rather than in the model's own type.
-    pub fp32_states: bool,
-}
-
-impl LinearAttention {
-    /// Width of q and k together with v: what the convolution runs over.
-    pub fn conv_width(&self) -> u64 {
-        2 * u64::from(self.key_heads) * u64::from(self.key_dim) + self.value_width()
-    }
-    /// Width of the values.
-    pub fn value_width(&self) -> u64 {
-        u64::from(self.value_heads) * u64::from(self.value_dim)
-    }
-    /// Elements of one layer's state of one sequence: the matrices in fp32, the convolution's tail apart.
-    pub fn state_elements(&self) -> u64 {
-        u64::from(self.value_heads) * u64::from(self.key_dim) * u64::from(self.value_dim)
-    }
-}
-
-/// Heads of the layers that see everything, where they differ from those with a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FullHeads {
-    /// Width of one head.
-    pub head_dim: u32,
-    /// Key/value heads.
-    pub kv_heads: u32,
-    /// Whether values are the keys: no matrix of their own (`attention_k_eq_v`).
-    pub v_is_k: bool,
-}
-
 /// How a checkpoint's linear layers are quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quantization {
@@ -139,10 +76,10 @@ pub struct Quantization {
 }
 
 // Larger than any model announced, small enough that every later product fits in 64 bits.
-const MAX_WIDTH: u32 = 1 << 24;
-const MAX_HEADS: u32 = 1 << 16;
+pub(super) const MAX_WIDTH: u32 = 1 << 24;
+pub(super) const MAX_HEADS: u32 = 1 << 16;
 const MAX_LAYERS: u32 = 1 << 13;
-const MAX_EXPERTS: u32 = 1 << 16;
+pub(super) const MAX_EXPERTS: u32 = 1 << 16;
 const MAX_VOCAB: u32 = 1 << 28;
 const MAX_PARAMETERS: u128 = 1_000_000_000_000_000;
 
@@ -238,12 +175,13 @@ fn find_rules(outer: &RawConfig, file: &str) -> Result<&'static Rules, ModelErro
     })
 }
 
-struct Reader<'a> {
-    raw: &'a RawConfig,
+/// Reads a config field by field; each kind of layer reads its own (`layers/`).
+pub(super) struct Reader<'a> {
+    pub(super) raw: &'a RawConfig,
     outer: &'a RawConfig,
     prefix: &'static str,
     file: &'a str,
-    rules: &'static Rules,
+    pub(super) rules: &'static Rules,
     caveats: Vec<String>,
 }
 
@@ -331,43 +269,9 @@ impl Reader<'_> {
     }
 
     /// A field that Gemma 3's multimodal configs omit if it equals the default of `Gemma3TextConfig`.
-    fn or(&self, value: Option<u32>, default: u32) -> Option<u32> {
+    pub(super) fn or(&self, value: Option<u32>, default: u32) -> Option<u32> {
         let gemma3_text = self.rules.arch == Architecture::Gemma3 && !self.prefix.is_empty();
         value.or(gemma3_text.then_some(default))
-    }
-
-    /// Query heads, key/value heads and the width of one.
-    fn heads(&self, hidden_size: u32) -> Result<(u32, u32, u32), ModelError> {
-        let q_heads = self.size(
-            "num_attention_heads",
-            self.or(self.raw.num_attention_heads, 8),
-            MAX_HEADS,
-        )?;
-        let kv = if self.rules.kv_heads_default_to_q {
-            self.raw.num_key_value_heads.or(Some(q_heads))
-        } else {
-            self.or(self.raw.num_key_value_heads, 4)
-        };
-        let kv_heads = self.size("num_key_value_heads", kv, MAX_HEADS)?;
-        if q_heads % kv_heads != 0 {
-            return Err(self.invalid(
-                "num_key_value_heads",
-                format!("{kv_heads} does not divide num_attention_heads = {q_heads}"),
-            ));
-        }
-        let head_dim = match self.raw.head_dim.or(self.rules.head_dim) {
-            Some(d) => self.size("head_dim", Some(d), MAX_WIDTH)?,
-            None if hidden_size.is_multiple_of(q_heads) => hidden_size / q_heads,
-            None => {
-                return Err(self.invalid(
-                    "num_attention_heads",
-                    format!(
-                        "{q_heads} does not divide hidden_size = {hidden_size}; give head_dim if that is meant"
-                    ),
-                ));
-            }
-        };
-        Ok((q_heads, kv_heads, head_dim))
     }
 
     /// What no operator here describes: inputs of every layer, and keys and values shared by layers (Gemma 3n).
@@ -384,25 +288,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Whether q, k, v and the output projection have biases.
-    fn attention_bias(&self) -> (bool, bool) {
-        let flag = self
-            .raw
-            .attention_bias
-            .unwrap_or(self.rules.arch == Architecture::GptOss);
-        match self.rules.bias {
-            AttentionBias::AllByFlag => (flag, flag),
-            AttentionBias::QkvByFlag => (flag, false),
-            AttentionBias::QkvAlways => (true, false),
-            AttentionBias::Never => (false, false),
-        }
-    }
-
     fn field(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    fn invalid(&self, name: &str, problem: String) -> ModelError {
+    pub(super) fn invalid(&self, name: &str, problem: String) -> ModelError {
         ModelError::Invalid {
             file: self.file.to_owned(),
             field: self.field(name),
@@ -410,7 +300,7 @@ impl Reader<'_> {
         }
     }
 
-    fn unsupported(&self, name: &str, problem: String) -> ModelError {
+    pub(super) fn unsupported(&self, name: &str, problem: String) -> ModelError {
         ModelError::Unsupported {
             file: self.file.to_owned(),
             field: self.field(name),
@@ -419,7 +309,7 @@ impl Reader<'_> {
     }
 
     /// A size that must be there, at least 1 and at most `max`.
-    fn size(&self, name: &str, value: Option<u32>, max: u32) -> Result<u32, ModelError> {
+    pub(super) fn size(&self, name: &str, value: Option<u32>, max: u32) -> Result<u32, ModelError> {
         match value {
             None => Err(ModelError::Missing {
                 file: self.file.to_owned(),
@@ -432,267 +322,6 @@ impl Reader<'_> {
             }
             Some(v) => Ok(v),
         }
-    }
-
-    fn hybrid(&self) -> bool {
-        matches!(
-            self.rules.arch,
-            Architecture::Qwen3Next | Architecture::Qwen35 | Architecture::Qwen35Moe
-        )
-    }
-
-    /// Which layers are recurrent: as `layer_types` says, else all but every `full_attention_interval`-th
-    /// (4 in `Qwen3NextConfig` and `Qwen3_5TextConfig`).
-    fn linear_layers(&self, layers: u32) -> Result<Vec<bool>, ModelError> {
-        let raw = self.raw;
-        if !self.hybrid() {
-            return Ok(vec![false; layers as usize]);
-        }
-        let some = |field, linear: Vec<bool>| {
-            if linear.contains(&false) {
-                return Ok(linear);
-            }
-            // vLLM serves such a model without a KV cache, which capsim does not.
-            Err(self.invalid(
-                field,
-                format!("leaves none of the {layers} layers with attention; models without a KV cache are not simulated"),
-            ))
-        };
-        if let Some(types) = &raw.layer_types {
-            let linear = types.iter().map(|t| t == "linear_attention").collect();
-            return some("layer_types", linear);
-        }
-        let every = raw.full_attention_interval.unwrap_or(4);
-        if every == 0 {
-            return Err(self.invalid(
-                "full_attention_interval",
-                "is 0; 4 means that every fourth layer sees everything".to_owned(),
-            ));
-        }
-        let linear = (0..layers).map(|i| !(i + 1).is_multiple_of(every));
-        some("full_attention_interval", linear.collect())
-    }
-
-    fn linear(&mut self, layers: &[bool]) -> Result<Option<LinearAttention>, ModelError> {
-        if !layers.contains(&true) {
-            return Ok(None);
-        }
-        let raw = self.raw;
-        Ok(Some(LinearAttention {
-            key_heads: self.size(
-                "linear_num_key_heads",
-                raw.linear_num_key_heads.or(Some(16)),
-                MAX_HEADS,
-            )?,
-            value_heads: self.size(
-                "linear_num_value_heads",
-                raw.linear_num_value_heads.or(Some(32)),
-                MAX_HEADS,
-            )?,
-            key_dim: self.size(
-                "linear_key_head_dim",
-                raw.linear_key_head_dim.or(Some(128)),
-                1 << 12,
-            )?,
-            value_dim: self.size(
-                "linear_value_head_dim",
-                raw.linear_value_head_dim.or(Some(128)),
-                1 << 12,
-            )?,
-            conv: self.size(
-                "linear_conv_kernel_dim",
-                raw.linear_conv_kernel_dim.or(Some(4)),
-                1 << 10,
-            )?,
-            fp32_states: raw.mamba_ssm_dtype.as_deref() == Some("float32"),
-        }))
-    }
-
-    fn full_heads(
-        &self,
-        head_dim: u32,
-        kv_heads: u32,
-        q_heads: u32,
-    ) -> Result<Option<FullHeads>, ModelError> {
-        if self.rules.arch != Architecture::Gemma4 {
-            return Ok(None);
-        }
-        let raw = self.raw;
-        let heads = FullHeads {
-            head_dim: self.size(
-                "global_head_dim",
-                raw.global_head_dim.or(Some(head_dim)),
-                MAX_WIDTH,
-            )?,
-            kv_heads: self.size(
-                "num_global_key_value_heads",
-                raw.num_global_key_value_heads.or(Some(kv_heads)),
-                MAX_HEADS,
-            )?,
-            v_is_k: raw.attention_k_eq_v.unwrap_or(false),
-        };
-        if !q_heads.is_multiple_of(heads.kv_heads) {
-            return Err(self.invalid(
-                "num_global_key_value_heads",
-                format!(
-                    "{} does not divide num_attention_heads = {q_heads}",
-                    heads.kv_heads
-                ),
-            ));
-        }
-        Ok(Some(heads))
-    }
-
-    fn windows(&self, layers: u32, linear: &[bool]) -> Result<Vec<Option<u32>>, ModelError> {
-        let raw = self.raw;
-        let slides: Vec<bool> = if let Some(types) = &raw.layer_types {
-            if types.len() != layers as usize {
-                return Err(self.invalid(
-                    "layer_types",
-                    format!("has {} entries for {layers} layers", types.len()),
-                ));
-            }
-            let mut slides = Vec::with_capacity(types.len());
-            for (i, t) in types.iter().enumerate() {
-                slides.push(match t.as_str() {
-                    "full_attention" => false,
-                    "sliding_attention" => true,
-                    "linear_attention" if linear[i] => false,
-                    other => {
-                        let other: String = other.chars().take(80).collect();
-                        return Err(self.unsupported(
-                            &format!("layer_types[{i}]"),
-                            format!("layers of type \"{other}\""),
-                        ));
-                    }
-                });
-            }
-            slides
-        } else {
-            let rule = |i: u32| match self.rules.window {
-                WindowRule::Never => false,
-                WindowRule::AllIfSet => raw.sliding_window.is_some(),
-                WindowRule::FromMaxWindowLayers => {
-                    raw.use_sliding_window.unwrap_or(false)
-                        && raw.sliding_window.is_some()
-                        && i >= raw.max_window_layers.unwrap_or(layers)
-                }
-                WindowRule::EveryNthFull(n) => {
-                    let n = raw.sliding_window_pattern.unwrap_or(n);
-                    n == 0 || !(i + 1).is_multiple_of(n)
-                }
-            };
-            (0..layers).map(rule).collect()
-        };
-        if !slides.contains(&true) {
-            return Ok(vec![None; layers as usize]);
-        }
-        // The library defaults of Gemma2Config, Gemma3TextConfig and GptOssConfig.
-        let default = match self.rules.arch {
-            Architecture::Gemma2 | Architecture::Gemma3 => Some(4096),
-            Architecture::GptOss => Some(128),
-            Architecture::Gemma4 => Some(512),
-            _ => None,
-        };
-        let window = self.size("sliding_window", raw.sliding_window.or(default), u32::MAX)?;
-        Ok(slides.into_iter().map(|s| s.then_some(window)).collect())
-    }
-
-    fn experts(&self, layers: u32) -> Result<(Option<MoeConfig>, Vec<bool>), ModelError> {
-        let (raw, n) = (self.raw, layers as usize);
-        let rule = self.rules.moe;
-        if rule == MoeRule::Dense {
-            return Ok((None, vec![false; n]));
-        }
-        let (name, given) = [
-            ("num_experts", raw.num_experts),
-            ("num_local_experts", raw.num_local_experts),
-            ("n_routed_experts", raw.n_routed_experts),
-        ]
-        .into_iter()
-        .find(|(_, v)| v.is_some())
-        .unwrap_or(("num_experts", None));
-        let is_moe: Vec<bool> = match rule {
-            MoeRule::Dense => unreachable!("handled above"),
-            MoeRule::All | MoeRule::AllBiased => vec![true; n],
-            MoeRule::BesideDense => vec![raw.enable_moe_block.unwrap_or(false); n],
-            MoeRule::Sparse => {
-                let step = raw.decoder_sparse_step.unwrap_or(1);
-                if step == 0 {
-                    return Err(self.invalid(
-                        "decoder_sparse_step",
-                        "is 0; 1 means that every layer has experts".to_owned(),
-                    ));
-                }
-                let dense = raw.mlp_only_layers.as_deref().unwrap_or(&[]);
-                (0..layers)
-                    .map(|i| (i + 1).is_multiple_of(step) && !dense.contains(&i))
-                    .collect()
-            }
-            MoeRule::AfterFirstDense => {
-                let first = raw.first_k_dense_replace.unwrap_or(0);
-                (0..layers).map(|i| i >= first).collect()
-            }
-        };
-        if !is_moe.contains(&true) {
-            return Ok((None, is_moe));
-        }
-        let num_experts = self.size(name, given, MAX_EXPERTS)?;
-        let top_k = raw
-            .num_experts_per_tok
-            .or(raw.experts_per_token)
-            .or(raw.top_k_experts);
-        let top_k = self.size("num_experts_per_tok", top_k, MAX_EXPERTS)?;
-        if top_k > num_experts {
-            return Err(self.invalid(
-                "num_experts_per_tok",
-                format!("is {top_k}, but there are only {name} = {num_experts}"),
-            ));
-        }
-        let inter = match rule {
-            MoeRule::All | MoeRule::AllBiased => {
-                self.size("intermediate_size", raw.intermediate_size, MAX_WIDTH)?
-            }
-            _ => self.size(
-                "moe_intermediate_size",
-                raw.moe_intermediate_size,
-                MAX_WIDTH,
-            )?,
-        };
-        let shared = match rule {
-            MoeRule::Sparse => raw.shared_expert_intermediate_size.unwrap_or(0),
-            // The dense MLP beside the experts is computed like a shared expert.
-            MoeRule::BesideDense => {
-                self.size("intermediate_size", raw.intermediate_size, MAX_WIDTH)?
-            }
-            MoeRule::AfterFirstDense => {
-                let count = raw.n_shared_experts.unwrap_or(0);
-                inter.checked_mul(count).ok_or_else(|| {
-                    self.invalid("n_shared_experts", format!("is {count}: too many"))
-                })?
-            }
-            _ => 0,
-        };
-        if shared > MAX_WIDTH {
-            return Err(self.invalid(
-                "shared_expert_intermediate_size",
-                format!("is {shared}; capsim takes at most {MAX_WIDTH}"),
-            ));
-        }
-        let moe = MoeConfig {
-            num_experts,
-            num_experts_per_tok: top_k,
-            moe_intermediate_size: inter,
-            shared_expert_intermediate_size: shared,
-            shared_expert_gate: shared > 0
-                && matches!(
-                    self.rules.arch,
-                    Architecture::Qwen2Moe | Architecture::Qwen3Next | Architecture::Qwen35Moe
-                ),
-            bias: rule == MoeRule::AllBiased,
-            router_correction_bias: rule == MoeRule::AfterFirstDense,
-        };
-        Ok((Some(moe), is_moe))
     }
 
     fn dtype(&self) -> Result<Dtype, ModelError> {

@@ -29,9 +29,9 @@ pub mod builtin;
 pub mod checkpoint;
 pub mod config;
 mod error;
-mod expand;
 pub mod experts;
 mod format;
+mod layers;
 mod op;
 mod parallel;
 mod params;
@@ -44,8 +44,7 @@ pub use config::{FullHeads, LinearAttention, ModelConfig, MoeConfig, Quantizatio
 pub use error::ModelError;
 pub use format::WeightFormat;
 pub use op::{
-    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, KernelClass, Op, OpKind, Pass,
-    Recurrence, Rows,
+    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, Op, OpKind, Pass, Recurrence, Rows,
 };
 pub use parallel::Parallel;
 pub use params::Parameters;
@@ -99,7 +98,7 @@ impl Model {
     /// ([`Parallel::problem`]) is rounded.
     fn divided(config: &ModelConfig, precision: Precision, parallel: Parallel) -> Self {
         let part = parallel.part(config);
-        let ops = expand::expand(config, &part, &precision, parallel);
+        let ops = layers::expand(config, &part, &precision, parallel);
         Self {
             config: config.clone(),
             part,
@@ -141,7 +140,7 @@ impl Model {
         let mut all: Vec<WeightFormat> = vec![];
         for op in &self.ops {
             match op.kind {
-                OpKind::Gemm(g) if op.class == KernelClass::DenseGemm => all.push(g.format),
+                OpKind::Gemm(g) if op.rows == Rows::Tokens => all.push(g.format),
                 OpKind::Experts(e) => all.extend([e.gate_up_format, e.down_format]),
                 _ => {}
             }
@@ -221,7 +220,10 @@ impl Model {
     /// The experts, if the model has any.
     pub fn experts(&self) -> Option<Experts> {
         let moe = self.config.moe?;
-        let ops = self.ops.iter().filter(|o| o.class == KernelClass::MoeGemm);
+        let ops = self
+            .ops
+            .iter()
+            .filter(|o| matches!(o.kind, OpKind::Experts(_)));
         let layers: u32 = ops.clone().map(|o| o.layers).sum();
         let bytes: Bytes = ops.map(|o| o.weight_bytes() * o.layers.into()).sum();
         Some(Experts {

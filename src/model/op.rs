@@ -1,37 +1,9 @@
-//! One operator: which kernel class runs it, over which rows, and its exact bytes and operations.
+//! One operator: what it computes, over which rows, and its exact bytes and operations.
 //!
 //! Sizes are integers and exact. The methods that price with them return `f64`, exact up to 2⁵³.
 use super::format::WeightFormat;
 use crate::units::{Bytes, Flops};
 use serde::Serialize;
-
-/// The family of kernels whose measured curve prices an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KernelClass {
-    /// Token rows times one weight matrix.
-    DenseGemm,
-    /// Token rows times the weights of the experts that they chose.
-    MoeGemm,
-    /// The small matrix that scores experts.
-    Router,
-    /// Paged attention over the KV cache; the cost model splits it into decode and prefill.
-    Attention,
-    /// Linear attention: a state of fixed size per sequence, read and written in every step.
-    Recurrence,
-    /// Norms, rotary embedding, activations, sums: one pass over rows.
-    Elementwise,
-    /// Writing new keys and values into the paged cache.
-    KvWrite,
-    /// Looking up rows of the embedding.
-    Embedding,
-    /// The output head, on sampled rows only.
-    LmHead,
-    /// From logits to a token.
-    Sampling,
-    /// Collectives between devices.
-    Comm,
-}
 
 /// Which rows an operator processes in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -175,8 +147,10 @@ pub struct Recurrence {
 pub struct Pass {
     /// Bytes read and written per row, over all its launches.
     pub bytes_per_token: f64,
-    /// Bytes of weights in one layer: a norm's scale, or the embedding table (0 if it is the lm_head too).
+    /// Bytes of weights in one layer that are read: a norm's scale.
     pub weights: Bytes,
+    /// Bytes of a table of which rows are looked up: the embedding (0 if it is the lm_head too).
+    pub table: Bytes,
 }
 
 /// What ranks do with their data.
@@ -229,8 +203,6 @@ pub enum OpKind {
 pub struct Op {
     /// Its name in profiles and breakdowns, e.g. `qkv_proj`.
     pub name: &'static str,
-    /// The curve that prices it.
-    pub class: KernelClass,
     /// How many layers have it; 1 for what happens once per step.
     pub layers: u32,
     /// The rows it works on.
@@ -249,7 +221,7 @@ impl Op {
             OpKind::Experts(e) => e.weights_per_expert * e.num_experts.into(),
             OpKind::Attention(a) => a.weights,
             OpKind::Recurrence(r) => r.weights,
-            OpKind::Elementwise(p) => p.weights,
+            OpKind::Elementwise(p) => p.weights + p.table,
             OpKind::Collective(_) => Bytes::ZERO,
         }
     }
@@ -259,7 +231,7 @@ impl Op {
     pub fn weight_bytes_touched(&self, distinct: u64) -> Bytes {
         match self.kind {
             OpKind::Experts(e) => e.weights_per_expert * distinct.min(e.num_experts.into()),
-            _ if self.class == KernelClass::Embedding => Bytes::ZERO,
+            OpKind::Elementwise(p) => p.weights,
             _ => self.weight_bytes(),
         }
     }

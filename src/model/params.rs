@@ -1,5 +1,6 @@
 //! Parameter counts from the sizes alone.
 use super::config::ModelConfig;
+use super::layers::{gqa, mlp};
 
 /// Parameters of one model, by part. All layers together, except where it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,52 +87,20 @@ impl ModelConfig {
         w.embedding + w.lm_head + w.attention + w.mlp + w.router + w.experts + w.norms
     }
 
-    /// The heads of a layer that keeps keys and values.
-    pub fn heads(&self, layer: u32) -> super::config::FullHeads {
-        match (self.full_heads, self.windows[layer as usize]) {
-            (Some(full), None) => full,
-            _ => super::config::FullHeads {
-                head_dim: self.head_dim,
-                kv_heads: self.num_key_value_heads,
-                v_is_k: false,
-            },
-        }
-    }
-
     fn wide(&self) -> Wide {
         let n = |v: u32| u128::from(v);
         let (h, layers) = (n(self.hidden_size), n(self.num_hidden_layers));
         let if_on = |on: bool, v: u128| if on { v } else { 0 };
         let attention: u128 = (0..self.num_hidden_layers)
-            .map(|layer| {
-                if let (true, Some(l)) = (self.linear_layers[layer as usize], &self.linear) {
-                    let (conv, value) = (u128::from(l.conv_width()), u128::from(l.value_width()));
-                    let heads = n(l.value_heads);
-                    // q, k, v, z; b, a; out; the convolution; A_log and dt_bias; the norm over a value.
-                    return (conv + value + 2 * heads) * h
-                        + value * h
-                        + conv * n(l.conv)
-                        + 2 * heads
-                        + n(l.value_dim);
-                }
-                let heads = self.heads(layer);
-                let q = n(self.num_attention_heads) * n(heads.head_dim);
-                let kv = n(heads.kv_heads) * n(heads.head_dim);
-                let (q_out, kv_out) = (
-                    if self.attention_gate { 2 * q } else { q },
-                    if heads.v_is_k { kv } else { 2 * kv },
-                );
-                (q_out + kv_out) * h
-                    + h * q
-                    + if_on(self.qkv_bias, q_out + kv_out)
-                    + if_on(self.o_bias, h)
-                    + if_on(self.qk_norm, 2 * n(heads.head_dim))
-                    + if_on(self.attention_sinks, n(self.num_attention_heads))
-            })
+            .map(
+                |layer| match (&self.linear, self.linear_layers[layer as usize]) {
+                    (Some(l), true) => l.parameters(h),
+                    _ => gqa::parameters(self, layer),
+                },
+            )
             .sum();
         let moe_layers = self.moe_layers.iter().filter(|&&m| m).count() as u128;
-        let inter = n(self.intermediate_size);
-        let dense = 3 * h * inter + if_on(self.mlp_bias, 2 * inter + h);
+        let dense = mlp::parameters(self);
         let mut w = Wide {
             embedding: n(self.vocab_size) * h,
             lm_head: if_on(!self.tie_word_embeddings, n(self.vocab_size) * h),
@@ -144,14 +113,11 @@ impl ModelConfig {
             experts_active: 0,
         };
         if let Some(moe) = &self.moe {
-            let (e, i) = (n(moe.num_experts), n(moe.moe_intermediate_size));
-            w.per_expert = 3 * h * i + if_on(moe.bias, 2 * i + h);
-            w.experts = moe_layers * e * w.per_expert;
+            w.per_expert = moe.per_expert(h);
+            w.experts = moe_layers * n(moe.num_experts) * w.per_expert;
             w.experts_active = moe_layers * n(moe.num_experts_per_tok) * w.per_expert;
-            w.router =
-                moe_layers * (e * h + if_on(moe.bias, e) + if_on(moe.router_correction_bias, e));
-            let shared = 3 * h * n(moe.shared_expert_intermediate_size);
-            w.mlp += moe_layers * (shared + if_on(moe.shared_expert_gate, h));
+            w.router = moe_layers * moe.router_parameters(h);
+            w.mlp += moe_layers * moe.shared_parameters(h);
         }
         w
     }

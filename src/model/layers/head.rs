@@ -1,0 +1,70 @@
+//! What happens once in a step: looking up the embedding, the output head, sampling.
+use super::{Expander, pass};
+use crate::model::architecture::Architecture;
+use crate::model::format::WeightFormat;
+use crate::model::op::{Exchange, Op, OpKind, Pass, Rows};
+use crate::units::Bytes;
+
+impl Expander<'_> {
+    /// A table that is also the head is stored as the head (llama.cpp gives it the output's type).
+    fn embedding_format(&self) -> WeightFormat {
+        if self.c.tie_word_embeddings {
+            self.p.lm_head
+        } else {
+            self.p.embedding
+        }
+    }
+
+    pub(super) fn embedding(&mut self) {
+        let (c, h) = (self.c, u64::from(self.c.hidden_size));
+        let f = self.embedding_format();
+        let table = f.matrix_bytes(c.vocab_size.into(), h);
+        let row = f.matrix_bytes(1, h).0 + h * self.act;
+        let look_up = Pass {
+            bytes_per_token: row as f64,
+            weights: Bytes::ZERO,
+            table: if c.tie_word_embeddings {
+                Bytes::ZERO
+            } else {
+                table
+            },
+        };
+        self.each("embed", 1, OpKind::Elementwise(look_up));
+        self.all_reduce();
+        if matches!(
+            c.architecture,
+            Architecture::Gemma
+                | Architecture::Gemma2
+                | Architecture::Gemma3
+                | Architecture::Gemma4
+        ) {
+            self.elementwise("embed_scale", 1, 0, 2 * h);
+        }
+    }
+
+    pub(super) fn head(&mut self) {
+        let (h, v) = (u64::from(self.c.hidden_size), u64::from(self.c.vocab_size));
+        let whole = u64::from(self.whole.vocab_size);
+        self.norm();
+        let once = |name, kernels, kind| Op {
+            name,
+            layers: 1,
+            rows: Rows::Sampled,
+            kernels,
+            kind,
+        };
+        self.push(once("gather_sampled", 1, pass(0, 2 * h * self.act)));
+        let matrix = self.matrix(&[(v, self.p.lm_head)], h, false);
+        self.push(once("lm_head", 1, OpKind::Gemm(matrix)));
+        self.exchange(
+            "gather_logits",
+            Exchange::AllGather,
+            Rows::Sampled,
+            self.parallel.tensor,
+            whole * self.act,
+            false,
+        );
+        // Logits are read, written as fp32 and scanned once, on every device.
+        self.push(once("sampling", 3, pass(0, whole * (self.act + 8))));
+    }
+}

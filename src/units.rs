@@ -4,10 +4,9 @@
 //! [`Span::from_secs`], so that rounding is the same everywhere.
 //!
 //! ```
-//! use capsim::units::{Bytes, BytesPerSec, SimTime, Span};
+//! use capsim::units::{Bytes, SimTime, Span};
 //! let weights = Bytes(6_083_000_000);
-//! let t = weights / BytesPerSec(215e9);
-//! assert_eq!(t, Span::from_secs(6.083e9 / 215e9));
+//! let t = Span::from_secs(weights.as_f64() / 215e9);
 //! assert_eq!((SimTime::ZERO + t).since(SimTime::ZERO), t);
 //! ```
 //!
@@ -19,7 +18,7 @@
 //! ```
 use core::fmt;
 use core::iter::Sum;
-use core::ops::{Add, AddAssign, Div, Mul, Sub, SubAssign};
+use core::ops::{Add, AddAssign, Mul, Sub, SubAssign};
 use serde::{Deserialize, Serialize};
 
 macro_rules! count {
@@ -110,29 +109,6 @@ impl fmt::Display for Bytes {
             1_048_576..1_073_741_824 => write!(f, "{:.1} MiB", b / 1_048_576.0),
             _ => write!(f, "{:.2} GiB", b / 1_073_741_824.0),
         }
-    }
-}
-
-/// A memory or link rate in bytes per second.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BytesPerSec(pub f64);
-
-/// An arithmetic rate in operations per second.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct FlopsPerSec(pub f64);
-
-impl Div<BytesPerSec> for Bytes {
-    type Output = Span;
-    fn div(self, rate: BytesPerSec) -> Span {
-        Span::from_secs(self.0 as f64 / rate.0)
-    }
-}
-impl Div<FlopsPerSec> for Flops {
-    type Output = Span;
-    fn div(self, rate: FlopsPerSec) -> Span {
-        Span::from_secs(self.0 as f64 / rate.0)
     }
 }
 

@@ -315,21 +315,8 @@ pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
     measure(args)
 }
 
-fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
-    let effort = match (args.quick, args.full) {
-        (true, _) => Effort::Quick,
-        (_, true) => Effort::Full,
-        _ => Effort::Standard,
-    };
-    ensure!(
-        args.threads.is_none_or(|n| (1..=4096).contains(&n)),
-        "--threads: from 1 to 4096"
-    );
-    let silence = Duration::try_from_secs_f64(args.timeout)
-        .ok()
-        .filter(|t| !t.is_zero())
-        .with_context(|| format!("--timeout {}: a number of seconds above 0", args.timeout))?;
-    let target = target(args)?;
+/// Whether what was asked for can be measured now.
+fn check(args: &CalibrateArgs, target: &Target) -> anyhow::Result<()> {
     let known: Vec<&str> = target.families.iter().map(|f| f.name()).collect();
     for name in &args.family {
         ensure!(
@@ -346,6 +333,11 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         );
         eprintln!("warning: the device is busy: {why}");
     }
+    Ok(())
+}
+
+/// A file that asks for measurements and has none yet.
+fn fresh(args: &CalibrateArgs, target: Target, effort: Effort) -> anyhow::Result<SamplesFile> {
     let (mut info, api) = (target.info, target.api);
     if let Some(mib) = args.cache {
         ensure!((1..=4096).contains(&mib), "--cache: from 1 to 4096 MiB");
@@ -353,7 +345,7 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
     }
     let started = now_utc();
     let ring_bytes = protocol::ring_bytes(&info, effort);
-    let fresh = SamplesFile {
+    Ok(SamplesFile {
         schema: SamplesFile::SCHEMA.into(),
         capsim: env!("CARGO_PKG_VERSION").into(),
         command: command_line(),
@@ -377,7 +369,85 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         points: vec![],
         started,
         device: info,
+    })
+}
+
+fn bar() -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(1);
+    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(4));
+    bar.set_style(
+        indicatif::ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+            .expect("a valid template"),
+    );
+    bar
+}
+
+/// What happens, for whoever waits.
+fn show_news(bar: &indicatif::ProgressBar, news: News) {
+    match news {
+        News::Heard(Message::Begin {
+            record,
+            done,
+            total,
+            left_s,
+        }) => {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+            bar.set_message(match left_s {
+                Some(l) => format!("{}, at most {l:.0} s left", record.key()),
+                None => record.key(),
+            });
+        }
+        News::Heard(Message::Pause) => {
+            bar.set_message("the device slowed down; letting it rest");
+        }
+        News::Heard(_) => {}
+        News::Crash(words) => bar.suspend(|| eprintln!("the driver failed: {words}")),
+    }
+}
+
+/// Keeps what was measured before the session broke off; the error says what can be done with it.
+fn ended_early(
+    dir: &Path,
+    samples: &Path,
+    file: &SamplesFile,
+    why: &str,
+) -> anyhow::Result<ExitCode> {
+    let name = &file.device.name;
+    ensure!(
+        file.points.iter().any(|p| p.seconds().is_some()),
+        "{name} could not be measured: {why}"
+    );
+    files::write(samples, &file.to_text())?;
+    // What there is may be enough for a profile.
+    let profile = match outputs(dir, file) {
+        Ok(_) => "and a profile made from it beside it".to_string(),
+        Err(e) => format!("which is not enough for a profile ({e:#})"),
     };
+    bail!(
+        "measuring {name} ended early: {why}. What was measured is in {}, {profile}; go on with --resume",
+        samples.display()
+    );
+}
+
+fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
+    let effort = match (args.quick, args.full) {
+        (true, _) => Effort::Quick,
+        (_, true) => Effort::Full,
+        _ => Effort::Standard,
+    };
+    ensure!(
+        args.threads.is_none_or(|n| (1..=4096).contains(&n)),
+        "--threads: from 1 to 4096"
+    );
+    let silence = Duration::try_from_secs_f64(args.timeout)
+        .ok()
+        .filter(|t| !t.is_zero())
+        .with_context(|| format!("--timeout {}: a number of seconds above 0", args.timeout))?;
+    let target = target(args)?;
+    check(args, &target)?;
+    let index = target.index;
+    let fresh = fresh(args, target, effort)?;
     let dir = match &args.output {
         Some(dir) => dir.clone(),
         None => Path::new("calibration")
@@ -399,15 +469,10 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
     if !args.json {
         eprintln!("measuring {}", file.device.name);
     }
-    let bar = indicatif::ProgressBar::new(1);
-    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(4));
-    bar.set_style(
-        indicatif::ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
-            .expect("a valid template"),
-    );
+    let bar = bar();
     let program = discover::this_program().context("the path of this program")?;
     let job = Job {
-        index: target.index,
+        index,
         threads: args.threads,
         left_s: protocol::time_budget(effort).map(|b| b.as_secs_f64()),
         samples: std::path::absolute(&samples).context("the path of the samples")?,
@@ -426,26 +491,7 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
             false => Ok(None),
         },
         &|file| files::write(&samples, &file.to_text()).map_err(|e| format!("{e:#}")),
-        &mut |news| match news {
-            News::Heard(Message::Begin {
-                record,
-                done,
-                total,
-                left_s,
-            }) => {
-                bar.set_length(total as u64);
-                bar.set_position(done as u64);
-                bar.set_message(match left_s {
-                    Some(l) => format!("{}, at most {l:.0} s left", record.key()),
-                    None => record.key(),
-                });
-            }
-            News::Heard(Message::Pause) => {
-                bar.set_message("the device slowed down; letting it rest");
-            }
-            News::Heard(_) => {}
-            News::Crash(words) => bar.suspend(|| eprintln!("the driver failed: {words}")),
-        },
+        &mut |news| show_news(&bar, news),
     );
     bar.finish_and_clear();
     let (file, stopped) = match ended {
@@ -453,21 +499,7 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
         Err((file, why)) => (*file, Some(why)),
     };
     if let Some(why) = stopped {
-        let name = &file.device.name;
-        ensure!(
-            file.points.iter().any(|p| p.seconds().is_some()),
-            "{name} could not be measured: {why}"
-        );
-        files::write(&samples, &file.to_text())?;
-        // What there is may be enough for a profile.
-        let profile = match outputs(&dir, &file) {
-            Ok(_) => "and a profile made from it beside it".to_string(),
-            Err(e) => format!("which is not enough for a profile ({e:#})"),
-        };
-        bail!(
-            "measuring {name} ended early: {why}. What was measured is in {}, {profile}; go on with --resume",
-            samples.display()
-        );
+        return ended_early(&dir, &samples, &file, &why);
     }
     let (fit, meaning) = outputs(&dir, &file)
         .with_context(|| format!("the samples are in {}", samples.display()))?;

@@ -398,10 +398,10 @@ fn release(family: &Path, wanted: Option<&str>, file: &str) -> Option<(String, P
 type Add<'a> =
     dyn FnMut(&mut aiconfigurator::Database, &[u8], &str) -> Result<(), import::ImportError> + 'a;
 
-fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> anyhow::Result<()> {
-    let gpu = known(&args.system)?;
+/// The folder of a system's tables, beneath the folder that was named.
+fn aiconfigurator_root(args: &AiconfiguratorArgs) -> anyhow::Result<PathBuf> {
     let beneath = |d: &Path| d.join("data").join(&args.system);
-    let root = [
+    [
         beneath(&args.dir),
         beneath(&args.dir.join("systems")),
         beneath(&args.dir.join("aiconfigurator_core/systems")),
@@ -414,7 +414,26 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> an
             args.dir.display(),
             args.system
         )
-    })?;
+    })
+}
+
+/// The models, in bf16, whole and shared by up to eight devices.
+fn bf16_models(names: &[String]) -> anyhow::Result<Vec<Model>> {
+    let mut models: Vec<Model> = vec![];
+    for name in names {
+        let whole = load::model(&load::config(name)?, Some("bf16"), None)?;
+        models.extend(
+            [1, 2, 4, 8]
+                .iter()
+                .filter_map(|&t| whole.shared(Parallel::tensor(t)).ok()),
+        );
+    }
+    Ok(models)
+}
+
+fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> anyhow::Result<()> {
+    let gpu = known(&args.system)?;
+    let root = aiconfigurator_root(args)?;
     let mut db = aiconfigurator::Database::default();
     let mut newest = String::new();
     let mut load_table = |family: &str,
@@ -438,34 +457,23 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> an
         Ok(())
     };
     let (backend, wanted) = (args.backend.as_str(), args.release.as_deref());
-    load_table(
-        "gemm",
-        backend,
-        wanted,
-        "gemm_perf.parquet",
-        &mut |d, b, n| d.add_gemm(b, n),
-    )?;
-    load_table(
-        "attention",
-        backend,
-        wanted,
-        "generation_attention_perf.parquet",
-        &mut |d, b, n| d.add_attention(b, n, true),
-    )?;
-    load_table(
-        "attention",
-        backend,
-        wanted,
-        "context_attention_perf.parquet",
-        &mut |d, b, n| d.add_attention(b, n, false),
-    )?;
-    load_table(
-        "moe",
-        backend,
-        wanted,
-        "moe_perf.parquet",
-        &mut |d, b, n| d.add_moe(b, n),
-    )?;
+    let tables: [(&str, &str, &mut Add<'_>); 4] = [
+        ("gemm", "gemm_perf.parquet", &mut |d, b, n| d.add_gemm(b, n)),
+        (
+            "attention",
+            "generation_attention_perf.parquet",
+            &mut |d, b, n| d.add_attention(b, n, true),
+        ),
+        (
+            "attention",
+            "context_attention_perf.parquet",
+            &mut |d, b, n| d.add_attention(b, n, false),
+        ),
+        ("moe", "moe_perf.parquet", &mut |d, b, n| d.add_moe(b, n)),
+    ];
+    for (family, file, add) in tables {
+        load_table(family, backend, wanted, file, add)?;
+    }
     let own = root.join("comm").join(backend);
     if release(&own, None, "custom_allreduce_perf.parquet").is_some() {
         load_table(
@@ -480,15 +488,7 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> an
             d.add_all_reduce(b, n, true)
         })?;
     }
-    let mut models: Vec<Model> = vec![];
-    for name in &args.models {
-        let whole = load::model(&load::config(name)?, Some("bf16"), None)?;
-        models.extend(
-            [1, 2, 4, 8]
-                .iter()
-                .filter_map(|&t| whole.shared(Parallel::tensor(t)).ok()),
-        );
-    }
+    let models = bf16_models(&args.models)?;
     let source = Source {
         name: format!("{}, {}/{} {newest}", args.source, args.system, args.backend),
         licence: args.licence.clone(),

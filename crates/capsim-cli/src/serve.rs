@@ -1,13 +1,14 @@
 //! `capsim serve`.
 use super::files;
 use super::scenario_args::ScenarioArgs;
-use super::stop;
+use super::stop::{self, Stop};
 use anyhow::{Context, bail};
 use capsim::engine::settings::*;
+use capsim::predict::{Scenario, Settings};
 use capsim_live::serve::text::Tokenizer;
 use capsim_live::serve::{Fault, Options, Server};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -75,7 +76,8 @@ fn tokenizer(path: Option<&Path>) -> anyhow::Result<Tokenizer> {
     Tokenizer::from_json(&files::read(&file)?).with_context(|| format!("{}", file.display()))
 }
 
-pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
+/// Numbers that no server can run with.
+fn check(args: &ServeCommand) -> anyhow::Result<()> {
     if !(args.speedup.is_finite() && (1e-3..=1e6).contains(&args.speedup)) {
         bail!(
             "--speedup {}: must lie between 0.001 and 1000000",
@@ -94,6 +96,89 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
             args.max_body_mib
         );
     }
+    Ok(())
+}
+
+/// What the server tells of itself.
+fn description(scenario: &Scenario, settings: &Settings, speedup: f64, text: &Tokenizer) -> Value {
+    let config = &settings.config;
+    json!({
+        "vllm_config": format!("{config:?}"),
+        "capsim": {
+            "simulated": true,
+            "model": scenario.model_name,
+            "device": scenario.device.name,
+            "engine": scenario.engine.id,
+            "engine_version": scenario.version(),
+            "rules": settings.rules(),
+            "data_parallel_size": settings.group.engines,
+            "num_gpu_blocks": config.num_gpu_blocks,
+            "block_size": config.block_size,
+            "max_num_seqs": config.max_num_seqs,
+            "max_num_batched_tokens": config.max_num_batched_tokens,
+            "max_model_len": config.max_model_len,
+            "enable_prefix_caching": config.enable_prefix_caching,
+            "async_scheduling": config.async_scheduling,
+            "speedup": speedup,
+            "tokenizer": text.describe(),
+        },
+    })
+}
+
+/// The same in words, for whoever started it.
+fn about(scenario: &Scenario, settings: &Settings, speedup: f64, text: &Tokenizer) -> String {
+    let config = &settings.config;
+    format!(
+        "capsim serve: a simulation, no model runs here\n  model      {}\n  device     {}\n  engine     {}, {} \
+         (max-num-seqs {}, max-num-batched-tokens {}, max-model-len {})\n  KV cache   {} blocks of {} tokens, prefix \
+         caching {}\n  tokenizer  {}\n  speed      {}x real time",
+        scenario.model_name,
+        scenario.device.name,
+        settings.rules(),
+        scenario.engine.id,
+        config.max_num_seqs,
+        config.max_num_batched_tokens,
+        config.max_model_len,
+        config.num_gpu_blocks,
+        config.block_size,
+        if config.enable_prefix_caching {
+            "on"
+        } else {
+            "off"
+        },
+        text.describe(),
+        speedup,
+    )
+}
+
+/// Serves until a fault or a request to stop ends it; open answers then get so long to end.
+async fn until_stopped(
+    server: Server,
+    stop: &mut Stop,
+    grace: Duration,
+) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        () = server.killed() => {
+            eprintln!("capsim serve: gone (--fault kill-after)");
+            drop(server);
+            return Ok(ExitCode::from(1));
+        }
+        () = stop.asked() => {}
+    }
+    eprintln!("capsim serve: shutting down");
+    let orderly = tokio::select! {
+        orderly = server.shutdown(grace) => orderly,
+        // A second request to stop is obeyed at once.
+        () = stop.asked() => false,
+    };
+    if !orderly {
+        eprintln!("capsim serve: open answers were cut off");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
+    check(&args)?;
     let line = args.scenario.line()?;
     let pasted = |flags: &[&str]| line.value(flags).map(String::from);
     let host = args
@@ -120,48 +205,8 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
     let cost = scenario.cost(&settings)?;
     let text = tokenizer(args.tokenizer.as_deref())?;
     let config = settings.config.clone();
-    let description = json!({
-        "vllm_config": format!("{config:?}"),
-        "capsim": {
-            "simulated": true,
-            "model": scenario.model_name,
-            "device": scenario.device.name,
-            "engine": scenario.engine.id,
-            "engine_version": scenario.version(),
-            "rules": settings.rules(),
-            "data_parallel_size": settings.group.engines,
-            "num_gpu_blocks": config.num_gpu_blocks,
-            "block_size": config.block_size,
-            "max_num_seqs": config.max_num_seqs,
-            "max_num_batched_tokens": config.max_num_batched_tokens,
-            "max_model_len": config.max_model_len,
-            "enable_prefix_caching": config.enable_prefix_caching,
-            "async_scheduling": config.async_scheduling,
-            "speedup": args.speedup,
-            "tokenizer": text.describe(),
-        },
-    });
-    let about = format!(
-        "capsim serve: a simulation, no model runs here\n  model      {}\n  device     {}\n  engine     {}, {} \
-         (max-num-seqs {}, max-num-batched-tokens {}, max-model-len {})\n  KV cache   {} blocks of {} tokens, prefix \
-         caching {}\n  tokenizer  {}\n  speed      {}x real time",
-        scenario.model_name,
-        scenario.device.name,
-        settings.rules(),
-        scenario.engine.id,
-        config.max_num_seqs,
-        config.max_num_batched_tokens,
-        config.max_model_len,
-        config.num_gpu_blocks,
-        config.block_size,
-        if config.enable_prefix_caching {
-            "on"
-        } else {
-            "off"
-        },
-        text.describe(),
-        args.speedup,
-    );
+    let description = description(&scenario, &settings, args.speedup, &text);
+    let about = about(&scenario, &settings, args.speedup, &text);
     let options = Options {
         host,
         port,
@@ -191,24 +236,11 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         for flag in &scenario.notes.not_simulated {
             println!("  not modelled: {flag}");
         }
-        tokio::select! {
-            () = server.killed() => {
-                eprintln!("capsim serve: gone (--fault kill-after)");
-                drop(server);
-                return Ok(ExitCode::from(1));
-            }
-            () = stop.asked() => {}
-        }
-        eprintln!("capsim serve: shutting down");
-        let grace = Duration::from_secs_f64(args.shutdown_timeout);
-        let orderly = tokio::select! {
-            orderly = server.shutdown(grace) => orderly,
-            // A second request to stop is obeyed at once.
-            () = stop.asked() => false,
-        };
-        if !orderly {
-            eprintln!("capsim serve: open answers were cut off");
-        }
-        Ok(ExitCode::SUCCESS)
+        until_stopped(
+            server,
+            &mut stop,
+            Duration::from_secs_f64(args.shutdown_timeout),
+        )
+        .await
     })
 }

@@ -14,7 +14,7 @@ use capsim_study::validate::accuracy::{
     Accuracy, FittedProfile, Kind, ScoredRun, fit_profile, intervals, score,
 };
 use capsim_study::validate::hypothesis::Basis;
-use capsim_study::validate::manifest::{Manifest, UnusableFile};
+use capsim_study::validate::manifest::{Manifest, Unusable, UnusableFile};
 use capsim_study::validate::runs::RunsFile;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -147,16 +147,10 @@ fn rounded(value: &mut serde_json::Value) {
     }
 }
 
-pub fn run(
-    index: &Path,
-    markdown: Option<&Path>,
-    svg: Option<&Path>,
-    write_profiles: bool,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let name = index.display().to_string();
-    let manifest = Manifest::parse(&files::read(index)?, &name)?;
-    let home = index.parent().unwrap_or(Path::new("."));
+/// A fitted profile of each plan starts from one that is there.
+type Prior = (String, EngineProfile);
+
+fn priors(manifest: &Manifest, home: &Path) -> anyhow::Result<Vec<Prior>> {
     let mut priors = vec![];
     for p in &manifest.profiles {
         let path = home.join(&p.prior);
@@ -166,6 +160,11 @@ pub fn run(
             EngineProfile::parse(&text, &path.display().to_string())?,
         ));
     }
+    Ok(priors)
+}
+
+/// Experiments that cannot be simulated, and the files that tell of them.
+fn unusable(manifest: &Manifest, home: &Path) -> anyhow::Result<(Vec<Unusable>, Vec<PathBuf>)> {
     let mut unusable = vec![];
     let mut not = vec![];
     for file in &manifest.unusable {
@@ -174,16 +173,16 @@ pub fn run(
         unusable.extend(UnusableFile::parse(&text, &path.display().to_string())?.experiments);
         not.push(path);
     }
-    let mut sets = vec![];
-    for s in &manifest.sets {
-        for path in set(&home.join(s), &not)? {
-            sets.push(open(&path, &priors)?);
-        }
-    }
-    let plain: Vec<RunsFile> = sets.iter().map(|(f, _)| f.clone()).collect();
-    manifest.check(&name, &plain)?;
+    Ok((unusable, not))
+}
 
-    let plans: Vec<_> = manifest.profiles.iter().zip(&priors).collect();
+/// Every plan's profile, fitted to its own runs.
+fn fitted(
+    manifest: &Manifest,
+    priors: &[Prior],
+    sets: &[(RunsFile, Basis)],
+) -> anyhow::Result<Vec<FittedProfile>> {
+    let plans: Vec<_> = manifest.profiles.iter().zip(priors).collect();
     let busy = Busy::new("fitting profiles", plans.len());
     let mut profiles = vec![];
     for p in in_parallel(&plans, |(plan, (_, prior))| {
@@ -198,17 +197,14 @@ pub fn run(
     }) {
         profiles.push(p?);
     }
-    drop(busy);
-    for (file, basis) in &mut sets {
-        let fitted = profiles
-            .iter()
-            .find(|p| p.id == file.engine)
-            .expect("checked when it was opened");
-        basis.engine = fitted.profile.clone();
-        // The model's deviation comes from other people's runs, afterwards.
-        basis.engine.model_rel_sd.value = 0.0;
-        basis.engine.model_rel_sd_prefill = None;
-    }
+    Ok(profiles)
+}
+
+/// Every run predicted, and those that cannot be, with why.
+fn predicted(
+    manifest: &Manifest,
+    sets: &[(RunsFile, Basis)],
+) -> (Vec<ScoredRun>, Vec<(String, String)>) {
     let jobs: Vec<(usize, usize)> = sets
         .iter()
         .enumerate()
@@ -217,7 +213,7 @@ pub fn run(
     let busy = Busy::new("predicting runs", jobs.len());
     let scored = in_parallel(&jobs, |&(i, j)| {
         let (file, basis) = &sets[i];
-        let score = score(&manifest, i, file, basis, &file.runs[j]);
+        let score = score(manifest, i, file, basis, &file.runs[j]);
         busy.step();
         score
     });
@@ -230,6 +226,60 @@ pub fn run(
             Err(e) => failed.push((sets[*i].0.runs[*j].id.clone(), e)),
         }
     }
+    (runs, failed)
+}
+
+/// Writes the profiles that go into the package.
+fn ship(manifest: &Manifest, home: &Path, accuracy: &Accuracy) -> anyhow::Result<()> {
+    let predicted = report::predicted(accuracy).len();
+    for (plan, p) in manifest.profiles.iter().zip(&accuracy.profiles) {
+        if let Some(ship) = &plan.ship {
+            let mut value = serde_json::to_value(shipped(p, &accuracy.model_sd, predicted))?;
+            rounded(&mut value);
+            let profile: EngineProfile = serde_json::from_value(value)?;
+            let text = serde_json::to_string_pretty(&profile)? + "\n";
+            // A fit that left the range of what a profile may say is no profile.
+            EngineProfile::parse(&text, ship)
+                .with_context(|| format!("the profile fitted to `{}`'s plan", plan.id))?;
+            files::write(&home.join(ship), &text)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn run(
+    index: &Path,
+    markdown: Option<&Path>,
+    svg: Option<&Path>,
+    write_profiles: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let name = index.display().to_string();
+    let manifest = Manifest::parse(&files::read(index)?, &name)?;
+    let home = index.parent().unwrap_or(Path::new("."));
+    let priors = priors(&manifest, home)?;
+    let (unusable, not) = unusable(&manifest, home)?;
+    let mut sets = vec![];
+    for s in &manifest.sets {
+        for path in set(&home.join(s), &not)? {
+            sets.push(open(&path, &priors)?);
+        }
+    }
+    let plain: Vec<RunsFile> = sets.iter().map(|(f, _)| f.clone()).collect();
+    manifest.check(&name, &plain)?;
+
+    let profiles = fitted(&manifest, &priors, &sets)?;
+    for (file, basis) in &mut sets {
+        let fitted = profiles
+            .iter()
+            .find(|p| p.id == file.engine)
+            .expect("checked when it was opened");
+        basis.engine = fitted.profile.clone();
+        // The model's deviation comes from other people's runs, afterwards.
+        basis.engine.model_rel_sd.value = 0.0;
+        basis.engine.model_rel_sd_prefill = None;
+    }
+    let (mut runs, failed) = predicted(&manifest, &sets);
     let model_sd = intervals(&mut runs);
     let mut accuracy = Accuracy {
         profiles,
@@ -237,20 +287,8 @@ pub fn run(
         failed,
         model_sd,
     };
-    let predicted = report::predicted(&accuracy).len();
     if write_profiles {
-        for (plan, p) in manifest.profiles.iter().zip(&accuracy.profiles) {
-            if let Some(ship) = &plan.ship {
-                let mut value = serde_json::to_value(shipped(p, &accuracy.model_sd, predicted))?;
-                rounded(&mut value);
-                let profile: EngineProfile = serde_json::from_value(value)?;
-                let text = serde_json::to_string_pretty(&profile)? + "\n";
-                // A fit that left the range of what a profile may say is no profile.
-                EngineProfile::parse(&text, ship)
-                    .with_context(|| format!("the profile fitted to `{}`'s plan", plan.id))?;
-                files::write(&home.join(ship), &text)?;
-            }
-        }
+        ship(&manifest, home, &accuracy)?;
     }
     let mut shown: Vec<Set> = sets
         .iter()

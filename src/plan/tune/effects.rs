@@ -1,7 +1,6 @@
 //! What every knob does to the best setting, and what it gains.
-use super::draw::{Choice, Turned};
 use super::tuner::{Figures, Tuner, figures, top};
-use super::{Effect, Outcome, Question};
+use super::{Effect, Neighbours, Outcome, Question};
 use crate::plan::{Pool, Term, extremes, trial};
 use crate::predict::{PredictError, Scenario};
 
@@ -9,9 +8,7 @@ use crate::predict::{PredictError, Scenario};
 pub fn effects_of(
     q: &Question,
     choice: &[usize],
-    turned: &[Turned],
-    fresh: &[(Choice, String)],
-    all: &[Vec<Figures>],
+    beside: &Neighbours,
     base: &Figures,
 ) -> Vec<Effect> {
     let mut effects: Vec<Effect> = q
@@ -22,12 +19,13 @@ pub fn effects_of(
         .map(|(k, knob)| Effect {
             knob: knob.name.clone(),
             chosen: knob.values[choice[k]].to_string(),
-            others: turned
+            others: beside
+                .turned
                 .iter()
                 .filter(|t| t.0 == k)
                 .map(|(_, i, c)| {
-                    let found = fresh.iter().position(|(f, _)| f == c);
-                    let figures = found.map(|at| top(&all[at]).1);
+                    let found = beside.fresh.iter().position(|(f, _)| f == c);
+                    let figures = found.map(|at| top(&beside.figures[at]).1);
                     (
                         knob.values[*i].to_string(),
                         figures.map(|f| f.score / base.score),

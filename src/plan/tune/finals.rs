@@ -1,9 +1,8 @@
 //! The last settings, compared at full length.
 use super::draw::{Choice, changed};
 use super::front::pareto;
-use super::neighbours;
 use super::tuner::{Figures, Tuner, better, clearly_better, top};
-use super::{Objective, Outcome};
+use super::{Neighbours, Objective, Outcome, neighbours};
 use crate::plan::Pool;
 use crate::predict::PredictError;
 
@@ -35,15 +34,15 @@ impl Finals {
         mut best: usize,
     ) -> Result<usize, PredictError> {
         for _ in 0..ROUNDS {
-            let (_, fresh, all) = neighbours(t, &self.settings[best].0)?;
+            let Neighbours { fresh, figures, .. } = neighbours(t, &self.settings[best].0)?;
             let base_score = top(&self.figures[best]).1;
             let next = (0..fresh.len())
-                .max_by(|&a, &b| better(top(&all[a]).1, top(&all[b]).1).then(b.cmp(&a)));
+                .max_by(|&a, &b| better(top(&figures[a]).1, top(&figures[b]).1).then(b.cmp(&a)));
             match next {
                 // More than rounding: else two equal settings would take turns.
-                Some(i) if clearly_better(top(&all[i]).1, base_score) => {
+                Some(i) if clearly_better(top(&figures[i]).1, base_score) => {
                     self.settings.push(fresh[i].clone());
-                    self.figures.push(all[i].clone());
+                    self.figures.push(figures[i].clone());
                     best = self.settings.len() - 1;
                 }
                 _ => break,

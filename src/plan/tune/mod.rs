@@ -107,10 +107,10 @@ pub fn tune(base: &Scenario, q: &Question, pool: &impl Pool) -> Result<Tuned, Pr
         &mut finals.figures[best],
     )?;
     let choice = &finals.settings[best].0;
-    let (turned, fresh, all) = neighbours(&mut t, choice)?;
+    let beside = neighbours(&mut t, choice)?;
     let (level, figures) = top(&finals.figures[best]);
     let level = t.levels()[level];
-    let effects = effects_of(q, choice, &turned, &fresh, &all, figures);
+    let effects = effects_of(q, choice, &beside, figures);
     let outcome = t.outcome(choice, level, figures);
     let gain = match &present {
         Some(p) if outcome.met || !p.met => gain(&t, choice, level, &today, &outcome, p)?,
@@ -195,11 +195,16 @@ fn notes(base: &Scenario, best: &Scenario) -> Vec<String> {
     notes
 }
 
-/// Every knob of a setting turned alone; those that start, and their figures at full length.
-fn neighbours<P: Pool>(
-    t: &mut Tuner<'_, P>,
-    choice: &[usize],
-) -> Result<(Vec<Turned>, Engines, Vec<Vec<Figures>>), PredictError> {
+/// Every knob of a setting turned alone.
+struct Neighbours {
+    turned: Vec<Turned>,
+    /// Those that start.
+    fresh: Engines,
+    /// Their figures at full length.
+    figures: Vec<Vec<Figures>>,
+}
+
+fn neighbours<P: Pool>(t: &mut Tuner<'_, P>, choice: &[usize]) -> Result<Neighbours, PredictError> {
     let turned = turned(t.q, choice);
     let mut fresh = vec![];
     for c in &turned {
@@ -207,8 +212,11 @@ fn neighbours<P: Pool>(
             fresh.push((c.2.clone(), key));
         }
     }
-    let all = t.evaluate(&fresh, 1, t.q.seeds)?;
-    Ok((turned, fresh, all))
+    Ok(Neighbours {
+        figures: t.evaluate(&fresh, 1, t.q.seeds)?,
+        turned,
+        fresh,
+    })
 }
 
 /// Takes back what brings next to nothing: every knob to the first of its values, today's before all, with which the score

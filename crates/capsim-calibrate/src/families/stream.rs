@@ -1,6 +1,6 @@
 //! Moving bytes: the limit of everything that a decode step does.
 use super::harness::*;
-use crate::backend::{Launch, Work};
+use crate::backend::{KernelId, Launch, Slice, Work};
 use crate::family::{Effort, Point, ProbeError, Scope, Variant};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -154,102 +154,151 @@ impl Bench for Stream {
         point: &Point,
         variant: &Variant,
     ) -> Result<Built, ProbeError> {
-        let op = Op::of(point);
         let bytes = (axis(point, "bytes") / 16 * 16) as u64;
         let groups = option(variant, "groups");
-        let items = (groups * variant.kernels[0].group[0]) as usize;
-        let kernel = arena.compile(&variant.kernels[0])?;
-        let words_of = |b: u64| b as usize / 4;
-        let mut built = Built::default();
         // A piece larger than a binding is read by several launches.
         let binding = largest_binding(arena.scope.device);
         let pieces = bytes.div_ceil(binding).max(1);
-        let piece = (bytes / pieces / 16).max(1) * 16;
-        let launch = |buffers, numbers, moved: u64, set: u64| Launch {
-            kernel,
+        let moves = Moves {
+            kernel: arena.compile(&variant.kernels[0])?,
+            groups,
+            items: (groups * variant.kernels[0].group[0]) as usize,
+            bytes,
+            binding,
+            pieces,
+            piece: (bytes / pieces / 16).max(1) * 16,
+        };
+        match Op::of(point) {
+            Op::Read => moves.read(arena, pieces as usize),
+            Op::Cold => moves.read(arena, arena.slots(moves.piece)),
+            Op::Write => moves.write(arena),
+            Op::Copy => moves.copy(arena),
+            Op::Gather => moves.gather(arena),
+        }
+    }
+}
+
+/// What moves, and by which launches.
+struct Moves {
+    kernel: KernelId,
+    groups: u32,
+    /// Work-items together.
+    items: usize,
+    /// Bytes of the working set, or of a block.
+    bytes: u64,
+    /// Bytes that one argument may cover.
+    binding: u64,
+    /// Launches that a working set takes, and bytes of each.
+    pieces: u64,
+    piece: u64,
+}
+
+impl Moves {
+    /// A launch that moves so many bytes; repeated, launches cycle through `set` bytes.
+    fn launch(&self, buffers: Vec<Slice>, numbers: Vec<u32>, moved: u64, set: u64) -> Launch {
+        Launch {
+            kernel: self.kernel,
             buffers,
             numbers,
-            groups: [groups, 1, 1],
+            groups: [self.groups, 1, 1],
             work: Work {
                 bytes: moved as f64,
                 flops: 0.0,
                 working_set: set as f64,
             },
+        }
+    }
+
+    /// Reads every slot of a ring.
+    fn read(&self, arena: &mut Arena, slots: usize) -> Result<Built, ProbeError> {
+        let mut built = Built::default();
+        let set = self.piece * slots as u64;
+        let ring = arena.ring(self.piece as usize, Format::Int8, slots)?;
+        let out = arena.output(self.items)?;
+        for slot in &ring {
+            let n = (self.piece / 16) as u32;
+            let buffers = vec![slot.at, out];
+            built
+                .pass
+                .push(self.launch(buffers, vec![n], self.piece, set));
+        }
+        if arena.keep {
+            let expect = Expect::Sum(sum(ring[0].words.iter()));
+            built.answers.push(Answer { at: out, expect });
+        }
+        Ok(built)
+    }
+
+    fn write(&self, arena: &mut Arena) -> Result<Built, ProbeError> {
+        let mut built = Built::default();
+        let words = self.piece as usize / 4;
+        for i in 0..self.pieces {
+            let out = arena.output(words)?;
+            let seed = 0x1234_5678 + i as u32;
+            let numbers = vec![(self.piece / 16) as u32, seed];
+            let set = self.piece * self.pieces;
+            built
+                .pass
+                .push(self.launch(vec![out], numbers, self.piece, set));
+            if arena.keep {
+                let words = (0..words as u32).map(|i| seed.wrapping_add(i));
+                built.answers.push(Answer {
+                    at: out,
+                    expect: Expect::Words(words.collect()),
+                });
+            }
+        }
+        Ok(built)
+    }
+
+    fn copy(&self, arena: &mut Arena) -> Result<Built, ProbeError> {
+        let mut built = Built::default();
+        let ring = arena.ring(self.piece as usize, Format::Int8, self.pieces as usize)?;
+        for slot in &ring {
+            let out = arena.output(self.piece as usize / 4)?;
+            let numbers = vec![(self.piece / 16) as u32];
+            let buffers = vec![slot.at, out];
+            let set = 2 * self.piece * self.pieces;
+            built
+                .pass
+                .push(self.launch(buffers, numbers, 2 * self.piece, set));
+            if arena.keep {
+                built.answers.push(Answer {
+                    at: out,
+                    expect: Expect::Words(slot.words.clone()),
+                });
+            }
+        }
+        Ok(built)
+    }
+
+    /// Reads blocks in shuffled order.
+    fn gather(&self, arena: &mut Arena) -> Result<Built, ProbeError> {
+        let mut built = Built::default();
+        let total = match arena.keep {
+            true => 7 * self.bytes,
+            false => arena.slots(self.bytes) as u64 * self.bytes,
         };
-        match op {
-            Op::Read | Op::Cold => {
-                let slots = match op {
-                    Op::Read => pieces as usize,
-                    _ => arena.slots(piece),
-                };
-                let set = piece * slots as u64;
-                let ring = arena.ring(piece as usize, Format::Int8, slots)?;
-                let out = arena.output(items)?;
-                for slot in &ring {
-                    let n = (piece / 16) as u32;
-                    let buffers = vec![slot.at, out];
-                    built.pass.push(launch(buffers, vec![n], piece, set));
-                }
-                if arena.keep {
-                    let expect = Expect::Sum(sum(ring[0].words.iter()));
-                    built.answers.push(Answer { at: out, expect });
-                }
-            }
-            Op::Write => {
-                for i in 0..pieces {
-                    let out = arena.output(words_of(piece))?;
-                    let seed = 0x1234_5678 + i as u32;
-                    let numbers = vec![(piece / 16) as u32, seed];
-                    let set = piece * pieces;
-                    built.pass.push(launch(vec![out], numbers, piece, set));
-                    if arena.keep {
-                        let words = (0..words_of(piece) as u32).map(|i| seed.wrapping_add(i));
-                        built.answers.push(Answer {
-                            at: out,
-                            expect: Expect::Words(words.collect()),
-                        });
-                    }
-                }
-            }
-            Op::Copy => {
-                let ring = arena.ring(piece as usize, Format::Int8, pieces as usize)?;
-                for slot in &ring {
-                    let out = arena.output(words_of(piece))?;
-                    let numbers = vec![(piece / 16) as u32];
-                    let buffers = vec![slot.at, out];
-                    let set = 2 * piece * pieces;
-                    built.pass.push(launch(buffers, numbers, 2 * piece, set));
-                    if arena.keep {
-                        built.answers.push(Answer {
-                            at: out,
-                            expect: Expect::Words(slot.words.clone()),
-                        });
-                    }
-                }
-            }
-            Op::Gather => {
-                let total = match arena.keep {
-                    true => 7 * bytes,
-                    false => arena.slots(bytes) as u64 * bytes,
-                };
-                let blocks = (binding.min(total) / bytes).max(1);
-                let pieces = (total / bytes).div_ceil(blocks).max(1);
-                let index = arena.upload(&shuffled(blocks as u32, arena.scope.seed))?;
-                let ring = arena.ring((bytes * blocks) as usize, Format::Int8, pieces as usize)?;
-                let out = arena.output(items)?;
-                for slot in &ring {
-                    let numbers = vec![blocks as u32, (bytes / 16) as u32];
-                    let buffers = vec![slot.at, index, out];
-                    let moved = bytes * blocks;
-                    built
-                        .pass
-                        .push(launch(buffers, numbers, moved, moved * pieces));
-                }
-                if arena.keep {
-                    let expect = Expect::Sum(sum(ring[0].words.iter()));
-                    built.answers.push(Answer { at: out, expect });
-                }
-            }
+        let blocks = (self.binding.min(total) / self.bytes).max(1);
+        let pieces = (total / self.bytes).div_ceil(blocks).max(1);
+        let index = arena.upload(&shuffled(blocks as u32, arena.scope.seed))?;
+        let ring = arena.ring(
+            (self.bytes * blocks) as usize,
+            Format::Int8,
+            pieces as usize,
+        )?;
+        let out = arena.output(self.items)?;
+        for slot in &ring {
+            let numbers = vec![blocks as u32, (self.bytes / 16) as u32];
+            let buffers = vec![slot.at, index, out];
+            let moved = self.bytes * blocks;
+            built
+                .pass
+                .push(self.launch(buffers, numbers, moved, moved * pieces));
+        }
+        if arena.keep {
+            let expect = Expect::Sum(sum(ring[0].words.iter()));
+            built.answers.push(Answer { at: out, expect });
         }
         Ok(built)
     }

@@ -6,7 +6,10 @@ mod launch;
 mod layer;
 mod least_squares;
 mod profile;
+mod source;
+mod steps;
 mod stream;
+mod surfaces;
 
 pub use curve::Fall;
 pub use kind::Kind;

@@ -112,6 +112,42 @@ struct Session<'a, 'b, 'c> {
     reruns: u32,
 }
 
+/// A point to be measured: of which family, until when and with which ring.
+#[derive(Clone, Copy)]
+struct Job<'p> {
+    file: &'p SamplesFile,
+    f: usize,
+    point: &'p Point,
+    deadline: Duration,
+    ring: u64,
+}
+
+/// Why a variant was not timed.
+struct Missed {
+    why: String,
+    /// Whether one pass would not fit into the time.
+    too_long: bool,
+}
+
+impl From<String> for Missed {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            too_long: false,
+        }
+    }
+}
+
+/// Points by which a session learns about its device, each with its family.
+struct Landmarks<'t> {
+    /// The smallest read that comes from memory.
+    cold: Option<&'t (usize, Point)>,
+    /// The product with the fewest rows: quick on anything.
+    gemm: Option<&'t (usize, Point)>,
+    /// The longest chain of empty launches.
+    cheap: Option<&'t (usize, Point)>,
+}
+
 /// Measures what `file` asks for and does not have yet.
 ///
 /// # Errors
@@ -368,9 +404,14 @@ impl Session<'_, '_, '_> {
             record.outcome = Outcome::Dropped("the time was used up".into());
             return record;
         }
-        let deadline = self.clock.now() + share;
-        record.outcome = match self.best_of(file, f, point, deadline, file.ring_bytes, &mut record)
-        {
+        let job = Job {
+            file,
+            f,
+            point,
+            deadline: self.clock.now() + share,
+            ring: file.ring_bytes,
+        };
+        record.outcome = match self.best_of(job, &mut record) {
             Ok(()) => Outcome::Measured,
             Err(o) => o,
         };
@@ -380,11 +421,14 @@ impl Session<'_, '_, '_> {
         if let Some(first) =
             plausible::objection(&record.work, stats.median, file.ring_bytes, &file.limits)
         {
-            let ring = 2 * file.ring_bytes;
             record.trials.clear();
             record.samples_s.clear();
-            let again = self.clock.now() + share;
-            let result = self.best_of(file, f, point, again, ring, &mut record);
+            let again = Job {
+                deadline: self.clock.now() + share,
+                ring: 2 * file.ring_bytes,
+                ..job
+            };
+            let result = self.best_of(again, &mut record);
             record.flags.push(Flag::RingDoubled);
             record.outcome = match (result, record.stats) {
                 (Ok(()), Some(s)) => {
@@ -405,15 +449,14 @@ impl Session<'_, '_, '_> {
     }
 
     /// Tries the variants, samples the best, writes both into the record.
-    fn best_of(
-        &mut self,
-        file: &SamplesFile,
-        f: usize,
-        point: &Point,
-        deadline: Duration,
-        ring: u64,
-        record: &mut PointRecord,
-    ) -> Result<(), Outcome> {
+    fn best_of(&mut self, job: Job<'_>, record: &mut PointRecord) -> Result<(), Outcome> {
+        let Job {
+            file,
+            f,
+            point,
+            deadline,
+            ring,
+        } = job;
         let variants = self.candidates(file, f, point, ring);
         if variants.is_empty() {
             return Err(Outcome::Unsupported(
@@ -423,7 +466,7 @@ impl Session<'_, '_, '_> {
         let keep = self.device.live();
         let mut best: Option<(f64, usize)> = None;
         let mut held: Option<(usize, Prepared)> = None;
-        let mut too_long = None;
+        let mut too_long = false;
         let began = self.clock.now();
         for (i, v) in variants.iter().enumerate() {
             // A third of the time is for finding the best variant; what was found first then has to do.
@@ -438,27 +481,7 @@ impl Session<'_, '_, '_> {
                 error: None,
             };
             self.trying(file, f, v);
-            let result = self.check(file, f, v, ring).and_then(|()| {
-                let p = self.prepare(file, f, point, v, ring)?;
-                let foreseen = self.foreseen(file, f, &p);
-                let time = deadline.saturating_sub(self.clock.now()).as_secs_f64();
-                if let Some(s) = foreseen
-                    && s > time.max(0.2)
-                {
-                    too_long = Some(s);
-                    return Err(format!(
-                        "one pass would take {s:.1} s at the pace of the points before, and there are {time:.1} s"
-                    ));
-                }
-                let mut s = sampling::estimate(&mut self.device, &p).map_err(|e| e.to_string())?;
-                if s < 0.05 * (deadline - began).as_secs_f64() {
-                    for _ in 0..2 {
-                        let t = p.once(&mut self.device).map_err(|e| e.to_string())?;
-                        s = s.min(sampling::seconds(&t).max(1e-9));
-                    }
-                }
-                Ok((s, p))
-            });
+            let result = self.estimate(job, v, began);
             match result {
                 Ok((s, p)) => {
                     trial.seconds = Some(s);
@@ -467,7 +490,10 @@ impl Session<'_, '_, '_> {
                     }
                     held = Some((i, p));
                 }
-                Err(e) => trial.error = Some(e),
+                Err(missed) => {
+                    too_long |= missed.too_long;
+                    trial.error = Some(missed.why);
+                }
             }
             record.trials.push(trial);
         }
@@ -479,8 +505,8 @@ impl Session<'_, '_, '_> {
                 .find_map(|t| t.error.clone())
                 .unwrap_or_default();
             return Err(match too_long {
-                Some(_) => Outcome::Dropped(words),
-                None => Outcome::Failed(words),
+                true => Outcome::Dropped(words),
+                false => Outcome::Failed(words),
             });
         };
         self.rank(f, &record.trials);
@@ -501,22 +527,42 @@ impl Session<'_, '_, '_> {
             deadline,
         );
         self.device.sweep(&keep);
-        let Samples {
-            passes,
-            samples_s,
-            host_s,
-            stats,
-            flags,
-        } = result.map_err(|e| Outcome::Failed(e.to_string()))?;
+        let samples = result.map_err(|e| Outcome::Failed(e.to_string()))?;
         record.variant = Some(variants[i].id.clone());
-        record.work = prepared.work;
-        record.launches = prepared.pass.len() as u32;
-        record.passes = passes;
-        record.samples_s = samples_s;
-        record.host_s = host_s;
-        record.stats = Some(stats);
-        record.flags = flags;
+        keep_samples(record, &prepared, samples);
         Ok(())
+    }
+
+    /// Checks and prepares a variant and times a pass of it, if that is not too long.
+    fn estimate(
+        &mut self,
+        job: Job<'_>,
+        variant: &Variant,
+        began: Duration,
+    ) -> Result<(f64, Prepared), Missed> {
+        let Job { file, f, ring, .. } = job;
+        self.check(file, f, variant, ring)?;
+        let p = self.prepare(file, f, job.point, variant, ring)?;
+        let foreseen = self.foreseen(file, f, &p);
+        let time = job.deadline.saturating_sub(self.clock.now()).as_secs_f64();
+        if let Some(s) = foreseen
+            && s > time.max(0.2)
+        {
+            return Err(Missed {
+                why: format!(
+                    "one pass would take {s:.1} s at the pace of the points before, and there are {time:.1} s"
+                ),
+                too_long: true,
+            });
+        }
+        let mut s = sampling::estimate(&mut self.device, &p).map_err(|e| e.to_string())?;
+        if s < 0.05 * (job.deadline - began).as_secs_f64() {
+            for _ in 0..2 {
+                let t = p.once(&mut self.device).map_err(|e| e.to_string())?;
+                s = s.min(sampling::seconds(&t).max(1e-9));
+            }
+        }
+        Ok((s, p))
     }
 
     fn rank(&mut self, f: usize, trials: &[Trial]) {
@@ -549,28 +595,7 @@ impl Session<'_, '_, '_> {
             .cloned()
             .collect();
         let todo = &sound[..];
-        let pick = |what: fn(&str) -> bool| {
-            todo.iter()
-                .filter(|(f, p)| p.required && what(self.families[*f].name()))
-                .max_by(|a, b| size(&a.1).total_cmp(&size(&b.1)))
-        };
-        // The smallest read that comes from memory.
-        let cold = todo
-            .iter()
-            .filter(|(f, p)| {
-                self.families[*f].name() == "stream_read" && size(p) >= file.ring_bytes as f64
-            })
-            .min_by(|a, b| size(&a.1).total_cmp(&size(&b.1)));
-        // The product with the fewest rows: quick on anything.
-        let rows = |p: &Point| {
-            let m = p.axes.iter().find(|(name, _)| *name == "m");
-            m.map_or(f64::INFINITY, |(_, v)| *v)
-        };
-        let gemm = todo
-            .iter()
-            .filter(|(f, p)| p.required && self.families[*f].name().starts_with("gemm"))
-            .min_by(|a, b| rows(&a.1).total_cmp(&rows(&b.1)));
-        let cheap = pick(|n| n == "launch");
+        let Landmarks { cold, gemm, cheap } = self.landmarks(file, todo);
         let ready = |s: &mut Self, of: Option<&(usize, Point)>| {
             let (f, point) = of?;
             let begin = Event::Begin {
@@ -588,22 +613,6 @@ impl Session<'_, '_, '_> {
                     s.check(file, *f, v, file.ring_bytes).is_ok()
                 })?;
             s.prepare(file, *f, point, &v, file.ring_bytes).ok()
-        };
-        // The sentinel's buffers stay, so they must be a modest part of what may be held.
-        let modest = |s: &mut Self, p: Option<Prepared>| {
-            let p = p?;
-            let bytes: u64 = p.buffers.iter().filter_map(|b| s.device.bytes(*b)).sum();
-            // Nor may reading it eat the time: a reading takes six passes or more.
-            let slow = s.left().is_some_and(|left| {
-                s.device
-                    .run(&p.pass)
-                    .map_or(true, |t| sampling::seconds(&t) > left.as_secs_f64() / 150.0)
-            });
-            if bytes > file.budget_bytes / 4 || slow {
-                p.buffers.iter().for_each(|b| s.device.free(*b));
-                return None;
-            }
-            Some(p)
         };
         if let Some(p) = ready(self, cheap) {
             self.facts = sampling::clock_facts(&mut self.device, &p.pass[..1], 200)?;
@@ -626,14 +635,54 @@ impl Session<'_, '_, '_> {
         {
             self.facts = sampling::clock_facts(&mut self.device, &p.pass[..1], 30)?;
         }
-        let stream = modest(self, stream);
-        let gemm = modest(self, gemm);
+        let stream = self.modest(stream, file.budget_bytes / 4);
+        let gemm = self.modest(gemm, file.budget_bytes / 4);
         file.timer_tick_s = self.facts.tick_s;
         file.submit_s = self.facts.submit_s;
         self.sentinel = Sentinel::new(&mut self.device, stream, gemm)?;
         let first = self.sentinel.read(&mut self.device, self.clock)?;
         file.sentinel.push(first);
         self.tell(&Event::Ready, file)
+    }
+
+    /// The points that tell how fast the device is.
+    fn landmarks<'t>(&self, file: &SamplesFile, todo: &'t [(usize, Point)]) -> Landmarks<'t> {
+        let cold = todo
+            .iter()
+            .filter(|(f, p)| {
+                self.families[*f].name() == "stream_read" && size(p) >= file.ring_bytes as f64
+            })
+            .min_by(|a, b| size(&a.1).total_cmp(&size(&b.1)));
+        let rows = |p: &Point| {
+            let m = p.axes.iter().find(|(name, _)| *name == "m");
+            m.map_or(f64::INFINITY, |(_, v)| *v)
+        };
+        let gemm = todo
+            .iter()
+            .filter(|(f, p)| p.required && self.families[*f].name().starts_with("gemm"))
+            .min_by(|a, b| rows(&a.1).total_cmp(&rows(&b.1)));
+        let cheap = todo
+            .iter()
+            .filter(|(f, p)| p.required && self.families[*f].name() == "launch")
+            .max_by(|a, b| size(&a.1).total_cmp(&size(&b.1)));
+        Landmarks { cold, gemm, cheap }
+    }
+
+    /// What the sentinel may keep: its buffers stay, so they must be a modest part of what may be held, `most` bytes.
+    fn modest(&mut self, p: Option<Prepared>, most: u64) -> Option<Prepared> {
+        let p = p?;
+        let bytes: u64 = p.buffers.iter().filter_map(|b| self.device.bytes(*b)).sum();
+        // Nor may reading it eat the time: a reading takes six passes or more.
+        let slow = self.left().is_some_and(|left| {
+            self.device
+                .run(&p.pass)
+                .map_or(true, |t| sampling::seconds(&t) > left.as_secs_f64() / 150.0)
+        });
+        if bytes > most || slow {
+            p.buffers.iter().for_each(|b| self.device.free(*b));
+            return None;
+        }
+        Some(p)
     }
 
     /// Reads the sentinel; if the device slowed down, waits and measures the block again.
@@ -730,4 +779,22 @@ fn size(p: &Point) -> f64 {
         .filter(|(name, _)| matches!(*name, "bytes" | "launches"))
         .map(|(_, v)| *v)
         .fold(0.0, f64::max)
+}
+
+/// Writes samples into a record.
+fn keep_samples(record: &mut PointRecord, prepared: &Prepared, samples: Samples) {
+    let Samples {
+        passes,
+        samples_s,
+        host_s,
+        stats,
+        flags,
+    } = samples;
+    record.work = prepared.work;
+    record.launches = prepared.pass.len() as u32;
+    record.passes = passes;
+    record.samples_s = samples_s;
+    record.host_s = host_s;
+    record.stats = Some(stats);
+    record.flags = flags;
 }

@@ -194,30 +194,9 @@ impl Drive<'_> {
             }
         }
         if interrupted {
-            let last = tokio::time::sleep(FAREWELL);
-            tokio::pin!(last);
-            while open > 0 {
-                tokio::select! {
-                    Some(outcome) = told.recv() => {
-                        open -= 1;
-                        outcomes.push(outcome);
-                    }
-                    () = &mut last => break,
-                }
-            }
+            outcomes.extend(farewell(&mut told, open).await);
             let now = self.clock.now();
-            for request in held {
-                outcomes.push(Outcome {
-                    released: now,
-                    sent: now,
-                    end: now,
-                    failure: Some(super::Failure {
-                        kind: FailureKind::Interrupted,
-                        detail: "never sent: waited at the client".into(),
-                    }),
-                    ..Outcome::of(&request, warmup)
-                });
-            }
+            outcomes.extend(held.iter().map(|request| never_sent(request, warmup, now)));
         }
         outcomes.sort_by_key(|o| o.id);
         let watched = match looker {
@@ -256,6 +235,37 @@ impl Drive<'_> {
             // Nobody listens only after an interruption.
             let _ = tell.send(outcome);
         });
+    }
+}
+
+/// The outcomes of `open` requests that were told to stop, as far as they come in time.
+async fn farewell(told: &mut mpsc::UnboundedReceiver<Outcome>, mut open: usize) -> Vec<Outcome> {
+    let mut outcomes = vec![];
+    let last = tokio::time::sleep(FAREWELL);
+    tokio::pin!(last);
+    while open > 0 {
+        tokio::select! {
+            Some(outcome) = told.recv() => {
+                open -= 1;
+                outcomes.push(outcome);
+            }
+            () = &mut last => break,
+        }
+    }
+    outcomes
+}
+
+/// A request that still waited at the client at the end.
+fn never_sent(request: &Request, warmup: u64, now: capsim::units::SimTime) -> Outcome {
+    Outcome {
+        released: now,
+        sent: now,
+        end: now,
+        failure: Some(super::Failure {
+            kind: FailureKind::Interrupted,
+            detail: "never sent: waited at the client".into(),
+        }),
+        ..Outcome::of(request, warmup)
     }
 }
 

@@ -153,6 +153,19 @@ pub fn json(m: &Measured, c: &Context<'_>, detailed: bool) -> Value {
     let (tokens, open) = m.peaks();
     put("max_output_tokens_per_s", number(tokens));
     put("max_concurrent_requests", json!(open as u64));
+    latencies(&mut o, m, c);
+    if detailed {
+        each_request(&mut o, m);
+    }
+    o.insert("capsim".into(), ours(m, c));
+    Value::Object(o)
+}
+
+/// Mean, median, deviation and percentiles of the metrics asked for, in milliseconds.
+fn latencies(o: &mut Map<String, Value>, m: &Measured, c: &Context<'_>) {
+    let mut put = |k: &str, v: Value| {
+        o.insert(k.into(), v);
+    };
     for metric in c.metrics {
         let Some(stat) = m.latencies.get(metric) else {
             continue;
@@ -170,38 +183,41 @@ pub fn json(m: &Measured, c: &Context<'_>, detailed: bool) -> Value {
             );
         }
     }
-    if detailed {
-        let each = |f: &dyn Fn(&Outcome) -> Value| -> Value { m.measured().map(f).collect() };
-        put("input_lens", each(&|o| json!(o.input_tokens())));
-        put(
-            "output_lens",
-            each(&|o| json!(if o.ok() { o.output_tokens() } else { 0 })),
-        );
-        put(
-            "ttfts",
-            each(&|o| number(o.timing().map_or(0.0, |t| t.ttft().secs()))),
-        );
-        put("itls", each(&|o| o.gaps().map(|g| g.secs()).collect()));
-        put("generated_texts", each(&|o| json!(o.text)));
-        put(
-            "errors",
-            each(&|o| {
-                json!(o.failure.as_ref().map_or(String::new(), |f| format!(
-                    "{}: {}",
-                    f.kind.words(),
-                    f.detail
-                )))
-            }),
-        );
-        put("start_times", each(&|o| number(o.sent.secs())));
-        put(
-            "latencies",
-            each(&|o| number(o.timing().map_or(0.0, |t| t.e2el().secs()))),
-        );
-        put("queue_times", each(&|o| number(o.held().secs())));
-    }
-    put("capsim", ours(m, c));
-    Value::Object(o)
+}
+
+/// Lists with one entry per measured request.
+fn each_request(o: &mut Map<String, Value>, m: &Measured) {
+    let mut put = |k: &str, v: Value| {
+        o.insert(k.into(), v);
+    };
+    let each = |f: &dyn Fn(&Outcome) -> Value| -> Value { m.measured().map(f).collect() };
+    put("input_lens", each(&|o| json!(o.input_tokens())));
+    put(
+        "output_lens",
+        each(&|o| json!(if o.ok() { o.output_tokens() } else { 0 })),
+    );
+    put(
+        "ttfts",
+        each(&|o| number(o.timing().map_or(0.0, |t| t.ttft().secs()))),
+    );
+    put("itls", each(&|o| o.gaps().map(|g| g.secs()).collect()));
+    put("generated_texts", each(&|o| json!(o.text)));
+    put(
+        "errors",
+        each(&|o| {
+            json!(o.failure.as_ref().map_or(String::new(), |f| format!(
+                "{}: {}",
+                f.kind.words(),
+                f.detail
+            )))
+        }),
+    );
+    put("start_times", each(&|o| number(o.sent.secs())));
+    put(
+        "latencies",
+        each(&|o| number(o.timing().map_or(0.0, |t| t.e2el().secs()))),
+    );
+    put("queue_times", each(&|o| number(o.held().secs())));
 }
 
 fn ours(m: &Measured, c: &Context<'_>) -> Value {

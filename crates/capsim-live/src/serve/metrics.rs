@@ -48,6 +48,36 @@ pub struct Constants {
     pub gpu_memory_utilization: f64,
 }
 
+impl Constants {
+    /// What the KV cache was set up with: one sample, whose labels tell it.
+    fn write(&self, w: &mut Writer) {
+        let python = |b: bool| if b { "True" } else { "False" };
+        let text = |n: u32| n.to_string();
+        w.gauge(
+            names::CACHE_CONFIG,
+            "Information of the LLMEngine CacheConfig",
+            &[(
+                &[
+                    ("block_size", &text(self.config.block_size)),
+                    ("cache_dtype", &self.cache_dtype),
+                    (
+                        "enable_prefix_caching",
+                        python(self.config.enable_prefix_caching),
+                    ),
+                    ("engine", "0"),
+                    (
+                        "gpu_memory_utilization",
+                        &format!("{:?}", self.gpu_memory_utilization),
+                    ),
+                    ("num_gpu_blocks", &text(self.config.num_gpu_blocks)),
+                    ("sliding_window", "None"),
+                ],
+                1.0,
+            )],
+        );
+    }
+}
+
 impl Metrics {
     pub fn new(max_model_len: u32) -> Self {
         let tokens = || Histogram::new(names::one_two_five(max_model_len));
@@ -159,7 +189,36 @@ impl Metrics {
             "KV-cache usage. 1 means 100 percent usage.",
             &[(l, self.kv_usage)],
         );
-        for (name, help, value) in [
+        for (name, help, value) in self.counters() {
+            w.counter(name, help, &[(l, value)]);
+        }
+        let reasons = ["stop", "length", "abort", "error"].map(|r| with("finished_reason", r));
+        w.counter(
+            names::SUCCESS,
+            "Count of successfully processed requests.",
+            &[
+                (&reasons[0], self.stopped),
+                (&reasons[1], self.by_length),
+                (&reasons[2], 0),
+                (&reasons[3], 0),
+            ],
+        );
+        for (name, help, h) in self.histograms() {
+            w.histogram(name, help, l, h);
+        }
+        c.write(&mut w);
+        w.histogram(
+            ADDED_DELAY,
+            "From the simulated engine's output to its hand-over to the connection.",
+            l,
+            &added_delay.histogram(),
+        );
+        w.finish()
+    }
+
+    /// Name, help and value of each counter.
+    fn counters(&self) -> [(&'static str, &'static str, u64); 5] {
+        [
             (
                 names::PREFIX_QUERIES,
                 "Prefix cache queries, in terms of number of queried tokens.",
@@ -185,21 +244,12 @@ impl Metrics {
                 "Number of generation tokens processed.",
                 self.generation_tokens,
             ),
-        ] {
-            w.counter(name, help, &[(l, value)]);
-        }
-        let reasons = ["stop", "length", "abort", "error"].map(|r| with("finished_reason", r));
-        w.counter(
-            names::SUCCESS,
-            "Count of successfully processed requests.",
-            &[
-                (&reasons[0], self.stopped),
-                (&reasons[1], self.by_length),
-                (&reasons[2], 0),
-                (&reasons[3], 0),
-            ],
-        );
-        for (name, help, h) in [
+        ]
+    }
+
+    /// Name, help and contents of each histogram of the engine.
+    fn histograms(&self) -> [(&'static str, &'static str, &Histogram); 14] {
+        [
             (
                 names::REQUEST_PROMPT_TOKENS,
                 "Number of prefill tokens processed.",
@@ -270,40 +320,7 @@ impl Metrics {
                 "Histogram of time spent in DECODE phase for request.",
                 &self.decode,
             ),
-        ] {
-            w.histogram(name, help, l, h);
-        }
-        let python = |b: bool| if b { "True" } else { "False" };
-        let text = |n: u32| n.to_string();
-        w.gauge(
-            names::CACHE_CONFIG,
-            "Information of the LLMEngine CacheConfig",
-            &[(
-                &[
-                    ("block_size", &text(c.config.block_size)),
-                    ("cache_dtype", &c.cache_dtype),
-                    (
-                        "enable_prefix_caching",
-                        python(c.config.enable_prefix_caching),
-                    ),
-                    ("engine", "0"),
-                    (
-                        "gpu_memory_utilization",
-                        &format!("{:?}", c.gpu_memory_utilization),
-                    ),
-                    ("num_gpu_blocks", &text(c.config.num_gpu_blocks)),
-                    ("sliding_window", "None"),
-                ],
-                1.0,
-            )],
-        );
-        w.histogram(
-            ADDED_DELAY,
-            "From the simulated engine's output to its hand-over to the connection.",
-            l,
-            &added_delay.histogram(),
-        );
-        w.finish()
+        ]
     }
 }
 

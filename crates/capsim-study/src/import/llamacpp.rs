@@ -216,6 +216,9 @@ fn curve(mut points: Vec<(f64, f64)>, source: &str, note: &str) -> Curve {
     }
 }
 
+/// Rows or tokens, and a rate or seconds there.
+type Points = Vec<(f64, f64)>;
+
 /// Bytes of weights that a token reads, and of cache per token of context.
 fn bytes_of(model: &Model) -> (f64, f64) {
     (
@@ -241,7 +244,7 @@ fn stream_of(model: &Model, all: &[Measure]) -> f64 {
 
 /// Rows and operations per second, of prompts without context and of steps of several sequences; and seconds of those prompts
 /// by their tokens.
-fn rates_of(model: &Model, all: &[Measure], stream: f64) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+fn rates_of(model: &Model, all: &[Measure], stream: f64) -> (Points, Points) {
     let (weights, kv) = bytes_of(model);
     let ops = 2.0 * model.parameters().active() as f64;
     let dense = model.experts().is_none();
@@ -274,7 +277,7 @@ fn rates_of(model: &Model, all: &[Measure], stream: f64) -> (Vec<(f64, f64)>, Ve
 }
 
 /// Operations per second that context adds to a prompt, by the prompt's tokens. `prompts`: those without.
-fn attention_of(model: &Model, all: &[Measure], prompts: &[(f64, f64)]) -> Vec<(f64, f64)> {
+fn attention_of(model: &Model, all: &[Measure], prompts: &[(f64, f64)]) -> Points {
     let dims: f64 = model
         .ops()
         .iter()

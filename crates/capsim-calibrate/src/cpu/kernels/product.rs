@@ -141,7 +141,11 @@ pub(super) fn product(
         }
     });
 
-    // From strips to rows of the output.
+    gather(segments, &results, strip, n, y);
+}
+
+/// From strips of `strip` weight rows each to rows of the output.
+fn gather(segments: &[Segment], results: &[f32], strip: usize, n: usize, y: &mut [f32]) {
     let mut place = vec![None; y.len() / n];
     let mut base = 0;
     for s in segments {
@@ -150,7 +154,6 @@ pub(super) fn product(
         }
         base += s.ids.len() * n;
     }
-    let results = &results;
     y.par_chunks_exact_mut(n)
         .zip(place)
         .with_min_len(1 + (1 << 14) / n)

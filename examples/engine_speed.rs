@@ -11,7 +11,7 @@
 //! `half` is 50 % of capacity, `near` 90 %, `saturating` 110 %. Capacity is measured by a short closed loop first,
 //! unless it is given: then the process does nothing but the one simulation.
 use capsim::cost::{CostOptions, Routing, StepPrice};
-use capsim::device::{DeviceProfile, EngineProfile};
+use capsim::device::builtin;
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::{EngineConfig, SimSummary, simulate};
 use capsim::model::{self, Model, Precision};
@@ -98,19 +98,13 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Args> {
 }
 
 fn cost() -> StepPrice {
-    let read = |name: &str| {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-    };
-    let device = "calibration/gfx1151/published-2026-11-24/device.json";
-    let engine = "calibration/engines/vllm-0.12-rocm.json";
     let description = model::builtin::find("qwen3-30b-a3b-instruct-2507")
         .expect("built in")
         .config();
     StepPrice::new(
         &Model::new(&description, Precision::of(&description)),
-        &DeviceProfile::parse(&read(device), device).expect("shipped"),
-        &EngineProfile::parse(&read(engine), engine).expect("shipped"),
+        &builtin::device("gfx1151").expect("shipped"),
+        &builtin::engine("vllm-0.12-rocm").expect("shipped"),
         CostOptions {
             enforce_eager: false,
             async_scheduling: false,

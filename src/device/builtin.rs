@@ -1,5 +1,5 @@
 //! The profiles that ship with capsim (files under `calibration/`).
-use super::{DeviceProfile, EngineProfile, ProfileError};
+use super::{DeviceProfile, EngineFile, EngineProfile, ProfileError};
 
 /// Built-in device profiles: file name and text.
 const DEVICES: &[(&str, &str)] = &[
@@ -33,83 +33,35 @@ const DEVICES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Built-in engine profiles: file name and text.
+/// Built-in files of engine profiles: name and text.
 const ENGINES: &[(&str, &str)] = &[
     (
-        "calibration/engines/vllm-0.12-rocm.json",
-        include_str!("../../calibration/engines/vllm-0.12-rocm.json"),
+        "calibration/engines/vllm-rocm.json",
+        include_str!("../../calibration/engines/vllm-rocm.json"),
     ),
     (
-        "calibration/engines/vllm-0.20-cuda.json",
-        include_str!("../../calibration/engines/vllm-0.20-cuda.json"),
+        "calibration/engines/vllm-cuda.json",
+        include_str!("../../calibration/engines/vllm-cuda.json"),
     ),
     (
-        "calibration/engines/vllm-0.19-cuda.json",
-        include_str!("../../calibration/engines/vllm-0.19-cuda.json"),
-    ),
-    (
-        "calibration/engines/vllm-0.12-cpu.json",
-        include_str!("../../calibration/engines/vllm-0.12-cpu.json"),
-    ),
-    (
-        "calibration/engines/vllm-0.32-cpu.json",
-        include_str!("../../calibration/engines/vllm-0.32-cpu.json"),
-    ),
-    (
-        "calibration/engines/vllm-0.19-rocm.json",
-        include_str!("../../calibration/engines/vllm-0.19-rocm.json"),
-    ),
-    (
-        "calibration/engines/vllm-2025-rocm.json",
-        include_str!("../../calibration/engines/vllm-2025-rocm.json"),
-    ),
-    (
-        "calibration/engines/vllm-w4-rocm.json",
-        include_str!("../../calibration/engines/vllm-w4-rocm.json"),
-    ),
-    (
-        "calibration/engines/vllm-w8a8-rocm.json",
-        include_str!("../../calibration/engines/vllm-w8a8-rocm.json"),
+        "calibration/engines/vllm-cpu.json",
+        include_str!("../../calibration/engines/vllm-cpu.json"),
     ),
     (
         "calibration/engines/sglang-rocm.json",
         include_str!("../../calibration/engines/sglang-rocm.json"),
     ),
     (
-        "calibration/engines/sglang-w4-rocm.json",
-        include_str!("../../calibration/engines/sglang-w4-rocm.json"),
-    ),
-    (
         "calibration/engines/llamacpp-vulkan.json",
         include_str!("../../calibration/engines/llamacpp-vulkan.json"),
-    ),
-    (
-        "calibration/engines/llamacpp-vulkan-float.json",
-        include_str!("../../calibration/engines/llamacpp-vulkan-float.json"),
     ),
     (
         "calibration/engines/llamacpp-amdvlk.json",
         include_str!("../../calibration/engines/llamacpp-amdvlk.json"),
     ),
     (
-        "calibration/engines/llamacpp-amdvlk-float.json",
-        include_str!("../../calibration/engines/llamacpp-amdvlk-float.json"),
-    ),
-    (
         "calibration/engines/llamacpp-hip.json",
         include_str!("../../calibration/engines/llamacpp-hip.json"),
-    ),
-    (
-        "calibration/engines/llamacpp-hip-float.json",
-        include_str!("../../calibration/engines/llamacpp-hip-float.json"),
-    ),
-    (
-        "calibration/engines/llamacpp-vulkan-2025.json",
-        include_str!("../../calibration/engines/llamacpp-vulkan-2025.json"),
-    ),
-    (
-        "calibration/engines/llamacpp-hip-2025.json",
-        include_str!("../../calibration/engines/llamacpp-hip-2025.json"),
     ),
     (
         "calibration/engines/ollama.json",
@@ -127,10 +79,10 @@ pub fn devices() -> Vec<DeviceProfile> {
 
 /// All built-in engine profiles.
 pub fn engines() -> Vec<EngineProfile> {
-    ENGINES
-        .iter()
-        .map(|(name, text)| EngineProfile::parse(text, name).expect("shipped profiles are valid"))
-        .collect()
+    let file = |(name, text): &(&str, &str)| {
+        EngineFile::parse(text, name).expect("shipped profiles are valid")
+    };
+    ENGINES.iter().flat_map(|f| file(f).profiles()).collect()
 }
 
 fn unknown(kind: &'static str, name: &str, known: Vec<String>) -> ProfileError {

@@ -5,6 +5,7 @@
 //! owns the schema and reads text, never files.
 pub mod builtin;
 mod curve;
+mod engine_file;
 mod engine_profile;
 mod kernels;
 mod link;
@@ -12,6 +13,7 @@ mod profile;
 mod provenance;
 
 pub use curve::{Curve, Point, Reading};
+pub use engine_file::{EngineFile, FiledProfile};
 // The line reader still says it so.
 #[doc(hidden)]
 pub use engine_profile::EngineId as Scheduler;

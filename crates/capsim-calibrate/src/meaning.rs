@@ -1,5 +1,5 @@
 //! What a device profile means for a model that people know: Qwen3-30B-A3B in bf16, one sequence.
-use capsim::cost::{StepPrice, CostError, CostOptions, Routing, StepCost, StepShape};
+use capsim::cost::{CostError, CostOptions, Routing, StepCost, StepPrice, StepShape};
 use capsim::device::{DeviceProfile, EngineProfile, builtin};
 use capsim::model::{self, Model, Precision};
 

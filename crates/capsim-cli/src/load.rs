@@ -1,7 +1,7 @@
 //! Names on the command line → models and profiles: built in, or a file's path.
 use super::files::Files;
 use anyhow::Context;
-use capsim::device::{DeviceProfile, EngineProfile, builtin};
+use capsim::device::{DeviceProfile, EngineFile, EngineProfile, builtin};
 use capsim::engine::settings::{KV_CACHE_DTYPE, SettingValues};
 use capsim::model::{self, Model, ModelConfig};
 use capsim::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError, weighted};
@@ -64,9 +64,16 @@ impl Catalog for Files {
         }
     }
     fn engine(&self, name: &str) -> Result<EngineProfile, SpecError> {
-        match file_of(self, name, "engine.json") {
+        // FILE#ID: one of a file of profiles.
+        let (file, id) = match name.rsplit_once(".json#") {
+            Some((stem, id)) => (format!("{stem}.json"), Some(id)),
+            None => (name.to_string(), None),
+        };
+        match file_of(self, &file, "engine.json") {
             Some(path) => {
-                let profile = parsed(self, "engine", &path, EngineProfile::parse)?;
+                let profile = parsed(self, "engine", &path, |text, name| {
+                    EngineFile::pick(text, name, id, false)
+                })?;
                 match unknown_kind(&profile) {
                     None => Ok(profile),
                     Some(word) => Err(SpecError::field(

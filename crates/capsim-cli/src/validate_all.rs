@@ -7,7 +7,7 @@ use super::progress::Busy;
 use super::validate_recorded::recorded;
 use super::{files, load};
 use anyhow::{Context, bail};
-use capsim::device::{EngineProfile, Origin, Provenance, Quantity};
+use capsim::device::{EngineFile, EngineProfile, Origin, Provenance, Quantity};
 use capsim_study::report::accuracy::{self as report, Set};
 use capsim_study::report::json;
 use capsim_study::validate::accuracy::{
@@ -16,9 +16,9 @@ use capsim_study::validate::accuracy::{
 use capsim_study::validate::hypothesis::Basis;
 use capsim_study::validate::manifest::{Manifest, Unusable, UnusableFile};
 use capsim_study::validate::runs::RunsFile;
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 /// The files of a set: itself, or every `*.json` in the folder that is not named otherwise, in order of names.
 fn set(path: &Path, not: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
@@ -35,35 +35,6 @@ fn set(path: &Path, not: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         .collect();
     all.sort();
     Ok(all)
-}
-
-/// Applies `f` to every item on as many threads as there are cores; results in order.
-fn in_parallel<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(items.len()));
-    let next = Mutex::new(0usize);
-    let results: Mutex<Vec<Option<R>>> = Mutex::new((0..items.len()).map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let i = {
-                        let mut next = next.lock().expect("no thread panics while it holds it");
-                        *next += 1;
-                        *next - 1
-                    };
-                    let Some(item) = items.get(i) else { break };
-                    let r = f(item);
-                    results.lock().expect("as above")[i] = Some(r);
-                }
-            });
-        }
-    });
-    results
-        .into_inner()
-        .expect("as above")
-        .into_iter()
-        .map(|r| r.expect("every item was taken"))
-        .collect()
 }
 
 /// A set of runs with what it is predicted with; the engine profile is put in after its fit.
@@ -157,7 +128,7 @@ fn priors(manifest: &Manifest, home: &Path) -> anyhow::Result<Vec<Prior>> {
         let text = files::read(&path)?;
         priors.push((
             p.id.clone(),
-            EngineProfile::parse(&text, &path.display().to_string())?,
+            EngineFile::pick(&text, &path.display().to_string(), Some(&p.id), true)?,
         ));
     }
     Ok(priors)
@@ -184,20 +155,19 @@ fn fitted(
 ) -> anyhow::Result<Vec<FittedProfile>> {
     let plans: Vec<_> = manifest.profiles.iter().zip(priors).collect();
     let busy = Busy::new("fitting profiles", plans.len());
-    let mut profiles = vec![];
-    for p in in_parallel(&plans, |(plan, (_, prior))| {
-        let own: Vec<(RunsFile, Basis)> = sets
-            .iter()
-            .filter(|(f, _)| f.engine == plan.id)
-            .cloned()
-            .collect();
-        let fit = fit_profile(plan, prior, &own);
-        busy.step();
-        fit
-    }) {
-        profiles.push(p?);
-    }
-    Ok(profiles)
+    plans
+        .par_iter()
+        .map(|(plan, (_, prior))| {
+            let own: Vec<(RunsFile, Basis)> = sets
+                .iter()
+                .filter(|(f, _)| f.engine == plan.id)
+                .cloned()
+                .collect();
+            let fit = fit_profile(plan, prior, &own);
+            busy.step();
+            Ok(fit?)
+        })
+        .collect()
 }
 
 /// Every run predicted, and those that cannot be, with why.
@@ -211,12 +181,15 @@ fn predicted(
         .flat_map(|(i, (f, _))| (0..f.runs.len()).map(move |j| (i, j)))
         .collect();
     let busy = Busy::new("predicting runs", jobs.len());
-    let scored = in_parallel(&jobs, |&(i, j)| {
-        let (file, basis) = &sets[i];
-        let score = score(manifest, i, file, basis, &file.runs[j]);
-        busy.step();
-        score
-    });
+    let scored: Vec<_> = jobs
+        .par_iter()
+        .map(|&(i, j)| {
+            let (file, basis) = &sets[i];
+            let score = score(manifest, i, file, basis, &file.runs[j]);
+            busy.step();
+            score
+        })
+        .collect();
     drop(busy);
     let mut runs: Vec<ScoredRun> = vec![];
     let mut failed = vec![];
@@ -227,6 +200,29 @@ fn predicted(
         }
     }
     (runs, failed)
+}
+
+/// Writes a fitted profile: into its place, where the file holds several.
+fn keep(path: &Path, profile: &EngineProfile, text: String) -> anyhow::Result<()> {
+    let before = files::read(path).unwrap_or_default();
+    if !EngineFile::is(&before) {
+        return files::write(path, &text);
+    }
+    let name = path.display().to_string();
+    let mut file = EngineFile::parse(&before, &name)?;
+    if !file.keep(profile) {
+        bail!("{name}: has no profile `{}`", profile.id);
+    }
+    files::write(path, &engine_file_text(&file)?)
+}
+
+/// A file of profiles as it is written: indented by one blank, as people compare them.
+fn engine_file_text(file: &EngineFile) -> anyhow::Result<String> {
+    let mut text = vec![];
+    let indent = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, indent);
+    serde::Serialize::serialize(file, &mut writer)?;
+    Ok(String::from_utf8(text)? + "\n")
 }
 
 /// Writes the profiles that go into the package.
@@ -241,7 +237,7 @@ fn ship(manifest: &Manifest, home: &Path, accuracy: &Accuracy) -> anyhow::Result
             // A fit that left the range of what a profile may say is no profile.
             EngineProfile::parse(&text, ship)
                 .with_context(|| format!("the profile fitted to `{}`'s plan", plan.id))?;
-            files::write(&home.join(ship), &text)?;
+            keep(&home.join(ship), &profile, text)?;
         }
     }
     Ok(())

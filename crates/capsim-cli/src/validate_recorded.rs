@@ -1,7 +1,7 @@
 //! Comparisons that are kept as figures, for `capsim validate --all`; computed anew where their requests are found.
 use super::{files, validate};
 use anyhow::Context;
-use capsim::device::EngineProfile;
+use capsim::device::{EngineFile, EngineProfile};
 use capsim_calibrate::clock::now_utc;
 use capsim_study::report::accuracy_recorded::{Section, moved};
 use capsim_study::validate::accuracy::ScoredRun;
@@ -130,14 +130,12 @@ pub fn recorded(
     let moved = match &set.fit {
         None => vec![],
         Some(f) => {
-            let profile = |p: &str| -> anyhow::Result<EngineProfile> {
+            let profile = |p: &str, prior| -> anyhow::Result<EngineProfile> {
                 let path = home.join(p);
-                Ok(EngineProfile::parse(
-                    &files::read(&path)?,
-                    &path.display().to_string(),
-                )?)
+                let (text, name) = (files::read(&path)?, path.display().to_string());
+                Ok(EngineFile::pick(&text, &name, Some(&set.engine), prior)?)
             };
-            moved(&profile(&f.prior)?, &profile(&f.profile)?)
+            moved(&profile(&f.prior, true)?, &profile(&f.profile, false)?)
         }
     };
     let section = Section {

@@ -17,7 +17,7 @@ fn read(path: &str) -> String {
 }
 
 const DEVICE: &str = "calibration/gfx1151/published-2026-11-24/device.json";
-const ENGINE: &str = "calibration/engines/vllm-0.12-rocm.json";
+const ENGINE: &str = "tests/data/engines/vllm-0.12-rocm.json";
 const RUNS: &str = "validation/gfx1151/qwen3-30b-a3b-vllm-0.12/runs.json";
 const INDEX: &str = "validation/index.json";
 const UNUSABLE: &str = "validation/gfx1151/public/unusable.json";
@@ -57,7 +57,7 @@ fn shipped_files_obey_their_schemas() {
     }
     obeys(
         schemars::schema_for!(EngineProfile),
-        "calibration/engines/vllm-0.19-cuda.json",
+        "tests/data/engines/vllm-0.19-cuda.json",
     );
     obeys(
         schemars::schema_for!(RunsFile),

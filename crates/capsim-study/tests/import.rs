@@ -3,7 +3,7 @@
     clippy::disallowed_methods,
     reason = "tests look for data that may not be in the repository"
 )]
-use capsim::cost::{StepPrice, CostOptions, Routing, StepCost, StepShape};
+use capsim::cost::{CostOptions, Routing, StepCost, StepPrice, StepShape};
 use capsim::device::{DeviceProfile, EngineId, builtin};
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::{EngineConfig, Group, Router, Runtime, simulate};

@@ -2,7 +2,7 @@
 use super::{Predictions, calibration, listing, validation};
 use crate::validate::manifest::Manifest;
 use crate::validate::runs::RunsFile;
-use capsim::device::{DeviceProfile, EngineProfile};
+use capsim::device::{DeviceProfile, EngineFile, EngineProfile};
 use capsim::plan::{capacity::Capacity, memory::Memory, tune::Tuned};
 use capsim::predict::spec::ScenarioSpec;
 use capsim_calibrate::samples::SamplesFile;
@@ -43,6 +43,7 @@ pub const ALL: &[Format] = &[
     format("scenario", "scenario document", read::<ScenarioSpec>),
     format("device", "device profile", read::<DeviceProfile>),
     format("engine", "engine profile", read::<EngineProfile>),
+    format("engines", "file of engine profiles", read::<EngineFile>),
     format("runs", "recorded runs", read::<RunsFile>),
     format("index", "index of run sets", read::<Manifest>),
     format("samples", "samples of calibrate", read::<SamplesFile>),

@@ -1,4 +1,6 @@
-//! A browser, driven as W3C WebDriver says: chromedriver behind the HTTP client that is there anyway.
+//! A browser, driven as W3C WebDriver says: chromedriver behind the HTTP client that is there anyway. By hand, because fantoccini cannot end a
+//! session from `drop` when a test fails, and what these tests ask most (DevTools calls, the logs of console and network) would be commands
+//! by hand there, too.
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};

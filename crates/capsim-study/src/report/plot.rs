@@ -1,4 +1,5 @@
 //! Measured over predicted as pictures: each request as a dot, quantiles against quantiles, the engine over time.
+use super::chart::escape;
 use super::table::three;
 use crate::validate::paired::{Pair, Paired};
 use capsim_live::bench::scrape::Sample;
@@ -12,10 +13,6 @@ const PREDICTED: &str = "#134a78";
 
 /// Most points drawn of one curve: beyond it a picture only gets slower.
 const MOST: usize = 2000;
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
-}
 
 /// A frame with axes from 0.
 struct Panel {

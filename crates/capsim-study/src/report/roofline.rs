@@ -1,4 +1,5 @@
 //! The roofline picture: attainable rate over arithmetic intensity, with every measured point on it.
+use super::chart::escape;
 use capsim_calibrate::fit::{Fit, Kind, kind_of};
 use capsim_calibrate::samples::SamplesFile;
 use std::fmt::Write as _;
@@ -17,10 +18,6 @@ const GROUPS: &[(&str, &str)] = &[
     ("experts", "#009e73"),
     ("other", "#8a8a8a"),
 ];
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
-}
 
 fn group(family: &str) -> usize {
     if family.starts_with("gemm") || family.contains("lm_head") {

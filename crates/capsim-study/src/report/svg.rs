@@ -1,4 +1,5 @@
 //! The accuracy picture: predicted over measured for every predicted run, with its interval.
+use super::chart::escape;
 use crate::validate::compare::RunComparison;
 use std::fmt::Write as _;
 
@@ -18,10 +19,6 @@ const RANGE: (f64, f64) = (0.80, 1.20);
 fn x(ratio: f64) -> f64 {
     let t = (ratio.clamp(RANGE.0, RANGE.1) - RANGE.0) / (RANGE.1 - RANGE.0);
     LEFT + t * (WIDTH - LEFT - 30.0)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 /// An SVG with one row per metric and predicted run. Dots are predicted / measured, bars the 90 % interval, the band

@@ -114,7 +114,7 @@ fn conserved(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("proptest-regressions"))), ..ProptestConfig::default() })]
 
     #[test]
     fn requests_are_conserved_and_causes_precede_effects((config, load) in any_load()) {
@@ -383,7 +383,7 @@ fn any_shape() -> impl Strategy<Value = StepShape> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("proptest-regressions"))), ..ProptestConfig::default() })]
 
     #[test]
     fn more_bandwidth_or_more_arithmetic_never_makes_a_step_slower(shapes in prop::collection::vec(any_shape(), 40)) {

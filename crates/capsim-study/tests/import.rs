@@ -160,7 +160,7 @@ fn experts_are_linear_in_distinct_ones() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("proptest-regressions"))), ..ProptestConfig::default() })]
 
     /// More sequences, longer contexts and longer chunks never take less time.
     #[test]

@@ -24,7 +24,7 @@ pub use load::Axis;
 pub use pool::{Pool, Sequential};
 pub use search::{Found, highest};
 pub use settings::{Knob, Setting};
-pub use slo::{Latency, Slo, SloError, Stat, Term};
+pub use slo::{Slo, SloError, Term};
 pub use trial::{Trial, trial};
 pub use uncertainty::{Extremes, extremes};
 pub use what_if::{Change, changes};

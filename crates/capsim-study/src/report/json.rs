@@ -10,7 +10,7 @@ use capsim::cost::Part;
 use capsim::device::Origin;
 use capsim::engine::settings::SettingValues;
 use capsim::fields;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Metric, Percentiles};
 use capsim::predict::{METRICS, Prediction, Scenario};
 use capsim::workload::WorkloadSpec;
 use schemars::JsonSchema;
@@ -124,7 +124,7 @@ pub struct Point {
     /// Tokens of all answers.
     pub total_output_tokens: u64,
     /// Every metric by name; names end in their unit, throughputs are per second.
-    pub metrics: BTreeMap<String, Figure>,
+    pub metrics: BTreeMap<Metric, Figure>,
     /// Occupancy.
     pub occupancy: Occupancy,
     /// Seconds of all steps, by part.
@@ -155,14 +155,14 @@ pub fn prediction(
 ) -> Value {
     let s = &p.run.summary;
     let c = &p.run.settings.config;
-    let metric = |m: &&str| {
-        let i = p.interval_of(m);
+    let metric = |m: &Metric| {
+        let i = p.interval_of(*m);
         let figure = Figure {
-            value: s.metric(m, Percentiles::Linear).and_then(finite),
+            value: finite(s.metric(*m, Percentiles::Linear)),
             low: i.and_then(|i| finite(i.low)),
             high: i.and_then(|i| finite(i.high)),
         };
-        (m.to_string(), figure)
+        (*m, figure)
     };
     let part = |q: &Part| {
         let name = serde_json::to_value(q).expect("a name");

@@ -7,6 +7,7 @@ use crate::validate::explain::{Finding, RunFindings};
 use crate::validate::fit::Fit;
 use crate::validate::runs::RunsFile;
 use capsim::engine::settings::SettingValues;
+use capsim::metrics::MetricName;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Compared {
     /// Its name, which ends in its unit; throughputs are per second.
-    pub metric: String,
+    pub metric: MetricName,
     /// As recorded.
     pub measured: f64,
     /// As simulated.

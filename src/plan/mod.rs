@@ -8,6 +8,7 @@ mod floor;
 mod limit;
 mod load;
 pub mod memory;
+mod number;
 mod pool;
 mod search;
 mod settings;

@@ -1,10 +1,10 @@
 //! What is answered.
 use super::Objective;
-use crate::plan::Limit;
-use serde::Serialize;
+use crate::plan::{Limit, number};
+use serde::{Deserialize, Serialize};
 
 /// A setting at a load: means over its runs. Latencies in seconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// Knobs that differ from today's, with their values.
@@ -25,27 +25,35 @@ pub struct Outcome {
     /// Devices that it takes.
     pub devices: u32,
     /// Output tokens per second, of all devices together.
+    #[serde(deserialize_with = "number::or_none")]
     pub output_throughput: f64,
     /// Output tokens per second that one user sees: 1 / mean TPOT.
+    #[serde(deserialize_with = "number::or_none")]
     pub interactivity: f64,
     /// Mean time to first token.
+    #[serde(deserialize_with = "number::or_none")]
     pub ttft: f64,
     /// Mean time per output token.
+    #[serde(deserialize_with = "number::or_none")]
     pub tpot: f64,
     /// Mean end-to-end latency.
+    #[serde(deserialize_with = "number::or_none")]
     pub e2el: f64,
     /// Preemptions per request.
+    #[serde(deserialize_with = "number::or_none")]
     pub preemptions: f64,
     /// Highest KV usage, 0 to 1.
+    #[serde(deserialize_with = "number::or_none")]
     pub kv_max: f64,
     /// What requests wait for.
     pub waits_for: Limit,
     /// What is compared: larger is better.
+    #[serde(deserialize_with = "number::or_none")]
     pub score: f64,
 }
 
 /// What one knob does to the best setting.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Effect {
     /// The knob.
@@ -58,7 +66,7 @@ pub struct Effect {
 }
 
 /// The answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tuned {
     /// `capsim.tune/1`.
@@ -86,6 +94,7 @@ pub struct Tuned {
     /// If none meets it: the one that misses it least.
     pub nearest: Option<Outcome>,
     /// Best score over today's, and the smallest and largest under unlucky and lucky cost models.
+    #[serde(deserialize_with = "number::three_or_none")]
     pub gain: Option<[f64; 3]>,
     /// Settings none of which is beaten in both throughput and tokens per second per user, among those that meet the SLO.
     pub front: Vec<Outcome>,

@@ -14,7 +14,8 @@ use capsim::metrics::{Metric, Percentiles};
 use capsim::predict::{METRICS, Prediction, Scenario};
 use capsim::workload::WorkloadSpec;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -33,8 +34,37 @@ pub fn text<T: Serialize>(answer: &T) -> String {
     serde_json::to_string_pretty(&value(answer)).expect("as above")
 }
 
+/// Why a document is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ReadError {
+    /// Path of the field that is missing or wrong; `.`: the document itself.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.field.as_str() {
+            "." => f.write_str(&self.problem),
+            field => write!(f, "field `{field}`: {}", self.problem),
+        }
+    }
+}
+
+/// Reads an answer into its type.
+///
+/// # Errors
+/// Names the field that is missing or of the wrong type.
+pub fn read<T: DeserializeOwned>(document: Value) -> Result<T, ReadError> {
+    serde_path_to_error::deserialize(document).map_err(|e| ReadError {
+        field: e.path().to_string(),
+        problem: e.inner().to_string(),
+    })
+}
+
 /// A metric with its 90 % interval.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
     /// As simulated; null where the load has no such metric (TPOT of one-token answers).
     pub value: Option<f64>,
@@ -45,7 +75,7 @@ pub struct Figure {
 }
 
 /// The engine's settings after its own rules.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// Release of the engine whose rules apply.
     pub version: String,
@@ -57,7 +87,7 @@ pub struct Settings {
 }
 
 /// What the engine was busy with, averaged over its steps.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Occupancy {
     /// Steps.
     pub steps: u64,
@@ -80,7 +110,7 @@ pub struct Occupancy {
 }
 
 /// A coefficient that the prediction rests on.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RestsOn {
     /// Its name in the profile.
     pub coefficient: String,
@@ -93,7 +123,7 @@ pub struct RestsOn {
 }
 
 /// One prediction.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
     /// Fields that differ between the points of a table, with this point's values.
     pub varied: BTreeMap<String, Value>,
@@ -138,7 +168,7 @@ pub struct Point {
 }
 
 /// `capsim predict --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Predictions {
     /// Format.
     #[schemars(extend("const" = "capsim.prediction/1"))]

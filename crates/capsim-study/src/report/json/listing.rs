@@ -4,13 +4,13 @@ use capsim::workload::trace::TraceStats;
 use capsim_calibrate::discover::Found;
 use capsim_calibrate::environment::Environment;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A model that ships.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ModelEntry {
     /// Its name.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct ModelEntry {
 }
 
 /// A profile that ships.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProfileEntry {
     /// Its id, for `--device` or `--engine`.
     pub id: String,
@@ -36,7 +36,7 @@ pub struct ProfileEntry {
 }
 
 /// `capsim models --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Models {
     /// Format.
     #[schemars(extend("const" = "capsim.models/1"))]
@@ -50,7 +50,7 @@ pub struct Models {
 }
 
 /// `capsim devices --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Devices {
     /// Format.
     #[schemars(extend("const" = "capsim.devices/1"))]
@@ -64,7 +64,7 @@ pub struct Devices {
 }
 
 /// `capsim trace stats --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// Format.
     #[schemars(extend("const" = "capsim.trace/1"))]
@@ -75,7 +75,7 @@ pub struct Trace {
 }
 
 /// `capsim trace convert --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Converted {
     /// Format.
     #[schemars(extend("const" = "capsim.converted-trace/1"))]
@@ -89,7 +89,7 @@ pub struct Converted {
 }
 
 /// `capsim report --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Page {
     /// Format.
     #[schemars(extend("const" = "capsim.page/1"))]
@@ -101,7 +101,7 @@ pub struct Page {
 }
 
 /// How well a fit meets the times that it was made from.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Fitted {
     /// What was measured: a model, or a number format.
     pub what: String,
@@ -114,7 +114,7 @@ pub struct Fitted {
 }
 
 /// `capsim import … --json`.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Imported {
     /// Format.
     #[schemars(extend("const" = "capsim.import/1"))]
@@ -175,7 +175,7 @@ impl Imported {
 }
 
 /// Point of a sweep that is best by some metric.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Best {
     /// In words.
     pub what: String,
@@ -188,7 +188,7 @@ pub struct Best {
 }
 
 /// A point that cannot be served.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RefusedPoint {
     /// Flags that the sweep varies.
     pub flags: BTreeMap<String, Value>,
@@ -197,7 +197,7 @@ pub struct RefusedPoint {
 }
 
 /// `capsim sweep --json` and `capsim sweep merge --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SweepSummary {
     /// Format.
     #[schemars(extend("const" = "capsim.sweep-summary/1"))]
@@ -221,7 +221,7 @@ pub struct SweepSummary {
 }
 
 /// A line of a sweep's results.jsonl.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SweepPoint {
     /// Format.
     #[schemars(extend("const" = "capsim.sweep-point/1"))]

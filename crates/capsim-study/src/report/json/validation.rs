@@ -9,10 +9,10 @@ use crate::validate::runs::RunsFile;
 use capsim::engine::settings::SettingValues;
 use capsim::metrics::MetricName;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A metric, measured and predicted.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Compared {
     /// Its name, which ends in its unit; throughputs are per second.
     pub metric: MetricName,
@@ -29,7 +29,7 @@ pub struct Compared {
 }
 
 /// A metric of a run, judged where there is a tolerance.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Metric {
     /// Both sides.
     #[serde(flatten)]
@@ -61,7 +61,7 @@ impl From<&MetricComparison> for Metric {
 }
 
 /// A counter of the engine, which is met exactly or not.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Counter {
     /// Its name.
     pub counter: String,
@@ -72,7 +72,7 @@ pub struct Counter {
 }
 
 /// A run under one hypothesis.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Supposed {
     /// What was supposed.
     pub hypothesis: String,
@@ -104,7 +104,7 @@ impl From<&Candidate> for Supposed {
 }
 
 /// A run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Its id.
     pub id: String,
@@ -117,7 +117,7 @@ pub struct Run {
 }
 
 /// `capsim validate RUNS --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Validation {
     /// Format.
     #[schemars(extend("const" = "capsim.validation/1"))]
@@ -155,7 +155,7 @@ impl Validation {
 }
 
 /// What follows from a run or a pair of runs.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
     /// What follows.
     pub claim: String,
@@ -173,7 +173,7 @@ impl From<&Finding> for Claim {
 }
 
 /// Findings about a run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
     /// The run.
     pub id: String,
@@ -182,7 +182,7 @@ pub struct Explained {
 }
 
 /// Why two runs of one load differ.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Differ {
     /// The two runs.
     pub between: [String; 2],
@@ -191,7 +191,7 @@ pub struct Differ {
 }
 
 /// `capsim explain --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// Format.
     #[schemars(extend("const" = "capsim.explanation/1"))]
@@ -226,7 +226,7 @@ impl Explanation {
 }
 
 /// A metric of a run of `capsim validate --all`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
     /// Both sides.
     #[serde(flatten)]
@@ -252,7 +252,7 @@ impl From<&Scored> for Score {
 }
 
 /// A run of `capsim validate --all`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AllRun {
     /// Its id.
     pub id: String,
@@ -274,7 +274,7 @@ pub struct AllRun {
 }
 
 /// `capsim validate --all --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct All {
     /// Format.
     #[schemars(extend("const" = "capsim.accuracy/1"))]
@@ -290,7 +290,7 @@ pub struct All {
 }
 
 /// A run that cannot be simulated.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Refused {
     /// Its id.
     pub id: String,

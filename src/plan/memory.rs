@@ -134,8 +134,12 @@ pub struct Memory {
     /// Flags of a pasted server line that may matter and are not modelled.
     pub unmodelled: Vec<String>,
     /// Flags of a pasted line that change neither memory nor speed.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub harmless: Vec<String>,
     /// What a reader must know of what the engine profile and its rules were not made from.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub notes: Vec<String>,
 }
 

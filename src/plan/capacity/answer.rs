@@ -12,6 +12,8 @@ pub struct Point {
     pub num_prompts: u32,
     /// Of those of the first run, requests refused, because prompt and output exceed max_model_len or the KV cache: each misses the
     /// SLO. No figure but those in `values` contains them.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub refused: u64,
     /// Runs.
     pub runs: u32,
@@ -176,5 +178,7 @@ pub struct Capacity {
     /// Other settings, best first.
     pub outlooks: Vec<Outlook>,
     /// What a reader must know of what the engine profile was not made from.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub notes: Vec<String>,
 }

@@ -16,9 +16,13 @@ pub struct Outcome {
     /// Whether every run met the SLO.
     pub met: bool,
     /// Requests of the first run.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub requests: u64,
     /// Requests of it that were refused, because prompt and output exceed max_model_len or the KV cache: each misses the SLO, and no
     /// mean contains them.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub refused: u64,
     /// How much of the tightest limit is used up; absent without an SLO.
     pub margin: Option<f64>,
@@ -101,5 +105,7 @@ pub struct Tuned {
     /// What each knob does to the best setting, most first.
     pub effects: Vec<Effect>,
     /// What a reader must know of knobs that were turned.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub notes: Vec<String>,
 }

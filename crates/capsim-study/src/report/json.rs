@@ -1,7 +1,6 @@
 //! What the commands answer machines with: one type per answer, from which its JSON Schema follows (`capsim schema`).
 pub mod calibration;
 pub mod listing;
-#[cfg(feature = "live")]
 pub mod paired;
 pub mod schemas;
 pub mod validation;
@@ -16,7 +15,7 @@ use capsim::workload::WorkloadSpec;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// JSON knows no NaN and no infinity.
@@ -128,8 +127,12 @@ pub struct Point {
     /// Fields that differ between the points of a table, with this point's values.
     pub varied: BTreeMap<String, Value>,
     /// What was assumed where nothing was said.
+    #[serde(default)]
+    #[schemars(!default)]
     pub assumed: Vec<String>,
     /// Flags of a pasted line that change neither memory nor speed.
+    #[serde(default)]
+    #[schemars(!default)]
     pub harmless: Vec<String>,
     /// Model.
     pub model: String,
@@ -144,8 +147,12 @@ pub struct Point {
     /// Load.
     pub workload: WorkloadSpec,
     /// Requests asked for: answered or refused.
+    #[serde(default)]
+    #[schemars(!default)]
     pub num_requests: u64,
     /// Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them.
+    #[serde(default)]
+    #[schemars(!default)]
     pub refused: u64,
     /// Requests answered.
     pub completed: u64,
@@ -177,12 +184,25 @@ pub struct Predictions {
     pub points: Vec<Point>,
 }
 
+impl Point {
+    /// The value of a metric, in its unit.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        self.metrics.get(&metric)?.value
+    }
+
+    /// The 90 % interval of a metric.
+    pub fn range(&self, metric: Metric) -> Option<(f64, f64)> {
+        let figure = self.metrics.get(&metric)?;
+        figure.low.zip(figure.high)
+    }
+}
+
 /// One prediction: settings, load, metrics with intervals, occupancy, breakdown, caveats, provenance.
 pub fn prediction(
     varied: &[(&'static str, fields::Value)],
     scenario: &Scenario,
     p: &Prediction,
-) -> Value {
+) -> Point {
     let s = &p.run.summary;
     let c = &p.run.settings.config;
     let metric = |m: &Metric| {
@@ -202,7 +222,7 @@ pub fn prediction(
         )
     };
     let occ = &p.run.occupancy;
-    value(&Point {
+    Point {
         varied: varied
             .iter()
             .map(|(k, v)| (k.to_string(), value(v)))
@@ -252,10 +272,13 @@ pub fn prediction(
                 slope_of_output_throughput: finite(s.slope),
             })
             .collect(),
-    })
+    }
 }
 
 /// A whole table.
-pub fn predictions(points: Vec<Value>) -> Value {
-    json!({ "schema": "capsim.prediction/1", "points": points })
+pub fn predictions(points: Vec<Point>) -> Predictions {
+    Predictions {
+        schema: "capsim.prediction/1".into(),
+        points,
+    }
 }

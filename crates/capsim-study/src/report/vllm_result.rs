@@ -107,7 +107,10 @@ impl VllmResult {
                 );
             }
         }
-        put("capsim", json::prediction(&row.varied, scenario, p));
+        put(
+            "capsim",
+            json::value(&json::prediction(&row.varied, scenario, p)),
+        );
         Value::Object(o)
     }
 }

@@ -1,5 +1,6 @@
 //! Answers of the commands that list, read, convert and draw.
 use capsim::device::{KernelTimes, Origin, Residual};
+use capsim::metrics::Metric;
 use capsim::workload::trace::TraceStats;
 use capsim_calibrate::discover::Found;
 use capsim_calibrate::environment::Environment;
@@ -180,7 +181,7 @@ pub struct Best {
     /// In words.
     pub what: String,
     /// The metric.
-    pub metric: String,
+    pub metric: Metric,
     /// Its value.
     pub value: f64,
     /// Flags that the sweep varies.

@@ -1,9 +1,11 @@
 //! Answers about benchmarks of real servers: `capsim bench`, `capsim validate --url` and `--bench`.
-use super::finite;
-use super::validation::{Metric, fitted_on};
-use crate::validate::fit::Fit;
-use crate::validate::paired::Paired;
+use super::validation::Metric;
+#[cfg(feature = "live")]
+use super::{finite, validation::fitted_on};
+#[cfg(feature = "live")]
+use crate::validate::{fit::Fit, paired::Paired};
 use capsim::workload::WorkloadSpec;
+#[cfg(feature = "live")]
 use capsim_live::bench::scrape::Sample;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,11 +83,14 @@ pub struct PairedAnswer {
     /// Recordings that the engine profile was fitted to.
     pub fitted_on: Option<Vec<String>>,
     /// Flags of the server's line that change neither memory nor speed.
+    #[serde(default)]
+    #[schemars(!default)]
     pub harmless: Vec<String>,
     /// Recordings.
     pub recordings: Vec<Recording>,
 }
 
+#[cfg(feature = "live")]
 fn states(all: &[Sample]) -> Vec<State> {
     all.iter()
         .map(|s| State {
@@ -97,6 +102,7 @@ fn states(all: &[Sample]) -> Vec<State> {
         .collect()
 }
 
+#[cfg(feature = "live")]
 impl PairedAnswer {
     /// Of compared recordings.
     pub fn new(fit: Option<&Fit>, all: &[Paired]) -> Self {

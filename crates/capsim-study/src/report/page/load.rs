@@ -1,8 +1,7 @@
 //! Latency against load, or against any other flag: with the SLO's line, the highest load that meets it, and the knee.
 use super::super::chart::{Chart, Dot, Scale, Series, Upright, short};
-use super::prediction::{Named, put, range};
-use super::worded;
-use super::{PageError, figure_of};
+use super::prediction::{Named, put};
+use super::{PageError, worded};
 use capsim::metrics::{Latency, Metric, PERCENTILES, Statistic};
 use capsim::plan::capacity::knee;
 use capsim::plan::{Slo, Term};
@@ -46,23 +45,20 @@ fn words(metric: Metric) -> (String, &'static str, f64) {
     }
 }
 
-fn value(named: &Named<'_>, metric: Metric) -> Option<f64> {
-    figure_of(named.2, &format!("/metrics/{metric}/value"))
-}
-
 /// The figure that a condition is about, with refused requests counted as infinitely slow; where the percentile that this makes is
 /// not kept, the next higher one. `None`: it falls among them.
 fn asked(named: &Named<'_>, metric: Metric, term: &Term) -> Option<f64> {
-    let count = |key: &str| named.2[key].as_f64().unwrap_or(0.0);
-    let answered = count("completed") / (count("completed") + count("refused")).max(1.0);
+    let p = named.2;
+    let asked = p.completed as f64 + p.refused as f64;
+    let answered = p.completed as f64 / asked.max(1.0);
     let (Term::Latency { latency, stat, .. }, true) = (term, answered < 1.0) else {
-        return value(named, metric);
+        return p.value(metric);
     };
-    let Statistic::Percentile(p) = stat else {
+    let Statistic::Percentile(q) = stat else {
         return None;
     };
-    let p = PERCENTILES.iter().find(|kept| **kept >= p / answered)?;
-    value(named, Metric::percentile(*latency, *p))
+    let q = PERCENTILES.iter().find(|kept| **kept >= q / answered)?;
+    p.value(Metric::percentile(*latency, *q))
 }
 
 fn met(named: &Named<'_>, terms: &[(Metric, &Term)]) -> bool {
@@ -81,7 +77,7 @@ fn line<'a>(flag: &str, points: &'a [Named<'a>], group: &str) -> Vec<(f64, &'a N
         .iter()
         .filter(|p| p.0 == group)
         .filter_map(|p| {
-            let x = worded(&p.2["varied"][flag]).parse::<f64>().ok()?;
+            let x = worded(p.2.varied.get(flag)?).parse::<f64>().ok()?;
             x.is_finite().then_some((x, p))
         })
         .collect();
@@ -121,8 +117,8 @@ fn uprights(
         let power = line.iter().filter_map(|(x, p)| {
             Some((
                 *x,
-                value(p, Metric::RequestThroughput)?,
-                value(p, Metric::mean(Latency::E2el))?,
+                p.2.value(Metric::RequestThroughput)?,
+                p.2.value(Metric::mean(Latency::E2el))?,
             ))
         });
         mark(knee(power), "knee");
@@ -164,14 +160,13 @@ pub fn over(flag: &str, points: &[Named<'_>], slo: Option<&Slo>) -> Result<Vec<C
         let mut series: Vec<Series> = vec![];
         for group in &groups {
             for (x, named) in line(flag, points, group) {
-                let Some(y) = value(named, metric) else {
+                let Some(y) = named.2.value(metric) else {
                     continue;
                 };
                 let dot = Dot {
                     x,
                     y: y * factor,
-                    range: range(named.2, &metric.to_string())
-                        .map(|(a, b)| (a * factor, b * factor)),
+                    range: named.2.range(metric).map(|(a, b)| (a * factor, b * factor)),
                     label: format!("{}: {} {unit}", named.1, short(y * factor)),
                 };
                 put(&mut series, group, dot);

@@ -40,10 +40,9 @@ pub fn run() -> Result<Prediction, Box<dyn std::error::Error>> {
 #[allow(dead_code, reason = "tests/examples.rs calls run")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let p = run()?;
-    for (name, i) in &p.intervals {
-        let value = p.run.summary.metric(name, Percentiles::Linear);
-        let value = value.ok_or("an interval of nothing")?;
-        println!("{name:<22} {value:>9.2}  [{:.2} … {:.2}]", i.low, i.high);
+    for (metric, i) in &p.intervals {
+        let value = p.run.summary.metric(*metric, Percentiles::Linear);
+        println!("{metric:<22} {value:>9.2}  [{:.2} … {:.2}]", i.low, i.high);
     }
     println!("limited by {}", p.binding);
     for caveat in &p.caveats {

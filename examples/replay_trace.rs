@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p capsim --example replay_trace [FILE]` (any format of docs/workloads.md)
 use capsim::engine::settings::MAX_MODEL_LEN;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Latency, Metric, Percentiles};
 use capsim::predict::simulate_once;
 use capsim::workload::TraceSpec;
 use capsim::workload::trace::{Options, Trace};
@@ -26,8 +26,9 @@ pub fn run(text: &str, name: &str, speedup: f64) -> Result<Answer, Box<dyn std::
     spec.speedup = speedup;
     w.trace = Some(spec);
     let run = simulate_once(&scenario)?;
-    let ttft = run.summary.metric("mean_ttft_ms", Percentiles::Linear);
-    Ok((run.summary.completed, ttft.ok_or("nothing was answered")?))
+    let mean = Metric::mean(Latency::Ttft);
+    let ttft = run.summary.metric(mean, Percentiles::Linear);
+    Ok((run.summary.completed, ttft))
 }
 
 #[allow(dead_code, reason = "tests/examples.rs calls run")]

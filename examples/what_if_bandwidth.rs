@@ -1,7 +1,7 @@
 //! A device that does not exist: what would half again the memory bandwidth bring?
 //!
 //! `cargo run -p capsim --example what_if_bandwidth`
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Metric, Percentiles};
 use capsim::predict::{Scenario, simulate_once};
 
 #[path = "first_prediction.rs"]
@@ -25,8 +25,8 @@ pub fn run(factors: &[f64]) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
     for f in factors {
         // One simulation, without an interval: `predict` adds that, for a few more.
         let run = simulate_once(&with_bandwidth(&base, *f))?;
-        let rate = run.summary.metric("output_throughput", Percentiles::Linear);
-        all.push(rate.ok_or("no throughput")?);
+        let rate = Metric::OutputThroughput;
+        all.push(run.summary.metric(rate, Percentiles::Linear));
     }
     Ok(all)
 }

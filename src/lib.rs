@@ -3,6 +3,7 @@
 //! ```
 //! use capsim::cost::Routing;
 //! use capsim::device::builtin;
+//! use capsim::metrics::Metric;
 //! use capsim::model::{self, Model, Precision};
 //! use capsim::engine::settings::{MAX_MODEL_LEN, MAX_NUM_SEQS, SettingValues};
 //! use capsim::predict::{EngineWanted, Engines, Scenario, predict};
@@ -27,7 +28,7 @@
 //! };
 //! let answer = predict(&scenario)?;
 //! assert_eq!(answer.run.summary.completed, 16);
-//! let i = answer.interval_of("output_throughput").expect("it has one");
+//! let i = answer.interval_of(Metric::OutputThroughput).expect("it has one");
 //! println!("{:.0} to {:.0} output tokens/s, limited by {}", i.low, i.high, answer.binding);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -19,7 +19,9 @@ fn a_first_prediction_answers_every_request() {
     let p = first_prediction::run().unwrap();
     assert_eq!(p.run.summary.completed, 64);
     assert_eq!(p.run.summary.output_tokens, 64 * 64);
-    let i = p.interval_of("output_throughput").unwrap();
+    let i = p
+        .interval_of(capsim::metrics::Metric::OutputThroughput)
+        .unwrap();
     assert!(0.0 < i.low && i.low < i.high);
 }
 

@@ -2,7 +2,7 @@
 use capsim::cost::Routing;
 use capsim::device::builtin;
 use capsim::engine::settings::*;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Latency, Metric, Percentiles, Statistic};
 use capsim::model::{Model, Precision, builtin as models};
 use capsim::predict::{
     EngineWanted, Engines, METRICS, Run, Scenario, covariance, predict, simulate_once, uncertain,
@@ -40,7 +40,7 @@ fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
 fn straight(s: &Scenario) -> Vec<(f64, f64)> {
     const STEP: f64 = 0.03;
     let logs = |run: &Run| -> Vec<f64> {
-        let value = |m: &&str| run.summary.metric(m, Percentiles::Linear).unwrap();
+        let value = |m: &Metric| run.summary.metric(*m, Percentiles::Linear);
         METRICS
             .iter()
             .map(|m| libm::log(value(m).max(1e-12)))
@@ -70,8 +70,8 @@ fn straight(s: &Scenario) -> Vec<(f64, f64)> {
     METRICS
         .iter()
         .enumerate()
-        .map(|(m, name)| {
-            let structure = if name.contains("ttft") {
+        .map(|(m, metric)| {
+            let structure = if metric.latency() == Some(Latency::Ttft) {
                 prefill
             } else {
                 model
@@ -92,27 +92,27 @@ fn straight(s: &Scenario) -> Vec<(f64, f64)> {
 
 /// The ends of every metric: straight lines, bounded by the load that is sent and by the order of percentiles.
 fn twin(s: &Scenario, run: &Run) -> Vec<(f64, f64)> {
-    let at = |name: &str| METRICS.iter().position(|m| *m == name).unwrap();
-    let value = |m: usize| run.summary.metric(METRICS[m], Percentiles::Linear).unwrap();
+    let at = |metric| METRICS.iter().position(|m| *m == metric).unwrap();
+    let value = |m: usize| run.summary.metric(METRICS[m], Percentiles::Linear);
     let mut ends: Vec<(f64, f64)> = straight(s)
         .iter()
         .enumerate()
         .map(|(m, (half, _))| (value(m) * libm::exp(-half), value(m) * libm::exp(*half)))
         .collect();
     let sends = s.workload.planned_span().unwrap().secs();
-    let shortest = sends + ends[at("min_e2el_ms")].0 / 1e3;
-    for (m, name) in METRICS.iter().enumerate() {
-        if *name == "duration_s" {
+    let shortest = sends + ends[at(Metric::Latency(Latency::E2el, Statistic::Min))].0 / 1e3;
+    for (m, metric) in METRICS.iter().enumerate() {
+        if *metric == Metric::Duration {
             ends[m].0 = ends[m].0.max(shortest);
-        } else if name.ends_with("throughput") {
+        } else if metric.is_throughput() {
             ends[m].1 = ends[m].1.min(value(m) * run.summary.duration / shortest);
         }
     }
-    for latency in ["ttft", "tpot", "itl", "e2el"] {
+    for latency in Latency::REPORTED {
         let places = METRICS
             .iter()
             .enumerate()
-            .filter(|(_, m)| m.ends_with(&format!("_{latency}_ms")) && !m.starts_with("mean"));
+            .filter(|(_, m)| m.latency() == Some(latency) && !m.is_mean());
         let mut places: Vec<usize> = places.map(|(m, _)| m).collect();
         places.sort_by(|a, b| value(*a).total_cmp(&value(*b)));
         for i in 1..places.len() {
@@ -138,24 +138,22 @@ fn coefficients_that_are_not_simulated_do_not_matter() {
         let p = predict(&s).unwrap();
         left_out += p.sensitivities.iter().filter(|s| s.slope == 0.0).count();
         // Where an end would lie farther than a factor of 2, runs bound it, and so those of the latency's other figures.
-        let far: Vec<&str> = METRICS
+        let far: Vec<Latency> = METRICS
             .iter()
             .zip(straight(&s))
             .filter(|(_, (_, known))| *known > 0.68)
-            .filter_map(|(m, _)| m.strip_suffix("_ms")?.rsplit('_').next())
+            .filter_map(|(m, _)| m.latency())
             .collect();
         for (m, (low, high)) in METRICS.iter().zip(twin(&s, &p.run)) {
             let i = p.intervals[m];
             let ratio = libm::log(i.high / i.low) / libm::log(high / low);
             // Leaving out makes narrower, by what is left out; single requests' latencies hold more chance than means do.
-            let least = if m.contains("mean") || !m.contains("_ms") {
+            let least = if m.is_mean() || m.latency().is_none() {
                 0.97
             } else {
                 0.9
             };
-            let far = far
-                .iter()
-                .any(|latency| m.ends_with(&format!("_{latency}_ms")));
+            let far = m.latency().is_some_and(|latency| far.contains(&latency));
             checked += usize::from(!far);
             assert!(
                 ratio <= 1.0 + 1e-9 && (far || ratio >= least),

@@ -9,12 +9,14 @@
 //! - percentiles interpolate linearly (`numpy.percentile`).
 mod collect;
 mod dist;
+mod metric;
 mod peaks;
 mod summary;
 mod timing;
 
 pub use collect::{Collector, Occupancy};
 pub use dist::{Dist, EXACT_VALUES, Percentiles, Sample};
+pub use metric::{Latency, Metric, MetricName, Statistic, Unit, UnknownMetric};
 pub use peaks::Peaks;
 pub use summary::Summary;
 pub use timing::Timing;

@@ -1,5 +1,5 @@
 //! Figures of a whole run.
-use super::{Dist, Percentiles, Timing};
+use super::{Dist, Latency, Metric, Percentiles, Statistic, Timing};
 
 /// What `vllm bench serve` reports, and what it does not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,7 +28,7 @@ pub struct Summary {
     pub itl_std: f64,
     /// Percentiles 50, 90, 95, 99 of the pooled inter-token latencies, in seconds (relative error ≤ 0.1 %).
     pub itl_percentiles: [f64; 4],
-    /// The same, with refused requests as in [`metric_of_asked`](Self::metric_of_asked).
+    /// The same, with refused requests as in [`latency_of_asked`](Self::latency_of_asked).
     pub itl_percentiles_of_asked: [f64; 4],
     /// Prompt tokens found in the prefix cache at first admission.
     pub cached_tokens: u64,
@@ -80,81 +80,75 @@ impl Summary {
 
     /// As [`metric`](Self::metric), of a latency of all requests asked for: that of a refused request is infinite. A mean is
     /// then infinite, and a percentile is where it falls among the refused. Of the pooled gaps between tokens, refused
-    /// requests have their share of the requests.
-    pub fn metric_of_asked(&self, name: &str, how: Percentiles) -> Option<f64> {
-        if self.refused == 0 {
-            return self.metric(name, how);
-        }
-        let (stat, latency) = name.strip_suffix("_ms")?.split_once('_')?;
-        let p = match stat {
-            "mean" | "max" => return self.metric(name, how).map(|_| f64::INFINITY),
-            "median" => 50.0,
-            p => p.strip_prefix('p')?.parse().ok()?,
+    /// requests have their share of the requests. In milliseconds; NaN if it has none.
+    pub fn latency_of_asked(
+        &self,
+        latency: Latency,
+        statistic: Statistic,
+        how: Percentiles,
+    ) -> f64 {
+        let of_answered = |s| self.metric(Metric::Latency(latency, s), how);
+        let p = match statistic {
+            _ if self.refused == 0 => return of_answered(statistic),
+            Statistic::Mean | Statistic::Max => return f64::INFINITY,
+            Statistic::Std | Statistic::Min => return f64::NAN,
+            Statistic::Percentile(p) => p,
         };
-        if latency == "itl" {
-            let k = super::PERCENTILES.iter().position(|q| *q == p)?;
-            return Some(1e3 * self.itl_percentiles_of_asked[k]);
-        }
-        match among_answered(p, self.latency(latency)?.count() as u64, self.refused) {
-            Some(p) => self.metric(&format!("p{p}_{latency}_ms"), how),
-            None => Some(f64::INFINITY),
+        let Some(sample) = self.sample(latency) else {
+            let kept = super::PERCENTILES.iter().position(|q| *q == p);
+            return kept.map_or(f64::NAN, |k| 1e3 * self.itl_percentiles_of_asked[k]);
+        };
+        match among_answered(p, sample.count() as u64, self.refused) {
+            Some(p) => of_answered(Statistic::Percentile(p)),
+            None => f64::INFINITY,
         }
     }
 
-    /// A latency that is kept per request.
-    fn latency(&self, name: &str) -> Option<&Dist> {
-        Some(match name {
-            "ttft" => &self.ttft,
-            "tpot" => &self.tpot,
-            "e2el" => &self.e2el,
-            "queue" => &self.queue,
-            _ => return None,
-        })
+    /// The sample of a latency that is kept per request.
+    fn sample(&self, latency: Latency) -> Option<&Dist> {
+        match latency {
+            Latency::Ttft => Some(&self.ttft),
+            Latency::Tpot => Some(&self.tpot),
+            Latency::E2el => Some(&self.e2el),
+            Latency::Queue => Some(&self.queue),
+            Latency::Itl => None,
+        }
     }
 
-    /// The named metric, in the unit its name ends with (`_ms`), or per second, or seconds; `None` for an
-    /// unknown name. Names are those of `vllm bench serve`'s result file, with `e2el_ms`, `duration_s`
-    /// and `min_`/`max_`/`pNN_` forms of every latency.
-    pub fn metric(&self, name: &str, how: Percentiles) -> Option<f64> {
-        Some(match name {
-            "duration_s" | "duration" => self.duration,
-            "successful_requests" | "completed" => self.completed as f64,
-            "request_throughput" => self.request_throughput(),
-            "output_token_throughput" | "output_throughput" => self.output_throughput(),
-            "total_token_throughput" => self.total_throughput(),
-            "prefix_cache_hit_rate" => self.prefix_hit_rate(),
-            _ => {
-                let (stat, metric) = name.strip_suffix("_ms")?.split_once('_')?;
-                if metric == "itl" {
-                    return Some(
-                        1e3 * match stat {
-                            "mean" => self.itl_mean,
-                            "std" => self.itl_std,
-                            "median" | "p50" => self.itl_percentiles[0],
-                            "p90" => self.itl_percentiles[1],
-                            "p95" => self.itl_percentiles[2],
-                            "p99" => self.itl_percentiles[3],
-                            _ => return None,
-                        },
-                    );
-                }
-                let dist = self.latency(metric)?;
-                1e3 * match stat {
-                    "mean" => dist.mean(),
-                    "median" => dist.percentile(50.0, how),
-                    "std" => dist.std(),
-                    "min" => dist.min(),
-                    "max" => dist.max(),
-                    p => {
-                        let p: f64 = p.strip_prefix('p')?.parse().ok()?;
-                        if !(0.0..=100.0).contains(&p) {
-                            return None;
-                        }
-                        dist.percentile(p, how)
-                    }
-                }
-            }
-        })
+    /// The value of a metric in its [unit](Metric::unit); NaN if there is none, as of nothing that was answered, or if it is
+    /// not [kept](Metric::is_kept).
+    pub fn metric(&self, metric: Metric, how: Percentiles) -> f64 {
+        match metric {
+            Metric::Duration => self.duration,
+            Metric::Completed => self.completed as f64,
+            Metric::RequestThroughput => self.request_throughput(),
+            Metric::OutputThroughput => self.output_throughput(),
+            Metric::TotalThroughput => self.total_throughput(),
+            Metric::PrefixHitRate => self.prefix_hit_rate(),
+            Metric::Latency(latency, statistic) => 1e3 * self.seconds(latency, statistic, how),
+        }
+    }
+
+    /// A statistic of a latency, in seconds.
+    fn seconds(&self, latency: Latency, statistic: Statistic, how: Percentiles) -> f64 {
+        let Some(sample) = self.sample(latency) else {
+            return match statistic {
+                Statistic::Mean => self.itl_mean,
+                Statistic::Std => self.itl_std,
+                Statistic::Percentile(p) => super::PERCENTILES
+                    .iter()
+                    .position(|q| *q == p)
+                    .map_or(f64::NAN, |k| self.itl_percentiles[k]),
+                Statistic::Min | Statistic::Max => f64::NAN,
+            };
+        };
+        match statistic {
+            Statistic::Mean => sample.mean(),
+            Statistic::Std => sample.std(),
+            Statistic::Min => sample.min(),
+            Statistic::Max => sample.max(),
+            Statistic::Percentile(p) => sample.percentile(p, how),
+        }
     }
 }
 
@@ -183,19 +177,23 @@ mod tests {
             itl_mean: 0.1,
             ..Summary::default()
         };
-        let of = |refused, name| s(refused).metric_of_asked(name, Percentiles::Linear);
-        assert_eq!(of(0, "p50_e2el_ms"), Some(300.0));
+        let of = |refused, statistic| {
+            s(refused).latency_of_asked(Latency::E2el, statistic, Percentiles::Linear)
+        };
+        assert_eq!(of(0, Statistic::MEDIAN), 300.0);
         // 0.1, 0.2, 0.3, 0.4, 0.5, ∞, ∞: the median is the fourth.
-        assert_eq!(of(2, "median_e2el_ms"), Some(400.0));
-        assert_eq!(of(2, "p50_e2el_ms"), Some(400.0));
+        assert_eq!(of(2, Statistic::MEDIAN), 400.0);
         // Position 4 is the last that is answered; beyond it lies infinity.
-        assert_eq!(of(3, "p50_e2el_ms").map(f64::round), Some(450.0));
-        assert_eq!(of(4, "p50_e2el_ms"), Some(500.0));
-        assert_eq!(of(5, "p50_e2el_ms"), Some(f64::INFINITY));
-        assert_eq!(of(1, "p100_e2el_ms"), Some(f64::INFINITY));
-        assert_eq!(of(1, "mean_e2el_ms"), Some(f64::INFINITY));
-        assert_eq!(of(1, "p97_itl_ms"), None);
-        assert_eq!(of(1, "nonsense"), None);
+        assert_eq!(of(3, Statistic::MEDIAN).round(), 450.0);
+        assert_eq!(of(4, Statistic::MEDIAN), 500.0);
+        assert_eq!(of(5, Statistic::MEDIAN), f64::INFINITY);
+        assert_eq!(of(1, Statistic::Percentile(100.0)), f64::INFINITY);
+        assert_eq!(of(1, Statistic::Mean), f64::INFINITY);
+        let gaps = Statistic::Percentile(97.0);
+        assert!(
+            s(1).latency_of_asked(Latency::Itl, gaps, Percentiles::Linear)
+                .is_nan()
+        );
         assert_eq!(among_answered(50.0, 0, 3), None);
         assert_eq!(among_answered(0.0, 1, 3), Some(0.0));
     }
@@ -209,7 +207,7 @@ mod tests {
             e2el: Dist::new(vec![0.3, 0.1, 0.2, 0.4]),
             ..Summary::default()
         };
-        let m = |n: &str| s.metric(n, Percentiles::Linear);
+        let m = |n: &str| Some(s.metric(n.parse().ok()?, Percentiles::Linear));
         assert_eq!(m("request_throughput"), Some(2.0));
         assert_eq!(m("output_throughput"), Some(50.0));
         assert_eq!(m("mean_e2el_ms"), Some(250.0));
@@ -217,9 +215,7 @@ mod tests {
         assert_eq!(m("p100_e2el_ms"), Some(400.0));
         assert_eq!(m("p101_e2el_ms"), None);
         assert_eq!(m("nonsense"), None);
-        assert_eq!(
-            s.metric("p75_e2el_ms", Percentiles::LowerIndex),
-            Some(400.0)
-        );
+        let p75 = Metric::percentile(Latency::E2el, 75.0);
+        assert_eq!(s.metric(p75, Percentiles::LowerIndex), 400.0);
     }
 }

@@ -3,11 +3,11 @@ use super::pool::Pool;
 use super::slo::{Slo, Term};
 use super::trial::trial;
 use crate::predict::{PredictError, Run, Scenario};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What requests wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Limit {
@@ -56,7 +56,7 @@ impl Limit {
 }
 
 /// By how many per cent what is used up of a limit shrinks if a resource becomes one per cent faster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Elasticities {
     /// Memory bandwidth.

@@ -1,9 +1,9 @@
 //! What "more load" means.
 use crate::predict::Scenario;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The quantity that is raised until the SLO breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Axis {

@@ -7,7 +7,7 @@ use crate::engine::settings::*;
 use crate::engine::vllm::Release;
 use crate::predict::memory::MemoryError;
 use crate::predict::{Scenario, Settings, SettingsError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ways::{largest, ways};
 
 /// What must fit besides the engine starting at all.
@@ -32,7 +32,7 @@ pub struct HostMemory {
 }
 
 /// Requests of one length.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Row {
     /// Tokens, prompt and output together.
@@ -48,7 +48,7 @@ pub struct Row {
 }
 
 /// A change that makes it fit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Way {
     /// The change, as flags where there are.
@@ -60,7 +60,7 @@ pub struct Way {
 }
 
 /// What is left for a host that shares its memory.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HostPart {
     /// Bytes left for the host while the engine holds all that it may.
@@ -74,7 +74,7 @@ pub struct HostPart {
 }
 
 /// The answer. Sizes in bytes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Memory {
     /// `capsim.memory/1`.
@@ -134,8 +134,12 @@ pub struct Memory {
     /// Flags of a pasted server line that may matter and are not modelled.
     pub unmodelled: Vec<String>,
     /// Flags of a pasted line that change neither memory nor speed.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub harmless: Vec<String>,
     /// What a reader must know of what the engine profile and its rules were not made from.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub notes: Vec<String>,
 }
 

@@ -2,51 +2,8 @@
 mod read;
 
 use super::Trial;
-use crate::metrics::{Percentiles, Summary};
+use crate::metrics::{Latency, Metric, Percentiles, Statistic, Summary};
 use std::fmt;
-
-/// A latency, as `vllm bench serve` defines it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Latency {
-    /// Time to first token.
-    Ttft,
-    /// Time per output token after the first.
-    Tpot,
-    /// Gaps between tokens, pooled over all requests.
-    Itl,
-    /// From sending a request to its last token.
-    E2el,
-}
-
-impl Latency {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Latency::Ttft => "ttft",
-            Latency::Tpot => "tpot",
-            Latency::Itl => "itl",
-            Latency::E2el => "e2el",
-        }
-    }
-}
-
-/// A figure of a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stat {
-    /// Arithmetic mean.
-    Mean,
-    /// Percentile, 0 to 100, interpolated linearly.
-    Percentile(f64),
-}
-
-impl fmt::Display for Stat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Stat::Mean => f.write_str("mean"),
-            Stat::Percentile(p) => write!(f, "p{p}"),
-        }
-    }
-}
 
 /// One condition. Equality counts as met.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +13,7 @@ pub enum Term {
         /// Which.
         latency: Latency,
         /// Which figure of it.
-        stat: Stat,
+        stat: Statistic,
         /// Seconds.
         limit: f64,
     },
@@ -64,8 +21,8 @@ pub enum Term {
     Goodput(f64),
     /// At least so much per second.
     Throughput {
-        /// `output_throughput`, `total_token_throughput` or `request_throughput`.
-        metric: &'static str,
+        /// Of output tokens, all tokens or requests.
+        metric: Metric,
         /// Per second.
         least: f64,
     },
@@ -164,7 +121,7 @@ impl Slo {
     pub fn tail(&self) -> f64 {
         let share = |t: &Term| match t {
             Term::Latency {
-                stat: Stat::Percentile(p),
+                stat: Statistic::Percentile(p),
                 ..
             } => *p,
             Term::Goodput(share) => 100.0 * share,
@@ -217,7 +174,7 @@ impl Term {
         match self {
             Term::Latency { latency, stat, .. } => format!("{}.{stat}", latency.name()),
             Term::Goodput(_) => "goodput".into(),
-            Term::Throughput { metric, .. } => (*metric).into(),
+            Term::Throughput { metric, .. } => metric.to_string(),
         }
     }
 
@@ -234,11 +191,9 @@ impl Term {
                 figure_of_asked(&trial.run.summary, *latency, *stat)
             }
             Term::Goodput(_) => trial.good_share,
-            Term::Throughput { metric, .. } => trial
-                .run
-                .summary
-                .metric(metric, Percentiles::Linear)
-                .unwrap_or(f64::NAN),
+            Term::Throughput { metric, .. } => {
+                trial.run.summary.metric(*metric, Percentiles::Linear)
+            }
         }
     }
 
@@ -292,24 +247,14 @@ impl fmt::Display for Term {
     }
 }
 
-/// The name of a figure of a latency among a run's metrics.
-fn metric(latency: Latency, stat: Stat) -> String {
-    match stat {
-        Stat::Mean => format!("mean_{}_ms", latency.name()),
-        Stat::Percentile(p) => format!("p{p}_{}_ms", latency.name()),
-    }
-}
-
 /// A figure of a run's latency, in seconds, of the requests that were answered.
-pub fn figure(s: &Summary, latency: Latency, stat: Stat) -> f64 {
-    s.metric(&metric(latency, stat), Percentiles::Linear)
-        .map_or(f64::NAN, |ms| ms / 1e3)
+pub fn figure(s: &Summary, latency: Latency, stat: Statistic) -> f64 {
+    s.metric(Metric::Latency(latency, stat), Percentiles::Linear) / 1e3
 }
 
-/// The same of all requests asked for: a refused one misses every limit ([`Summary::metric_of_asked`]).
-fn figure_of_asked(s: &Summary, latency: Latency, stat: Stat) -> f64 {
-    s.metric_of_asked(&metric(latency, stat), Percentiles::Linear)
-        .map_or(f64::NAN, |ms| ms / 1e3)
+/// The same of all requests asked for: a refused one misses every limit ([`Summary::latency_of_asked`]).
+fn figure_of_asked(s: &Summary, latency: Latency, stat: Statistic) -> f64 {
+    s.latency_of_asked(latency, stat, Percentiles::Linear) / 1e3
 }
 
 #[cfg(test)]
@@ -322,7 +267,7 @@ mod tests {
         let one = |text: &str| Slo::parse(text).unwrap().terms[0];
         let p95 = |latency, limit| Term::Latency {
             latency,
-            stat: Stat::Percentile(95.0),
+            stat: Statistic::Percentile(95.0),
             limit,
         };
         for text in [

@@ -4,35 +4,41 @@ use super::interval::{Interval, METRICS};
 use super::prediction::Scenario;
 use super::run::{Dearer, Load};
 use super::uncertain::{Uncertain, Z95};
+use crate::metrics::{Latency, Metric, Statistic};
 use crate::units::Span;
 use crate::workload::Pace;
 use std::collections::BTreeMap;
 
 /// Intervals by metric.
-pub(super) type Intervals = BTreeMap<&'static str, Interval>;
+pub(super) type Intervals = BTreeMap<Metric, Interval>;
 
 /// Figures of one latency, each at least as large as the one before it.
-const RISING: [&[&str]; 4] = [
+const RISING: [&[Metric]; 4] = [
     &[
-        "median_ttft_ms",
-        "p90_ttft_ms",
-        "p95_ttft_ms",
-        "p99_ttft_ms",
+        Metric::median(Latency::Ttft),
+        Metric::percentile(Latency::Ttft, 90.0),
+        Metric::percentile(Latency::Ttft, 95.0),
+        Metric::percentile(Latency::Ttft, 99.0),
     ],
     &[
-        "median_tpot_ms",
-        "p90_tpot_ms",
-        "p95_tpot_ms",
-        "p99_tpot_ms",
+        Metric::median(Latency::Tpot),
+        Metric::percentile(Latency::Tpot, 90.0),
+        Metric::percentile(Latency::Tpot, 95.0),
+        Metric::percentile(Latency::Tpot, 99.0),
     ],
-    &["median_itl_ms", "p90_itl_ms", "p95_itl_ms", "p99_itl_ms"],
     &[
-        "min_e2el_ms",
-        "median_e2el_ms",
-        "p90_e2el_ms",
-        "p95_e2el_ms",
-        "p99_e2el_ms",
-        "max_e2el_ms",
+        Metric::median(Latency::Itl),
+        Metric::percentile(Latency::Itl, 90.0),
+        Metric::percentile(Latency::Itl, 95.0),
+        Metric::percentile(Latency::Itl, 99.0),
+    ],
+    &[
+        Metric::Latency(Latency::E2el, Statistic::Min),
+        Metric::median(Latency::E2el),
+        Metric::percentile(Latency::E2el, 90.0),
+        Metric::percentile(Latency::E2el, 95.0),
+        Metric::percentile(Latency::E2el, 99.0),
+        Metric::Latency(Latency::E2el, Statistic::Max),
     ],
 ];
 
@@ -74,23 +80,25 @@ pub(super) fn planned_span(scenario: &Scenario, load: Load<'_>) -> Option<Span> 
 
 /// Bounds duration and throughputs by a load whose sends are planned: a run lasts as long as the sends and the fastest answer.
 /// `value` is a metric's own.
-pub(super) fn within_load(all: &mut Intervals, span: Span, value: impl Fn(&str) -> f64) {
-    let fastest = all.get("min_e2el_ms").map_or(0.0, |i| i.low / 1e3);
+pub(super) fn within_load(all: &mut Intervals, span: Span, value: impl Fn(Metric) -> f64) {
+    let fastest = all
+        .get(&Metric::Latency(Latency::E2el, Statistic::Min))
+        .map_or(0.0, |i| i.low / 1e3);
     let least = span.secs() + fastest.max(0.0);
-    let duration = value("duration_s");
+    let duration = value(Metric::Duration);
     if !(least > 0.0 && duration > 0.0) {
         return;
     }
-    if let Some(i) = all.get_mut("duration_s") {
+    if let Some(i) = all.get_mut(&Metric::Duration) {
         i.low = i.low.max(least).min(duration);
     }
     for metric in [
-        "request_throughput",
-        "output_throughput",
-        "total_token_throughput",
+        Metric::RequestThroughput,
+        Metric::OutputThroughput,
+        Metric::TotalThroughput,
     ] {
         let v = value(metric);
-        if let Some(i) = all.get_mut(metric) {
+        if let Some(i) = all.get_mut(&metric) {
             i.high = i.high.min(v * duration / least).max(v);
         }
     }
@@ -155,13 +163,13 @@ pub(super) fn within_runs(
     all: &mut Intervals,
     pairs: &[Vec<Reach>],
     open: &[Option<f64>],
-    value: impl Fn(&str) -> f64,
+    value: impl Fn(Metric) -> f64,
 ) {
     for (m, metric) in METRICS.iter().enumerate() {
         let Some(open) = open[m] else { continue };
         let up: f64 = pairs.iter().map(|p| p[m].up).sum();
         let down: f64 = pairs.iter().map(|p| p[m].down).sum();
-        let v = value(metric);
+        let v = value(*metric);
         if let Some(i) = all.get_mut(metric).filter(|_| v.is_finite()) {
             i.low = i.low.max(v * libm::exp(down - Z95 * open));
             i.high = i.high.min(v * libm::exp(up + Z95 * open));
@@ -173,76 +181,94 @@ pub(super) fn within_runs(
 mod tests {
     use super::*;
 
-    fn intervals(of: &[(&'static str, f64, f64)]) -> Intervals {
-        let one = |(name, low, high): &(&'static str, f64, f64)| {
+    fn intervals(of: &[(Metric, f64, f64)]) -> Intervals {
+        let one = |(name, low, high): &(Metric, f64, f64)| {
             let (low, high) = (*low, *high);
             (*name, Interval { low, high })
         };
         of.iter().map(one).collect()
     }
 
-    fn ends(all: &Intervals, metric: &str) -> (f64, f64) {
-        (all[metric].low, all[metric].high)
+    fn ends(all: &Intervals, metric: Metric) -> (f64, f64) {
+        (all[&metric].low, all[&metric].high)
     }
 
     #[test]
     fn ends_rise_with_the_percentile() {
         let mut all = intervals(&[
-            ("median_ttft_ms", 80.0, 150.0),
-            ("p90_ttft_ms", 60.0, 140.0),
-            ("p95_ttft_ms", 100.0, 1e9),
-            ("p99_ttft_ms", 0.5, 1e6),
-            ("median_tpot_ms", f64::NAN, f64::NAN),
-            ("p99_tpot_ms", 3.0, 4.0),
+            (Metric::median(Latency::Ttft), 80.0, 150.0),
+            (Metric::percentile(Latency::Ttft, 90.0), 60.0, 140.0),
+            (Metric::percentile(Latency::Ttft, 95.0), 100.0, 1e9),
+            (Metric::percentile(Latency::Ttft, 99.0), 0.5, 1e6),
+            (Metric::median(Latency::Tpot), f64::NAN, f64::NAN),
+            (Metric::percentile(Latency::Tpot, 99.0), 3.0, 4.0),
         ]);
         ordered(&mut all);
-        assert_eq!(ends(&all, "median_ttft_ms"), (80.0, 140.0));
-        assert_eq!(ends(&all, "p90_ttft_ms"), (80.0, 140.0));
-        assert_eq!(ends(&all, "p95_ttft_ms"), (100.0, 1e6));
-        assert_eq!(ends(&all, "p99_ttft_ms"), (100.0, 1e6));
-        assert!(all["median_tpot_ms"].low.is_nan());
-        assert_eq!(ends(&all, "p99_tpot_ms"), (3.0, 4.0));
+        assert_eq!(ends(&all, Metric::median(Latency::Ttft)), (80.0, 140.0));
+        assert_eq!(
+            ends(&all, Metric::percentile(Latency::Ttft, 90.0)),
+            (80.0, 140.0)
+        );
+        assert_eq!(
+            ends(&all, Metric::percentile(Latency::Ttft, 95.0)),
+            (100.0, 1e6)
+        );
+        assert_eq!(
+            ends(&all, Metric::percentile(Latency::Ttft, 99.0)),
+            (100.0, 1e6)
+        );
+        assert!(all[&Metric::median(Latency::Tpot)].low.is_nan());
+        assert_eq!(
+            ends(&all, Metric::percentile(Latency::Tpot, 99.0)),
+            (3.0, 4.0)
+        );
     }
 
     #[test]
     fn no_throughput_exceeds_what_is_offered() {
-        let value = |m: &str| match m {
-            "duration_s" => 102.0,
-            "output_throughput" => 10.0,
+        let value = |m: Metric| match m {
+            Metric::Duration => 102.0,
+            Metric::OutputThroughput => 10.0,
             _ => f64::NAN,
         };
         let mut all = intervals(&[
-            ("duration_s", 90.0, 120.0),
-            ("output_throughput", 8.0, 12.0),
-            ("min_e2el_ms", 500.0, 800.0),
+            (Metric::Duration, 90.0, 120.0),
+            (Metric::OutputThroughput, 8.0, 12.0),
+            (Metric::Latency(Latency::E2el, Statistic::Min), 500.0, 800.0),
         ]);
         within_load(&mut all, Span::from_secs(100.0), value);
-        assert_eq!(ends(&all, "duration_s"), (100.5, 120.0));
-        let (low, high) = ends(&all, "output_throughput");
+        assert_eq!(ends(&all, Metric::Duration), (100.5, 120.0));
+        let (low, high) = ends(&all, Metric::OutputThroughput);
         assert_eq!(low, 8.0);
         assert!((high - 10.0 * 102.0 / 100.5).abs() < 1e-9, "{high}");
     }
 
     #[test]
     fn no_interval_reaches_farther_than_runs_and_what_they_leave_open() {
-        let m = METRICS.iter().position(|m| *m == "p99_ttft_ms").unwrap();
+        let m = METRICS
+            .iter()
+            .position(|m| *m == Metric::percentile(Latency::Ttft, 99.0))
+            .unwrap();
         let mut steps = vec![Reach::default(); METRICS.len()];
         let mut clients = steps.clone();
         (steps[m].up, clients[m].up) = (libm::log(3.0), libm::log(4.0 / 3.0));
         let mut all = intervals(&[
-            ("p99_ttft_ms", 0.5, 1e6),
-            ("mean_tpot_ms", 95.0, 105.0),
-            ("mean_e2el_ms", 0.5, 1e6),
+            (Metric::percentile(Latency::Ttft, 99.0), 0.5, 1e6),
+            (Metric::mean(Latency::Tpot), 95.0, 105.0),
+            (Metric::mean(Latency::E2el), 0.5, 1e6),
         ]);
         let mut open = vec![Some(0.1); METRICS.len()];
-        open[METRICS.iter().position(|m| *m == "mean_e2el_ms").unwrap()] = None;
+        open[METRICS
+            .iter()
+            .position(|m| *m == Metric::mean(Latency::E2el))
+            .unwrap()] = None;
         within_runs(&mut all, &[steps, clients], &open, |_| 100.0);
         let noise = libm::exp(Z95 * 0.1);
-        let (low, high) = ends(&all, "p99_ttft_ms");
+        let (low, high) = ends(&all, Metric::percentile(Latency::Ttft, 99.0));
         assert!((high / (400.0 * noise) - 1.0).abs() < 1e-9, "{high}");
         assert!((low * noise / 100.0 - 1.0).abs() < 1e-9, "{low}");
         // What is narrow already stays.
-        assert_eq!(ends(&all, "mean_tpot_ms"), (95.0, 105.0));
-        assert_eq!(ends(&all, "mean_e2el_ms"), (0.5, 1e6));
+        assert_eq!(ends(&all, Metric::mean(Latency::Tpot)), (95.0, 105.0));
+        assert_eq!(ends(&all, Metric::mean(Latency::E2el)), (0.5, 1e6));
     }
 }

@@ -14,7 +14,7 @@ use super::run::{Dearer, Load, Ready, Run};
 use super::uncertain::{Uncertain, Z95, covariance, uncertain};
 use crate::engine::SimError;
 use crate::engine::observe::Observer;
-use crate::metrics::{Percentiles, Summary};
+use crate::metrics::{Latency, Metric, Percentiles, Statistic, Summary};
 use std::collections::BTreeMap;
 
 /// A 90 % interval.
@@ -40,33 +40,33 @@ pub struct Sensitivity {
 }
 
 /// Metrics that get an interval.
-pub const METRICS: &[&str] = &[
-    "duration_s",
-    "request_throughput",
-    "output_throughput",
-    "total_token_throughput",
-    "mean_ttft_ms",
-    "median_ttft_ms",
-    "p90_ttft_ms",
-    "p95_ttft_ms",
-    "p99_ttft_ms",
-    "mean_tpot_ms",
-    "median_tpot_ms",
-    "p90_tpot_ms",
-    "p95_tpot_ms",
-    "p99_tpot_ms",
-    "mean_itl_ms",
-    "median_itl_ms",
-    "p90_itl_ms",
-    "p95_itl_ms",
-    "p99_itl_ms",
-    "mean_e2el_ms",
-    "median_e2el_ms",
-    "min_e2el_ms",
-    "p90_e2el_ms",
-    "p95_e2el_ms",
-    "p99_e2el_ms",
-    "max_e2el_ms",
+pub const METRICS: &[Metric] = &[
+    Metric::Duration,
+    Metric::RequestThroughput,
+    Metric::OutputThroughput,
+    Metric::TotalThroughput,
+    Metric::mean(Latency::Ttft),
+    Metric::median(Latency::Ttft),
+    Metric::percentile(Latency::Ttft, 90.0),
+    Metric::percentile(Latency::Ttft, 95.0),
+    Metric::percentile(Latency::Ttft, 99.0),
+    Metric::mean(Latency::Tpot),
+    Metric::median(Latency::Tpot),
+    Metric::percentile(Latency::Tpot, 90.0),
+    Metric::percentile(Latency::Tpot, 95.0),
+    Metric::percentile(Latency::Tpot, 99.0),
+    Metric::mean(Latency::Itl),
+    Metric::median(Latency::Itl),
+    Metric::percentile(Latency::Itl, 90.0),
+    Metric::percentile(Latency::Itl, 95.0),
+    Metric::percentile(Latency::Itl, 99.0),
+    Metric::mean(Latency::E2el),
+    Metric::median(Latency::E2el),
+    Metric::Latency(Latency::E2el, Statistic::Min),
+    Metric::percentile(Latency::E2el, 90.0),
+    Metric::percentile(Latency::E2el, 95.0),
+    Metric::percentile(Latency::E2el, 99.0),
+    Metric::Latency(Latency::E2el, Statistic::Max),
 ];
 
 /// Half-width of a difference quotient, in logarithms. Small against the spreads, large against rounding.
@@ -75,7 +75,7 @@ const STEP: f64 = 0.03;
 /// Gradients of ln metric for every metric, and the intervals that follow.
 #[derive(Default)]
 pub(super) struct Propagation {
-    pub intervals: BTreeMap<&'static str, Interval>,
+    pub intervals: BTreeMap<Metric, Interval>,
     pub sensitivities: Vec<Sensitivity>,
     /// Requests simulated per coefficient, if fewer than predicted.
     pub shortened_to: Option<u32>,
@@ -100,14 +100,7 @@ fn shorter(scenario: &Scenario) -> Option<Scenario> {
 fn log_metrics(summary: &Summary) -> Vec<f64> {
     METRICS
         .iter()
-        .map(|m| {
-            libm::log(
-                summary
-                    .metric(m, Percentiles::Linear)
-                    .unwrap_or(f64::NAN)
-                    .max(1e-12),
-            )
-        })
+        .map(|m| libm::log(summary.metric(*m, Percentiles::Linear).max(1e-12)))
         .collect()
 }
 
@@ -165,11 +158,11 @@ pub(super) fn propagate(
         gradients.push(logs.iter().zip(&at_base).map(slope).collect());
     }
     let spreads = spreads(scenario, &all, &gradients);
-    let value = |m: &str| metric(&run.summary, m);
+    let value = |m: Metric| run.summary.metric(m, Percentiles::Linear);
     let mut intervals: BTreeMap<_, _> = METRICS
         .iter()
         .zip(&spreads)
-        .map(|(m, s)| (*m, s.around(value(m))))
+        .map(|(m, s)| (*m, s.around(value(*m))))
         .collect();
     let far = |s: &Spread| Z95 * libm::sqrt(s.known) > FAR;
     if spreads.iter().any(far) {
@@ -260,7 +253,7 @@ fn that_matter(scenario: &Scenario, all: &[Uncertain], dearer: &[Dearer]) -> Vec
 
 /// By how much each coefficient may move the output throughput, most first.
 fn sensitivities(all: &[Uncertain], gradients: &[Vec<f64>]) -> Vec<Sensitivity> {
-    let output = METRICS.iter().position(|m| *m == "output_throughput");
+    let output = METRICS.iter().position(|m| *m == Metric::OutputThroughput);
     let output = output.expect("listed");
     let mut sensitivities: Vec<Sensitivity> = all
         .iter()
@@ -300,13 +293,6 @@ impl Spread {
     }
 }
 
-/// A metric of a run; NaN if it has none.
-fn metric(summary: &Summary, name: &str) -> f64 {
-    summary
-        .metric(name, Percentiles::Linear)
-        .unwrap_or(f64::NAN)
-}
-
 /// The variance of every metric, in the order of [`METRICS`].
 fn spreads(scenario: &Scenario, all: &[Uncertain], gradients: &[Vec<f64>]) -> Vec<Spread> {
     let n = all.len();
@@ -319,8 +305,8 @@ fn spreads(scenario: &Scenario, all: &[Uncertain], gradients: &[Vec<f64>]) -> Ve
         .model_rel_sd_prefill
         .as_ref()
         .map_or(model, |q| q.value);
-    let of = |(m, name): (usize, &&str)| {
-        let structure = if name.contains("ttft") {
+    let of = |(m, metric): (usize, &Metric)| {
+        let structure = if metric.latency() == Some(Latency::Ttft) {
             prefill
         } else {
             model

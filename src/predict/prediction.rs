@@ -7,6 +7,7 @@ use crate::device::{DeviceProfile, EngineProfile, Origin};
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
 use crate::engine::{Asked, EngineVersion, SimError, kind};
+use crate::metrics::Metric;
 use crate::model::Model;
 use crate::units::{Blocks, Span};
 use crate::workload::{PromptKind, Replay, WorkloadError, WorkloadSpec};
@@ -134,8 +135,8 @@ impl std::fmt::Display for Binding {
 pub struct Prediction {
     /// The simulation.
     pub run: Run,
-    /// 90 % intervals by metric name.
-    pub intervals: std::collections::BTreeMap<&'static str, Interval>,
+    /// 90 % intervals by metric.
+    pub intervals: std::collections::BTreeMap<Metric, Interval>,
     /// Coefficients by how much they matter, most first.
     pub sensitivities: Vec<Sensitivity>,
     /// What limits it.
@@ -299,13 +300,8 @@ impl Prediction {
 }
 
 impl Prediction {
-    /// The 90 % interval of a metric, by any of its names.
-    pub fn interval_of(&self, metric: &str) -> Option<Interval> {
-        let name = match metric {
-            "output_token_throughput" => "output_throughput".to_string(),
-            "duration" => "duration_s".into(),
-            m => m.replacen("p50_", "median_", 1),
-        };
-        self.intervals.get(name.as_str()).copied()
+    /// The 90 % interval of a metric.
+    pub fn interval_of(&self, metric: Metric) -> Option<Interval> {
+        self.intervals.get(&metric).copied()
     }
 }

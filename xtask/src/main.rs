@@ -22,6 +22,14 @@ const fn step(words: &'static [&'static str]) -> Step {
     }
 }
 
+/// A command that writes what is generated.
+const fn generating(words: &'static [&'static str]) -> Step {
+    Step {
+        environment: &[("CAPSIM_WRITE_GENERATED", "1")],
+        words,
+    }
+}
+
 const RELEASE: Step = step(&[
     "cargo",
     "build",
@@ -34,11 +42,19 @@ const RELEASE: Step = step(&[
 const TASKS: &[Task] = &[
     Task {
         name: "generate",
-        what: "files made from tables: docs/settings.md, the release table of docs/engine.md, Python's fields; --check only compares",
-        steps: &[Step {
-            environment: &[("CAPSIM_WRITE_GENERATED", "1")],
-            words: &["cargo", "test", "--quiet", "-p", "capsim", "generated"],
-        }],
+        what: "files made from tables and types: docs/settings.md, the release table of docs/engine.md, Python's fields, answers and \
+               stub; --check only compares",
+        steps: &[
+            generating(&["cargo", "test", "--quiet", "-p", "capsim", "generated"]),
+            generating(&[
+                "cargo",
+                "test",
+                "--quiet",
+                "-p",
+                "capsim-study",
+                "generated",
+            ]),
+        ],
     },
     Task {
         name: "accuracy",

@@ -3,7 +3,7 @@ use crate::call::{Stop, failed, interruptible, threads};
 use crate::table::Table;
 use anyhow::{Context, ensure};
 use capsim_cli::api::{self, Job};
-use capsim_study::report::flat;
+use capsim_study::report::{flat, json};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -117,7 +117,8 @@ impl Sweep {
         interruptible(py, move |_| {
             let merged = job.finish()?;
             let table = Table::new(flat::table(&merged.listing.dimensions, &merged.rows))?;
-            Ok((serde_json::to_string(&merged.rows)?, table, merged.missing))
+            let rows = serde_json::to_string(&json::value(&merged.rows))?;
+            Ok((rows, table, merged.missing))
         })
     }
 }

@@ -100,7 +100,7 @@ pub fn to_json(rows: &[Row]) -> anyhow::Result<String> {
         .iter()
         .map(|r| json::prediction(&r.varied, &r.scenario, &r.prediction))
         .collect();
-    Ok(serde_json::to_string_pretty(&json::predictions(points))?)
+    Ok(json::text(&json::predictions(points)))
 }
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {

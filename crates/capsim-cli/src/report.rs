@@ -1,8 +1,12 @@
 //! `capsim report`.
 use super::files;
+use super::sweep::store::Listing;
 use anyhow::{Context, bail, ensure};
 use capsim::plan::Slo;
-use capsim_study::report::json::{self, listing::Page};
+use capsim_study::report::json::{
+    self,
+    listing::{Page, SweepPoint},
+};
 use capsim_study::report::page::{self, Section};
 use clap::Args;
 use serde_json::Value;
@@ -70,14 +74,13 @@ fn input(path: &Path, slo: Option<&Slo>) -> anyhow::Result<Input> {
             table.exists(),
             "{name}: neither a sweep's results (results.jsonl) nor a device profile (device.json) is in this folder"
         );
-        let plan: Value =
-            serde_json::from_str(&files::read(&path.join("plan.json")).unwrap_or_default())
-                .unwrap_or_default();
-        let rows: Vec<Value> = rows(&files::read(&table)?, &table.display().to_string())?;
+        let plan = files::read(&path.join("plan.json")).unwrap_or_default();
+        let plan = serde_json::from_str::<Listing>(&plan);
+        let rows: Vec<SweepPoint> = rows(&files::read(&table)?, &table.display().to_string())?;
         ensure!(!rows.is_empty(), "{name}: the sweep has no points");
-        let title = plan["name"].as_str().unwrap_or("");
+        let title = plan.map_or(String::new(), |p| p.name);
         return Ok(Input::Section(
-            page::sweep_section(title, &rows, slo).context(name)?,
+            page::sweep_section(&title, &rows, slo).context(name)?,
         ));
     }
     let text = files::read(path)?;
@@ -93,11 +96,13 @@ fn object(name: &str, text: &str, value: Value, slo: Option<&Slo>) -> anyhow::Re
     let has = |key: &str| value.get(key).is_some();
     let sweep = "capsim.sweep-point/1";
     if has("flags") || value["schema"] == sweep {
-        let section = page::sweep_section("", &[value], slo);
-        return Ok(Input::Section(section.with_context(|| name.to_string())?));
+        let named = || name.to_string();
+        let point = json::read(value).with_context(named)?;
+        let section = page::sweep_section("", &[point], slo);
+        return Ok(Input::Section(section.with_context(named)?));
     }
     if has("schema") {
-        let section = page::section(&value, slo).with_context(|| name.to_string())?;
+        let section = page::section(value, slo).with_context(|| name.to_string())?;
         return Ok(Input::Section(section));
     }
     // A single row of a file of many.
@@ -148,7 +153,7 @@ fn lines(
         return Ok(Input::Section(page::timeline(name, &rows(text, name)?)));
     }
     if first.starts_with("{\"flags\"") || first.contains("capsim.sweep-point/1") {
-        let section = page::sweep_section("", &rows::<Value>(text, name)?, slo);
+        let section = page::sweep_section("", &rows(text, name)?, slo);
         return Ok(Input::Section(section.with_context(|| name.to_string())?));
     }
     let table = !first.starts_with('{');

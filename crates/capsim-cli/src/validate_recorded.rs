@@ -82,7 +82,7 @@ fn changes(before: &Figures, now: &Figures) -> Vec<(String, String, f64, f64)> {
                 .and_then(|b| b.metrics.iter().find(|x| x.metric == m.metric));
             let was = old.map_or(f64::NAN, |o| o.predicted);
             if was != m.predicted {
-                all.push((r.name.clone(), m.metric.clone(), was, m.predicted));
+                all.push((r.name.clone(), m.metric.to_string(), was, m.predicted));
             }
         }
     }

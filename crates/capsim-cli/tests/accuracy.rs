@@ -150,6 +150,8 @@ fn the_committed_report_is_what_the_command_writes() {
     let format = capsim_study::report::json::schemas::find("accuracy").unwrap();
     let schema = serde_json::to_value((format.schema)()).unwrap();
     jsonschema::validate(&schema, &answer).unwrap();
+    let again = (format.again)(answer.clone()).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap(), answer);
     let mut recorded: usize = files().iter().map(|f| f.runs.len()).sum();
     for set in &Manifest::parse(&index().to_string(), "index")
         .unwrap()

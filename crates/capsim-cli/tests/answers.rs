@@ -32,8 +32,19 @@ fn capsim(args: &[&str], codes: &[i32]) -> String {
     text
 }
 
-/// Holds an answer against the schema of its format.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// An answer, read into its type and written again.
+fn again(format: &str, answer: &Value) -> String {
+    let again = schemas::find(format).unwrap().again;
+    again(answer.clone()).unwrap_or_else(|e| panic!("{format}: {e}"))
+}
+
+/// Holds an answer against the schema of its format, and against its type: read and written again, it is the same.
 fn obeys(format: &str, answer: &Value) {
+    assert_eq!(&parsed(&again(format, answer)), answer, "{format}");
     let schema = (schemas::find(format).unwrap().schema)();
     let validator = jsonschema::validator_for(&serde_json::to_value(schema).unwrap()).unwrap();
     let errors: Vec<String> = validator
@@ -103,8 +114,13 @@ fn both(format: &str, args: &[&str], codes: &[i32]) -> Value {
 fn machine(format: &str, args: &[&str], codes: &[i32]) -> Value {
     let end = args.iter().position(|a| *a == "--").unwrap_or(args.len());
     let args = [&args[..end], &["--json"], &args[end..]].concat();
-    let answer: Value = serde_json::from_str(&capsim(&args, codes)).unwrap();
+    let text = capsim(&args, codes);
+    let answer = parsed(&text);
     obeys(format, &answer);
+    // Keys are in the order of the type's fields, or of the alphabet.
+    let again = again(format, &answer);
+    let sorted = serde_json::to_string_pretty(&parsed(&again)).unwrap();
+    assert!([sorted, again].contains(&text.trim_end().into()), "{text}");
     answer
 }
 

@@ -308,7 +308,7 @@ fn plans_and_results_that_say_nothing_are_refused() {
         ("", "EOF"),
         ("[1,2]", "no result of capsim"),
         ("{\"schema\":\"nothing/9\"}", "nothing/9"),
-        ("{\"schema\":\"capsim.capacity/1\"}", "`curve` is missing"),
+        ("{\"schema\":\"capsim.capacity/1\"}", "missing field `axis`"),
         (&"[".repeat(100_000), "recursion limit"),
     ] {
         let page = dir.path().join("page.html");

@@ -1,5 +1,6 @@
 //! The planner's commands as a user types them.
 use assert_cmd::Command;
+use capsim_study::report::json::schemas;
 
 fn capsim(args: &[&str]) -> std::process::Output {
     Command::cargo_bin("capsim")
@@ -46,8 +47,11 @@ fn refused(args: &[&str], says: &str) {
     assert!(err.contains(says), "{args:?}: `{says}` is not in: {err}");
 }
 
-/// Whether JSON satisfies the schema that `capsim schema` prints for it.
+/// Whether JSON satisfies the schema that `capsim schema` prints for it, and is the same once read into its type and written again.
 fn valid(schema: &str, text: &str) -> serde_json::Value {
+    let again = schemas::find(schema).unwrap().again;
+    let again = again(serde_json::from_str(text).unwrap()).unwrap();
+    assert_eq!(again, text.trim_end());
     let schema: serde_json::Value = serde_json::from_str(&stdout(0, &["schema", schema])).unwrap();
     let value: serde_json::Value = serde_json::from_str(text).unwrap();
     let errors: Vec<String> = jsonschema::validator_for(&schema)

@@ -164,10 +164,7 @@ fn what_is_no_result_is_refused_by_name_and_nothing_is_written() {
             "{\"schema\": \"capsim.validation/1\", \"runs\": [{}]}",
             "id",
         ),
-        (
-            "{\"schema\": \"capsim.device/1\", \"id\": 3}",
-            "stream_read.points",
-        ),
+        ("{\"schema\": \"capsim.device/1\", \"id\": 3}", "field `id`"),
         ("{\"schema\": ", "x:1"),
         ("time,running\n1,2\n", "x"),
         ("", "x"),
@@ -366,4 +363,41 @@ fn every_percentile_of_an_slo_can_be_drawn() {
             assert!(html.contains(&what), "{slo}: {what}");
         }
     }
+}
+
+/// Fields that came later may be missing from a result that an older capsim wrote; one that was always there is named.
+#[test]
+fn an_older_result_becomes_a_page_or_its_field_is_named() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    keep(
+        dir,
+        "new.json",
+        &["predict", "--json", "--num-prompts", "4"],
+    );
+    let text = std::fs::read_to_string(dir.join("new.json")).unwrap();
+    let new: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let without = |fields: &[&str]| {
+        let mut old = new.clone();
+        let point = old["points"][0].as_object_mut().unwrap();
+        for f in fields {
+            assert!(point.remove(*f).is_some(), "{f}");
+        }
+        std::fs::write(dir.join("old.json"), old.to_string()).unwrap();
+        capsim(dir, &["report", "old.json", "-o", "old.html"]).assert()
+    };
+    capsim(dir, &["report", "new.json", "-o", "new.html"])
+        .assert()
+        .success();
+    without(&["assumed", "harmless", "num_requests", "refused"]).success();
+    assert_eq!(
+        std::fs::read(dir.join("old.html")).unwrap(),
+        std::fs::read(dir.join("new.html")).unwrap()
+    );
+    let out = without(&["breakdown_s"]).code(2);
+    let said = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
+    assert!(
+        said.contains("field `points[0]`: missing field `breakdown_s`"),
+        "{said}"
+    );
 }

@@ -3,7 +3,7 @@
 use capsim::device::builtin;
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::settings::*;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Metric, Percentiles};
 use capsim::model;
 use capsim::predict::{predict_replay, simulate_replay};
 use capsim::units::{SimTime, Span};
@@ -36,6 +36,11 @@ fn near(a: f64, b: f64) -> bool {
     (a - b).abs() <= 2e-3 + 1e-4 * b.abs()
 }
 
+/// The metric of a name.
+fn named(name: &str) -> Metric {
+    name.parse().unwrap()
+}
+
 #[test]
 fn vllms_own_figures_follow_from_its_lists() {
     for (name, clients) in [("vllm-0.32.json", 4), ("vllm-0.12.json", 1)] {
@@ -59,17 +64,15 @@ fn vllms_own_figures_follow_from_its_lists() {
             "mean_e2el_ms",
             "p99_e2el_ms",
         ] {
-            let ours = s.metric(metric, Percentiles::Linear).unwrap();
+            let ours = s.metric(named(metric), Percentiles::Linear);
             let theirs = raw[metric].as_f64().unwrap();
             assert!(
                 near(ours, theirs),
                 "{name} {metric}: {ours} against {theirs}"
             );
-            assert_eq!(r.reported[metric], theirs);
+            assert_eq!(r.reported[&named(metric).into()], theirs);
         }
-        let throughput = s
-            .metric("output_token_throughput", Percentiles::Linear)
-            .unwrap();
+        let throughput = s.metric(Metric::OutputThroughput, Percentiles::Linear);
         assert!(near(throughput, raw["output_throughput"].as_f64().unwrap()));
     }
     assert!(open("vllm-0.32.json").has_arrivals());
@@ -141,8 +144,11 @@ fn guidellms_and_aiperfs_own_figures_follow_from_their_requests() {
     assert!(t.notes[0].contains("1 requests failed"), "{:?}", t.notes);
     let s = a.summary().unwrap();
     for metric in ["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"] {
-        let ours = s.metric(metric, Percentiles::Linear).unwrap();
-        assert!((ours - t.reported[metric]).abs() < 1e-3, "{metric}: {ours}");
+        let ours = s.metric(named(metric), Percentiles::Linear);
+        assert!(
+            (ours - t.reported[&named(metric).into()]).abs() < 1e-3,
+            "{metric}: {ours}"
+        );
     }
 }
 
@@ -190,7 +196,7 @@ fn numbers_that_only_python_writes_are_taken_for_missing() {
     );
     assert!(odd.contains("NaN"));
     let mut r = parse(&odd, "vllm-0.32.json").unwrap();
-    r.reported.remove("p1_ttft_ms");
+    r.reported.remove(&named("p1_ttft_ms").into());
     assert_eq!(r, open("vllm-0.32.json"));
 }
 
@@ -288,7 +294,7 @@ fn a_slower_host_is_seen_in_decode_and_a_fit_finds_it() {
         let m = p
             .metrics
             .iter()
-            .find(|m| m.metric == "mean_e2el_ms")
+            .find(|m| m.metric.as_str() == "mean_e2el_ms")
             .unwrap();
         m.error.abs()
     };
@@ -355,7 +361,7 @@ fn recordings_become_entries_of_a_runs_file() {
         "runs": [run],
     });
     let parsed = capsim_study::validate::runs::RunsFile::parse(&file.to_string(), "f").unwrap();
-    assert!(parsed.runs[0].measured["mean_tpot_ms"] > 1.0);
+    assert!(parsed.runs[0].measured[&named("mean_tpot_ms").into()] > 1.0);
 }
 
 /// Replaces the value at a random place of a JSON document.

@@ -501,10 +501,9 @@ fn public_runs_are_predicted() {
                 0.10
             };
             let all = candidates(&file, &basis, run).unwrap();
-            let judged = all[0]
-                .metrics
-                .iter()
-                .filter(|m| m.metric.starts_with("mean_") || m.metric.starts_with("p90_"));
+            let judged = all[0].metrics.iter().filter(|m| {
+                m.metric.as_str().starts_with("mean_") || m.metric.as_str().starts_with("p90_")
+            });
             let mut n = 0;
             for m in judged {
                 n += 1;

@@ -1,4 +1,5 @@
 //! Files that people bring, and what is made of them.
 mod bench_files;
 mod formats;
+mod generated;
 mod import;

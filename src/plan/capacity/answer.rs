@@ -1,9 +1,9 @@
 //! What is answered.
-use crate::plan::{Axis, Elasticities, Limit};
-use serde::Serialize;
+use crate::plan::{Axis, Elasticities, Limit, number};
+use serde::{Deserialize, Serialize};
 
 /// Figures at one load, means over its runs. Latencies in seconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Point {
     /// The load, in units of the axis.
@@ -12,6 +12,8 @@ pub struct Point {
     pub num_prompts: u32,
     /// Of those of the first run, requests refused, because prompt and output exceed max_model_len or the KV cache: each misses the
     /// SLO. No figure but those in `values` contains them.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub refused: u64,
     /// Runs.
     pub runs: u32,
@@ -21,24 +23,34 @@ pub struct Point {
     pub met: bool,
     /// Value of each condition, in the order of the SLO; null: infinite, because it falls among refused requests.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Option<f64>>"))]
+    #[serde(deserialize_with = "number::all_or_infinite")]
     pub values: Vec<f64>,
     /// Mean time to first token.
+    #[serde(deserialize_with = "number::or_none")]
     pub ttft: f64,
     /// Mean time per output token.
+    #[serde(deserialize_with = "number::or_none")]
     pub tpot: f64,
     /// Mean end-to-end latency.
+    #[serde(deserialize_with = "number::or_none")]
     pub e2el: f64,
     /// Requests per second.
+    #[serde(deserialize_with = "number::or_none")]
     pub request_throughput: f64,
     /// Output tokens per second.
+    #[serde(deserialize_with = "number::or_none")]
     pub output_throughput: f64,
     /// Mean sequences in a step.
+    #[serde(deserialize_with = "number::or_none")]
     pub batch: f64,
     /// Mean requests waiting.
+    #[serde(deserialize_with = "number::or_none")]
     pub waiting: f64,
     /// Highest KV usage, 0 to 1.
+    #[serde(deserialize_with = "number::or_none")]
     pub kv_max: f64,
     /// Preemptions per request.
+    #[serde(deserialize_with = "number::or_none")]
     pub preemptions: f64,
     /// What requests wait for.
     pub waits_for: Limit,
@@ -49,7 +61,7 @@ pub struct Point {
 }
 
 /// One condition of the SLO, and the least that is possible.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FloorTerm {
     /// `ttft.p95`.
@@ -58,14 +70,16 @@ pub struct FloorTerm {
     pub limit: f64,
     /// At the lowest load; a condition on throughput: at the highest load that meets the rest, or that comes nearest.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
+    #[serde(deserialize_with = "number::or_infinite")]
     pub alone: f64,
     /// At the same load, if the engine wasted nothing of the device ([`ideal`](crate::plan::ideal)).
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
+    #[serde(deserialize_with = "number::or_infinite")]
     pub ideal: f64,
 }
 
 /// A setting that was changed, and what the capacity would be then.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outlook {
     /// The change.
@@ -77,7 +91,7 @@ pub struct Outlook {
 }
 
 /// The answer to an SLO that more load can only help, because all its conditions are on throughput.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rising {
     /// The lowest load that meets it; absent: none does.
@@ -91,21 +105,23 @@ pub struct Rising {
 }
 
 /// The load at which an SLO on throughput is met most nearly.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Nearest {
     /// Figures at it.
     pub point: Point,
     /// Value of each condition there under the unluckiest cost model of twenty (95 %).
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Option<f64>>"))]
+    #[serde(deserialize_with = "number::all_or_infinite")]
     pub unlucky: Vec<f64>,
     /// See `unlucky`: the luckiest.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Option<f64>>"))]
+    #[serde(deserialize_with = "number::all_or_infinite")]
     pub lucky: Vec<f64>,
 }
 
 /// The answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Capacity {
     /// `capsim.capacity/1`.
@@ -162,5 +178,7 @@ pub struct Capacity {
     /// Other settings, best first.
     pub outlooks: Vec<Outlook>,
     /// What a reader must know of what the engine profile was not made from.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub notes: Vec<String>,
 }

@@ -1,7 +1,8 @@
 //! Loads of one scenario, simulated once each.
 use super::{Point, Question};
+use crate::metrics::{Latency, Statistic};
 use crate::plan::slo::{Slo, figure};
-use crate::plan::{Axis, Found, Latency, Limit, Pool, Stat, Trial, highest, trial};
+use crate::plan::{Axis, Found, Limit, Pool, Trial, highest, trial};
 use crate::predict::{PredictError, Scenario};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -112,9 +113,9 @@ impl<'a, P: Pool> Bench<'a, P> {
                 .iter()
                 .map(|term| mean(&|t| term.value(t)))
                 .collect(),
-            ttft: mean(&|t| figure(&t.run.summary, Latency::Ttft, Stat::Mean)),
-            tpot: mean(&|t| figure(&t.run.summary, Latency::Tpot, Stat::Mean)),
-            e2el: mean(&|t| figure(&t.run.summary, Latency::E2el, Stat::Mean)),
+            ttft: mean(&|t| figure(&t.run.summary, Latency::Ttft, Statistic::Mean)),
+            tpot: mean(&|t| figure(&t.run.summary, Latency::Tpot, Statistic::Mean)),
+            e2el: mean(&|t| figure(&t.run.summary, Latency::E2el, Statistic::Mean)),
             request_throughput: mean(&|t| t.run.summary.request_throughput()),
             output_throughput: mean(&|t| t.run.summary.output_throughput()),
             batch: mean(&|t| t.run.occupancy.batch),

@@ -1,6 +1,6 @@
 //! Reads conditions as people write them.
-use super::{Latency, PerRequest, Slo, SloError, Stat, Term};
-use crate::metrics::PERCENTILES;
+use super::{PerRequest, Slo, SloError, Term};
+use crate::metrics::{Latency, Metric, PERCENTILES, Statistic, Unit};
 
 /// Reads conditions separated by commas.
 pub(super) fn read(text: &str) -> Result<Slo, SloError> {
@@ -51,11 +51,11 @@ pub(super) fn read(text: &str) -> Result<Slo, SloError> {
 
 /// What stands left of the comparison.
 enum Subject {
-    Latency(Latency, Option<Stat>),
+    Latency(Latency, Option<Statistic>),
     Goodput,
-    Throughput(&'static str),
+    Throughput(Metric),
     /// Tokens per second that one user sees: the inverse of TPOT.
-    Interactivity(Stat),
+    Interactivity(Statistic),
 }
 
 fn latency(word: &str) -> Option<Latency> {
@@ -68,14 +68,14 @@ fn latency(word: &str) -> Option<Latency> {
     })
 }
 
-fn stat(word: &str, token: &str) -> Result<Stat, SloError> {
+fn stat(word: &str, token: &str) -> Result<Statistic, SloError> {
     match word {
-        "mean" | "avg" => return Ok(Stat::Mean),
-        "median" => return Ok(Stat::Percentile(50.0)),
+        "mean" | "avg" => return Ok(Statistic::Mean),
+        "median" => return Ok(Statistic::Percentile(50.0)),
         _ => {}
     }
     match word.strip_prefix('p').map(str::parse::<f64>) {
-        Some(Ok(p)) if (0.0..=100.0).contains(&p) => Ok(Stat::Percentile(p)),
+        Some(Ok(p)) if (0.0..=100.0).contains(&p) => Ok(Statistic::Percentile(p)),
         Some(Ok(p)) => err(token, format!("p{p} is no percentile: 0 to 100")),
         _ => err(
             token,
@@ -105,15 +105,15 @@ fn subject(name: &str, token: &str) -> Result<(Subject, bool), SloError> {
         }
         ("goodput", None) => Subject::Goodput,
         ("throughput", None | Some("output")) | ("output_throughput", None) => {
-            Subject::Throughput("output_throughput")
+            Subject::Throughput(Metric::OutputThroughput)
         }
         ("throughput", Some("total")) | ("total_token_throughput", None) => {
-            Subject::Throughput("total_token_throughput")
+            Subject::Throughput(Metric::TotalThroughput)
         }
         ("throughput", Some("request" | "requests")) | ("request_throughput", None) => {
-            Subject::Throughput("request_throughput")
+            Subject::Throughput(Metric::RequestThroughput)
         }
-        ("interactivity", None) => Subject::Interactivity(Stat::Mean),
+        ("interactivity", None) => Subject::Interactivity(Statistic::Mean),
         ("interactivity", Some(s)) => Subject::Interactivity(stat(s, token)?),
         _ => {
             return err(
@@ -206,8 +206,11 @@ impl<'a> Condition<'a> {
             Latency::Ttft => &mut limits.ttft,
             Latency::Tpot => &mut limits.tpot,
             Latency::E2el => &mut limits.e2el,
-            Latency::Itl => {
-                return err(token, "itl has no value per request; write itl.p95");
+            Latency::Itl | Latency::Queue => {
+                return err(
+                    token,
+                    format!("{latency} has no value per request; write {latency}.p95"),
+                );
             }
         };
         if slot.is_some() {
@@ -218,11 +221,11 @@ impl<'a> Condition<'a> {
     }
 
     /// A figure of a latency over all requests.
-    fn latency(&self, latency: Latency, stat: Stat) -> Result<Term, SloError> {
+    fn latency(&self, latency: Latency, stat: Statistic) -> Result<Term, SloError> {
         let (token, value) = (self.token, self.value);
         if latency == Latency::Itl
-            && !matches!(stat, Stat::Mean)
-            && !PERCENTILES.map(Stat::Percentile).contains(&stat)
+            && !matches!(stat, Statistic::Mean)
+            && !PERCENTILES.map(Statistic::Percentile).contains(&stat)
         {
             return err(token, "of itl, only mean, p50, p90, p95 and p99 are kept");
         }
@@ -247,23 +250,22 @@ impl<'a> Condition<'a> {
         Ok(Term::Goodput(share))
     }
 
-    fn throughput(&self, metric: &'static str) -> Result<Term, SloError> {
+    fn throughput(&self, metric: Metric) -> Result<Term, SloError> {
         let (token, value) = (self.token, self.value);
         let (least, unit) = number(value, token)?;
-        let requests = metric == "request_throughput";
+        let requests = metric.unit() == Unit::RequestsPerSecond;
         match unit {
             "" | "/s" => {}
             "tok/s" | "t/s" | "tokens/s" if !requests => {}
             "req/s" | "rps" | "requests/s" if requests => {}
             other => {
-                let right = if requests { "req/s" } else { "tok/s" };
-                return err(token, format!("`{other}` is not {right}"));
+                return err(token, format!("`{other}` is not {}", metric.unit()));
             }
         }
         Ok(Term::Throughput { metric, least })
     }
 
-    fn interactivity(&self, stat: Stat) -> Result<Term, SloError> {
+    fn interactivity(&self, stat: Statistic) -> Result<Term, SloError> {
         let (token, value) = (self.token, self.value);
         let (v, unit) = number(value, token)?;
         if !matches!(unit, "" | "tok/s" | "t/s" | "tokens/s" | "/s") {

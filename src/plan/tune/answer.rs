@@ -1,10 +1,10 @@
 //! What is answered.
 use super::Objective;
-use crate::plan::Limit;
-use serde::Serialize;
+use crate::plan::{Limit, number};
+use serde::{Deserialize, Serialize};
 
 /// A setting at a load: means over its runs. Latencies in seconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// Knobs that differ from today's, with their values.
@@ -16,36 +16,48 @@ pub struct Outcome {
     /// Whether every run met the SLO.
     pub met: bool,
     /// Requests of the first run.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub requests: u64,
     /// Requests of it that were refused, because prompt and output exceed max_model_len or the KV cache: each misses the SLO, and no
     /// mean contains them.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub refused: u64,
     /// How much of the tightest limit is used up; absent without an SLO.
     pub margin: Option<f64>,
     /// Devices that it takes.
     pub devices: u32,
     /// Output tokens per second, of all devices together.
+    #[serde(deserialize_with = "number::or_none")]
     pub output_throughput: f64,
     /// Output tokens per second that one user sees: 1 / mean TPOT.
+    #[serde(deserialize_with = "number::or_none")]
     pub interactivity: f64,
     /// Mean time to first token.
+    #[serde(deserialize_with = "number::or_none")]
     pub ttft: f64,
     /// Mean time per output token.
+    #[serde(deserialize_with = "number::or_none")]
     pub tpot: f64,
     /// Mean end-to-end latency.
+    #[serde(deserialize_with = "number::or_none")]
     pub e2el: f64,
     /// Preemptions per request.
+    #[serde(deserialize_with = "number::or_none")]
     pub preemptions: f64,
     /// Highest KV usage, 0 to 1.
+    #[serde(deserialize_with = "number::or_none")]
     pub kv_max: f64,
     /// What requests wait for.
     pub waits_for: Limit,
     /// What is compared: larger is better.
+    #[serde(deserialize_with = "number::or_none")]
     pub score: f64,
 }
 
 /// What one knob does to the best setting.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Effect {
     /// The knob.
@@ -58,7 +70,7 @@ pub struct Effect {
 }
 
 /// The answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tuned {
     /// `capsim.tune/1`.
@@ -86,11 +98,14 @@ pub struct Tuned {
     /// If none meets it: the one that misses it least.
     pub nearest: Option<Outcome>,
     /// Best score over today's, and the smallest and largest under unlucky and lucky cost models.
+    #[serde(deserialize_with = "number::three_or_none")]
     pub gain: Option<[f64; 3]>,
     /// Settings none of which is beaten in both throughput and tokens per second per user, among those that meet the SLO.
     pub front: Vec<Outcome>,
     /// What each knob does to the best setting, most first.
     pub effects: Vec<Effect>,
     /// What a reader must know of knobs that were turned.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub notes: Vec<String>,
 }

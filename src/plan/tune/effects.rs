@@ -1,6 +1,7 @@
 //! What every knob does to the best setting, and what it gains.
 use super::tuner::{Figures, Tuner, figures, top};
 use super::{Effect, Neighbours, Outcome, Question};
+use crate::metrics::Metric;
 use crate::plan::{Pool, Term, extremes, trial};
 use crate::predict::{PredictError, Scenario};
 
@@ -76,7 +77,7 @@ pub fn gain<P: Pool>(
     }
     // The direction in which the new setting's own throughput suffers most.
     let term = Term::Throughput {
-        metric: "output_throughput",
+        metric: Metric::OutputThroughput,
         least: 1.0,
     };
     let ends = extremes(std::slice::from_ref(&a), &t.slo, &term, t.pool)?;

@@ -21,12 +21,12 @@ use draw::{Choice, Turned, draw, turned};
 use effects::{effects_of, gain};
 use finals::Finals;
 use front::survivors;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tuner::{Figures, Tuner, nothing, top};
 
 /// What "better" means among settings that meet the SLO; those that do not are ranked by how little they miss it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {

@@ -1,7 +1,8 @@
 //! Settings, simulated once each, and which of two is better.
 use super::draw::{Choice, fits};
 use super::{Objective, Outcome, Question};
-use crate::plan::slo::{Latency, PerRequest, Slo, Stat, figure};
+use crate::metrics::{Latency, Statistic};
+use crate::plan::slo::{PerRequest, Slo, figure};
 use crate::plan::{Axis, Limit, Pool, Setting, Trial, trial};
 use crate::predict::{PredictError, Scenario};
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,7 +215,7 @@ impl<P: Pool> Tuner<'_, P> {
 pub fn figures(slo: &Slo, objective: Objective, trials: &[Trial]) -> Figures {
     let n = trials.len() as f64;
     let mean = |f: &dyn Fn(&Trial) -> f64| trials.iter().map(f).sum::<f64>() / n;
-    let stat = |l| mean(&move |t: &Trial| figure(&t.run.summary, l, Stat::Mean));
+    let stat = |l| mean(&move |t: &Trial| figure(&t.run.summary, l, Statistic::Mean));
     let (ttft, tpot, e2el) = (
         stat(Latency::Ttft),
         stat(Latency::Tpot),

@@ -1,10 +1,10 @@
 //! What a trace asks for, in a few numbers.
 use super::{IdMap, Trace};
 use crate::stats;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A trace in a few numbers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TraceStats {
     /// Requests.

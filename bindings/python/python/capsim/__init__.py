@@ -10,7 +10,6 @@ the interpreter's lock and end at Ctrl-C. See docs/guide/python.md.
 """
 
 from ._answers import (
-    Answer,
     Candidate,
     Capacity,
     Compared,
@@ -34,6 +33,7 @@ from ._answers import (
     Validation,
     Way,
 )
+from ._base import Answer
 from ._capsim import CapsimError, Table, __version__
 from ._functions import (
     SweepResult,

@@ -1,72 +1,25 @@
-"""Answers as typed, frozen objects, made from the JSON that the command line prints."""
+"""Answers as typed, frozen objects. Generated from their JSON Schemas: `cargo xtask generate`."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import typing
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Dict, List, Optional, Tuple
 
+from ._base import Answer, MetricMethods, PredictionMethods, PredictionsMethods, ValidationMethods
 from ._capsim import Table
 from ._fields import SettingsInForce
 
-T = TypeVar("T")
-
-
-def _decode(kind: Any, value: Any) -> Any:
-    """A value of JSON as the type that an annotation names."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Union:  # Optional[X]
-        return None if value is None else _decode(args[0], value)
-    if origin is list:
-        return [_decode(args[0], v) for v in value]
-    if origin is tuple:
-        kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
-        return tuple(_decode(k, v) for k, v in zip(kinds, value))
-    if origin is dict:
-        return {k: _decode(args[1], v) for k, v in value.items()}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        # Fields of the JSON that the class does not know stay in `to_dict`.
-        hints = typing.get_type_hints(kind)
-        return kind(**{f.name: _decode(hints[f.name], value[f.name]) for f in dataclasses.fields(kind) if f.name in value})
-    return value
-
-
-class Answer:
-    """What all answers have: the JSON that `capsim … --json` prints for the same question."""
-
-    _json: str
-
-    def to_json(self) -> str:
-        """The very text that the command line prints with `--json`, without the last line break."""
-        return self._json
-
-    def to_dict(self) -> Dict[str, Any]:
-        """The same as a dictionary."""
-        return json.loads(self._json)
-
-
-def read(kind: Type[T], text: str) -> T:
-    """An answer from its JSON."""
-    answer: T = _decode(kind, json.loads(text))
-    object.__setattr__(answer, "_json", text)
-    return answer
-
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(MetricMethods):
     """A predicted figure. The unit is in its name (`_ms`, `_s`); throughputs are per second."""
 
-    value: Optional[float]
-    """The estimate; None where there is none (TPOT of answers of one token)."""
+    value: Optional[float] = None
+    """As simulated; None where the load has no such metric (TPOT of one-token answers)."""
     low: Optional[float] = None
-    """Lower end of the 90 % interval."""
+    """Lower end of the 90 % interval, where one is computed."""
     high: Optional[float] = None
-    """Upper end of the 90 % interval."""
-
-    def __float__(self) -> float:
-        return float("nan") if self.value is None else self.value
+    """Upper end."""
 
 
 @dataclass(frozen=True)
@@ -74,37 +27,43 @@ class Settings(SettingsInForce):
     """Engine settings in force, under vLLM's names; None where the engine has no such setting."""
 
     version: str = ""
-    """Release whose rules apply."""
+    """Release of the engine whose rules apply."""
     num_gpu_blocks: int = 0
     """KV blocks."""
 
 
 @dataclass(frozen=True)
 class Occupancy:
-    """What the engine was doing, means weighted by time."""
+    """What the engine was busy with, averaged over its steps."""
 
     steps: int
-    busy_s: float
-    """Seconds with a step under way."""
-    batch: float
-    """Sequences per step."""
-    waiting: float
-    """Requests waiting."""
-    kv_usage_mean: float
-    """Part of the KV blocks in use, 0 to 1."""
-    kv_usage_max: float
-    prefix_hit_rate: Optional[float]
+    """Steps."""
     preemptions: int
+    """Preemptions."""
+    busy_s: Optional[float] = None
+    """Seconds in which a step ran."""
+    batch: Optional[float] = None
+    """Sequences in a batch."""
+    waiting: Optional[float] = None
+    """Requests that wait."""
+    kv_usage_mean: Optional[float] = None
+    """Share of the KV blocks in use, mean over time."""
+    kv_usage_max: Optional[float] = None
+    """The same, at most."""
+    prefix_hit_rate: Optional[float] = None
+    """Share of prompt tokens that were cached."""
     distinct_experts: Optional[float] = None
-    """Per layer and decode step; None for a dense model."""
+    """Distinct experts per layer and step; None for dense models."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A coefficient on which a prediction rests."""
+    """A coefficient that the prediction rests on."""
 
     coefficient: str
+    """Its name in the profile."""
     origin: str
+    """Where it comes from."""
     rel_sd: Optional[float] = None
     """Its relative standard deviation."""
     slope_of_output_throughput: Optional[float] = None
@@ -112,35 +71,45 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Prediction(Answer):
+class Prediction(PredictionMethods, Answer):
     """One scenario, predicted. Metrics are attributes too: `p.mean_ttft_ms.value`."""
 
     model: str
+    """Model."""
     device: str
+    """Device profile."""
     engine: str
+    """Engine profile."""
     moe_tiles: str
+    """Way the engine runs its expert kernels."""
     settings: Settings
+    """Settings."""
     workload: Dict[str, Any]
+    """Load."""
     num_requests: int
     """Requests asked for: answered or refused."""
     refused: int
     """Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them."""
     completed: int
-    """Requests served."""
+    """Requests answered."""
     total_input_tokens: int
+    """Prompt tokens of all requests."""
     total_output_tokens: int
+    """Tokens of all answers."""
     metrics: Dict[str, Metric]
-    """`vllm bench serve`'s figures by name: `duration_s`, `request_throughput`, `output_throughput`, `total_token_throughput`,
-    and `mean_`, `median_`, `p90_`, `p95_`, `p99_` of `ttft_ms`, `tpot_ms`, `itl_ms`, `e2el_ms`."""
+    """Every metric by name; names end in their unit, throughputs are per second."""
     occupancy: Occupancy
-    breakdown_s: Dict[str, float]
-    """Seconds of all steps by what they were spent on."""
+    """Occupancy."""
+    breakdown_s: Dict[str, Optional[float]]
+    """Seconds of all steps, by part."""
     binds: str
-    """What limits the run."""
+    """What requests wait for and what steps spend time on."""
     caveats: List[str]
+    """What a reader must know."""
     rests_on: List[Sensitivity]
+    """Coefficients, the most important first."""
     varied: Dict[str, Any] = field(default_factory=dict)
-    """Fields that differ between the predictions of a `what_if`, with their values here."""
+    """Fields that differ between the points of a table, with this point's values."""
     assumed: List[str] = field(default_factory=list)
     """What was assumed where nothing was said."""
     harmless: List[str] = field(default_factory=list)
@@ -150,116 +119,110 @@ class Prediction(Answer):
     timeline: Optional[Table] = field(default=None, repr=False, compare=False)
     """The engine's state over time, if asked for: times in seconds, `kv_usage` from 0 to 1."""
 
-    def __getattr__(self, name: str) -> Metric:
-        metrics = self.__dict__.get("metrics", {})
-        if name in metrics:
-            return metrics[name]
-        raise AttributeError(f"a prediction has no `{name}`; its metrics are {', '.join(metrics)}")
-
-    def __dir__(self) -> List[str]:
-        return [*super().__dir__(), *self.metrics]
-
-    def row(self) -> Dict[str, Any]:
-        """One flat row: what varied, and every metric with its interval."""
-        row: Dict[str, Any] = dict(self.varied)
-        for name, m in self.metrics.items():
-            row.update({name: m.value, f"{name}_low": m.low, f"{name}_high": m.high})
-        row["binds"] = self.binds
-        return row
-
 
 @dataclass(frozen=True)
-class Predictions(Answer):
+class Predictions(PredictionsMethods, Answer):
     """Several scenarios, predicted: a sequence of `Prediction`."""
 
     points: List[Prediction]
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.points[index]
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return iter(self.points)
-
-    def rows(self) -> List[Dict[str, Any]]:
-        """One dictionary per scenario, as `pandas.DataFrame` and `polars.DataFrame` take them."""
-        return [p.row() for p in self.points]
+    """One point per row of the table."""
 
 
 @dataclass(frozen=True)
-class _Served:
-    """Figures of a setting at a load, means over its runs. Latencies in seconds, throughputs per second."""
-
-    met: bool
-    """Whether the SLO is met."""
-    ttft: float
-    tpot: float
-    e2el: float
-    output_throughput: float
-    kv_max: float
-    preemptions: float
-    waits_for: str
-
-
-@dataclass(frozen=True)
-class LoadPoint(_Served):
+class LoadPoint:
     """Figures at one load, means over its runs. Latencies in seconds, throughputs per second."""
 
     load: float
+    """The load, in units of the axis."""
     num_prompts: int
+    """Requests measured per run."""
     refused: int
-    """Of those of the first run, requests refused: each misses the SLO."""
+    """Of those of the first run, requests refused, because prompt and output exceed max_model_len or the KV cache: each misses
+    the SLO. No figure but those in `values` contains them."""
     runs: int
+    """Runs."""
     runs_met: int
+    """Runs that met the SLO."""
+    met: bool
+    """Whether enough did."""
     values: List[Optional[float]]
-    """None: infinite, because it falls among refused requests."""
+    """Value of each condition, in the order of the SLO; None: infinite, because it falls among refused requests."""
+    ttft: float
+    """Mean time to first token."""
+    tpot: float
+    """Mean time per output token."""
+    e2el: float
+    """Mean end-to-end latency."""
     request_throughput: float
+    """Requests per second."""
+    output_throughput: float
+    """Output tokens per second."""
     batch: float
+    """Mean sequences in a step."""
     waiting: float
+    """Mean requests waiting."""
+    kv_max: float
+    """Highest KV usage, 0 to 1."""
+    preemptions: float
+    """Preemptions per request."""
+    waits_for: str
+    """What requests wait for."""
     step_part: str
+    """Largest part of the step time."""
     overloaded: bool
+    """Requests come faster than they are served."""
 
 
 @dataclass(frozen=True)
 class FloorTerm:
-    """A condition of the SLO and the least that is possible: seconds, a share, or per second."""
+    """One condition of the SLO, and the least that is possible."""
 
     name: str
+    """`ttft.p95`."""
     limit: float
-    alone: Optional[float]
-    ideal: Optional[float]
+    """The limit, in seconds, as a share or per second."""
+    alone: Optional[float] = None
+    """At the lowest load; a condition on throughput: at the highest load that meets the rest, or that comes nearest."""
+    ideal: Optional[float] = None
+    """At the same load, if the engine wasted nothing of the device (`ideal`)."""
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """A setting that was changed, and the highest load then: 0 if none meets the SLO, None if the SLO does not limit it."""
+    """A setting that was changed, and what the capacity would be then."""
 
     what: str
+    """The change."""
     same_answers: bool
+    """Whether answers stay the same."""
     load: Optional[float] = None
+    """The highest load then; 0 if none meets the SLO, None if the SLO does not limit it."""
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The load at which an SLO on throughput is met most nearly, and the values there under the unluckiest and the luckiest cost
-    model of twenty."""
+    """The load at which an SLO on throughput is met most nearly."""
 
     point: LoadPoint
+    """Figures at it."""
     unlucky: List[Optional[float]]
+    """Value of each condition there under the unluckiest cost model of twenty (95 %)."""
     lucky: List[Optional[float]]
+    """See `unlucky`: the luckiest."""
 
 
 @dataclass(frozen=True)
 class Rising:
-    """The answer to an SLO on throughput alone: the lowest load that meets it, or what comes nearest."""
+    """The answer to an SLO that more load can only help, because all its conditions are on throughput."""
 
     least: Optional[float] = None
-    """None: no load meets it."""
+    """The lowest load that meets it; None: none does."""
     lucky: Optional[float] = None
+    """The same under the luckiest of twenty cost models (95 %); None: none does."""
     unlucky: Optional[float] = None
+    """The same under the unluckiest."""
     nearest: Optional[Nearest] = None
+    """If no load meets it: what comes nearest."""
 
 
 @dataclass(frozen=True)
@@ -267,62 +230,112 @@ class Capacity(Answer):
     """The highest load that meets an SLO. See docs/guide/capacity.md."""
 
     axis: str
-    """What was raised: users, rate (requests per second), concurrency or speedup."""
+    """What was raised."""
     slo: str
+    """The SLO as it was understood."""
     low: float
-    """The highest load under the unluckiest of twenty cost models."""
-    runs_share: float
-    confidence: float
-    seeds: int
-    needed: int
-    deterministic: bool
-    curve: List[LoadPoint]
-    not_monotone: bool
-    decisive: str
-    floor: List[FloorTerm]
-    short_of: List[str]
-    outlooks: List[Outlook]
+    """The same under the unluckiest of twenty cost models (95 %), and under the luckiest; 0: none meets the SLO."""
     rests_on: List[Tuple[str, float]]
+    """Coefficients behind that interval: name and part of the variance, largest first."""
+    runs_share: float
+    """At least this share of such runs meets the SLO at the highest load, with the confidence asked for."""
+    confidence: float
+    """The confidence."""
+    seeds: int
+    """Runs per load, and how many must meet the SLO."""
+    needed: int
+    """See `seeds`."""
+    deterministic: bool
+    """Whether the load holds no chance, so that all runs would be the same."""
+    curve: List[LoadPoint]
+    """Latency against load, in increasing order."""
+    not_monotone: bool
+    """A lower load failed, or a higher one met the SLO."""
+    decisive: str
+    """The condition that breaks first, and by how many per cent it shrinks if a resource becomes one per cent faster."""
+    floor: List[FloorTerm]
+    """The least that is possible."""
+    short_of: List[str]
+    """Conditions that only throughput can meet, and that the highest load does not."""
+    outlooks: List[Outlook]
+    """Other settings, best first."""
     highest: Optional[LoadPoint] = None
-    """None: no load meets the SLO."""
+    """The highest load that meets it; None: none does."""
     broken: Optional[LoadPoint] = None
-    """The lowest load found that does not meet it."""
+    """The lowest load found that does not; None: the SLO does not limit the load."""
     high: Optional[float] = None
+    """See `low`; None: the SLO does not limit the load."""
     knee: Optional[float] = None
+    """The load of the curve with the largest ratio of throughput to latency."""
     elasticities: Optional[Dict[str, float]] = None
-    present: Optional[LoadPoint] = None
-    wanted: Optional[float] = None
-    replicas: Optional[int] = None
-    replicas_unlucky: Optional[int] = None
+    """See `decisive`."""
     rising: Optional[Rising] = None
-    """Present where every condition is on throughput, and the load is users or requests at once."""
+    """Where every condition is one that more load helps, on a load of users or requests at once: from which load on. Then
+    `highest` is the highest load tried that meets it, and nothing bounds the load."""
+    present: Optional[LoadPoint] = None
+    """The load there is."""
+    wanted: Optional[float] = None
+    """The load to be served, and the number of replicas for it: by the best estimate, and by the unlucky one."""
+    replicas: Optional[int] = None
+    """See `wanted`; None: impossible."""
+    replicas_unlucky: Optional[int] = None
+    """See `wanted`."""
     notes: List[str] = field(default_factory=list)
     """What a reader must know of what the engine profile was not made from."""
 
 
 @dataclass(frozen=True)
-class Outcome(_Served):
-    """A setting at a load, means over its runs. Latencies in seconds, throughputs in tokens per second."""
+class Outcome:
+    """A setting at a load: means over its runs. Latencies in seconds."""
 
     changes: List[Tuple[str, str]]
+    """Knobs that differ from today's, with their values."""
     serve: str
-    """The `vllm serve` line."""
-    interactivity: float
-    score: float
+    """The line that starts such a server; behind ` # ` the checkpoint that it needs."""
+    met: bool
+    """Whether every run met the SLO."""
     requests: int
+    """Requests of the first run."""
     refused: int
-    """Requests of the first run that were refused: each misses the SLO."""
+    """Requests of it that were refused, because prompt and output exceed max_model_len or the KV cache: each misses the SLO, and
+    no mean contains them."""
+    devices: int
+    """Devices that it takes."""
+    output_throughput: float
+    """Output tokens per second, of all devices together."""
+    interactivity: float
+    """Output tokens per second that one user sees: 1 / mean TPOT."""
+    ttft: float
+    """Mean time to first token."""
+    tpot: float
+    """Mean time per output token."""
+    e2el: float
+    """Mean end-to-end latency."""
+    preemptions: float
+    """Preemptions per request."""
+    kv_max: float
+    """Highest KV usage, 0 to 1."""
+    waits_for: str
+    """What requests wait for."""
+    score: float
+    """What is compared: larger is better."""
     concurrency: Optional[int] = None
+    """Requests open at once, where that was varied."""
     margin: Optional[float] = None
+    """How much of the tightest limit is used up; None without an SLO."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one knob does to the best setting: every other value with its score relative to the best's, and whether the SLO is met."""
+    """What one knob does to the best setting."""
 
     knob: str
+    """The knob."""
     chosen: str
+    """Its value in the best setting."""
     others: List[Tuple[str, Optional[float], bool]]
+    """Every other value: score relative to the best's, and whether the SLO is met; None: the engine does not start, or takes more
+    devices than there are."""
 
 
 @dataclass(frozen=True)
@@ -330,42 +343,63 @@ class Tuned(Answer):
     """The best settings. See docs/guide/tune.md."""
 
     objective: str
+    """What was better."""
     combinations: float
+    """Combinations that there are."""
     tried: int
+    """Settings tried."""
     refused: int
+    """Of these, engines that would not start."""
     distinct: int
+    """Of the rest, different engines: some combinations come to the same."""
     simulations: int
+    """Simulations run."""
+    rungs: List[Tuple[int, int]]
+    """Settings alive at each rung, and requests per run there."""
     front: List[Outcome]
+    """Settings none of which is beaten in both throughput and tokens per second per user, among those that meet the SLO."""
     effects: List[Effect]
+    """What each knob does to the best setting, most first."""
     slo: Optional[str] = None
+    """The SLO as it was understood."""
     present: Optional[Outcome] = None
+    """Today's setting; None: it does not start."""
     best: Optional[Outcome] = None
-    """None: no setting meets the SLO."""
+    """The best that meets the SLO."""
     nearest: Optional[Outcome] = None
-    gain: Optional[Tuple[float, ...]] = None
-    """Best score over today's; the same under an unlucky and a lucky cost model."""
+    """If none meets it: the one that misses it least."""
+    gain: Optional[Tuple[float, float, float]] = None
+    """Best score over today's, and the smallest and largest under unlucky and lucky cost models."""
     notes: List[str] = field(default_factory=list)
     """What a reader must know of knobs that were turned."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """Requests of one length: how many the KV cache holds, how many run. Sizes in bytes."""
+    """Requests of one length."""
 
     context: int
+    """Tokens, prompt and output together."""
     blocks: int
+    """KV blocks of one request."""
     bytes: float
+    """Bytes of KV of one request."""
     held: int
+    """Requests that the KV cache holds."""
     running: int
+    """Requests that run: no more than max_num_seqs."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """A change that makes it fit, and the KV tokens then."""
+    """A change that makes it fit."""
 
     change: str
+    """The change, as flags where there are."""
     same_answers: bool
+    """Whether answers stay the same."""
     kv_tokens: int
+    """KV tokens then."""
 
 
 @dataclass(frozen=True)
@@ -373,82 +407,126 @@ class Memory(Answer):
     """What fits. Sizes in bytes. See docs/guide/memory.md."""
 
     fits: bool
+    """Whether the engine starts, and holds what was demanded."""
     starts: bool
+    """Whether the engine starts."""
     total: float
+    """Device memory."""
     utilization: float
+    """`--gpu-memory-utilization`."""
     requested: float
+    """What the engine may use."""
     weights: float
+    """Weights."""
     activations: float
+    """Peak activations of the profiling run, estimated."""
     non_torch: float
+    """Runtime context and libraries, estimated."""
     kv_cache: float
+    """KV cache."""
     outside: float
+    """What the utilisation leaves on the device: graphs, which are captured once the KV cache is sized, and other processes."""
     kv_per_token: float
+    """KV bytes of one token, all layers."""
     block_size: int
+    """Tokens per block."""
     kv_per_block: float
+    """KV bytes of one block."""
     num_gpu_blocks: int
+    """Blocks, the null block included."""
     kv_tokens: int
+    """`GPU KV cache size` in vLLM's log: blocks × block size, where layers of one kind share the blocks."""
     max_model_len: int
+    """`--max-model-len`; 0 if the engine does not get so far."""
     max_num_seqs: int
+    """`--max-num-seqs`."""
     max_num_batched_tokens: int
+    """`--max-num-batched-tokens`."""
     max_concurrency: float
+    """`Maximum concurrency for N tokens per request` in vLLM's log."""
     table: List[Held]
-    ways: List[Way]
+    """Context × concurrency."""
     fcfs: bool
+    """Whether it is the most recently admitted that is preempted (first come, first served), or the least urgent."""
+    ways: List[Way]
+    """Single changes that make it fit, those that change no answers first."""
     problem: Optional[str] = None
+    """Why not."""
     preempts_at: Optional[float] = None
+    """With max_num_seqs requests running, the mean context at which the KV cache is full; None: never, requests end before."""
     host: Optional[Dict[str, Any]] = None
+    """The host's part, on machines that share memory."""
     device_needed: Optional[float] = None
+    """The least device memory on which it fits unchanged; None: even 16 TiB are too few."""
     unmodelled: List[str] = field(default_factory=list)
     """Flags of a pasted server line that may matter and are not modelled."""
+    harmless: List[str] = field(default_factory=list)
+    """Flags of a pasted line that change neither memory nor speed."""
     notes: List[str] = field(default_factory=list)
     """What a reader must know of what the engine profile and its rules were not made from."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A measured value beside its prediction. The unit is in the metric's name; `error` is relative."""
+    """A metric of a run, judged where there is a tolerance."""
 
     metric: str
+    """Its name, which ends in its unit; throughputs are per second."""
     measured: float
+    """As recorded."""
     predicted: Optional[float] = None
+    """As simulated."""
     error: Optional[float] = None
+    """predicted / measured − 1, after allowing for rounding of the measured value."""
     low: Optional[float] = None
+    """Lower end of the 90 % interval."""
     high: Optional[float] = None
+    """Upper end."""
     inside: Optional[bool] = None
+    """Whether the measured value lies in the interval."""
     tolerance: Optional[float] = None
+    """Largest |error| that counts as agreement; None: not judged."""
     agrees: Optional[bool] = None
+    """Whether it agrees; None: not judged."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run under one hypothesis about what was not recorded."""
+    """A run under one hypothesis."""
 
     hypothesis: str
-    misfit: Optional[float]
-    metrics: List[Compared]
+    """What was supposed."""
+    engine_args: Dict[str, Any]
+    """Settings supposed."""
     counters: List[Dict[str, Any]]
+    """Counters."""
+    metrics: List[Compared]
+    """Metrics."""
+    misfit: Optional[float] = None
+    """Root mean square of the log errors of the judged metrics."""
 
 
 @dataclass(frozen=True)
 class ValidatedRun:
-    """A recorded run; the first candidate is the one that the data prefer."""
+    """A run."""
 
     id: str
+    """Its id."""
     fitted: bool
-    """Whether the engine profile was fitted to it: then it is no prediction."""
-    agrees: Optional[bool]
+    """Whether the engine profile was fitted to it."""
     candidates: List[Candidate]
+    """Hypotheses, the one that the data prefer first."""
+    agrees: Optional[bool] = None
+    """Whether it agrees; None for a fitted run."""
 
 
 @dataclass(frozen=True)
-class Validation(Answer):
+class Validation(ValidationMethods, Answer):
     """Recorded runs beside their predictions."""
 
     name: str
+    """Name of the file of runs."""
     runs: List[ValidatedRun]
+    """Runs."""
     fitted_on: Optional[List[str]] = None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every run that was predicted agrees."""
-        return all(r.agrees for r in self.runs if not r.fitted)
+    """Runs that the engine profile was fitted to."""

@@ -7,7 +7,8 @@ import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _capsim
-from ._answers import Capacity, Memory, Prediction, Predictions, Tuned, Validation, read
+from ._answers import Capacity, Memory, Prediction, Predictions, Tuned, Validation
+from ._base import read
 from ._capsim import CapsimError, Sweep, Table
 from ._scenario import EngineProfile, Path, Scenario, flags_of, said, word
 

@@ -1,6 +1,7 @@
 //! Flags that say what is reported, and the files.
 use super::super::files;
 use anyhow::{Context, bail, ensure};
+use capsim::metrics::Latency;
 use capsim::workload::WorkloadSpec;
 use capsim_live::bench::measured::Goodput;
 use capsim_live::bench::{Measured, MetricsAs, result};
@@ -54,7 +55,7 @@ pub struct OutputArgs {
 /// What is to be reported, checked.
 pub struct Wanted {
     pub rule: MetricsAs,
-    pub metrics: Vec<String>,
+    pub metrics: Vec<Latency>,
     pub percentiles: Vec<f64>,
     pub goodput: Option<Goodput>,
     pub metadata: Vec<(String, String)>,
@@ -65,7 +66,7 @@ impl Default for Wanted {
     fn default() -> Self {
         Self {
             rule: MetricsAs::Vllm,
-            metrics: ["ttft", "tpot", "itl", "e2el"].map(String::from).to_vec(),
+            metrics: Latency::REPORTED.to_vec(),
             percentiles: vec![90.0, 99.0],
             goodput: None,
             metadata: vec![],
@@ -77,12 +78,16 @@ impl Default for Wanted {
 impl OutputArgs {
     /// Everything checked before a request is sent.
     pub fn wanted(&self) -> anyhow::Result<Wanted> {
-        for m in &self.percentile_metrics {
-            ensure!(
-                matches!(m.as_str(), "ttft" | "tpot" | "itl" | "e2el"),
-                "--percentile-metrics `{m}`: must be ttft, tpot, itl or e2el"
-            );
-        }
+        let metrics = self
+            .percentile_metrics
+            .iter()
+            .map(|m| {
+                let found = Latency::REPORTED.into_iter().find(|l| l.name() == m);
+                found.with_context(|| {
+                    format!("--percentile-metrics `{m}`: must be ttft, tpot, itl or e2el")
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
         for p in &self.metric_percentiles {
             ensure!(
                 (0.0..=100.0).contains(p),
@@ -125,7 +130,7 @@ impl OutputArgs {
         }
         Ok(Wanted {
             rule: self.metrics_as,
-            metrics: self.percentile_metrics.clone(),
+            metrics,
             percentiles: self.metric_percentiles.clone(),
             goodput: (!self.goodput.is_empty()).then_some(goodput),
             metadata,

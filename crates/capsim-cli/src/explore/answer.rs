@@ -9,11 +9,13 @@ use capsim::predict::{
     PredictError, Prediction, Run, Scenario, estimate, predict_observed, simulate_observed,
 };
 use capsim::units::Span;
-use capsim_study::report::json;
+use capsim_study::report::json::{self, Point};
 use capsim_study::report::requests::Rows;
 use capsim_study::report::timeline::Timeline;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -92,7 +94,26 @@ pub struct Answers {
     pub describe: Box<Describe>,
 }
 
-type Answer = Result<Value, Refusal>;
+/// What a page gets.
+#[derive(Default, Serialize)]
+pub struct Answer {
+    /// What is read out when the figures change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<String>,
+    /// Pieces of the page by their places.
+    html: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prediction: Option<Point>,
+    /// The same question on the command line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
+    /// The line that starts such a server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serve: Option<String>,
+    /// Values in force of knobs that were left alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<Value>,
+}
 
 impl Answers {
     fn refusal(&self, e: &PredictError) -> Refusal {
@@ -125,24 +146,25 @@ impl Answers {
     }
 
     /// Everything that one simulation says.
-    pub fn predict(&self, state: &State, stop: &Stop) -> Answer {
+    pub fn predict(&self, state: &State, stop: &Stop) -> Result<Answer, Refusal> {
         let d = self.described(state)?;
         let run = self.simulate(&d.scenario, stop)?;
         let p = estimate(&d.scenario, run);
         let mut answer = figures(&d, &p);
-        answer["command"] = d.command.clone().into();
-        answer["serve"] = d.scenario.server_line().to_string().into();
-        answer["effective"] = view::effective(&d.scenario, &p);
-        let html = &mut answer["html"];
-        html["breakdown"] = view::breakdown(&d.scenario, &p).into();
-        html["memory"] = view::memory(&p).into();
-        html["engine"] = view::engine(&d.scenario, &p).into();
-        html["distributions"] = view::distributions(&p).into();
+        answer.serve = Some(d.scenario.server_line().to_string());
+        answer.effective = Some(view::effective(&d.scenario, &p));
+        answer.html.extend([
+            ("breakdown", view::breakdown(&d.scenario, &p)),
+            ("memory", view::memory(&p)),
+            ("engine", view::engine(&d.scenario, &p)),
+            ("distributions", view::distributions(&p)),
+        ]);
+        answer.command = Some(d.command);
         Ok(answer)
     }
 
     /// The figures with their intervals, what they rest on, and the engine over time.
-    pub fn settled(&self, state: &State, stop: &Stop) -> Answer {
+    pub fn settled(&self, state: &State, stop: &Stop) -> Result<Answer, Refusal> {
         let d = self.described(state)?;
         let run = self.simulate(&d.scenario, stop)?;
         // The length of a row follows from the length of the run, so that it takes another one to fill them.
@@ -153,14 +175,16 @@ impl Answers {
         let p = predict_observed(&d.scenario, &mut watching).map_err(|e| self.refusal(&e))?;
         let rows = watching.other.finish().expect("memory takes everything");
         let mut answer = figures(&d, &p);
-        let html = &mut answer["html"];
-        html["foundations"] = view::foundations(&d.scenario, &p).into();
-        html["timeline"] = view::timeline(&String::from_utf8_lossy(&rows)).into();
+        let timeline = view::timeline(&String::from_utf8_lossy(&rows));
+        answer.html.extend([
+            ("foundations", view::foundations(&d.scenario, &p)),
+            ("timeline", timeline),
+        ]);
         Ok(answer)
     }
 
     /// Latency against load, around the present one.
-    pub fn curve(&self, state: &State, stop: &Stop) -> Answer {
+    pub fn curve(&self, state: &State, stop: &Stop) -> Result<Answer, Refusal> {
         let slo = state
             .get(SLO)
             .map(Slo::parse)
@@ -171,7 +195,7 @@ impl Answers {
             })?;
         let d = self.described(state)?;
         let Some((flag, now, loads)) = loads(&d.scenario) else {
-            return Ok(json!({ "html": { "curve": "" } }));
+            return Ok(Answer::of("curve", String::new()));
         };
         let mut points = vec![];
         for load in loads {
@@ -193,21 +217,33 @@ impl Answers {
             flag: Some(SLO.into()),
             message: e.to_string(),
         })?;
-        Ok(json!({ "html": { "curve": html } }))
+        Ok(Answer::of("curve", html))
+    }
+}
+
+impl Answer {
+    /// One piece of the page.
+    fn of(place: &'static str, html: String) -> Self {
+        Self {
+            html: [(place, html)].into(),
+            ..Self::default()
+        }
     }
 }
 
 /// The figures, as data and as they are shown.
-fn figures(d: &Described, p: &Prediction) -> Value {
+fn figures(d: &Described, p: &Prediction) -> Answer {
     let prediction = json::prediction(&[], &d.scenario, p);
-    json!({
-        "summary": view::summary(&prediction),
-        "html": {
-            "headline": view::headline(&prediction),
-            "latencies": view::latencies(&prediction),
-        },
-        "prediction": prediction,
-    })
+    Answer {
+        summary: Some(view::summary(&prediction)),
+        html: [
+            ("headline", view::headline(&prediction)),
+            ("latencies", view::latencies(&prediction)),
+        ]
+        .into(),
+        prediction: Some(prediction),
+        ..Answer::default()
+    }
 }
 
 /// The flag that says how much load there is, its present value, and values around it.

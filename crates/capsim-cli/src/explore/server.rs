@@ -1,5 +1,5 @@
 //! Listening: on this machine only, for pages of this server only.
-use super::answer::{Answers, Stop};
+use super::answer::{Answer, Answers, Stop};
 use super::knob::{Knob, Refusal, State, check};
 use super::{Describe, page};
 use axum::extract::rejection::QueryRejection;
@@ -10,7 +10,8 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use capsim_live::serve::connection::{self, Phase};
-use serde_json::{Value, json};
+use capsim_study::report::json::value;
+use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -239,7 +240,7 @@ async fn answered(
     app: Arc<App>,
     sent: Sent,
     time: Duration,
-    work: fn(&Answers, &State, &Stop) -> Result<Value, Refusal>,
+    work: fn(&Answers, &State, &Stop) -> Result<Answer, Refusal>,
 ) -> Response {
     let unreadable = |message: String| {
         refused(
@@ -268,7 +269,7 @@ async fn answered(
         work(&app.answers, &state, &stop)
     });
     match done.await {
-        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Ok(answer)) => Json(value(&answer)).into_response(),
         Ok(Err(r)) => refused(StatusCode::UNPROCESSABLE_ENTITY, &r),
         Err(e) => refused(
             StatusCode::INTERNAL_SERVER_ERROR,

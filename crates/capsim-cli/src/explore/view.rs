@@ -1,12 +1,12 @@
 //! Answers as pieces of the page: tables and the report's own pictures.
 use capsim::fields::Value as Setting;
-use capsim::metrics::{Dist, Percentiles};
+use capsim::metrics::{Dist, Latency, Metric, PERCENTILES, Percentiles, Unit};
 use capsim::model::KvDtype;
 use capsim::plan::Slo;
 use capsim::predict::{Prediction, Scenario};
 use capsim_study::report::bars::Bars;
 use capsim_study::report::chart::{Upright, escape, short};
-use capsim_study::report::json;
+use capsim_study::report::json::{self, Point};
 use capsim_study::report::page::prediction::{
     Named, breakdown as parts, foundations as rests, frontier,
 };
@@ -19,53 +19,46 @@ use std::fmt::Write as _;
 /// Quantiles from which a distribution is drawn.
 const QUANTILES: usize = 200;
 
-fn value(p: &Value, metric: &str) -> f64 {
-    p["metrics"][metric]["value"].as_f64().unwrap_or(f64::NAN)
-}
-
 /// What is read out when the figures change.
-pub fn summary(p: &Value) -> String {
+pub fn summary(p: &Point) -> String {
     let refused = page::refusals("", [p].into_iter()).map_or(String::new(), |r| r + ". ");
+    let value = |metric| p.value(metric).unwrap_or(f64::NAN);
     format!(
         "{refused}{} output tok/s, mean TTFT {} s, mean TPOT {} ms; binds: {}",
-        short(value(p, "output_throughput")),
-        short(value(p, "mean_ttft_ms") * 1e-3),
-        short(value(p, "mean_tpot_ms")),
-        p["binds"].as_str().unwrap_or("?")
+        short(value(Metric::OutputThroughput)),
+        short(value(Metric::mean(Latency::Ttft)) * 1e-3),
+        short(value(Metric::mean(Latency::Tpot))),
+        p.binds
     )
 }
 
 /// The figures that matter most, large.
-pub fn headline(p: &Value) -> String {
+pub fn headline(p: &Point) -> String {
     let mut o = page::refused("", [p].into_iter()) + "<dl class=\"cards\">";
     for (name, metric, unit, factor) in [
-        ("Output throughput", "output_throughput", "tok/s", 1.0),
-        ("Mean TTFT", "mean_ttft_ms", "s", 1e-3),
-        ("Mean TPOT", "mean_tpot_ms", "ms", 1.0),
-        ("Mean E2E latency", "mean_e2el_ms", "s", 1e-3),
-        ("Requests", "request_throughput", "1/s", 1.0),
+        ("Output throughput", Metric::OutputThroughput, "tok/s", 1.0),
+        ("Mean TTFT", Metric::mean(Latency::Ttft), "s", 1e-3),
+        ("Mean TPOT", Metric::mean(Latency::Tpot), "ms", 1.0),
+        ("Mean E2E latency", Metric::mean(Latency::E2el), "s", 1e-3),
+        ("Requests", Metric::RequestThroughput, "1/s", 1.0),
     ] {
-        let at = |key: &str| {
-            p["metrics"][metric][key]
-                .as_f64()
-                .map(|v| short(v * factor))
-        };
-        let range = match (at("low"), at("high")) {
-            (Some(a), Some(b)) => format!("{a} – {b}"),
-            _ => "…".into(),
+        let at = |v: f64| short(v * factor);
+        let range = match p.range(metric) {
+            Some((a, b)) => format!("{} – {}", at(a), at(b)),
+            None => "…".into(),
         };
         let _ = write!(
             o,
             "<div><dt>{name}</dt><dd><output data-metric=\"{metric}\">{}</output> <small>{unit}</small></dd><dd \
              class=\"range\">{range}</dd></div>",
-            short(value(p, metric) * factor)
+            at(p.value(metric).unwrap_or(f64::NAN))
         );
     }
     let _ = write!(
         o,
         "<div class=\"binds\"><dt>What binds</dt><dd>{}</dd><dd class=\"range\">{}</dd></div></dl>",
-        escape(p["binds"].as_str().unwrap_or("?")),
-        if p["metrics"]["output_throughput"]["low"].is_null() {
+        escape(&p.binds),
+        if p.range(Metric::OutputThroughput).is_none() {
             "90 % intervals follow"
         } else {
             "ranges: 90 % intervals"
@@ -75,19 +68,20 @@ pub fn headline(p: &Value) -> String {
 }
 
 /// Every latency with its percentiles.
-pub fn latencies(p: &Value) -> String {
+pub fn latencies(p: &Point) -> String {
     let head = ["latency", "mean", "median", "P90", "P95", "P99"].map(String::from);
     let rows: Vec<Vec<String>> = [
-        ("TTFT, s", "ttft_s"),
-        ("TPOT, ms", "tpot_ms"),
-        ("ITL, ms", "itl_ms"),
-        ("E2EL, s", "e2el_s"),
+        (Latency::Ttft, Unit::Seconds),
+        (Latency::Tpot, Unit::Milliseconds),
+        (Latency::Itl, Unit::Milliseconds),
+        (Latency::E2el, Unit::Seconds),
     ]
     .into_iter()
-    .map(|(name, key)| {
-        let stats = ["mean", "median", "p90", "p95", "p99"];
-        std::iter::once(name.to_string())
-            .chain(stats.map(|s| metric(p, &format!("{s}_{key}"))))
+    .map(|(latency, unit)| {
+        let percentiles = PERCENTILES.map(|q| Metric::percentile(latency, q));
+        std::iter::once(format!("{}, {unit}", latency.heading()))
+            .chain([metric(p, Metric::mean(latency), unit)])
+            .chain(percentiles.map(|m| metric(p, m, unit)))
             .collect()
     })
     .collect();
@@ -241,13 +235,13 @@ pub fn timeline(lines: &str) -> String {
 pub fn curve(
     flag: &str,
     now: f64,
-    points: &[Value],
+    points: &[Point],
     slo: Option<&Slo>,
 ) -> Result<String, PageError> {
     let named: Vec<Named<'_>> = points
         .iter()
         .map(|p| {
-            let x = page::worded(&p["varied"][flag]);
+            let x = p.varied.get(flag).map_or("null".into(), page::worded);
             (String::new(), format!("{flag} {x}"), p)
         })
         .collect();

@@ -1,9 +1,9 @@
 //! One point: a scenario's document → its prediction, under a name made of all that it depends on.
 use super::super::files::Files;
+use super::store::Kept;
 use capsim::predict::spec::ScenarioSpec;
 use capsim::predict::{Scenario, predict};
 use capsim_study::report::json;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -39,12 +39,15 @@ impl Point {
     }
 
     /// Simulates it. A scenario that cannot be served is an answer, too.
-    pub fn evaluate(&self) -> Value {
-        let mut answer = json!({ "schema": super::POINT, "hash": self.hash });
-        match predict(&self.scenario) {
-            Ok(p) => answer["prediction"] = json::prediction(&[], &self.scenario, &p),
-            Err(e) => answer["refused"] = format!("{:#}", anyhow::Error::from(e)).into(),
+    pub fn evaluate(&self) -> Kept {
+        let answer = predict(&self.scenario).map_err(anyhow::Error::from);
+        Kept {
+            schema: super::POINT.into(),
+            hash: self.hash.clone(),
+            refused: answer.as_ref().err().map(|e| format!("{e:#}")),
+            prediction: answer
+                .ok()
+                .map(|p| json::prediction(&[], &self.scenario, &p)),
         }
-        answer
     }
 }

@@ -3,6 +3,7 @@ use super::super::files;
 use super::plan::Plan;
 use anyhow::{Context, ensure};
 use capsim_study::report::flat;
+use capsim_study::report::json::{self, listing::SweepPoint};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,6 +19,17 @@ pub struct Listing {
     pub name: String,
     pub dimensions: Vec<String>,
     pub points: Vec<Listed>,
+}
+
+/// What a point's file holds: its result, of which the plan says the place and the flags.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Kept {
+    pub schema: String,
+    pub hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<json::Point>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// A point of the list.
@@ -78,7 +90,7 @@ impl Store {
     }
 
     /// A point's result, if it is there and whole.
-    pub fn get(&self, hash: &str) -> Option<Value> {
+    pub fn get(&self, hash: &str) -> Option<Kept> {
         point(&self.path(hash), hash)
     }
 
@@ -89,24 +101,24 @@ impl Store {
 }
 
 /// A result as its file holds it.
-pub fn line(result: &Value) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(result)? + "\n")
+pub fn line(result: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(&json::value(result))? + "\n")
 }
 
-fn point(path: &Path, hash: &str) -> Option<Value> {
+fn point(path: &Path, hash: &str) -> Option<Kept> {
     whole(&std::fs::read_to_string(path).ok()?, hash)
 }
 
 /// A result, if the text is all of it and of this point.
-pub fn whole(text: &str, hash: &str) -> Option<Value> {
-    let value: Value = serde_json::from_str(text).ok()?;
-    (value["schema"] == super::POINT && value["hash"] == hash).then_some(value)
+pub fn whole(text: &str, hash: &str) -> Option<Kept> {
+    let kept: Kept = serde_json::from_str(text).ok()?;
+    (kept.schema == super::POINT && kept.hash == hash).then_some(kept)
 }
 
 /// What a merge found.
 pub struct Merged {
     /// One row per point of the plan, in its order.
-    pub rows: Vec<Value>,
+    pub rows: Vec<SweepPoint>,
     /// Indices of points without a result.
     pub missing: Vec<usize>,
     /// What the rows are about.
@@ -148,13 +160,18 @@ pub fn collect(dirs: &[PathBuf]) -> anyhow::Result<Merged> {
         let found = dirs
             .iter()
             .find_map(|d| point(&d.join("points").join(&file), &p.hash));
-        let Some(mut row) = found else {
+        let Some(kept) = found else {
             missing.push(index);
             continue;
         };
-        row["index"] = index.into();
-        row["flags"] = serde_json::to_value(&p.flags)?;
-        rows.push(row);
+        rows.push(SweepPoint {
+            schema: kept.schema,
+            hash: kept.hash,
+            index,
+            flags: p.flags.clone(),
+            prediction: kept.prediction,
+            refused: kept.refused,
+        });
     }
     Ok(Merged {
         rows,
@@ -168,8 +185,7 @@ pub fn tables(dir: &Path, merged: &Merged) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
     let mut lines = files::Pending::new(&dir.join("results.jsonl"))?;
     for row in &merged.rows {
-        serde_json::to_writer(&mut lines, row)?;
-        lines.write_all(b"\n")?;
+        lines.write_all(line(row)?.as_bytes())?;
     }
     lines.keep()?;
     let table = flat::table(&merged.listing.dimensions, &merged.rows);

@@ -1,23 +1,24 @@
 //! What a sweep says when it ends.
 use super::store::Merged;
+use capsim::metrics::{Latency, Metric};
 use capsim_study::report::json;
-use capsim_study::report::json::listing::{Best, RefusedPoint, SweepSummary};
+use capsim_study::report::json::listing::{Best, RefusedPoint, SweepPoint, SweepSummary};
 use capsim_study::report::page::{refusals, worded};
 use capsim_study::report::table::wrap;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What people look for first: in words, metric, unit, and whether more is better.
-const WANTED: [(&str, &str, &str, f64); 3] = [
-    ("most output", "output_throughput", "tok/s", 1.0),
-    ("lowest mean TPOT", "mean_tpot_ms", "ms", -1.0),
-    ("lowest mean TTFT", "mean_ttft_ms", "ms", -1.0),
+/// What people look for first: in words, metric, and whether more is better.
+const WANTED: [(&str, Metric, f64); 3] = [
+    ("most output", Metric::OutputThroughput, 1.0),
+    ("lowest mean TPOT", Metric::mean(Latency::Tpot), -1.0),
+    ("lowest mean TTFT", Metric::mean(Latency::Ttft), -1.0),
 ];
 
 /// What a point sets of what the sweep varies.
-fn flags(merged: &Merged, row: &Value) -> BTreeMap<String, Value> {
-    let flag = |d: &String| Some((d.clone(), row["flags"].get(d)?.clone()));
+fn flags(merged: &Merged, row: &SweepPoint) -> BTreeMap<String, Value> {
+    let flag = |d: &String| Some((d.clone(), row.flags.get(d)?.clone()));
     merged.listing.dimensions.iter().filter_map(flag).collect()
 }
 
@@ -29,45 +30,43 @@ fn in_words(merged: &Merged, flags: &BTreeMap<String, Value>) -> String {
 }
 
 /// The best point by a metric; the first of equals.
-fn best(merged: &Merged, what: &str, metric: &str, sign: f64) -> Option<Best> {
-    let path = format!("/prediction/metrics/{metric}/value");
+fn best(merged: &Merged, what: &str, metric: Metric, sign: f64) -> Option<Best> {
     let (value, row) = merged
         .rows
         .iter()
-        .filter_map(|r| Some((r.pointer(&path)?.as_f64()?, r)))
+        .filter_map(|r| Some((r.prediction.as_ref()?.value(metric)?, r)))
         .reduce(|a, b| if sign * b.0 > sign * a.0 { b } else { a })?;
     Some(Best {
         what: what.into(),
-        metric: metric.into(),
+        metric,
         value,
         flags: flags(merged, row),
     })
 }
 
 fn summary(dir: &Path, merged: &Merged) -> SweepSummary {
-    let refused = |r: &&Value| !r["refused"].is_null();
+    let refused = || {
+        merged
+            .rows
+            .iter()
+            .filter_map(|r| Some((r, r.refused.as_ref()?)))
+    };
+    let mut served = merged.rows.iter().filter_map(|r| r.prediction.as_ref());
     SweepSummary {
         schema: "capsim.sweep-summary/1".into(),
         folder: dir.display().to_string(),
         complete: merged.missing.is_empty(),
         points: merged.listing.points.len(),
         missing: merged.missing.len(),
-        refused: merged.rows.iter().filter(refused).count(),
-        refusal: merged.rows.iter().find(refused).map(|row| RefusedPoint {
+        refused: refused().count(),
+        refusal: refused().next().map(|(row, why)| RefusedPoint {
             flags: flags(merged, row),
-            why: row["refused"].as_str().unwrap_or_default().into(),
+            why: why.clone(),
         }),
-        refused_requests: refusals(
-            "points",
-            merged
-                .rows
-                .iter()
-                .filter(|r| !refused(r))
-                .map(|r| &r["prediction"]),
-        ),
+        refused_requests: refusals("points", &mut served),
         best: WANTED
             .iter()
-            .filter_map(|(what, metric, _, sign)| best(merged, what, metric, *sign))
+            .filter_map(|(what, metric, sign)| best(merged, what, *metric, *sign))
             .collect(),
     }
 }
@@ -111,7 +110,7 @@ pub fn show(dir: &Path, merged: &Merged, tables: bool, json: bool) {
         println!("  {}", wrap(&text, 78, "  "));
     }
     for b in &s.best {
-        let unit = WANTED.iter().find(|w| w.1 == b.metric).map_or("", |w| w.2);
+        let unit = b.metric.unit();
         let with = match in_words(merged, &b.flags) {
             flags if flags.is_empty() => flags,
             flags => format!(" with {flags}"),

@@ -4,7 +4,7 @@ use capsim::cost::Routing;
 use capsim::device::builtin;
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::settings::*;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Latency, Metric, PERCENTILES, Percentiles, Statistic};
 use capsim::model::{Model, Precision};
 use capsim::plan::{Slo, trial};
 use capsim::predict::{Caveat, Scenario, predict, simulate_observed};
@@ -163,11 +163,10 @@ fn a_refused_request_misses_the_slo() {
         assert_eq!(slo.met(&trial(&s, &slo).unwrap()), met, "{text}");
     }
     // The percentile is that of all requests asked for.
-    let all = sum
-        .metric_of_asked("p75_e2el_ms", Percentiles::Linear)
-        .unwrap();
-    let served = sum.metric("p75_e2el_ms", Percentiles::Linear).unwrap();
-    let longest = sum.metric("max_e2el_ms", Percentiles::Linear).unwrap();
+    let (p75, rule) = (Statistic::Percentile(75.0), Percentiles::Linear);
+    let all = sum.latency_of_asked(Latency::E2el, p75, rule);
+    let served = sum.metric(Metric::Latency(Latency::E2el, p75), rule);
+    let longest = sum.metric(Metric::Latency(Latency::E2el, Statistic::Max), rule);
     assert!(served < all && all <= longest, "{served} {all} {longest}");
 }
 
@@ -295,7 +294,7 @@ fn intervals_are_in_order_and_within_what_can_be() {
         let what = format!("{rate} requests/s, {seqs} sequences");
         let sum = &p.run.summary;
         for (metric, i) in &p.intervals {
-            let v = sum.metric(metric, Percentiles::Linear).unwrap();
+            let v = sum.metric(*metric, Percentiles::Linear);
             assert!(
                 i.low <= v * (1.0 + 1e-9) && v <= i.high * (1.0 + 1e-9),
                 "{what}, {metric}: {v} in {i:?}"
@@ -303,9 +302,8 @@ fn intervals_are_in_order_and_within_what_can_be() {
             assert!(i.high / i.low < 3000.0, "{what}, {metric}: {i:?}");
             wide += usize::from(i.high > 3.0 * i.low);
         }
-        for latency in ["ttft", "tpot", "itl", "e2el"] {
-            let ends = ["median", "p90", "p95", "p99"]
-                .map(|s| p.intervals[format!("{s}_{latency}_ms").as_str()]);
+        for latency in Latency::REPORTED {
+            let ends = PERCENTILES.map(|q| p.intervals[&Metric::percentile(latency, q)]);
             for w in ends.windows(2) {
                 assert!(
                     w[0].low <= w[1].low && w[0].high <= w[1].high,
@@ -316,14 +314,14 @@ fn intervals_are_in_order_and_within_what_can_be() {
         // What was sent in the time in which it was sent is all that could be served.
         let span = s.workload.planned_span().unwrap().secs();
         assert!(
-            p.intervals["request_throughput"].high <= 200.0 / span,
+            p.intervals[&Metric::RequestThroughput].high <= 200.0 / span,
             "{what}"
         );
         assert!(
-            p.intervals["output_throughput"].high <= sum.output_tokens as f64 / span,
+            p.intervals[&Metric::OutputThroughput].high <= sum.output_tokens as f64 / span,
             "{what}"
         );
-        assert!(p.intervals["duration_s"].low >= span, "{what}");
+        assert!(p.intervals[&Metric::Duration].low >= span, "{what}");
     }
     assert!(wide > 5, "{wide}");
 }

@@ -3,7 +3,7 @@
 //! Sources: vllm 0.12.0 and 0.33.0, `vllm/benchmarks/serve.py` and `lib/endpoint_request_func.py`; guidellm 0.8.1,
 //! `schemas/request_stats.py`; aiperf 0.13.0, `metrics/types/`.
 use super::outcome::Outcome;
-use capsim::metrics::{Dist, Percentiles, Timing};
+use capsim::metrics::{Dist, Latency, Percentiles, Timing};
 
 /// Whose definitions apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -216,15 +216,15 @@ impl Latencies {
         }
     }
 
-    /// By short name: `ttft`, `tpot`, `itl`, `e2el`.
-    pub fn get(&self, metric: &str) -> Option<&Stat> {
-        Some(match metric {
-            "ttft" => &self.ttft,
-            "tpot" => &self.tpot,
-            "itl" => &self.itl,
-            "e2el" => &self.e2el,
-            _ => return None,
-        })
+    /// The sample of a latency; a client does not see how long requests queue.
+    pub fn get(&self, latency: Latency) -> Option<&Stat> {
+        match latency {
+            Latency::Ttft => Some(&self.ttft),
+            Latency::Tpot => Some(&self.tpot),
+            Latency::Itl => Some(&self.itl),
+            Latency::E2el => Some(&self.e2el),
+            Latency::Queue => None,
+        }
     }
 }
 

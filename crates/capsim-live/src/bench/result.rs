@@ -2,6 +2,7 @@
 use super::client::{Api, ClientOptions};
 use super::measured::Measured;
 use super::outcome::Outcome;
+use capsim::metrics::Latency;
 use capsim::workload::{Arrival, WorkloadSpec};
 use serde_json::{Map, Value, json};
 
@@ -19,7 +20,7 @@ pub struct Context<'a> {
     /// Tokenizer file, if any.
     pub tokenizer: Option<String>,
     /// Metrics to state (`--percentile-metrics`).
-    pub metrics: &'a [String],
+    pub metrics: &'a [Latency],
     /// Percentiles to state (`--metric-percentiles`).
     pub percentiles: &'a [f64],
     /// `--metadata`, copied.
@@ -167,7 +168,7 @@ fn latencies(o: &mut Map<String, Value>, m: &Measured, c: &Context<'_>) {
         o.insert(k.into(), v);
     };
     for metric in c.metrics {
-        let Some(stat) = m.latencies.get(metric) else {
+        let Some(stat) = m.latencies.get(*metric) else {
             continue;
         };
         put(&format!("mean_{metric}_ms"), number(1e3 * stat.mean()));

@@ -1,19 +1,11 @@
 //! A measured run as text: the block that `vllm bench serve` prints, and a Markdown report.
 use super::table::{three, wrap};
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Latency, Percentiles};
 use capsim::workload::{PromptKind, WorkloadSpec};
 use capsim_live::bench::Measured;
 use capsim_live::bench::drive::open_loop;
 use capsim_live::bench::result::percentile_name;
 use std::fmt::Write as _;
-
-/// Short name, title and label of every latency.
-const LATENCIES: [(&str, &str, &str); 4] = [
-    ("ttft", "Time to First Token", "TTFT"),
-    ("tpot", "Time per Output Token (excl. 1st token)", "TPOT"),
-    ("itl", "Inter-token Latency", "ITL"),
-    ("e2el", "End-to-end Latency", "E2EL"),
-];
 
 /// One point of a report.
 pub struct Point<'a> {
@@ -30,7 +22,12 @@ fn line(o: &mut String, label: &str, value: String) {
 }
 
 /// As `vllm bench serve` prints it, with what it does not print below.
-pub fn block(m: &Measured, spec: &WorkloadSpec, metrics: &[String], percentiles: &[f64]) -> String {
+pub fn block(
+    m: &Measured,
+    spec: &WorkloadSpec,
+    metrics: &[Latency],
+    percentiles: &[f64],
+) -> String {
     let s = &m.summary;
     let mut o = format!("{:=^50}\n", " Serving Benchmark Result ");
     line(&mut o, "Successful requests:", m.completed().to_string());
@@ -80,13 +77,14 @@ pub fn block(m: &Measured, spec: &WorkloadSpec, metrics: &[String], percentiles:
         "Total Token throughput (tok/s):",
         format!("{:.2}", s.total_throughput()),
     );
-    for (metric, title, label) in LATENCIES {
-        if !metrics.iter().any(|x| x == metric) {
+    for latency in Latency::REPORTED {
+        if !metrics.contains(&latency) {
             continue;
         }
-        let Some(stat) = m.latencies.get(metric).filter(|s| s.count() > 0) else {
+        let Some(stat) = m.latencies.get(latency).filter(|s| s.count() > 0) else {
             continue;
         };
+        let (title, label) = (latency.words(), latency.heading());
         let _ = writeln!(o, "{title:-^50}");
         let mut put = |name: &str, v: f64| {
             line(
@@ -303,8 +301,9 @@ pub fn markdown(title: &str, facts: &[(&str, String)], points: &[Point<'_>]) -> 
             o,
             "\n| Latency (ms) | Mean | P50 | P90 | P99 | Min | Max |\n|---|---|---|---|---|---|---|"
         );
-        for (metric, _, label) in LATENCIES {
-            let Some(d) = m.latencies.get(metric).filter(|d| d.count() > 0) else {
+        for latency in Latency::REPORTED {
+            let label = latency.heading();
+            let Some(d) = m.latencies.get(latency).filter(|d| d.count() > 0) else {
                 continue;
             };
             let v = [

@@ -1,7 +1,6 @@
 //! What the commands answer machines with: one type per answer, from which its JSON Schema follows (`capsim schema`).
 pub mod calibration;
 pub mod listing;
-#[cfg(feature = "live")]
 pub mod paired;
 pub mod schemas;
 pub mod validation;
@@ -10,12 +9,13 @@ use capsim::cost::Part;
 use capsim::device::Origin;
 use capsim::engine::settings::SettingValues;
 use capsim::fields;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Metric, Percentiles};
 use capsim::predict::{METRICS, Prediction, Scenario};
 use capsim::workload::WorkloadSpec;
 use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// JSON knows no NaN and no infinity.
@@ -33,8 +33,37 @@ pub fn text<T: Serialize>(answer: &T) -> String {
     serde_json::to_string_pretty(&value(answer)).expect("as above")
 }
 
+/// Why a document is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ReadError {
+    /// Path of the field that is missing or wrong; `.`: the document itself.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.field.as_str() {
+            "." => f.write_str(&self.problem),
+            field => write!(f, "field `{field}`: {}", self.problem),
+        }
+    }
+}
+
+/// Reads an answer into its type.
+///
+/// # Errors
+/// Names the field that is missing or of the wrong type.
+pub fn read<T: DeserializeOwned>(document: Value) -> Result<T, ReadError> {
+    serde_path_to_error::deserialize(document).map_err(|e| ReadError {
+        field: e.path().to_string(),
+        problem: e.inner().to_string(),
+    })
+}
+
 /// A metric with its 90 % interval.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
     /// As simulated; null where the load has no such metric (TPOT of one-token answers).
     pub value: Option<f64>,
@@ -45,7 +74,7 @@ pub struct Figure {
 }
 
 /// The engine's settings after its own rules.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// Release of the engine whose rules apply.
     pub version: String,
@@ -57,7 +86,7 @@ pub struct Settings {
 }
 
 /// What the engine was busy with, averaged over its steps.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Occupancy {
     /// Steps.
     pub steps: u64,
@@ -80,7 +109,7 @@ pub struct Occupancy {
 }
 
 /// A coefficient that the prediction rests on.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RestsOn {
     /// Its name in the profile.
     pub coefficient: String,
@@ -93,13 +122,17 @@ pub struct RestsOn {
 }
 
 /// One prediction.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
     /// Fields that differ between the points of a table, with this point's values.
     pub varied: BTreeMap<String, Value>,
     /// What was assumed where nothing was said.
+    #[serde(default)]
+    #[schemars(!default)]
     pub assumed: Vec<String>,
     /// Flags of a pasted line that change neither memory nor speed.
+    #[serde(default)]
+    #[schemars(!default)]
     pub harmless: Vec<String>,
     /// Model.
     pub model: String,
@@ -114,8 +147,12 @@ pub struct Point {
     /// Load.
     pub workload: WorkloadSpec,
     /// Requests asked for: answered or refused.
+    #[serde(default)]
+    #[schemars(!default)]
     pub num_requests: u64,
     /// Requests refused, because prompt and output exceed max_model_len or the KV cache; no metric contains them.
+    #[serde(default)]
+    #[schemars(!default)]
     pub refused: u64,
     /// Requests answered.
     pub completed: u64,
@@ -124,7 +161,7 @@ pub struct Point {
     /// Tokens of all answers.
     pub total_output_tokens: u64,
     /// Every metric by name; names end in their unit, throughputs are per second.
-    pub metrics: BTreeMap<String, Figure>,
+    pub metrics: BTreeMap<Metric, Figure>,
     /// Occupancy.
     pub occupancy: Occupancy,
     /// Seconds of all steps, by part.
@@ -138,7 +175,7 @@ pub struct Point {
 }
 
 /// `capsim predict --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Predictions {
     /// Format.
     #[schemars(extend("const" = "capsim.prediction/1"))]
@@ -147,22 +184,35 @@ pub struct Predictions {
     pub points: Vec<Point>,
 }
 
+impl Point {
+    /// The value of a metric, in its unit.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        self.metrics.get(&metric)?.value
+    }
+
+    /// The 90 % interval of a metric.
+    pub fn range(&self, metric: Metric) -> Option<(f64, f64)> {
+        let figure = self.metrics.get(&metric)?;
+        figure.low.zip(figure.high)
+    }
+}
+
 /// One prediction: settings, load, metrics with intervals, occupancy, breakdown, caveats, provenance.
 pub fn prediction(
     varied: &[(&'static str, fields::Value)],
     scenario: &Scenario,
     p: &Prediction,
-) -> Value {
+) -> Point {
     let s = &p.run.summary;
     let c = &p.run.settings.config;
-    let metric = |m: &&str| {
-        let i = p.interval_of(m);
+    let metric = |m: &Metric| {
+        let i = p.interval_of(*m);
         let figure = Figure {
-            value: s.metric(m, Percentiles::Linear).and_then(finite),
+            value: finite(s.metric(*m, Percentiles::Linear)),
             low: i.and_then(|i| finite(i.low)),
             high: i.and_then(|i| finite(i.high)),
         };
-        (m.to_string(), figure)
+        (*m, figure)
     };
     let part = |q: &Part| {
         let name = serde_json::to_value(q).expect("a name");
@@ -172,7 +222,7 @@ pub fn prediction(
         )
     };
     let occ = &p.run.occupancy;
-    value(&Point {
+    Point {
         varied: varied
             .iter()
             .map(|(k, v)| (k.to_string(), value(v)))
@@ -222,10 +272,13 @@ pub fn prediction(
                 slope_of_output_throughput: finite(s.slope),
             })
             .collect(),
-    })
+    }
 }
 
 /// A whole table.
-pub fn predictions(points: Vec<Value>) -> Value {
-    json!({ "schema": "capsim.prediction/1", "points": points })
+pub fn predictions(points: Vec<Point>) -> Predictions {
+    Predictions {
+        schema: "capsim.prediction/1".into(),
+        points,
+    }
 }

@@ -2,7 +2,7 @@
 use super::Row;
 use super::prediction::each;
 use super::table::three;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Latency, Metric, Percentiles};
 use capsim::predict::{Caveat, Prediction, Refused};
 use capsim::workload::WorkloadSpec;
 use std::fmt::Write as _;
@@ -75,9 +75,11 @@ fn row(o: &mut String, point: &Row) {
     let (varied, p) = (&point.varied, &point.prediction);
     let s = &p.run.summary;
     let setting: Vec<String> = varied.iter().map(|(k, v)| format!("{k} {v}")).collect();
-    let interval = p.interval_of("output_throughput").map_or("–".into(), |i| {
-        format!("{}–{}", three(i.low), three(i.high))
-    });
+    let interval = p
+        .interval_of(Metric::OutputThroughput)
+        .map_or("–".into(), |i| {
+            format!("{}–{}", three(i.low), three(i.high))
+        });
     let e2el = |q| s.e2el.percentile(q, Percentiles::Linear);
     let _ = writeln!(
         o,
@@ -143,8 +145,8 @@ pub fn csv(points: &[Row]) -> String {
         for (_, v) in varied {
             let _ = write!(o, "{v},");
         }
-        let i = p.interval_of("output_throughput");
-        let m = |n: &str| s.metric(n, Percentiles::Linear).unwrap_or(f64::NAN);
+        let i = p.interval_of(Metric::OutputThroughput);
+        let m = |metric: Metric| s.metric(metric, Percentiles::Linear);
         let _ = writeln!(
             o,
             "{},{},{},{},{},{},{},{},{},{},{},{},{}",
@@ -152,10 +154,10 @@ pub fn csv(points: &[Row]) -> String {
             s.output_throughput(),
             i.map_or(f64::NAN, |i| i.low),
             i.map_or(f64::NAN, |i| i.high),
-            m("mean_ttft_ms"),
-            m("mean_tpot_ms"),
-            m("mean_e2el_ms"),
-            m("p99_e2el_ms"),
+            m(Metric::mean(Latency::Ttft)),
+            m(Metric::mean(Latency::Tpot)),
+            m(Metric::mean(Latency::E2el)),
+            m(Metric::percentile(Latency::E2el, 99.0)),
             p.run.occupancy.batch,
             p.run.occupancy.kv_max,
             s.preemptions,

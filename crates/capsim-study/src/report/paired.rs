@@ -12,7 +12,7 @@ const PARTS: [&str; 4] = ["where the time goes", "measured", "predicted", "diffe
 
 fn row(m: &MetricComparison) -> [String; 5] {
     [
-        m.metric.clone(),
+        m.metric.to_string(),
         three(m.measured),
         three(m.predicted),
         format!("{:+.1} %", 100.0 * m.error),
@@ -70,7 +70,7 @@ fn settings(p: &Paired) -> String {
 fn closing(all: &[Paired]) -> String {
     let metrics = || all.iter().filter(|p| !p.fitted).flat_map(|p| &p.metrics);
     let judged: Vec<f64> = metrics()
-        .filter(|m| m.metric.starts_with("mean_") || m.metric.ends_with("throughput"))
+        .filter(|m| m.metric.metric().is_mean() || m.metric.metric().is_throughput())
         .map(|m| m.error.abs())
         .collect();
     if judged.is_empty() {

@@ -4,7 +4,7 @@ use super::table::{three, unbroken, with_header, wrap};
 use capsim::cost::Part;
 use capsim::device::{Origin, Provenance};
 use capsim::fields::Value;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Latency, Metric, Percentiles, Statistic};
 use capsim::predict::{Caveat, Prediction, Refused, Scenario, Sensitivity};
 use std::fmt::Write as _;
 
@@ -12,57 +12,58 @@ use std::fmt::Write as _;
 pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     let s = &p.run.summary;
     let mut o = String::new();
-    let m = |name: &str| s.metric(name, Percentiles::Linear).unwrap_or(f64::NAN);
-    let mut line = |label: &str, value: f64, decimals: usize, metric: &str| {
-        let interval = p.interval_of(metric).map_or(String::new(), |i| {
-            format!("   [{:.decimals$} … {:.decimals$}]", i.low, i.high)
-        });
+    let mut line = |label: &str, value: f64, decimals: usize, metric: Option<Metric>| {
+        let interval = metric
+            .and_then(|m| p.interval_of(m))
+            .map_or(String::new(), |i| {
+                format!("   [{:.decimals$} … {:.decimals$}]", i.low, i.high)
+            });
         let _ = writeln!(o, "{label:<40} {value:<10.decimals$}{interval}");
     };
-    line("Successful requests:", s.completed as f64, 0, "");
-    line("Benchmark duration (s):", s.duration, 2, "duration_s");
-    line("Total input tokens:", s.input_tokens as f64, 0, "");
-    line("Total generated tokens:", s.output_tokens as f64, 0, "");
+    line("Successful requests:", s.completed as f64, 0, None);
+    line(
+        "Benchmark duration (s):",
+        s.duration,
+        2,
+        Some(Metric::Duration),
+    );
+    line("Total input tokens:", s.input_tokens as f64, 0, None);
+    line("Total generated tokens:", s.output_tokens as f64, 0, None);
     line(
         "Request throughput (req/s):",
         s.request_throughput(),
         3,
-        "request_throughput",
+        Some(Metric::RequestThroughput),
     );
     line(
         "Output token throughput (tok/s):",
         s.output_throughput(),
         2,
-        "output_throughput",
+        Some(Metric::OutputThroughput),
     );
     line(
         "Total Token throughput (tok/s):",
         s.total_throughput(),
         2,
-        "total_token_throughput",
+        Some(Metric::TotalThroughput),
     );
-    for (title, metric, name) in [
-        ("Time to First Token", "ttft", "TTFT"),
-        ("Time per Output Token (excl. 1st token)", "tpot", "TPOT"),
-        ("Inter-token Latency", "itl", "ITL"),
-        ("End-to-end Latency", "e2el", "E2EL"),
-    ] {
-        let _ = writeln!(o, "{title:-^50}");
-        for (label, stat) in [
-            ("Mean", "mean"),
-            ("Median", "median"),
-            ("P90", "p90"),
-            ("P99", "p99"),
+    for latency in Latency::REPORTED {
+        let _ = writeln!(o, "{:-^50}", latency.words());
+        for (label, statistic) in [
+            ("Mean", Statistic::Mean),
+            ("Median", Statistic::MEDIAN),
+            ("P90", Statistic::Percentile(90.0)),
+            ("P99", Statistic::Percentile(99.0)),
         ] {
-            let metric = format!("{stat}_{metric}_ms");
-            let label = format!("{label} {name} (ms):");
-            let v = m(&metric);
+            let metric = Metric::Latency(latency, statistic);
+            let label = format!("{label} {} (ms):", latency.heading());
+            let v = s.metric(metric, Percentiles::Linear);
             if v.is_nan() {
                 // Answers of one token have no time between tokens.
                 let _ = writeln!(o, "{label:<40} –");
                 continue;
             }
-            let interval = p.interval_of(&metric).map_or(String::new(), |i| {
+            let interval = p.interval_of(metric).map_or(String::new(), |i| {
                 format!("   [{:.2} … {:.2}]", i.low, i.high)
             });
             let _ = writeln!(o, "{label:<40} {v:<10.2}{interval}");
@@ -430,8 +431,8 @@ const EXTRAS: [Extra; 4] = [
             rows.iter().any(varied)
         },
         value: |p| {
-            let itl = p.run.summary.metric("p99_itl_ms", Percentiles::Linear);
-            itl.map_or("–".into(), three)
+            let p99 = Metric::percentile(Latency::Itl, 99.0);
+            three(p.run.summary.metric(p99, Percentiles::Linear))
         },
     },
     Extra {
@@ -563,7 +564,7 @@ fn under_titles(points: &[Row], groups: &[&str]) -> (String, bool) {
                 .map(|(_, v)| v.to_string())
                 .collect();
             let interval = p
-                .interval_of("output_throughput")
+                .interval_of(Metric::OutputThroughput)
                 .map_or(String::new(), |i| {
                     format!("{}–{}", three(i.low), three(i.high))
                 });

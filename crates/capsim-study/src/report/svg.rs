@@ -1,12 +1,13 @@
 //! The accuracy picture: predicted over measured for every predicted run, with its interval.
 use super::chart::escape;
 use crate::validate::compare::RunComparison;
+use capsim::metrics::{Latency, Metric};
 use std::fmt::Write as _;
 
 /// Metrics that stand for a run: one latency, one rate.
-const SHOWN: &[(&str, &str)] = &[
-    ("mean_e2el_ms", "mean latency"),
-    ("output_token_throughput", "output tok/s"),
+const SHOWN: &[(Metric, &str)] = &[
+    (Metric::mean(Latency::E2el), "mean latency"),
+    (Metric::OutputThroughput, "output tok/s"),
 ];
 
 const WIDTH: f64 = 760.0;
@@ -29,7 +30,8 @@ pub fn accuracy(title: &str, runs: &[RunComparison]) -> String {
         .filter(|r| !r.fitted)
         .flat_map(|r| {
             SHOWN.iter().filter_map(move |(metric, words)| {
-                let m = r.preferred().metrics.iter().find(|m| m.metric == *metric)?;
+                let all = &r.preferred().metrics;
+                let m = all.iter().find(|m| m.metric.metric() == *metric)?;
                 Some((r, m, *words))
             })
         })

@@ -4,6 +4,7 @@ use crate::validate::compare::{Candidate, RunComparison};
 use crate::validate::fit::Fit;
 use crate::validate::hypothesis::{AS_RECORDED, Basis};
 use crate::validate::runs::RunsFile;
+use capsim::metrics::{Latency, Metric, MetricName};
 use std::fmt::Write as _;
 
 const COLUMNS: [&str; 6] = [
@@ -38,7 +39,7 @@ fn rows(c: &Candidate, judged: bool) -> Vec<[String; 6]> {
                 Some(false) => "OFF",
             };
             [
-                m.metric.clone(),
+                m.metric.to_string(),
                 three(m.measured),
                 three(m.predicted),
                 format!("{:+.1} %", 100.0 * m.error),
@@ -82,7 +83,7 @@ fn tally(runs: &[RunComparison]) -> Tally {
                     .as_ref()
                     .is_none_or(|(_, _, e)| m.error.abs() > e.abs())
                 {
-                    t.worst = Some((r.id.clone(), m.metric.clone(), m.error));
+                    t.worst = Some((r.id.clone(), m.metric.to_string(), m.error));
                 }
             }
         }
@@ -184,7 +185,7 @@ fn others(r: &RunComparison) -> Vec<String> {
             let m = c
                 .metrics
                 .iter()
-                .find(|m| m.metric == "mean_e2el_ms")
+                .find(|m| m.metric.metric() == Metric::mean(Latency::E2el))
                 .or(c.metrics.first());
             format!(
                 "{}: {}, misfit {:.1} %",
@@ -218,7 +219,7 @@ fn counters(c: &Candidate) -> Option<String> {
 
 /// Errors of predicted runs by metric: how many, median |error|, mean error (bias), largest, coverage.
 fn by_metric(runs: &[RunComparison]) -> Vec<[String; 6]> {
-    let mut all = std::collections::BTreeMap::<&str, Vec<(f64, Option<bool>)>>::new();
+    let mut all = std::collections::BTreeMap::<&MetricName, Vec<(f64, Option<bool>)>>::new();
     for r in runs.iter().filter(|r| !r.fitted) {
         for m in &r.preferred().metrics {
             all.entry(&m.metric)
@@ -262,11 +263,11 @@ const MANY: usize = 6;
 
 /// A line per run: errors of the means that people look at.
 pub fn summary(runs: &[RunComparison]) -> String {
-    const SHOWN: [(&str, &str); 4] = [
-        ("output_token_throughput", "tok/s"),
-        ("mean_ttft_ms", "TTFT"),
-        ("mean_tpot_ms", "TPOT"),
-        ("mean_e2el_ms", "E2EL"),
+    const SHOWN: [(Metric, &str); 4] = [
+        (Metric::OutputThroughput, "tok/s"),
+        (Metric::mean(Latency::Ttft), "TTFT"),
+        (Metric::mean(Latency::Tpot), "TPOT"),
+        (Metric::mean(Latency::E2el), "E2EL"),
     ];
     let mut header = vec!["run"];
     header.extend(SHOWN.iter().map(|(_, short)| *short));
@@ -279,8 +280,8 @@ pub fn summary(runs: &[RunComparison]) -> String {
             r.id,
             if r.fitted { " (fitted)" } else { "" }
         )];
-        for (name, _) in SHOWN {
-            let m = best.metrics.iter().find(|m| m.metric == name);
+        for (metric, _) in SHOWN {
+            let m = best.metrics.iter().find(|m| m.metric.metric() == metric);
             row.push(m.map_or("–".into(), |m| format!("{:+.1} %", 100.0 * m.error)));
         }
         let off = best.counters.iter().filter(|(_, a, b)| a != b).count();

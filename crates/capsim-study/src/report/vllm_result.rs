@@ -4,7 +4,7 @@ use super::Row;
 use super::json;
 use capsim::engine::Step;
 use capsim::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
-use capsim::metrics::{Peaks, Percentiles};
+use capsim::metrics::{Latency, Metric, Peaks, Percentiles, Statistic};
 use capsim::units::{SimTime, Span};
 use capsim::workload::RequestId;
 use serde_json::{Map, Value, json};
@@ -91,14 +91,26 @@ impl VllmResult {
             put("generated_texts", each(&|_, _| json!("")));
             put("errors", each(&|_, _| json!("")));
         }
-        for m in ["ttft", "tpot", "itl", "e2el"] {
-            for stat in ["mean", "median", "std", "p90", "p95", "p99"] {
-                let name = format!("{stat}_{m}_ms");
-                let value = s.metric(&name, Percentiles::Linear).unwrap_or(f64::NAN);
-                put(&name, number(value));
+        for latency in Latency::REPORTED {
+            for statistic in [
+                Statistic::Mean,
+                Statistic::MEDIAN,
+                Statistic::Std,
+                Statistic::Percentile(90.0),
+                Statistic::Percentile(95.0),
+                Statistic::Percentile(99.0),
+            ] {
+                let metric = Metric::Latency(latency, statistic);
+                put(
+                    &metric.to_string(),
+                    number(s.metric(metric, Percentiles::Linear)),
+                );
             }
         }
-        put("capsim", json::prediction(&row.varied, scenario, p));
+        put(
+            "capsim",
+            json::value(&json::prediction(&row.varied, scenario, p)),
+        );
         Value::Object(o)
     }
 }

@@ -15,7 +15,7 @@ use super::manifest::{Manifest, ProfilePlan};
 use super::runs::{RecordedRun, RunsFile};
 use super::unknown;
 use capsim::device::EngineProfile;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Latency, Metric, MetricName, Percentiles};
 use capsim::predict::{Interval, PredictError};
 
 /// Kinds of metric that are missed for different reasons.
@@ -29,8 +29,8 @@ pub enum Kind {
 
 impl Kind {
     /// Of a metric.
-    pub fn of(metric: &str) -> Self {
-        if metric.contains("ttft") {
+    pub fn of(metric: Metric) -> Self {
+        if metric.latency() == Some(Latency::Ttft) {
             Self::Prefill
         } else {
             Self::Decode
@@ -60,7 +60,7 @@ pub enum Role {
 #[derive(Clone, Debug)]
 pub struct Scored {
     /// Its name.
-    pub metric: String,
+    pub metric: MetricName,
     /// As recorded.
     pub measured: f64,
     /// As simulated.
@@ -111,31 +111,34 @@ pub struct ScoredRun {
 
 impl ScoredRun {
     /// The one figure that stands for decoding, as a rate: its name and predicted / measured − 1.
-    pub fn decode(&self) -> Option<(&str, f64)> {
+    pub fn decode(&self) -> Option<(Metric, f64)> {
         [
-            "output_token_throughput",
-            "total_token_throughput",
-            "mean_tpot_ms",
-            "median_itl_ms",
-            "mean_itl_ms",
-            "mean_e2el_ms",
+            Metric::OutputThroughput,
+            Metric::TotalThroughput,
+            Metric::mean(Latency::Tpot),
+            Metric::median(Latency::Itl),
+            Metric::mean(Latency::Itl),
+            Metric::mean(Latency::E2el),
         ]
-        .iter()
-        .find_map(|name| {
-            let m = self.metrics.iter().find(|m| m.metric == *name)?;
-            let log = if name.ends_with("throughput") {
+        .into_iter()
+        .find_map(|metric| {
+            let m = self.of(metric)?;
+            let log = if metric.is_throughput() {
                 m.log_error
             } else {
                 -m.log_error
             };
-            Some((m.metric.as_str(), libm::exp(log) - 1.0))
+            Some((metric, libm::exp(log) - 1.0))
         })
+    }
+    /// A metric of it.
+    pub fn of(&self, metric: Metric) -> Option<&Scored> {
+        self.metrics.iter().find(|m| m.metric.metric() == metric)
     }
     /// The error of the time to the first token.
     pub fn ttft(&self) -> Option<f64> {
-        ["mean_ttft_ms", "median_ttft_ms"]
-            .iter()
-            .find_map(|name| self.metrics.iter().find(|m| m.metric == *name))
+        let mean = self.of(Metric::mean(Latency::Ttft));
+        mean.or_else(|| self.of(Metric::median(Latency::Ttft)))
             .map(Scored::error)
     }
 }
@@ -342,7 +345,7 @@ pub fn score(
 ) -> Result<ScoredRun, String> {
     let all = candidates(file, basis, run).map_err(|e| e.to_string())?;
     let best = &all[0];
-    let metrics: Vec<&str> = best.metrics.iter().map(|m| m.metric.as_str()).collect();
+    let metrics: Vec<Metric> = best.metrics.iter().map(|m| m.metric.metric()).collect();
     let rule: Percentiles = file.client.percentiles.into();
     let unstated =
         unknown::variance(basis, run, best, &metrics, rule).map_err(|e| format!("unknown: {e}"))?;
@@ -416,7 +419,7 @@ pub fn intervals(runs: &mut [ScoredRun]) -> Vec<(Kind, f64)> {
         .flat_map(|r| {
             r.metrics.iter().map(|m| {
                 (
-                    Kind::of(&m.metric),
+                    Kind::of(m.metric.metric()),
                     r.group.clone(),
                     m.log_error,
                     m.propagated,
@@ -436,7 +439,7 @@ pub fn intervals(runs: &mut [ScoredRun]) -> Vec<(Kind, f64)> {
     for r in runs.iter_mut() {
         let group = r.group.clone();
         for m in &mut r.metrics {
-            let kind = Kind::of(&m.metric);
+            let kind = Kind::of(m.metric.metric());
             let sd = *known
                 .entry((kind, group.clone()))
                 .or_insert_with(|| of(kind, Some(&group)));
@@ -499,7 +502,7 @@ mod tests {
             batch: 1.0,
             moe: false,
             metrics: vec![Scored {
-                metric: "mean_tpot_ms".into(),
+                metric: Metric::mean(Latency::Tpot).into(),
                 measured: 1.0,
                 predicted: libm::exp(log_error),
                 log_error,

@@ -1,14 +1,14 @@
 //! Recorded runs against predictions, fitted and held out kept apart.
 use super::hypothesis::{Basis, Hypothesis, hypotheses};
 use super::runs::{RecordedRun, RunsFile};
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Metric, MetricName, Percentiles};
 use capsim::predict::{Interval, PredictError, Prediction, predict};
 
 /// One metric of one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricComparison {
     /// Its name.
-    pub metric: String,
+    pub metric: MetricName,
     /// As recorded.
     pub measured: f64,
     /// As simulated.
@@ -24,7 +24,7 @@ pub struct MetricComparison {
 impl MetricComparison {
     /// A measured value beside a predicted one; their error by the one rule that texts, JSON and pages share.
     pub fn new(
-        metric: String,
+        metric: MetricName,
         measured: f64,
         predicted: f64,
         interval: Option<Interval>,
@@ -133,28 +133,19 @@ pub fn candidates(
         let mut metrics = vec![];
         let (mut sum, mut count) = (0.0, 0);
         for (name, &measured) in &run.measured {
-            let predicted = prediction
-                .run
-                .summary
-                .metric(name, rule)
-                .expect("checked when the file was read");
-            let interval = prediction.interval_of(name).map(|i| {
+            let metric = name.metric();
+            let predicted = prediction.run.summary.metric(metric, rule);
+            let interval = prediction.interval_of(metric).map(|i| {
                 // Intervals are computed for NumPy's percentiles; the same relative width holds for others.
-                let base = prediction
-                    .run
-                    .summary
-                    .metric(name, Percentiles::Linear)
-                    .unwrap_or(predicted);
+                let base = prediction.run.summary.metric(metric, Percentiles::Linear);
                 Interval {
                     low: i.low * predicted / base,
                     high: i.high * predicted / base,
                 }
             });
-            let tolerance = file.tolerance.of(name);
+            let tolerance = file.tolerance.of(metric);
             let c = MetricComparison::new(name.clone(), measured, predicted, interval, tolerance);
-            let judged =
-                name.starts_with("mean_") || name.ends_with("throughput") || name == "duration_s";
-            if judged {
+            if metric.is_mean() || metric.is_throughput() || metric == Metric::Duration {
                 let log = libm::log1p(c.error);
                 sum += log * log;
                 count += 1;

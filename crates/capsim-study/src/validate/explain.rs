@@ -3,6 +3,7 @@ use super::compare::{Candidate, RunComparison};
 use super::hypothesis::Basis;
 use super::runs::{RecordedRun, RunsFile};
 use capsim::cost::Part;
+use capsim::metrics::{Latency, Metric, Statistic};
 
 /// One inference about one run or a pair of runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +23,10 @@ pub struct RunFindings {
     pub findings: Vec<Finding>,
 }
 
-fn seconds(run: &RecordedRun, metric: &str) -> Option<f64> {
-    run.measured.get(metric).map(|v| v / 1e3)
+/// A statistic of a run's end-to-end latency, in seconds.
+fn e2el(run: &RecordedRun, statistic: Statistic) -> Option<f64> {
+    let metric = Metric::Latency(Latency::E2el, statistic);
+    run.measured_of(metric).map(|v| v / 1e3)
 }
 
 /// Agreement that two arithmetic means of one run may be held to: rounding and the client's own time.
@@ -31,8 +34,8 @@ const CLOSE: f64 = 0.02;
 
 /// How many requests were in flight on average, by Little's law (J. D. C. Little, 1961): throughput × latency.
 pub fn requests_in_flight(run: &RecordedRun) -> Option<f64> {
-    let mean = seconds(run, "mean_e2el_ms")?;
-    let duration = run.measured.get("duration_s")?;
+    let mean = e2el(run, Statistic::Mean)?;
+    let duration = run.measured_of(Metric::Duration)?;
     Some(f64::from(run.workload.num_prompts) * mean / duration)
 }
 
@@ -43,11 +46,11 @@ pub fn serialised(run: &RecordedRun) -> Option<Finding> {
     if run.workload.clients() < run.workload.num_prompts || n < 3.0 {
         return None;
     }
-    let mean = seconds(run, "mean_e2el_ms")?;
-    let duration = *run.measured.get("duration_s")?;
+    let mean = e2el(run, Statistic::Mean)?;
+    let duration = run.measured_of(Metric::Duration)?;
     let service = duration / n;
     let expected = (n + 1.0) / 2.0 * service;
-    let longest = seconds(run, "max_e2el_ms").or_else(|| seconds(run, "p99_e2el_ms"));
+    let longest = e2el(run, Statistic::Max).or_else(|| e2el(run, Statistic::Percentile(99.0)));
     let longest_fits = longest.is_none_or(|l| (l / duration - 1.0).abs() < CLOSE);
     ((mean / expected - 1.0).abs() < CLOSE && longest_fits).then(|| Finding {
         claim: "requests ran strictly one after another: the effective max-num-seqs was 1, whatever was configured; \
@@ -63,7 +66,7 @@ pub fn serialised(run: &RecordedRun) -> Option<Finding> {
 
 /// Milliseconds per output token as seen by one request, prefill included.
 fn per_token_ms(run: &RecordedRun) -> Option<f64> {
-    Some(1e3 * seconds(run, "mean_e2el_ms")? / f64::from(run.workload.output_len))
+    Some(1e3 * e2el(run, Statistic::Mean)? / f64::from(run.workload.output_len))
 }
 
 fn concurrency(run: &RecordedRun, out: &mut Vec<Finding>) {
@@ -82,8 +85,8 @@ fn concurrency(run: &RecordedRun, out: &mut Vec<Finding>) {
             evidence: format!(
                 "Little's law: {} requests × {:.2} s / {:.2} s = {l:.2} in flight",
                 run.workload.num_prompts,
-                seconds(run, "mean_e2el_ms").unwrap_or(f64::NAN),
-                run.measured["duration_s"],
+                e2el(run, Statistic::Mean).unwrap_or(f64::NAN),
+                run.measured_of(Metric::Duration).unwrap_or(f64::NAN),
             ),
         });
     }
@@ -98,7 +101,7 @@ fn hypothesis(c: &RunComparison, out: &mut Vec<Finding>) {
         let mean = c
             .metrics
             .iter()
-            .find(|m| m.metric == "mean_e2el_ms")
+            .find(|m| m.metric.metric() == Metric::mean(Latency::E2el))
             .or_else(|| c.metrics.first());
         let experts = c
             .prediction
@@ -139,7 +142,7 @@ fn efficiency(run: &RecordedRun, c: &RunComparison, basis: &Basis, out: &mut Vec
     let Some(distinct) = best.distinct_experts else {
         return;
     };
-    let Some(measured) = seconds(run, "mean_e2el_ms") else {
+    let Some(measured) = e2el(run, Statistic::Mean) else {
         return;
     };
     let predicted = best.summary.e2el.mean();
@@ -306,7 +309,10 @@ mod tests {
                 temperature: None,
                 warmup: None,
             },
-            measured: metrics.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+            measured: metrics
+                .iter()
+                .map(|(k, v)| (k.parse().unwrap(), *v))
+                .collect(),
             counters: Default::default(),
             unknown: vec![],
             note: String::new(),

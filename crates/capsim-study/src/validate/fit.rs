@@ -15,7 +15,7 @@ mod problem;
 use super::hypothesis::{Basis, Hypothesis};
 use super::runs::RecordedRun;
 use capsim::device::{EngineProfile, FitRecord, Origin, Provenance};
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Latency, Metric, Percentiles};
 use capsim::model::OpKind;
 use capsim::predict::PredictError;
 use capsim::workload::Replay;
@@ -82,10 +82,14 @@ pub enum FitError {
 }
 
 /// Metrics worth fitting to: means. Percentiles of a few requests are mostly chance.
-const FITTED: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "mean_e2el_ms"];
+const FITTED: &[Metric] = &[
+    Metric::mean(Latency::Ttft),
+    Metric::mean(Latency::Tpot),
+    Metric::mean(Latency::E2el),
+];
 
 /// What is used where no mean latency was recorded, the first that was.
-const FALLBACK: &[&str] = &["output_token_throughput", "median_itl_ms"];
+const FALLBACK: &[Metric] = &[Metric::OutputThroughput, Metric::median(Latency::Itl)];
 
 /// Most Gauss-Newton rounds; where f is smooth three or four do.
 const ROUNDS: usize = 12;

@@ -8,7 +8,7 @@ use capsim::cost::{Part, Routing};
 use capsim::engine::EngineVersion;
 use capsim::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use capsim::engine::settings::*;
-use capsim::metrics::{Percentiles, Summary};
+use capsim::metrics::{Latency, Metric, MetricName, Percentiles, Statistic, Summary};
 use capsim::predict::{Interval, PredictError, Prediction, Scenario, predict_replay};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{
@@ -335,40 +335,41 @@ pub struct Paired {
 }
 
 /// Metrics compared, besides those that the recording states and the requests do not give.
-const METRICS: &[&str] = &[
-    "duration_s",
-    "request_throughput",
-    "output_token_throughput",
-    "total_token_throughput",
-    "mean_ttft_ms",
-    "median_ttft_ms",
-    "p90_ttft_ms",
-    "p99_ttft_ms",
-    "mean_tpot_ms",
-    "median_tpot_ms",
-    "p90_tpot_ms",
-    "p99_tpot_ms",
-    "mean_itl_ms",
-    "median_itl_ms",
-    "p99_itl_ms",
-    "mean_e2el_ms",
-    "median_e2el_ms",
-    "p90_e2el_ms",
-    "p99_e2el_ms",
-    "max_e2el_ms",
+const METRICS: &[Metric] = &[
+    Metric::Duration,
+    Metric::RequestThroughput,
+    Metric::OutputThroughput,
+    Metric::TotalThroughput,
+    Metric::mean(Latency::Ttft),
+    Metric::median(Latency::Ttft),
+    Metric::percentile(Latency::Ttft, 90.0),
+    Metric::percentile(Latency::Ttft, 99.0),
+    Metric::mean(Latency::Tpot),
+    Metric::median(Latency::Tpot),
+    Metric::percentile(Latency::Tpot, 90.0),
+    Metric::percentile(Latency::Tpot, 99.0),
+    Metric::mean(Latency::Itl),
+    Metric::median(Latency::Itl),
+    Metric::percentile(Latency::Itl, 99.0),
+    Metric::mean(Latency::E2el),
+    Metric::median(Latency::E2el),
+    Metric::percentile(Latency::E2el, 90.0),
+    Metric::percentile(Latency::E2el, 99.0),
+    Metric::Latency(Latency::E2el, Statistic::Max),
 ];
 
 /// The metrics of a recording: computed from its requests, else as stated.
-pub fn measured(r: &Recording) -> Vec<(String, f64)> {
+pub fn measured(r: &Recording) -> Vec<(MetricName, f64)> {
     let summary = r.summary();
     METRICS
         .iter()
         .filter_map(|m| {
+            let name = MetricName::recorded(*m);
             let v = match &summary {
-                Some(s) => s.metric(m, Percentiles::Linear)?,
-                None => *r.reported.get(*m)?,
+                Some(s) => s.metric(*m, Percentiles::Linear),
+                None => *r.reported.get(&name)?,
             };
-            (v.is_finite() && v > 0.0).then(|| (m.to_string(), v))
+            (v.is_finite() && v > 0.0).then_some((name, v))
         })
         .collect()
 }
@@ -429,14 +430,13 @@ pub fn compare(
     let p = &prediction.run.summary;
     let metrics = measured(r)
         .into_iter()
-        .filter_map(|(name, measured)| {
-            let predicted = p.metric(&name, Percentiles::Linear)?;
-            let judged = name.starts_with("mean_") || name.ends_with("throughput");
-            let interval = interval(&prediction, &name);
+        .map(|(name, measured)| {
+            let metric = name.metric();
+            let predicted = p.metric(metric, Percentiles::Linear);
+            let judged = metric.is_mean() || metric.is_throughput();
+            let interval = interval(&prediction, metric);
             let tolerance = tolerance.filter(|_| judged);
-            Some(MetricComparison::new(
-                name, measured, predicted, interval, tolerance,
-            ))
+            MetricComparison::new(name, measured, predicted, interval, tolerance)
         })
         .filter(|m| m.predicted.is_finite())
         .collect();
@@ -492,8 +492,8 @@ impl Observer for Kept {
     }
 }
 
-fn interval(p: &Prediction, name: &str) -> Option<Interval> {
-    p.interval_of(name)
+fn interval(p: &Prediction, metric: Metric) -> Option<Interval> {
+    p.interval_of(metric)
         .filter(|i| i.low.is_finite() && i.high.is_finite())
 }
 

@@ -3,6 +3,7 @@
 //! Their intervals are those of the comparison itself (propagated, with the profile's own model deviation); they take no part in the
 //! deviation that `accuracy::intervals` estimates from published runs.
 use super::accuracy::{Role, Scored, ScoredRun};
+use capsim::metrics::{Metric, MetricName};
 use capsim::predict::Interval;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ pub struct Figures {
     pub date: String,
     /// The metrics that count; empty: all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub aims: BTreeMap<String, f64>,
+    pub aims: BTreeMap<MetricName, f64>,
     /// Runs that calibrated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fitted_on: Vec<String>,
@@ -58,7 +59,7 @@ pub struct Component {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// Its name.
-    pub metric: String,
+    pub metric: MetricName,
     /// As recorded.
     pub measured: f64,
     /// As simulated.
@@ -178,11 +179,11 @@ fn load(run: &str) -> &str {
 impl FigureRun {
     /// Mean sequences in a batch: output tokens over engine steps, if nothing better is known.
     fn batch(&self) -> f64 {
-        let metric = |name: &str| self.metrics.iter().find(|m| m.metric == name);
+        let metric = |metric| self.metrics.iter().find(|m| m.metric.metric() == metric);
         let steps = self.components.iter().find(|c| c.name == "engine steps");
         let counted = || {
-            let rate = metric("output_token_throughput")?.predicted;
-            let seconds = metric("duration_s")?.predicted;
+            let rate = metric(Metric::OutputThroughput)?.predicted;
+            let seconds = metric(Metric::Duration)?.predicted;
             steps
                 .filter(|s| s.predicted > 0.0)
                 .map(|s| rate * seconds / s.predicted)

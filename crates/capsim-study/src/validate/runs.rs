@@ -1,8 +1,9 @@
 //! Recorded runs: the file format that `capsim validate` and `capsim explain` read (docs/formats.md).
 use super::unknown::Unknown;
 use capsim::engine::settings::SettingValues;
-use capsim::metrics::Percentiles;
-use serde::{Deserialize, Serialize};
+use capsim::metrics::{Metric, MetricName, Percentiles};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// A file of recorded runs of one model on one device and engine.
@@ -96,10 +97,10 @@ pub struct Tolerance {
 
 impl Tolerance {
     /// The one that applies to a metric.
-    pub fn of(&self, metric: &str) -> Option<f64> {
-        if metric.ends_with("throughput") {
+    pub fn of(&self, metric: Metric) -> Option<f64> {
+        if metric.is_throughput() {
             self.throughput
-        } else if metric.starts_with("mean_") || metric == "duration_s" {
+        } else if metric.is_mean() || metric == Metric::Duration {
             self.mean
         } else {
             self.percentile
@@ -134,7 +135,8 @@ pub struct RecordedRun {
     /// What was asked.
     pub workload: RecordedWorkload,
     /// What was measured, by metric name (`mean_e2el_ms`, `output_token_throughput`, …).
-    pub measured: BTreeMap<String, f64>,
+    #[serde(deserialize_with = "measured")]
+    pub measured: BTreeMap<MetricName, f64>,
     /// Counters of the server, which involve no time and have to be met exactly: see [`COUNTERS`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, u64>,
@@ -203,7 +205,43 @@ pub struct RecordedWorkload {
     pub warmup: Option<u32>,
 }
 
+/// Reads measured values, so that an error names the metric.
+fn measured<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<MetricName, f64>, D::Error> {
+    struct Entries;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = BTreeMap<MetricName, f64>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a map")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut all = BTreeMap::new();
+            while let Some(key) = map.next_key::<String>()? {
+                let (name, value) = map.next_value_seed(Entry(&key))?;
+                all.insert(name, value);
+            }
+            Ok(all)
+        }
+    }
+    struct Entry<'a>(&'a str);
+    impl<'de> DeserializeSeed<'de> for Entry<'_> {
+        type Value = (MetricName, f64);
+        fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+            let unknown = "is no metric that capsim knows; see docs/formats.md for the names";
+            let name = self.0.parse().map_err(|_| D::Error::custom(unknown))?;
+            Ok((name, f64::deserialize(d)?))
+        }
+    }
+    d.deserialize_map(Entries)
+}
+
 impl RecordedRun {
+    /// What was measured of a metric, under any of its names, in its unit.
+    pub fn measured_of(&self, metric: Metric) -> Option<f64> {
+        let mut all = self.measured.iter();
+        all.find(|(name, _)| name.metric() == metric)
+            .map(|(_, v)| *v)
+    }
+
     /// The experiment that it is a part of.
     pub fn experiment(&self) -> &str {
         self.experiment.as_deref().unwrap_or(&self.id)
@@ -335,15 +373,6 @@ impl RunsFile {
                 ));
             }
             for (metric, v) in &run.measured {
-                let known = capsim::metrics::Summary::default()
-                    .metric(metric, Percentiles::Linear)
-                    .is_some();
-                if !known {
-                    return Err((
-                        at(&format!("measured.{metric}")),
-                        "is no metric that capsim knows; see docs/formats.md for the names".into(),
-                    ));
-                }
                 if !(v.is_finite() && *v > 0.0) {
                     return Err((
                         at(&format!("measured.{metric}")),

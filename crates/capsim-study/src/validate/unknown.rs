@@ -11,7 +11,7 @@ use super::compare::Candidate;
 use super::hypothesis::{Basis, Hypothesis};
 use super::runs::RecordedRun;
 use capsim::engine::settings::SettingValues;
-use capsim::metrics::{Percentiles, Summary};
+use capsim::metrics::{Metric, Percentiles, Summary};
 use capsim::predict::{PredictError, simulate_once};
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +92,7 @@ pub fn variance(
     basis: &Basis,
     run: &RecordedRun,
     chosen: &Candidate,
-    metrics: &[&str],
+    metrics: &[Metric],
     rule: Percentiles,
 ) -> Result<Vec<f64>, PredictError> {
     let base = &chosen.prediction.run.summary;
@@ -110,7 +110,7 @@ pub fn variance(
 }
 
 /// The same that hypotheses leave which the run's figures do not rule out; `all[0]` is the one they prefer.
-pub fn doubt(all: &[Candidate], metrics: &[&str], rule: Percentiles) -> Vec<f64> {
+pub fn doubt(all: &[Candidate], metrics: &[Metric], rule: Percentiles) -> Vec<f64> {
     let best = &all[0];
     let figures = metrics.len() as f64;
     let mut sums = vec![0.0; metrics.len()];
@@ -129,11 +129,11 @@ pub fn doubt(all: &[Candidate], metrics: &[&str], rule: Percentiles) -> Vec<f64>
 }
 
 /// ln(other / base) of each metric; zero where one is missing.
-fn shifts(base: &Summary, other: &Summary, metrics: &[&str], rule: Percentiles) -> Vec<f64> {
+fn shifts(base: &Summary, other: &Summary, metrics: &[Metric], rule: Percentiles) -> Vec<f64> {
     metrics
         .iter()
-        .map(|m| match (base.metric(m, rule), other.metric(m, rule)) {
-            (Some(a), Some(b)) if a > 0.0 && b > 0.0 => libm::log(b / a),
+        .map(|m| match (base.metric(*m, rule), other.metric(*m, rule)) {
+            (a, b) if a > 0.0 && b > 0.0 => libm::log(b / a),
             _ => 0.0,
         })
         .collect()

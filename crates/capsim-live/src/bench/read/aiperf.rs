@@ -1,6 +1,7 @@
 //! AIPerf 0.13: `profile_export.jsonl`, one record per request (`common/models/record_models.py: MetricRecordInfo`), and
 //! `profile_export_aiperf.json`, totals.
 use super::{Bad, Recorded, Recording, Tool, number, tokens};
+use capsim::metrics::{Latency, Metric, MetricName, Statistic};
 use serde_json::Value;
 
 /// A metric's value in milliseconds, whatever its unit.
@@ -107,32 +108,33 @@ pub(super) fn totals(v: &Value) -> Result<Recording, Bad> {
         }
     };
     for (theirs, ours) in [
-        ("time_to_first_token", "ttft"),
-        ("inter_token_latency", "tpot"),
-        ("request_latency", "e2el"),
+        ("time_to_first_token", Latency::Ttft),
+        ("inter_token_latency", Latency::Tpot),
+        ("request_latency", Latency::E2el),
     ] {
         let Some(m) = v.get(theirs).filter(|m| m.is_object()) else {
             continue;
         };
-        for (stat, name) in [
-            ("avg", "mean"),
-            ("p50", "median"),
-            ("min", "min"),
-            ("max", "max"),
-            ("p90", "p90"),
-            ("p99", "p99"),
+        for (stat, statistic) in [
+            ("avg", Statistic::Mean),
+            ("p50", Statistic::MEDIAN),
+            ("min", Statistic::Min),
+            ("max", Statistic::Max),
+            ("p90", Statistic::Percentile(90.0)),
+            ("p99", Statistic::Percentile(99.0)),
         ] {
             if let Some(n) = m[stat].as_f64().filter(|n| n.is_finite() && *n > 0.0) {
-                r.reported.insert(format!("{name}_{ours}_ms"), n);
+                r.reported
+                    .insert(Metric::Latency(ours, statistic).into(), n);
             }
         }
     }
     for (theirs, ours) in [
-        ("request_throughput", "request_throughput"),
-        ("output_token_throughput", "output_token_throughput"),
+        ("request_throughput", Metric::RequestThroughput),
+        ("output_token_throughput", Metric::OutputThroughput),
     ] {
         if let Some(n) = avg(theirs)?.filter(|n| *n > 0.0) {
-            r.reported.insert(ours.into(), n);
+            r.reported.insert(MetricName::recorded(ours), n);
         }
     }
     r.duration = avg("benchmark_duration")?.filter(|d| *d > 0.0);

@@ -7,7 +7,7 @@ mod guidellm;
 mod vllm;
 
 use super::scrape::{Deltas, Sample, ServerInfo};
-use capsim::metrics::{Dist, Percentiles, Summary, Timing};
+use capsim::metrics::{Dist, MetricName, Percentiles, Summary, Timing};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{Prompt, StreamId, WorkloadSpec};
 use serde_json::Value;
@@ -108,8 +108,8 @@ pub struct Recording {
     pub spec: Option<WorkloadSpec>,
     /// The requests, in order of creation. Empty: only totals were stored.
     pub requests: Vec<Recorded>,
-    /// Metrics as the tool states them, under capsim's names, in their units.
-    pub reported: BTreeMap<String, f64>,
+    /// Metrics as the tool states them, under the names that recorded runs have, in capsim's units.
+    pub reported: BTreeMap<MetricName, f64>,
     /// Duration that the tool states.
     pub duration: Option<f64>,
     /// Growth of the server's counters, where recorded.

@@ -1,6 +1,7 @@
 //! `vllm bench serve`'s result file, and capsim's superset of it.
 use super::{Bad, Recorded, Recording, Tool, number, tokens};
 use crate::bench::scrape::{Sample, ServerInfo};
+use capsim::metrics::{Metric, MetricName};
 use capsim::workload::{Prompt, Segment, StreamId};
 use serde_json::Value;
 
@@ -58,18 +59,14 @@ pub(super) fn read(v: &Value) -> Result<Recording, Bad> {
     Ok(r)
 }
 
-/// capsim's name of a metric in the file.
-fn known(key: &str) -> Option<String> {
-    let name = match key {
-        "output_throughput" => "output_token_throughput",
-        "duration" => "duration_s",
-        "request_throughput" | "total_token_throughput" => key,
-        _ if key.ends_with("_ms") => key,
-        _ => return None,
-    };
-    capsim::metrics::Summary::default()
-        .metric(name, Default::default())
-        .map(|_| name.into())
+/// The metric that a key of the file holds.
+fn known(key: &str) -> Option<MetricName> {
+    let name: MetricName = key.parse().ok()?;
+    match name.metric() {
+        Metric::Latency(..) => Some(name),
+        Metric::Completed | Metric::PrefixHitRate => None,
+        metric => Some(MetricName::recorded(metric)),
+    }
 }
 
 /// Without lists: requests of mean lengths, and the metrics as stated.

@@ -1,6 +1,7 @@
 //! The picture of docs/accuracy.md: measured against predicted.
 use super::{Set, predicted};
 use crate::validate::accuracy::{Accuracy, Kind, ScoredRun};
+use capsim::metrics::{Latency, Metric};
 use std::fmt::Write as _;
 
 /// Width and height of a panel, and its upper edge.
@@ -47,16 +48,19 @@ pub fn svg(sets: &[Set], a: &Accuracy) -> String {
 fn values(r: &ScoredRun, kind: Kind) -> Option<(f64, f64)> {
     match kind {
         Kind::Prefill => {
-            let ttft = |name: &str| name == "mean_ttft_ms" || name == "median_ttft_ms";
-            let m = r.metrics.iter().find(|m| ttft(&m.metric))?;
+            let ttft = [Metric::mean(Latency::Ttft), Metric::median(Latency::Ttft)];
+            let m = r
+                .metrics
+                .iter()
+                .find(|m| ttft.contains(&m.metric.metric()))?;
             Some((m.measured, m.predicted))
         }
         Kind::Decode => {
-            let (name, _) = r.decode()?;
-            let m = r.metrics.iter().find(|m| m.metric == name)?;
-            if m.metric.ends_with("throughput") {
+            let (metric, _) = r.decode()?;
+            let m = r.of(metric)?;
+            if metric.is_throughput() {
                 Some((m.measured, m.predicted))
-            } else if m.metric.contains("e2el") {
+            } else if metric.latency() == Some(Latency::E2el) {
                 None
             } else {
                 Some((1e3 / m.measured, 1e3 / m.predicted))

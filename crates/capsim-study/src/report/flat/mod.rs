@@ -1,9 +1,10 @@
 //! Results of many predictions as one table of columns: CSV and, with the feature `parquet`, Parquet.
 #[cfg(feature = "parquet")]
 mod parquet;
+use super::json::listing::SweepPoint;
+use super::json::{Figure, Point};
 use super::page::worded;
 use capsim::predict::METRICS;
-use serde_json::Value;
 use std::io::Write;
 
 /// A column; a missing value is `None`.
@@ -24,95 +25,74 @@ pub struct Table {
     pub columns: Vec<(String, Column)>,
 }
 
-/// Figures of a prediction beside its metrics: column name, place in the JSON, whether whole.
-const FIGURES: &[(&str, &str, bool)] = &[
-    ("completed", "/prediction/completed", true),
-    ("refused_requests", "/prediction/refused", true),
-    ("total_input_tokens", "/prediction/total_input_tokens", true),
-    (
-        "total_output_tokens",
-        "/prediction/total_output_tokens",
-        true,
-    ),
-    (
-        "num_gpu_blocks",
-        "/prediction/settings/num_gpu_blocks",
-        true,
-    ),
-    ("steps", "/prediction/occupancy/steps", true),
-    ("preemptions", "/prediction/occupancy/preemptions", true),
-    ("batch", "/prediction/occupancy/batch", false),
-    ("waiting", "/prediction/occupancy/waiting", false),
-    (
-        "kv_usage_mean",
-        "/prediction/occupancy/kv_usage_mean",
-        false,
-    ),
-    ("kv_usage_max", "/prediction/occupancy/kv_usage_max", false),
-    (
-        "prefix_hit_rate",
-        "/prediction/occupancy/prefix_hit_rate",
-        false,
-    ),
-    (
-        "distinct_experts",
-        "/prediction/occupancy/distinct_experts",
-        false,
-    ),
+/// Whole figures of a prediction beside its metrics, by the names of their columns.
+const COUNTS: &[(&str, fn(&Point) -> u64)] = &[
+    ("completed", |p| p.completed),
+    ("refused_requests", |p| p.refused),
+    ("total_input_tokens", |p| p.total_input_tokens),
+    ("total_output_tokens", |p| p.total_output_tokens),
+    ("num_gpu_blocks", |p| p.settings.num_gpu_blocks.into()),
+    ("steps", |p| p.occupancy.steps),
+    ("preemptions", |p| p.occupancy.preemptions),
 ];
+
+/// The others.
+const FIGURES: &[(&str, fn(&Point) -> Option<f64>)] = &[
+    ("batch", |p| p.occupancy.batch),
+    ("waiting", |p| p.occupancy.waiting),
+    ("kv_usage_mean", |p| p.occupancy.kv_usage_mean),
+    ("kv_usage_max", |p| p.occupancy.kv_usage_max),
+    ("prefix_hit_rate", |p| p.occupancy.prefix_hit_rate),
+    ("distinct_experts", |p| p.occupancy.distinct_experts),
+];
+
+/// A flag's values: whole numbers or numbers if all are, else words.
+fn flag(name: &str, rows: &[SweepPoint]) -> Column {
+    let words: Vec<Option<String>> = rows.iter().map(|r| r.flags.get(name).map(worded)).collect();
+    let given = || words.iter().flatten();
+    if given().all(|w| w.parse::<i64>().is_ok()) {
+        Column::Int(words.iter().map(|w| w.as_ref()?.parse().ok()).collect())
+    } else if given().all(|w| w.parse::<f64>().is_ok()) {
+        Column::Float(words.iter().map(|w| w.as_ref()?.parse().ok()).collect())
+    } else {
+        Column::Text(words)
+    }
+}
 
 /// The table of rows as `sweep` merges them: `index`, `hash`, the flags that vary, what was refused, every metric with its interval,
 /// and what the engine was doing.
-pub fn table(dimensions: &[String], rows: &[Value]) -> Table {
-    let text = |place: &str| -> Vec<Option<String>> {
-        rows.iter()
-            .map(|r| r.pointer(place).and_then(Value::as_str).map(String::from))
-            .collect()
-    };
-    let float = |place: &str| -> Vec<Option<f64>> {
-        rows.iter()
-            .map(|r| r.pointer(place).and_then(Value::as_f64))
-            .collect()
-    };
-    let int = |place: &str| -> Vec<Option<i64>> {
-        rows.iter()
-            .map(|r| r.pointer(place).and_then(Value::as_i64))
-            .collect()
-    };
-    let mut columns = vec![
-        ("index".to_string(), Column::Int(int("/index"))),
-        ("hash".to_string(), Column::Text(text("/hash"))),
-    ];
-    for d in dimensions {
-        let words: Vec<Option<String>> =
-            rows.iter().map(|r| r["flags"].get(d).map(worded)).collect();
-        let given = || words.iter().flatten();
-        let column = if given().all(|w| w.parse::<i64>().is_ok()) {
-            Column::Int(words.iter().map(|w| w.as_ref()?.parse().ok()).collect())
-        } else if given().all(|w| w.parse::<f64>().is_ok()) {
-            Column::Float(words.iter().map(|w| w.as_ref()?.parse().ok()).collect())
-        } else {
-            Column::Text(words)
-        };
-        columns.push((d.clone(), column));
+pub fn table(dimensions: &[String], rows: &[SweepPoint]) -> Table {
+    fn each<T>(rows: &[SweepPoint], of: impl Fn(&Point) -> Option<T>) -> Vec<Option<T>> {
+        rows.iter().map(|r| of(r.prediction.as_ref()?)).collect()
     }
-    columns.push(("refused".into(), Column::Text(text("/refused"))));
-    columns.push(("binds".into(), Column::Text(text("/prediction/binds"))));
+    let index = rows.iter().map(|r| Some(r.index as i64)).collect();
+    let hash = rows.iter().map(|r| Some(r.hash.clone())).collect();
+    let mut columns = vec![
+        ("index".to_string(), Column::Int(index)),
+        ("hash".to_string(), Column::Text(hash)),
+    ];
+    columns.extend(dimensions.iter().map(|d| (d.clone(), flag(d, rows))));
+    let refused = rows.iter().map(|r| r.refused.clone()).collect();
+    columns.push(("refused".into(), Column::Text(refused)));
+    let binds = each(rows, |p| Some(p.binds.clone()));
+    columns.push(("binds".into(), Column::Text(binds)));
+    let parts: [(&str, fn(&Figure) -> Option<f64>); 3] = [
+        ("", |f| f.value),
+        ("_low", |f| f.low),
+        ("_high", |f| f.high),
+    ];
     for m in METRICS {
-        for (suffix, key) in [("", "value"), ("_low", "low"), ("_high", "high")] {
-            columns.push((
-                format!("{m}{suffix}"),
-                Column::Float(float(&format!("/prediction/metrics/{m}/{key}"))),
-            ));
+        for (suffix, part) in parts {
+            let values = each(rows, |p| part(p.metrics.get(m)?));
+            columns.push((format!("{m}{suffix}"), Column::Float(values)));
         }
     }
-    for (name, place, whole) in FIGURES {
-        let column = if *whole {
-            Column::Int(int(place))
-        } else {
-            Column::Float(float(place))
-        };
-        columns.push((name.to_string(), column));
+    for (name, of) in COUNTS {
+        let values = each(rows, |p| Some(of(p) as i64));
+        columns.push((name.to_string(), Column::Int(values)));
+    }
+    for (name, of) in FIGURES {
+        columns.push((name.to_string(), Column::Float(each(rows, of))));
     }
     Table { columns }
 }

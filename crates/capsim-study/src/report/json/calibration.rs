@@ -5,10 +5,10 @@ use capsim_calibrate::fit::Fit;
 use capsim_calibrate::meaning::Meaning;
 use capsim_calibrate::samples::{Flag, Limits, Outcome, SamplesFile};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A fitted parameter.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Parameter {
     /// What.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct Parameter {
 }
 
 /// A curve, and how well it predicts its own points.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Curve {
     /// Its name.
     pub name: String,
@@ -36,7 +36,7 @@ pub struct Curve {
 }
 
 /// A measured point.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
     /// Its family.
     pub family: String,
@@ -53,7 +53,7 @@ pub struct Measured {
 }
 
 /// What the profile means for Qwen3-30B-A3B in bf16, one sequence of 1024 tokens.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Decode {
     /// Tokens per second if every kernel were as good as the microbenchmarks and the host cost nothing.
     pub roof_tokens_per_s: Option<f64>,
@@ -64,7 +64,7 @@ pub struct Decode {
 }
 
 /// `capsim calibrate --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Calibration {
     /// Format.
     #[schemars(extend("const" = "capsim.calibration/1"))]
@@ -160,7 +160,7 @@ impl Calibration {
 }
 
 /// A point of two calibrations.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Compared {
     /// Family and name.
     pub point: String,
@@ -175,7 +175,7 @@ pub struct Compared {
 }
 
 /// `capsim calibrate --compare A B --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// Format.
     #[schemars(extend("const" = "capsim.calibration-comparison/1"))]

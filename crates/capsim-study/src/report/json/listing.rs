@@ -1,16 +1,17 @@
 //! Answers of the commands that list, read, convert and draw.
 use capsim::device::{KernelTimes, Origin, Residual};
+use capsim::metrics::Metric;
 use capsim::workload::trace::TraceStats;
 use capsim_calibrate::discover::Found;
 use capsim_calibrate::environment::Environment;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A model that ships.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ModelEntry {
     /// Its name.
     pub name: String,
@@ -25,7 +26,7 @@ pub struct ModelEntry {
 }
 
 /// A profile that ships.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProfileEntry {
     /// Its id, for `--device` or `--engine`.
     pub id: String,
@@ -36,7 +37,7 @@ pub struct ProfileEntry {
 }
 
 /// `capsim models --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Models {
     /// Format.
     #[schemars(extend("const" = "capsim.models/1"))]
@@ -50,7 +51,7 @@ pub struct Models {
 }
 
 /// `capsim devices --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Devices {
     /// Format.
     #[schemars(extend("const" = "capsim.devices/1"))]
@@ -64,7 +65,7 @@ pub struct Devices {
 }
 
 /// `capsim trace stats --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// Format.
     #[schemars(extend("const" = "capsim.trace/1"))]
@@ -75,7 +76,7 @@ pub struct Trace {
 }
 
 /// `capsim trace convert --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Converted {
     /// Format.
     #[schemars(extend("const" = "capsim.converted-trace/1"))]
@@ -89,7 +90,7 @@ pub struct Converted {
 }
 
 /// `capsim report --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Page {
     /// Format.
     #[schemars(extend("const" = "capsim.page/1"))]
@@ -101,7 +102,7 @@ pub struct Page {
 }
 
 /// How well a fit meets the times that it was made from.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Fitted {
     /// What was measured: a model, or a number format.
     pub what: String,
@@ -114,7 +115,7 @@ pub struct Fitted {
 }
 
 /// `capsim import … --json`.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Imported {
     /// Format.
     #[schemars(extend("const" = "capsim.import/1"))]
@@ -175,12 +176,12 @@ impl Imported {
 }
 
 /// Point of a sweep that is best by some metric.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Best {
     /// In words.
     pub what: String,
     /// The metric.
-    pub metric: String,
+    pub metric: Metric,
     /// Its value.
     pub value: f64,
     /// Flags that the sweep varies.
@@ -188,7 +189,7 @@ pub struct Best {
 }
 
 /// A point that cannot be served.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RefusedPoint {
     /// Flags that the sweep varies.
     pub flags: BTreeMap<String, Value>,
@@ -197,7 +198,7 @@ pub struct RefusedPoint {
 }
 
 /// `capsim sweep --json` and `capsim sweep merge --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SweepSummary {
     /// Format.
     #[schemars(extend("const" = "capsim.sweep-summary/1"))]
@@ -221,7 +222,7 @@ pub struct SweepSummary {
 }
 
 /// A line of a sweep's results.jsonl.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SweepPoint {
     /// Format.
     #[schemars(extend("const" = "capsim.sweep-point/1"))]

@@ -1,17 +1,19 @@
 //! Answers about benchmarks of real servers: `capsim bench`, `capsim validate --url` and `--bench`.
-use super::finite;
-use super::validation::{Metric, fitted_on};
-use crate::validate::fit::Fit;
-use crate::validate::paired::Paired;
+use super::validation::Metric;
+#[cfg(feature = "live")]
+use super::{finite, validation::fitted_on};
+#[cfg(feature = "live")]
+use crate::validate::{fit::Fit, paired::Paired};
 use capsim::workload::WorkloadSpec;
+#[cfg(feature = "live")]
 use capsim_live::bench::scrape::Sample;
 use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// A part of the time.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Component {
     /// What.
     pub name: String,
@@ -24,7 +26,7 @@ pub struct Component {
 }
 
 /// One request; seconds.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Request {
     /// Measured TTFT; null for an answer that was not streamed.
     pub ttft: Option<f64>,
@@ -37,7 +39,7 @@ pub struct Request {
 }
 
 /// The engine at a moment.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct State {
     /// Seconds since the first request.
     pub t: f64,
@@ -50,7 +52,7 @@ pub struct State {
 }
 
 /// A recording against its simulation.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Recording {
     /// Its name.
     pub name: String,
@@ -73,7 +75,7 @@ pub struct Recording {
 }
 
 /// `capsim validate --url … --json` and `capsim validate --bench … --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PairedAnswer {
     /// Format.
     #[schemars(extend("const" = "capsim.paired/1"))]
@@ -81,11 +83,14 @@ pub struct PairedAnswer {
     /// Recordings that the engine profile was fitted to.
     pub fitted_on: Option<Vec<String>>,
     /// Flags of the server's line that change neither memory nor speed.
+    #[serde(default)]
+    #[schemars(!default)]
     pub harmless: Vec<String>,
     /// Recordings.
     pub recordings: Vec<Recording>,
 }
 
+#[cfg(feature = "live")]
 fn states(all: &[Sample]) -> Vec<State> {
     all.iter()
         .map(|s| State {
@@ -97,6 +102,7 @@ fn states(all: &[Sample]) -> Vec<State> {
         .collect()
 }
 
+#[cfg(feature = "live")]
 impl PairedAnswer {
     /// Of compared recordings.
     pub fn new(fit: Option<&Fit>, all: &[Paired]) -> Self {
@@ -140,98 +146,116 @@ impl PairedAnswer {
 
 /// The `capsim` object of a result: what `vllm bench serve` does not write.
 ///
-/// Only the schema: `bench::result` writes it.
-#[derive(JsonSchema)]
-#[allow(
-    dead_code,
-    missing_docs,
-    reason = "describes what bench::result writes"
-)]
-struct BenchExtra {
+/// `bench::result` writes it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct BenchExtra {
+    /// Format.
     #[schemars(extend("const" = "capsim.bench/1"))]
-    schema: String,
+    pub schema: String,
     /// Version of capsim.
-    version: String,
+    pub version: String,
     /// Whether the run was interrupted.
-    partial: bool,
+    pub partial: bool,
     /// Requests planned.
-    planned: u64,
+    pub planned: u64,
     /// Requests that were never sent.
-    never_sent: u64,
+    pub never_sent: u64,
     /// The load.
-    workload: WorkloadSpec,
-    url: String,
-    stream: bool,
-    temperature: Option<f64>,
-    ignore_eos: bool,
-    request_timeout_s: f64,
-    retries: u32,
+    pub workload: WorkloadSpec,
+    /// Base URL of the server.
+    pub url: String,
+    /// Whether answers were streamed.
+    pub stream: bool,
+    /// Sampling temperature; null: the server's default.
+    pub temperature: Option<f64>,
+    /// Whether answers went on beyond the end-of-sequence token.
+    pub ignore_eos: bool,
+    /// Seconds after which a request is given up.
+    pub request_timeout_s: f64,
+    /// Times that a failed request is sent again.
+    pub retries: u32,
     /// How prompts were made.
-    prompts: String,
+    pub prompts: String,
     /// Whose definitions of the metrics.
-    metrics_as: String,
+    pub metrics_as: String,
     /// The definitions in words.
-    definitions: Value,
+    pub definitions: Value,
     /// What a reader must know.
-    remarks: Vec<String>,
+    pub remarks: Vec<String>,
     /// Failures by kind.
-    failures: BTreeMap<String, u64>,
+    pub failures: BTreeMap<String, u64>,
     /// The client's own delays: waiting for a free slot, and late sends; milliseconds.
-    client: BTreeMap<String, Option<f64>>,
+    pub client: BTreeMap<String, Option<f64>>,
     /// What the server told of itself.
-    server: BTreeMap<String, Value>,
+    pub server: BTreeMap<String, Value>,
     /// Differences of the server's counters, or null.
-    metrics_delta: Value,
+    pub metrics_delta: Value,
     /// The server's gauges over time.
-    series: Value,
+    pub series: Value,
     /// Requests, warm-up included; times in seconds since the start.
-    requests: Vec<BTreeMap<String, Value>>,
+    pub requests: Vec<BTreeMap<String, Value>>,
 }
 
 /// `capsim bench … --json` and its result file: `vllm bench serve`'s keys with a `capsim` object. Latencies have a key for each
 /// statistic: `mean_ttft_ms`, `median_…`, `std_…`, `p99_…` in milliseconds; `--metadata` adds keys.
-#[derive(JsonSchema)]
-#[allow(
-    dead_code,
-    missing_docs,
-    reason = "describes what bench::result writes"
-)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BenchResult {
     /// `YYYYMMDD-HHMMSS`, UTC.
-    date: String,
-    endpoint_type: String,
-    backend: String,
-    label: Option<String>,
-    model_id: String,
-    tokenizer_id: String,
-    num_prompts: u32,
+    pub date: String,
+    /// `openai` (completions) or `openai-chat`.
+    pub endpoint_type: String,
+    /// The same, under its other name.
+    pub backend: String,
+    /// `--label`.
+    pub label: Option<String>,
+    /// Model as the server calls it.
+    pub model_id: String,
+    /// Tokenizer file, else the model.
+    pub tokenizer_id: String,
+    /// Requests planned.
+    pub num_prompts: u32,
     /// Requests per second, or `inf`.
-    request_rate: Value,
-    burstiness: Option<f64>,
-    max_concurrency: Option<u32>,
+    pub request_rate: Value,
+    /// Shape of the gaps between sends; 1: Poisson.
+    pub burstiness: Option<f64>,
+    /// Most requests that were open at a time; null: no limit.
+    pub max_concurrency: Option<u32>,
     /// Seconds.
-    duration: Option<f64>,
-    completed: u64,
-    failed: u64,
-    total_input_tokens: u64,
-    total_output_tokens: u64,
+    pub duration: Option<f64>,
+    /// Requests answered.
+    pub completed: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Prompt tokens of the requests answered.
+    pub total_input_tokens: u64,
+    /// Output tokens of the requests answered.
+    pub total_output_tokens: u64,
     /// Per second.
-    request_throughput: Option<f64>,
+    pub request_throughput: Option<f64>,
     /// Requests per second that meet `--goodput`.
-    request_goodput: Option<f64>,
-    output_throughput: Option<f64>,
-    total_token_throughput: Option<f64>,
-    max_output_tokens_per_s: Option<f64>,
-    max_concurrent_requests: u64,
-    capsim: BenchExtra,
+    pub request_goodput: Option<f64>,
+    /// Output tokens per second.
+    pub output_throughput: Option<f64>,
+    /// Prompt and output tokens per second.
+    pub total_token_throughput: Option<f64>,
+    /// Output tokens in the second with most.
+    pub max_output_tokens_per_s: Option<f64>,
+    /// Most requests open in one second.
+    pub max_concurrent_requests: u64,
+    /// What `vllm bench serve` does not write.
+    pub capsim: BenchExtra,
+    /// Statistics of latencies, metadata, and the lists of `--save-detailed`.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub more: Map<String, Value>,
 }
 
 /// `capsim bench sweep --json`.
-#[derive(JsonSchema)]
-#[allow(dead_code, missing_docs, reason = "describes what cli::bench writes")]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BenchSweep {
+    /// Format.
     #[schemars(extend("const" = "capsim.bench-sweep/1"))]
-    schema: String,
+    pub schema: String,
     /// One result per point.
-    points: Vec<BenchResult>,
+    pub points: Vec<BenchResult>,
 }

@@ -1,5 +1,5 @@
 //! Every JSON format by name, with its schema.
-use super::{Predictions, calibration, listing, validation};
+use super::{Predictions, ReadError, calibration, listing, validation};
 use crate::validate::manifest::Manifest;
 use crate::validate::runs::RunsFile;
 use capsim::device::{DeviceProfile, EngineFile, EngineProfile};
@@ -7,6 +7,9 @@ use capsim::plan::{capacity::Capacity, memory::Memory, tune::Tuned};
 use capsim::predict::spec::ScenarioSpec;
 use capsim_calibrate::samples::SamplesFile;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A format.
 #[derive(Clone, Copy)]
@@ -17,103 +20,80 @@ pub struct Format {
     pub what: &'static str,
     /// Its JSON Schema.
     pub schema: fn() -> Schema,
+    /// Reads a document into the format's type and writes that again, keys in the order of its fields.
+    pub again: fn(Value) -> Result<String, ReadError>,
 }
 
 /// What capsim reads: fields with a default may be absent.
-fn read<T: JsonSchema>() -> Schema {
-    SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<T>()
+const fn file<T: JsonSchema + Serialize + DeserializeOwned>(
+    name: &'static str,
+    what: &'static str,
+) -> Format {
+    Format {
+        name,
+        what,
+        schema: || schema::<T>(SchemaSettings::draft2020_12()),
+        again: again::<T>,
+    }
 }
 
 /// What capsim writes: every field is there.
-fn written<T: JsonSchema>() -> Schema {
-    SchemaSettings::draft2020_12()
-        .for_serialize()
-        .into_generator()
-        .into_root_schema_for::<T>()
+const fn answer<T: JsonSchema + Serialize + DeserializeOwned>(
+    name: &'static str,
+    what: &'static str,
+) -> Format {
+    Format {
+        name,
+        what,
+        schema: || schema::<T>(SchemaSettings::draft2020_12().for_serialize()),
+        again: again::<T>,
+    }
 }
 
-const fn format(name: &'static str, what: &'static str, schema: fn() -> Schema) -> Format {
-    Format { name, what, schema }
+fn schema<T: JsonSchema>(settings: SchemaSettings) -> Schema {
+    settings.into_generator().into_root_schema_for::<T>()
+}
+
+fn again<T: Serialize + DeserializeOwned>(document: Value) -> Result<String, ReadError> {
+    let read: T = super::read(document)?;
+    Ok(serde_json::to_string_pretty(&read).expect("documents have text keys"))
 }
 
 /// All of them: files first, then answers.
 pub const ALL: &[Format] = &[
-    format("scenario", "scenario document", read::<ScenarioSpec>),
-    format("device", "device profile", read::<DeviceProfile>),
-    format("engine", "engine profile", read::<EngineProfile>),
-    format("engines", "file of engine profiles", read::<EngineFile>),
-    format("runs", "recorded runs", read::<RunsFile>),
-    format("index", "index of run sets", read::<Manifest>),
-    format("samples", "samples of calibrate", read::<SamplesFile>),
-    format("prediction", "predict --json", written::<Predictions>),
-    format("capacity", "capacity --json", written::<Capacity>),
-    format("memory", "memory --json", written::<Memory>),
-    format("tune", "tune --json", written::<Tuned>),
-    format(
-        "sweep-summary",
-        "sweep --json",
-        written::<listing::SweepSummary>,
-    ),
-    format(
-        "sweep-point",
-        "a line of a sweep's results.jsonl",
-        written::<listing::SweepPoint>,
-    ),
-    format(
-        "validation",
-        "validate RUNS --json",
-        written::<validation::Validation>,
-    ),
-    format(
-        "accuracy",
-        "validate --all --json",
-        written::<validation::All>,
-    ),
+    file::<ScenarioSpec>("scenario", "scenario document"),
+    file::<DeviceProfile>("device", "device profile"),
+    file::<EngineProfile>("engine", "engine profile"),
+    file::<EngineFile>("engines", "file of engine profiles"),
+    file::<RunsFile>("runs", "recorded runs"),
+    file::<Manifest>("index", "index of run sets"),
+    file::<SamplesFile>("samples", "samples of calibrate"),
+    answer::<Predictions>("prediction", "predict --json"),
+    answer::<Capacity>("capacity", "capacity --json"),
+    answer::<Memory>("memory", "memory --json"),
+    answer::<Tuned>("tune", "tune --json"),
+    answer::<listing::SweepSummary>("sweep-summary", "sweep --json"),
+    answer::<listing::SweepPoint>("sweep-point", "a line of a sweep's results.jsonl"),
+    answer::<validation::Validation>("validation", "validate RUNS --json"),
+    answer::<validation::All>("accuracy", "validate --all --json"),
     #[cfg(feature = "live")]
-    format(
+    answer::<super::paired::PairedAnswer>(
         "paired",
         "validate --url --json, validate --bench --json",
-        written::<super::paired::PairedAnswer>,
     ),
     #[cfg(feature = "live")]
-    format(
-        "bench",
-        "bench --json and its result file",
-        written::<super::paired::BenchResult>,
-    ),
+    answer::<super::paired::BenchResult>("bench", "bench --json and its result file"),
     #[cfg(feature = "live")]
-    format(
-        "bench-sweep",
-        "bench sweep --json",
-        written::<super::paired::BenchSweep>,
-    ),
-    format(
-        "explanation",
-        "explain --json",
-        written::<validation::Explanation>,
-    ),
-    format(
-        "calibration",
-        "calibrate --json",
-        written::<calibration::Calibration>,
-    ),
-    format(
-        "calibration-comparison",
-        "calibrate --compare --json",
-        written::<calibration::Comparison>,
-    ),
-    format("devices", "devices --json", written::<listing::Devices>),
-    format("models", "models --json", written::<listing::Models>),
-    format("trace", "trace stats --json", written::<listing::Trace>),
-    format(
-        "converted-trace",
-        "trace convert --json",
-        written::<listing::Converted>,
-    ),
-    format("import", "import --json", written::<listing::Imported>),
-    format("page", "report --json", written::<listing::Page>),
+    answer::<super::paired::BenchSweep>("bench-sweep", "bench sweep --json"),
+    answer::<validation::Explanation>("explanation", "explain --json"),
+    answer::<calibration::Calibration>("calibration", "calibrate --json"),
+    answer::<calibration::Comparison>("calibration-comparison", "calibrate --compare --json"),
+    answer::<listing::Devices>("devices", "devices --json"),
+    answer::<listing::Models>("models", "models --json"),
+    answer::<listing::Trace>("trace", "trace stats --json"),
+    answer::<listing::Converted>("converted-trace", "trace convert --json"),
+    answer::<listing::Imported>("import", "import --json"),
+    answer::<listing::Page>("page", "report --json"),
 ];
 
 /// A format by name.

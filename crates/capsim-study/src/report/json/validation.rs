@@ -7,14 +7,15 @@ use crate::validate::explain::{Finding, RunFindings};
 use crate::validate::fit::Fit;
 use crate::validate::runs::RunsFile;
 use capsim::engine::settings::SettingValues;
+use capsim::metrics::MetricName;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A metric, measured and predicted.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Compared {
     /// Its name, which ends in its unit; throughputs are per second.
-    pub metric: String,
+    pub metric: MetricName,
     /// As recorded.
     pub measured: f64,
     /// As simulated.
@@ -28,7 +29,7 @@ pub struct Compared {
 }
 
 /// A metric of a run, judged where there is a tolerance.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Metric {
     /// Both sides.
     #[serde(flatten)]
@@ -60,7 +61,7 @@ impl From<&MetricComparison> for Metric {
 }
 
 /// A counter of the engine, which is met exactly or not.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Counter {
     /// Its name.
     pub counter: String,
@@ -71,7 +72,7 @@ pub struct Counter {
 }
 
 /// A run under one hypothesis.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Supposed {
     /// What was supposed.
     pub hypothesis: String,
@@ -103,7 +104,7 @@ impl From<&Candidate> for Supposed {
 }
 
 /// A run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Its id.
     pub id: String,
@@ -116,7 +117,7 @@ pub struct Run {
 }
 
 /// `capsim validate RUNS --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Validation {
     /// Format.
     #[schemars(extend("const" = "capsim.validation/1"))]
@@ -154,7 +155,7 @@ impl Validation {
 }
 
 /// What follows from a run or a pair of runs.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
     /// What follows.
     pub claim: String,
@@ -172,7 +173,7 @@ impl From<&Finding> for Claim {
 }
 
 /// Findings about a run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explained {
     /// The run.
     pub id: String,
@@ -181,7 +182,7 @@ pub struct Explained {
 }
 
 /// Why two runs of one load differ.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Differ {
     /// The two runs.
     pub between: [String; 2],
@@ -190,7 +191,7 @@ pub struct Differ {
 }
 
 /// `capsim explain --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// Format.
     #[schemars(extend("const" = "capsim.explanation/1"))]
@@ -225,7 +226,7 @@ impl Explanation {
 }
 
 /// A metric of a run of `capsim validate --all`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
     /// Both sides.
     #[serde(flatten)]
@@ -251,7 +252,7 @@ impl From<&Scored> for Score {
 }
 
 /// A run of `capsim validate --all`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AllRun {
     /// Its id.
     pub id: String,
@@ -273,7 +274,7 @@ pub struct AllRun {
 }
 
 /// `capsim validate --all --json`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct All {
     /// Format.
     #[schemars(extend("const" = "capsim.accuracy/1"))]
@@ -289,7 +290,7 @@ pub struct All {
 }
 
 /// A run that cannot be simulated.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Refused {
     /// Its id.
     pub id: String,

@@ -1,17 +1,17 @@
 //! How much load: every condition of the SLO over load, the highest load that meets it, and the knee.
 use super::super::chart::{Chart, Dot, Scale, Series, Upright, escape, short};
-use super::{PageError, Picture, Section, array, charts, figure_of, list, refused, table, word};
+use super::{PageError, Picture, Refused, Section, charts, list, refused, shown, table, word};
+use capsim::plan::capacity::{Capacity, Point};
 use capsim::plan::{Slo, Term};
-use serde_json::Value;
 
 /// A line over the loads of the curve.
-fn line(curve: &[Value], of: impl Fn(&Value) -> Option<f64>, unit: &str) -> Series {
+fn line(curve: &[Point], of: impl Fn(&Point) -> f64, unit: &str) -> Series {
     Series {
         dots: curve
             .iter()
             .filter_map(|p| {
-                let (x, y) = (p["load"].as_f64()?, of(p)?);
-                Some(Dot {
+                let (x, y) = (p.load, of(p));
+                y.is_finite().then(|| Dot {
                     x,
                     y,
                     label: format!("load {}: {} {unit}", short(x), short(y)),
@@ -24,13 +24,13 @@ fn line(curve: &[Value], of: impl Fn(&Value) -> Option<f64>, unit: &str) -> Seri
 }
 
 /// Where the SLO begins or ends to be met, and the knee.
-fn marks(value: &Value) -> Vec<Upright> {
+fn marks(answer: &Capacity) -> Vec<Upright> {
     // Of throughput alone, more load breaks nothing.
-    let met = match figure_of(value, "/rising/least") {
+    let met = match answer.rising.as_ref().and_then(|r| r.least) {
         Some(least) => (Some(least), "SLO met from"),
-        None => (figure_of(value, "/highest/load"), "SLO met up to"),
+        None => (answer.highest.as_ref().map(|p| p.load), "SLO met up to"),
     };
-    [met, (figure_of(value, "/knee"), "knee")]
+    [met, (answer.knee, "knee")]
         .into_iter()
         .filter_map(|(x, name)| {
             let x = x?;
@@ -44,7 +44,7 @@ fn marks(value: &Value) -> Vec<Upright> {
 }
 
 /// Every condition over load, then what the engine does.
-fn pictures(curve: &[Value], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec<Picture> {
+fn pictures(curve: &[Point], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec<Picture> {
     let chart = |title: String, unit: &str, y_scale, series, level: Option<f64>| -> Picture {
         Chart {
             title,
@@ -68,7 +68,7 @@ fn pictures(curve: &[Value], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec
             Term::Goodput(share) => ("%", 100.0, *share),
             Term::Throughput { least, .. } => ("1/s", 1.0, *least),
         };
-        let series = line(curve, |p| p["values"][i].as_f64().map(|v| v * factor), unit);
+        let series = line(curve, |p| value(p, i) * factor, unit);
         let scale = match term {
             Term::Latency { .. } => Scale::Log,
             _ => Scale::Linear,
@@ -81,13 +81,15 @@ fn pictures(curve: &[Value], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec
             Some(limit * factor),
         ));
     }
-    for (title, key, unit, factor) in [
-        ("Output throughput", "output_throughput", "tok/s", 1.0),
-        ("Mean E2E latency", "e2el", "s", 1.0),
-        ("Sequences per step", "batch", "sequences", 1.0),
-        ("KV blocks in use at most", "kv_max", "%", 100.0),
-    ] {
-        let series = line(curve, |p| p[key].as_f64().map(|v| v * factor), unit);
+    type Of = fn(&Point) -> f64;
+    let engine: [(&str, &str, Of); 4] = [
+        ("Output throughput", "tok/s", |p| p.output_throughput),
+        ("Mean E2E latency", "s", |p| p.e2el),
+        ("Sequences per step", "sequences", |p| p.batch),
+        ("KV blocks in use at most", "%", |p| 100.0 * p.kv_max),
+    ];
+    for (title, unit, of) in engine {
+        let series = line(curve, of, unit);
         all.push(chart(
             format!("{title} over {axis}"),
             unit,
@@ -100,7 +102,7 @@ fn pictures(curve: &[Value], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec
 }
 
 /// Latency against load, a row for each load.
-fn loads(curve: &[Value], axis: &str, slo: &Slo) -> String {
+fn loads(curve: &[Point], axis: &str, slo: &Slo) -> String {
     let mut head = vec![axis.to_string()];
     head.extend(slo.terms.iter().map(Term::name));
     head.extend(
@@ -117,27 +119,26 @@ fn loads(curve: &[Value], axis: &str, slo: &Slo) -> String {
     let rows: Vec<Vec<String>> = curve
         .iter()
         .map(|p| {
-            let at = |key: &str| p[key].as_f64().map_or("–".into(), short);
-            let mut row = vec![at("load")];
+            let mut row = vec![shown(p.load)];
             row.extend(slo.terms.iter().enumerate().map(|(i, term)| {
-                let Some(v) = p["values"][i].as_f64() else {
-                    return "–".into();
-                };
+                let v = value(p, i);
                 match term {
+                    _ if !v.is_finite() => "–".into(),
                     Term::Latency { .. } => format!("{} ms", short(1e3 * v)),
                     Term::Goodput(_) => format!("{} %", short(100.0 * v)),
                     Term::Throughput { .. } => short(v),
                 }
             }));
             row.extend([
-                at("e2el"),
-                at("batch"),
-                at("output_throughput"),
-                p["kv_max"]
-                    .as_f64()
-                    .map_or("–".into(), |v| format!("{:.0} %", 100.0 * v)),
-                p["waits_for"].as_str().unwrap_or("–").replace('_', " "),
-                if p["met"] == true { "met" } else { "broken" }.into(),
+                shown(p.e2el),
+                shown(p.batch),
+                shown(p.output_throughput),
+                match p.kv_max.is_finite() {
+                    true => format!("{:.0} %", 100.0 * p.kv_max),
+                    false => "–".into(),
+                },
+                word(&p.waits_for).replace('_', " "),
+                if p.met { "met" } else { "broken" }.into(),
             ]);
             row
         })
@@ -146,45 +147,56 @@ fn loads(curve: &[Value], axis: &str, slo: &Slo) -> String {
 }
 
 /// The highest load in words, or that from which on the SLO is met.
-fn reached(value: &Value) -> String {
-    let end = |key: &str| figure_of(value, key).map_or("no limit".into(), short);
-    match (
-        figure_of(value, "/rising/least"),
-        figure_of(value, "/highest/load"),
-    ) {
-        (Some(v), _) => format!(
+fn reached(answer: &Capacity) -> String {
+    let end = |v: Option<f64>| v.map_or("no limit".into(), short);
+    let from = answer.rising.as_ref().and_then(|r| Some((r.least?, r)));
+    match (from, &answer.highest) {
+        (Some((least, r)), _) => format!(
             "no limit; it is met from {} [{} … {}] on, 90 % interval",
-            short(v),
-            end("/rising/lucky"),
-            figure_of(value, "/rising/unlucky").map_or("none".into(), short)
+            short(least),
+            end(r.lucky),
+            r.unlucky.map_or("none".into(), short)
         ),
-        (None, Some(v)) => format!(
+        (None, Some(p)) => format!(
             "{} [{} … {}], 90 % interval",
-            short(v),
-            end("/low"),
-            end("/high")
+            short(p.load),
+            short(answer.low),
+            end(answer.high)
         ),
         (None, None) => "no load meets it".into(),
     }
 }
 
-pub fn section(value: &Value) -> Result<Section, PageError> {
-    let curve = array(value, "curve")?;
-    let (text, axis) = (word(value, "slo")?, word(value, "axis")?);
+/// The value of a condition at a load; not finite where there is none.
+fn value(p: &Point, condition: usize) -> f64 {
+    p.values.get(condition).copied().unwrap_or(f64::NAN)
+}
+
+impl From<&Point> for Refused {
+    fn from(p: &Point) -> Self {
+        Self {
+            refused: p.refused,
+            of: p.num_prompts.into(),
+            max_model_len: None,
+        }
+    }
+}
+
+pub fn section(answer: &Capacity) -> Result<Section, PageError> {
+    let (curve, text) = (&answer.curve[..], &answer.slo);
+    let axis = &word(&answer.axis);
     let slo = Slo::parse(text).map_err(|_| PageError::Missing("slo".into()))?;
-    let pictures = pictures(curve, axis, &slo, &marks(value));
-    let notes = value["notes"].as_array().into_iter().flatten();
-    let notes: Vec<String> = notes.filter_map(|n| Some(n.as_str()?.into())).collect();
+    let pictures = pictures(curve, axis, &slo, &marks(answer));
     let body = refused("loads", curve.iter())
         + &format!(
             "<p class=\"note\">SLO {}; highest {axis} that meets it: {}. The knee is where throughput over latency is \
              largest.</p>\n",
             escape(text),
-            reached(value)
+            reached(answer)
         )
         + &charts(&pictures)
         + &loads(curve, axis, &slo)
-        + &list(&notes);
+        + &list(&answer.notes);
     Ok(Section {
         title: format!("Capacity: {text}"),
         body,

@@ -1,79 +1,69 @@
 //! Latency against load, or against any other flag: with the SLO's line, the highest load that meets it, and the knee.
 use super::super::chart::{Chart, Dot, Scale, Series, Upright, short};
-use super::prediction::{Named, put, range};
-use super::worded;
-use super::{PageError, figure_of};
-use capsim::metrics::PERCENTILES;
+use super::prediction::{Named, put};
+use super::{PageError, worded};
+use capsim::metrics::{Latency, Metric, PERCENTILES, Statistic};
 use capsim::plan::capacity::knee;
-use capsim::plan::{Slo, Stat, Term};
+use capsim::plan::{Slo, Term};
 
 /// Flags that say how much load there is.
 pub const LOADS: &[&str] = &["request_rate", "max_concurrency", "users", "trace_speedup"];
 
 /// What is drawn where no SLO says otherwise.
-const USUAL: &[&str] = &["mean_ttft_ms", "mean_tpot_ms", "p99_e2el_ms"];
+const USUAL: &[Metric] = &[
+    Metric::mean(Latency::Ttft),
+    Metric::mean(Latency::Tpot),
+    Metric::percentile(Latency::E2el, 99.0),
+];
 
 /// The metric of a prediction that a condition is about.
-fn metric_of(term: &Term) -> Option<String> {
-    Some(match term {
-        Term::Latency { latency, stat, .. } => {
-            let stat = match stat {
-                Stat::Mean => "mean".into(),
-                Stat::Percentile(50.0) => "median".into(),
-                Stat::Percentile(p) if PERCENTILES.contains(p) => format!("p{p}"),
-                Stat::Percentile(_) => return None,
-            };
-            format!("{stat}_{}_ms", latency.name())
-        }
-        Term::Throughput { metric, .. } => metric.to_string(),
-        Term::Goodput(_) => return None,
-    })
-}
-
-/// Title, unit, and milliseconds (or tokens) of one unit.
-fn words(metric: &str) -> (String, &'static str, f64) {
-    let Some((stat, latency)) = metric.strip_suffix("_ms").and_then(|m| m.split_once('_')) else {
-        return (metric.replace('_', " "), "1/s", 1.0);
-    };
-    let stat = match stat {
-        "mean" => "Mean".into(),
-        "median" => "Median".into(),
-        percentile => percentile.to_uppercase(),
-    };
-    match latency {
-        "ttft" => (format!("{stat} TTFT"), "s", 1e-3),
-        "tpot" => (format!("{stat} TPOT"), "ms", 1.0),
-        "itl" => (format!("{stat} ITL"), "ms", 1.0),
-        _ => (format!("{stat} E2E latency"), "s", 1e-3),
+fn metric_of(term: &Term) -> Option<Metric> {
+    match term {
+        Term::Latency { latency, stat, .. } => match stat {
+            Statistic::Percentile(p) if !PERCENTILES.contains(p) => None,
+            _ => Some(Metric::Latency(*latency, *stat)),
+        },
+        Term::Throughput { metric, .. } => Some(*metric),
+        Term::Goodput(_) => None,
     }
 }
 
-fn value(named: &Named<'_>, metric: &str) -> Option<f64> {
-    figure_of(named.2, &format!("/metrics/{metric}/value"))
+/// Title, unit, and milliseconds (or tokens) of one unit.
+fn words(metric: Metric) -> (String, &'static str, f64) {
+    let Metric::Latency(latency, statistic) = metric else {
+        return (metric.to_string().replace('_', " "), "1/s", 1.0);
+    };
+    let statistic = match statistic {
+        Statistic::Mean => "Mean".into(),
+        Statistic::Percentile(50.0) => "Median".into(),
+        other => other.to_string().to_uppercase(),
+    };
+    match latency {
+        Latency::Ttft => (format!("{statistic} TTFT"), "s", 1e-3),
+        Latency::Tpot | Latency::Itl => (format!("{statistic} {}", latency.heading()), "ms", 1.0),
+        Latency::E2el | Latency::Queue => (format!("{statistic} E2E latency"), "s", 1e-3),
+    }
 }
 
 /// The figure that a condition is about, with refused requests counted as infinitely slow; where the percentile that this makes is
 /// not kept, the next higher one. `None`: it falls among them.
-fn asked(named: &Named<'_>, metric: &str, term: &Term) -> Option<f64> {
-    let count = |key: &str| named.2[key].as_f64().unwrap_or(0.0);
-    let answered = count("completed") / (count("completed") + count("refused")).max(1.0);
+fn asked(named: &Named<'_>, metric: Metric, term: &Term) -> Option<f64> {
+    let p = named.2;
+    let asked = p.completed as f64 + p.refused as f64;
+    let answered = p.completed as f64 / asked.max(1.0);
     let (Term::Latency { latency, stat, .. }, true) = (term, answered < 1.0) else {
-        return value(named, metric);
+        return p.value(metric);
     };
-    let Stat::Percentile(p) = stat else {
+    let Statistic::Percentile(q) = stat else {
         return None;
     };
-    let p = PERCENTILES.iter().find(|kept| **kept >= p / answered)?;
-    let stat = match *p {
-        50.0 => "median".into(),
-        p => format!("p{p}"),
-    };
-    value(named, &format!("{stat}_{}_ms", latency.name()))
+    let q = PERCENTILES.iter().find(|kept| **kept >= q / answered)?;
+    p.value(Metric::percentile(*latency, *q))
 }
 
-fn met(named: &Named<'_>, terms: &[(String, &Term)]) -> bool {
+fn met(named: &Named<'_>, terms: &[(Metric, &Term)]) -> bool {
     terms.iter().all(|(metric, term)| {
-        asked(named, metric, term).is_some_and(|v| match term {
+        asked(named, *metric, term).is_some_and(|v| match term {
             Term::Latency { limit, .. } => v <= 1e3 * limit,
             Term::Throughput { least, .. } => v >= *least,
             Term::Goodput(_) => false,
@@ -87,7 +77,7 @@ fn line<'a>(flag: &str, points: &'a [Named<'a>], group: &str) -> Vec<(f64, &'a N
         .iter()
         .filter(|p| p.0 == group)
         .filter_map(|p| {
-            let x = worded(&p.2["varied"][flag]).parse::<f64>().ok()?;
+            let x = worded(p.2.varied.get(flag)?).parse::<f64>().ok()?;
             x.is_finite().then_some((x, p))
         })
         .collect();
@@ -100,7 +90,7 @@ fn uprights(
     flag: &str,
     points: &[Named<'_>],
     groups: &[String],
-    terms: &[(String, &Term)],
+    terms: &[(Metric, &Term)],
 ) -> Vec<Upright> {
     if !LOADS.contains(&flag) {
         return vec![];
@@ -127,8 +117,8 @@ fn uprights(
         let power = line.iter().filter_map(|(x, p)| {
             Some((
                 *x,
-                value(p, "request_throughput")?,
-                value(p, "mean_e2el_ms")?,
+                p.2.value(Metric::RequestThroughput)?,
+                p.2.value(Metric::mean(Latency::E2el))?,
             ))
         });
         mark(knee(power), "knee");
@@ -141,7 +131,7 @@ fn uprights(
 /// # Errors
 /// An SLO on a figure that predictions do not hold.
 pub fn over(flag: &str, points: &[Named<'_>], slo: Option<&Slo>) -> Result<Vec<Chart>, PageError> {
-    let terms: Vec<(String, &Term)> = slo
+    let terms: Vec<(Metric, &Term)> = slo
         .iter()
         .flat_map(|s| &s.terms)
         .map(|t| {
@@ -150,15 +140,11 @@ pub fn over(flag: &str, points: &[Named<'_>], slo: Option<&Slo>) -> Result<Vec<C
                 .ok_or_else(|| PageError::Slo(t.name()))
         })
         .collect::<Result<_, _>>()?;
-    let mut metrics: Vec<&str> = terms.iter().map(|t| t.0.as_str()).collect();
+    let mut metrics: Vec<Metric> = terms.iter().map(|t| t.0).collect();
     for m in USUAL {
         // A condition on another figure of the same latency stands for it.
-        let latency = m.split_once('_').map(|x| x.1);
-        if !metrics
-            .iter()
-            .any(|have| have.split_once('_').map(|x| x.1) == latency)
-        {
-            metrics.push(m);
+        if !metrics.iter().any(|have| have.latency() == m.latency()) {
+            metrics.push(*m);
         }
     }
     metrics.dedup();
@@ -169,18 +155,18 @@ pub fn over(flag: &str, points: &[Named<'_>], slo: Option<&Slo>) -> Result<Vec<C
         }
     }
     let uprights = uprights(flag, points, &groups, &terms);
-    let chart = |metric: &str| {
+    let chart = |metric: Metric| {
         let (title, unit, factor) = words(metric);
         let mut series: Vec<Series> = vec![];
         for group in &groups {
             for (x, named) in line(flag, points, group) {
-                let Some(y) = value(named, metric) else {
+                let Some(y) = named.2.value(metric) else {
                     continue;
                 };
                 let dot = Dot {
                     x,
                     y: y * factor,
-                    range: range(named.2, metric).map(|(a, b)| (a * factor, b * factor)),
+                    range: named.2.range(metric).map(|(a, b)| (a * factor, b * factor)),
                     label: format!("{}: {} {unit}", named.1, short(y * factor)),
                 };
                 put(&mut series, group, dot);

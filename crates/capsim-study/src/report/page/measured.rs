@@ -51,7 +51,7 @@ pub fn measured(r: &Recording) -> Section {
     let rows: Vec<Vec<String>> = r
         .reported
         .iter()
-        .map(|(metric, v)| vec![metric.clone(), short(*v)])
+        .map(|(metric, v)| vec![metric.to_string(), short(*v)])
         .collect();
     let head = ["metric", "measured"].map(String::from);
     body += &table("Figures as stored", &head, &rows);

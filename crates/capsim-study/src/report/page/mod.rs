@@ -22,7 +22,12 @@ pub use requests::{Latencies, distribution, requests};
 pub use timeline::{Instant, timeline};
 
 use super::chart::{STYLE, escape, short, swatch};
+use super::json::listing::SweepPoint;
+use super::json::{Point, ReadError, read};
+use capsim::engine::settings::MAX_MODEL_LEN;
+use capsim::metrics::{Metric, Unit};
 use capsim::plan::Slo;
+use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -52,6 +57,9 @@ pub enum PageError {
          answers every SLO"
     )]
     Slo(String),
+    /// A field that should be there is not, or is of the wrong type.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A figure that should be there is not.
     #[error("`{0}` is missing or of the wrong type")]
     Missing(String),
@@ -60,16 +68,16 @@ pub enum PageError {
 /// The section of a result in JSON, by its schema. Where latency stands against load, `slo` is drawn in.
 ///
 /// # Errors
-/// An unknown schema, or a figure that is missing.
-pub fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageError> {
-    match value["schema"].as_str() {
-        Some("capsim.prediction/1") => prediction::section(value, slo),
-        Some("capsim.capacity/1") => capacity::section(value),
-        Some("capsim.tune/1") => tune::section(value),
-        Some("capsim.memory/1") => memory::section(value),
-        Some("capsim.validation/1") => validation::section(value),
-        Some("capsim.paired/1") => paired::section(value),
-        Some("capsim.device/1") => device::section(value),
+/// An unknown schema, or a field that is missing or of the wrong type.
+pub fn section(document: Value, slo: Option<&Slo>) -> Result<Section, PageError> {
+    match document["schema"].as_str() {
+        Some("capsim.prediction/1") => prediction::section(&read(document)?, slo),
+        Some("capsim.capacity/1") => capacity::section(&read(document)?),
+        Some("capsim.tune/1") => Ok(tune::section(&read(document)?)),
+        Some("capsim.memory/1") => Ok(memory::section(&read(document)?)),
+        Some("capsim.validation/1") => Ok(validation::section(&read(document)?)),
+        Some("capsim.paired/1") => Ok(paired::section(&read(document)?)),
+        Some("capsim.device/1") => device::section(&read(document)?),
         other => Err(PageError::Schema(other.unwrap_or("none").into())),
     }
 }
@@ -77,8 +85,12 @@ pub fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageError> {
 /// The section of a sweep: the rows of its `results.jsonl`.
 ///
 /// # Errors
-/// A row that is none.
-pub fn sweep_section(name: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section, PageError> {
+/// An SLO on a figure that predictions do not hold.
+pub fn sweep_section(
+    name: &str,
+    rows: &[SweepPoint],
+    slo: Option<&Slo>,
+) -> Result<Section, PageError> {
     sweep::section(name, rows, slo)
 }
 
@@ -203,75 +215,93 @@ pub fn list(items: &[String]) -> String {
     format!("<ul class=\"plain\">\n{inside}</ul>\n")
 }
 
+/// Requests of a run that were refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    /// How many.
+    pub refused: u64,
+    /// Of how many that were asked for.
+    pub of: u64,
+    /// The setting that refuses longer requests, where it is known.
+    pub max_model_len: Option<u32>,
+}
+
+impl From<&Point> for Refused {
+    fn from(p: &Point) -> Self {
+        Self {
+            refused: p.refused,
+            of: p.num_requests,
+            max_model_len: p.settings.in_force.get(MAX_MODEL_LEN),
+        }
+    }
+}
+
 /// What predictions refused, as the first lines of their section; empty if nothing. `rows` says what they are called.
-pub fn refused<'a>(rows: &str, points: impl Iterator<Item = &'a Value>) -> String {
-    match refusals(rows, points) {
+pub fn refused(rows: &str, runs: impl Iterator<Item = impl Into<Refused>>) -> String {
+    match refusals(rows, runs) {
         Some(text) => format!("<p class=\"refused\" role=\"note\">{}</p>\n", escape(&text)),
         None => String::new(),
     }
 }
 
 /// The same as a sentence.
-pub fn refusals<'a>(rows: &str, points: impl Iterator<Item = &'a Value>) -> Option<String> {
+pub fn refusals(rows: &str, runs: impl Iterator<Item = impl Into<Refused>>) -> Option<String> {
     let (mut all, mut refusing) = (0, 0);
-    let mut worst: Option<(f64, &Value)> = None;
-    for p in points {
+    let mut worst: Option<(f64, Refused)> = None;
+    for run in runs {
         all += 1;
-        let of = p["num_requests"].as_f64().or(p["num_prompts"].as_f64());
-        let Some(n) = p["refused"].as_f64().filter(|n| *n > 0.0) else {
+        let run: Refused = run.into();
+        if run.refused == 0 {
             continue;
-        };
+        }
         refusing += 1;
-        let share = n / of.unwrap_or(f64::NAN);
+        let share = run.refused as f64 / run.of as f64;
         if worst.is_none_or(|(w, _)| share > w) {
-            worst = Some((share, p));
+            worst = Some((share, run));
         }
     }
-    let (share, p) = worst?;
-    let of = p["num_requests"].as_u64().or(p["num_prompts"].as_u64());
+    let (share, run) = worst?;
     let which = match all {
         1 => String::new(),
         _ => format!("in {refusing} of {all} {rows}, up to "),
     };
-    let limit = p["settings"]["max_model_len"].as_u64();
     Some(format!(
         "{which}{} of {} requests refused ({:.1} %): prompt and output together exceed max-model-len{} or the KV cache; the \
          figures are of the others",
-        p["refused"],
-        of.unwrap_or(0),
+        run.refused,
+        run.of,
         100.0 * share,
-        limit.map_or(String::new(), |n| format!(" {n}"))
+        run.max_model_len.map_or(String::new(), |n| format!(" {n}"))
     ))
 }
 
-fn figure_of(v: &Value, place: &str) -> Option<f64> {
-    v.pointer(place).and_then(Value::as_f64)
+/// A number of four digits, or a dash for what is not there.
+fn shown(v: impl Into<Option<f64>>) -> String {
+    v.into().filter(|v| v.is_finite()).map_or("–".into(), short)
 }
 
-fn word<'a>(v: &'a Value, key: &str) -> Result<&'a str, PageError> {
-    v[key]
-        .as_str()
-        .ok_or_else(|| PageError::Missing(key.into()))
-}
-
-fn array<'a>(v: &'a Value, key: &str) -> Result<&'a Vec<Value>, PageError> {
-    v[key]
-        .as_array()
-        .ok_or_else(|| PageError::Missing(key.into()))
-}
-
-/// A metric with its interval, or a dash; times of milliseconds as seconds if `name` ends in `_s`.
-pub fn metric(p: &Value, name: &str) -> String {
-    let (place, factor) = match name.strip_suffix("_s") {
-        Some(stem) => (format!("{stem}_ms"), 1e-3),
-        None => (name.to_string(), 1.0),
-    };
-    let at = |key: &str| figure_of(p, &format!("/metrics/{place}/{key}")).map(|v| v * factor);
-    match (at("value"), at("low"), at("high")) {
-        (Some(v), Some(a), Some(b)) => format!("{} ({}–{})", short(v), short(a), short(b)),
-        (Some(v), ..) => short(v),
-        _ => "–".into(),
+/// A metric with its interval, or a dash; a latency in `unit`, milliseconds or seconds.
+pub fn metric(p: &Point, metric: Metric, unit: Unit) -> String {
+    let factor = factor(metric, unit);
+    let show = |v: f64| short(v * factor);
+    match (p.value(metric), p.range(metric)) {
+        (Some(v), Some((a, b))) => format!("{} ({}–{})", show(v), show(a), show(b)),
+        (Some(v), None) => show(v),
+        (None, _) => "–".into(),
     }
+}
+
+/// What a metric's value is multiplied by for `unit`.
+pub fn factor(metric: Metric, unit: Unit) -> f64 {
+    match (metric.unit(), unit) {
+        (Unit::Milliseconds, Unit::Seconds) => 1e-3,
+        _ => 1.0,
+    }
+}
+
+/// The word that an answer has for a value of an enum.
+fn word(value: &impl Serialize) -> String {
+    worded(&super::json::value(value))
 }
 
 /// A value of a varied field, as it is typed.

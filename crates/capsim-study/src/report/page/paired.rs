@@ -1,33 +1,39 @@
 //! A recorded benchmark beside the prediction of the same requests.
-use super::super::chart::{Chart, Dot, Mark, Series, escape, short};
+use super::super::chart::{Chart, Dot, Mark, Series, escape};
+use super::super::json::paired::{PairedAnswer, Recording, Request, State};
 use super::requests::{compared, head, sorted};
-use super::{PageError, Picture, Section, array, charts, list, table, word};
-use serde_json::Value;
+use super::{Picture, Section, charts, list, shown, table};
 
-/// What is compared, under the names of its two sides.
-fn sides(recording: &Value, key: &str) -> Vec<(String, Vec<f64>)> {
-    let of = |key: &str| {
-        let all = recording["requests"].as_array().into_iter().flatten();
-        sorted(all.filter_map(|r| Some(1e3 * r[key].as_f64()?)))
+/// A latency of a request in seconds, where it was measured.
+type Of = fn(&Request) -> Option<f64>;
+
+/// What is compared, in milliseconds, under the names of its two sides.
+fn sides(recording: &Recording, measured: Of, predicted: Of) -> Vec<(String, Vec<f64>)> {
+    let of = |of: Of| {
+        let all = recording.requests.iter();
+        sorted(all.filter_map(|r| Some(1e3 * of(r)?)))
     };
     vec![
-        ("measured".into(), of(key)),
-        ("predicted".into(), of(&format!("{key}_predicted"))),
+        ("measured".into(), of(measured)),
+        ("predicted".into(), of(predicted)),
     ]
 }
 
 /// Measured over predicted in time.
-fn over_time(recording: &Value, key: &str, title: &str, factor: f64, unit: &str) -> Picture {
-    let series = |place: &str, name: &str, mark| Series {
+fn over_time(
+    recording: &Recording,
+    title: &str,
+    unit: &str,
+    of: fn(&State) -> Option<f64>,
+) -> Picture {
+    let series = |states: &[State], name: &str, mark| Series {
         name: name.into(),
-        dots: recording[place]
-            .as_array()
-            .into_iter()
-            .flatten()
+        dots: states
+            .iter()
             .filter_map(|s| {
                 Some(Dot {
-                    x: s["t"].as_f64()?,
-                    y: factor * s[key].as_f64()?,
+                    x: s.t,
+                    y: of(s)?,
                     ..Dot::default()
                 })
             })
@@ -39,58 +45,61 @@ fn over_time(recording: &Value, key: &str, title: &str, factor: f64, unit: &str)
         x: "seconds".into(),
         y: unit.into(),
         series: vec![
-            series("series", "measured", Mark::Dots),
-            series("predicted_series", "predicted", Mark::Step),
+            series(&recording.series, "measured", Mark::Dots),
+            series(&recording.predicted_series, "predicted", Mark::Step),
         ],
         ..Chart::default()
     }
     .into()
 }
 
-pub fn section(value: &Value) -> Result<Section, PageError> {
+/// The rows of the table of metrics.
+fn metrics(recording: &Recording) -> Vec<Vec<String>> {
+    let row = |m: &super::super::json::validation::Metric| {
+        let c = &m.compared;
+        vec![
+            c.metric.to_string(),
+            shown(c.measured),
+            shown(c.predicted),
+            c.error
+                .map_or("–".into(), |e| format!("{:+.1} %", 100.0 * e)),
+            format!("{}–{}", shown(c.low), shown(c.high)),
+            match m.inside {
+                Some(true) => "inside".into(),
+                Some(false) => "outside".into(),
+                None => "–".into(),
+            },
+        ]
+    };
+    recording.metrics.iter().map(row).collect()
+}
+
+pub fn section(answer: &PairedAnswer) -> Section {
     let mut section = Section {
         title: "Measured against predicted".into(),
         ..Section::default()
     };
-    for r in array(value, "recordings")? {
-        let name = word(r, "name")?;
+    for r in &answer.recordings {
         let mut all = vec![];
         let mut rows = vec![];
-        for (title, key) in [("TTFT", "ttft"), ("E2E latency", "e2el")] {
-            let both = sides(r, key);
+        let latencies: [(&str, Of, Of); 2] = [
+            ("TTFT", |q| q.ttft, |q| Some(q.ttft_predicted)),
+            ("E2E latency", |q| Some(q.e2el), |q| Some(q.e2el_predicted)),
+        ];
+        for (title, measured, predicted) in latencies {
+            let both = sides(r, measured, predicted);
             if both.iter().all(|(_, v)| !v.is_empty()) {
                 all.push(compared(title, &both, &mut rows));
             }
         }
-        if r["series"].as_array().is_some_and(|s| !s.is_empty()) {
-            for (key, title, factor, unit) in [
-                ("running", "Requests running", 1.0, "requests"),
-                ("waiting", "Requests waiting", 1.0, "requests"),
-                ("kv", "KV cache", 100.0, "% of blocks"),
-            ] {
-                all.push(over_time(r, key, title, factor, unit));
-            }
+        if !r.series.is_empty() {
+            let requests = "requests";
+            all.extend([
+                over_time(r, "Requests running", requests, |s| Some(s.running)),
+                over_time(r, "Requests waiting", requests, |s| Some(s.waiting)),
+                over_time(r, "KV cache", "% of blocks", |s| Some(100.0 * s.kv?)),
+            ]);
         }
-        let metrics: Vec<Vec<String>> = array(r, "metrics")?
-            .iter()
-            .map(|m| {
-                let at = |key: &str| m[key].as_f64().map_or("–".into(), short);
-                vec![
-                    m["metric"].as_str().unwrap_or("?").into(),
-                    at("measured"),
-                    at("predicted"),
-                    m["error"]
-                        .as_f64()
-                        .map_or("–".into(), |e| format!("{:+.1} %", 100.0 * e)),
-                    format!("{}–{}", at("low"), at("high")),
-                    match m["inside"].as_bool() {
-                        Some(true) => "inside".into(),
-                        Some(false) => "outside".into(),
-                        None => "–".into(),
-                    },
-                ]
-            })
-            .collect();
         let columns = [
             "metric",
             "measured",
@@ -100,31 +109,22 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
             "measured lies",
         ]
         .map(String::from);
-        let fitted = if r["fitted"] == true {
+        let fitted = if r.fitted {
             " (fitted to it: not counted as predicted)"
         } else {
             ""
         };
+        let name = &r.name;
         section.body += &format!("<h3>{}{fitted}</h3>\n", escape(name));
         section.body += &charts(&all);
-        section.body += &table(&format!("Metrics of {name}"), &columns, &metrics);
+        section.body += &table(&format!("Metrics of {name}"), &columns, &metrics(r));
         if !rows.is_empty() {
             section.body += &table(&format!("Latencies of {name}"), &head(), &rows);
         }
-        let notes: Vec<String> = r["largest_difference"]
-            .as_str()
-            .map(|b| format!("largest difference: {b}"))
-            .into_iter()
-            .chain(
-                r["notes"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|n| n.as_str().map(String::from)),
-            )
-            .collect();
+        let mut notes = vec![format!("largest difference: {}", r.largest_difference)];
+        notes.extend(r.notes.iter().cloned());
         section.body += &list(&notes);
         section.pictures.extend(all);
     }
-    Ok(section)
+    section
 }

@@ -1,36 +1,25 @@
 //! Predictions: throughput against interactivity, where step time goes, what the figures rest on.
 use super::super::bars::Bars;
 use super::super::chart::{Chart, Dot, Series, escape, short};
+use super::super::json::{Point, Predictions};
 use super::load::over;
-use super::worded;
 use super::{
-    PageError, Picture, Section, array, charts, figure, figure_of, folded, list, metric, refused,
-    table, word,
+    PageError, Picture, Section, charts, figure, folded, list, metric, refused, shown, table,
+    worded,
 };
+use capsim::metrics::{Latency, Metric, Unit};
 use capsim::plan::Slo;
-use serde_json::Value;
 
 /// A prediction with the line it belongs to and its own name.
-pub type Named<'a> = (String, String, &'a Value);
+pub type Named<'a> = (String, String, &'a Point);
 
 /// What a prediction is called: the flags that make it differ from the others.
-fn name(p: &Value) -> String {
-    let Some(varied) = p["varied"].as_object() else {
-        return String::new();
-    };
-    varied
+fn name(p: &Point) -> String {
+    p.varied
         .iter()
         .map(|(k, v)| format!("{k} {}", worded(v)))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// The 90 % interval of a metric.
-pub(super) fn range(p: &Value, metric: &str) -> Option<(f64, f64)> {
-    Some((
-        figure_of(p, &format!("/metrics/{metric}/low"))?,
-        figure_of(p, &format!("/metrics/{metric}/high"))?,
-    ))
 }
 
 /// Adds a dot to the line of its group.
@@ -50,8 +39,8 @@ pub fn frontier(points: &[Named<'_>]) -> Chart {
     let mut series: Vec<Series> = vec![];
     for (group, label, p) in points {
         let (Some(tpot), Some(rate)) = (
-            figure_of(p, "/metrics/mean_tpot_ms/value"),
-            figure_of(p, "/metrics/output_throughput/value"),
+            p.value(Metric::mean(Latency::Tpot)),
+            p.value(Metric::OutputThroughput),
         ) else {
             continue;
         };
@@ -61,7 +50,7 @@ pub fn frontier(points: &[Named<'_>]) -> Chart {
         let dot = Dot {
             x: 1e3 / tpot,
             y: rate,
-            range: range(p, "output_throughput"),
+            range: p.range(Metric::OutputThroughput),
             label: format!(
                 "{label}: {} tok/s, {} tok/s per user",
                 short(rate),
@@ -80,20 +69,19 @@ pub fn frontier(points: &[Named<'_>]) -> Chart {
 }
 
 /// Parts of the step time as bars of one length, and as a table.
-pub fn breakdown(points: &[Value]) -> (Picture, String) {
+pub fn breakdown(points: &[Point]) -> (Picture, String) {
     let mut keys: Vec<&String> = vec![];
     for p in points {
-        for (k, v) in p["breakdown_s"].as_object().into_iter().flatten() {
-            if v.as_f64().unwrap_or(0.0) > 0.0 && !keys.contains(&k) {
+        for (k, v) in &p.breakdown_s {
+            if v.unwrap_or(0.0) > 0.0 && !keys.contains(&k) {
                 keys.push(k);
             }
         }
     }
     let parts: Vec<String> = keys.iter().map(|k| k.replace('_', " ")).collect();
-    let sizes = |p: &Value| -> Vec<f64> {
-        keys.iter()
-            .map(|k| p["breakdown_s"][*k].as_f64().unwrap_or(0.0))
-            .collect()
+    let sizes = |p: &Point| -> Vec<f64> {
+        let size = |k: &&String| p.breakdown_s.get(*k).copied().flatten().unwrap_or(0.0);
+        keys.iter().map(size).collect()
     };
     let rows: Vec<(String, Vec<f64>)> = points.iter().map(|p| (name(p), sizes(p))).collect();
     let cells: Vec<Vec<String>> = rows
@@ -120,20 +108,17 @@ pub fn breakdown(points: &[Value]) -> (Picture, String) {
 }
 
 /// What a prediction rests on, and what its reader must know.
-pub fn foundations(title: &str, p: &Value) -> String {
-    let rests: Vec<Vec<String>> = p["rests_on"]
-        .as_array()
-        .into_iter()
-        .flatten()
+pub fn foundations(title: &str, p: &Point) -> String {
+    let rests: Vec<Vec<String>> = p
+        .rests_on
+        .iter()
         .map(|r| {
             vec![
-                r["coefficient"].as_str().unwrap_or("?").into(),
-                r["origin"].as_str().unwrap_or("?").into(),
-                r["rel_sd"]
-                    .as_f64()
+                r.coefficient.clone(),
+                r.origin.word().into(),
+                r.rel_sd
                     .map_or("–".into(), |v| format!("± {:.0} %", 100.0 * v)),
-                r["slope_of_output_throughput"]
-                    .as_f64()
+                r.slope_of_output_throughput
                     .map_or("–".into(), |v| format!("{v:+.2}")),
             ]
         })
@@ -145,33 +130,26 @@ pub fn foundations(title: &str, p: &Value) -> String {
         "tok/s per 1 %, in %",
     ]
     .map(String::from);
-    let caveats: Vec<String> = p["caveats"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|c| c.as_str().map(String::from))
-        .collect();
-    folded(title, &table("Coefficients", &head, &rests)) + &list(&caveats)
+    folded(title, &table("Coefficients", &head, &rests)) + &list(&p.caveats)
 }
 
 /// A word that points have, each value once.
-fn each<'a>(points: &'a [Value], key: &str) -> Result<Vec<&'a str>, PageError> {
+fn each(points: &[Point], of: fn(&Point) -> &str) -> String {
     let mut all = vec![];
-    for p in points {
-        let value = word(p, key)?;
+    for value in points.iter().map(of) {
         if !all.contains(&value) {
             all.push(value);
         }
     }
-    Ok(all)
+    all.join("; ")
 }
 
 /// What the first row of each model, device and engine profile rests on.
-fn all_foundations(points: &[Value]) -> Result<String, PageError> {
+fn all_foundations(points: &[Point]) -> String {
     let mut seen: Vec<[&str; 3]> = vec![];
     let mut o = String::new();
     for p in points {
-        let who = [word(p, "model")?, word(p, "device")?, word(p, "engine")?];
+        let who = [&p.model[..], &p.device, &p.engine];
         if !seen.contains(&who) {
             seen.push(who);
             let [model, device, engine] = who;
@@ -179,30 +157,29 @@ fn all_foundations(points: &[Value]) -> Result<String, PageError> {
             o += &foundations(&title, p);
         }
     }
-    Ok(o)
+    o
 }
 
-pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageError> {
-    let points = array(value, "points")?;
+pub(super) fn section(answer: &Predictions, slo: Option<&Slo>) -> Result<Section, PageError> {
+    let points = &answer.points[..];
     if points.is_empty() {
         return Err(PageError::Missing("points".into()));
     }
     let mut body = refused("rows", points.iter());
     body += &format!(
         "<p class=\"note\">{} on {}, engine {}. Ranges are 90 % intervals.</p>\n",
-        escape(&each(points, "model")?.join("; ")),
-        escape(&each(points, "device")?.join("; ")),
-        escape(&each(points, "engine")?.join("; "))
+        escape(&each(points, |p| &p.model)),
+        escape(&each(points, |p| &p.device)),
+        escape(&each(points, |p| &p.engine))
     );
     // The flag with most values runs along a line; the others tell lines apart.
     let along = along(points);
     let named: Vec<Named<'_>> = points
         .iter()
         .map(|p| {
-            let group: Vec<String> = p["varied"]
-                .as_object()
-                .into_iter()
-                .flatten()
+            let group: Vec<String> = p
+                .varied
+                .iter()
                 .filter(|(k, _)| Some(k.as_str()) != along.as_deref())
                 .map(|(k, v)| format!("{k} {}", worded(v)))
                 .collect();
@@ -234,19 +211,19 @@ pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageE
     let rows: Vec<Vec<String>> = points
         .iter()
         .map(|p| {
-            let number = |place: &str| figure_of(p, place).map_or("–".into(), short);
+            let occ = &p.occupancy;
             vec![
                 name(p),
-                metric(p, "output_throughput"),
-                metric(p, "mean_ttft_s"),
-                metric(p, "p99_ttft_s"),
-                metric(p, "mean_tpot_ms"),
-                metric(p, "mean_e2el_s"),
-                number("/occupancy/batch"),
-                figure_of(p, "/occupancy/kv_usage_max")
+                metric(p, Metric::OutputThroughput, Unit::TokensPerSecond),
+                metric(p, Metric::mean(Latency::Ttft), Unit::Seconds),
+                metric(p, Metric::percentile(Latency::Ttft, 99.0), Unit::Seconds),
+                metric(p, Metric::mean(Latency::Tpot), Unit::Milliseconds),
+                metric(p, Metric::mean(Latency::E2el), Unit::Seconds),
+                shown(occ.batch),
+                occ.kv_usage_max
                     .map_or("–".into(), |v| format!("{:.0} %", 100.0 * v)),
-                number("/occupancy/preemptions"),
-                p["binds"].as_str().unwrap_or("–").into(),
+                short(occ.preemptions as f64),
+                p.binds.clone(),
             ]
         })
         .collect();
@@ -254,7 +231,7 @@ pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageE
     let (parts, below) = breakdown(points);
     body += &format!("<div class=\"charts\">\n{}</div>\n", figure(&parts, &below));
     all.push(parts);
-    body += &all_foundations(points)?;
+    body += &all_foundations(points);
     Ok(Section {
         title: "Prediction".into(),
         body,
@@ -263,10 +240,10 @@ pub(super) fn section(value: &Value, slo: Option<&Slo>) -> Result<Section, PageE
 }
 
 /// The numeric flag with most values.
-pub fn along(points: &[Value]) -> Option<String> {
+pub fn along(points: &[Point]) -> Option<String> {
     let mut values: Vec<(String, std::collections::BTreeSet<String>)> = vec![];
     for p in points {
-        for (k, v) in p["varied"].as_object().into_iter().flatten() {
+        for (k, v) in &p.varied {
             let v = worded(v);
             if !v.parse::<f64>().is_ok_and(f64::is_finite) {
                 continue;

@@ -1,17 +1,18 @@
 //! A sweep: all points, and those that no other beats.
 use super::super::chart::{Chart, Dot, Mark, Scale, Series, escape, short};
-use super::worded;
-use super::{PageError, Picture, Section, charts, figure_of, folded, metric, prediction, table};
+use super::super::json::Point;
+use super::super::json::listing::SweepPoint;
+use super::{PageError, Picture, Section, charts, folded, metric, prediction, table, worded};
+use capsim::metrics::{Latency, Metric, Unit};
 use capsim::plan::Slo;
-use serde_json::Value;
 
 /// Most rows of the table on the page; all are in the files.
 const MOST: usize = 200;
 
-fn name(row: &Value, dimensions: &[String]) -> String {
+fn name(row: &SweepPoint, dimensions: &[String]) -> String {
     dimensions
         .iter()
-        .filter_map(|d| Some(format!("{d} {}", row["flags"][d].as_str()?)))
+        .filter_map(|d| Some(format!("{d} {}", row.flags.get(d)?.as_str()?)))
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -30,19 +31,19 @@ pub fn pareto(points: &[(f64, f64)]) -> Vec<bool> {
 
 /// The points of a sweep, and how those that are served compare.
 struct Sweep<'a> {
-    rows: &'a [Value],
+    rows: &'a [SweepPoint],
     /// Flags that differ between points.
     dimensions: Vec<String>,
-    /// The points that can be served.
-    served: Vec<&'a Value>,
+    /// The points that can be served, with their predictions.
+    served: Vec<(&'a SweepPoint, &'a Point)>,
     /// Of each of those, tokens per second that one user sees, and of all users.
     figures: Vec<(f64, f64)>,
     /// Which of them no other beats in both.
     best: Vec<bool>,
 }
 
-pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section, PageError> {
-    let sweep = Sweep::of(rows)?;
+pub fn section(title: &str, rows: &[SweepPoint], slo: Option<&Slo>) -> Result<Section, PageError> {
+    let sweep = Sweep::of(rows);
     let mut pictures = vec![sweep.front()];
     pictures.extend(sweep.over_load(slo)?);
     Ok(Section {
@@ -57,44 +58,42 @@ pub fn section(title: &str, rows: &[Value], slo: Option<&Slo>) -> Result<Section
 }
 
 /// Flags that differ between points.
-fn dimensions(rows: &[Value]) -> Result<Vec<String>, PageError> {
+fn dimensions(rows: &[SweepPoint]) -> Vec<String> {
     let mut dimensions: Vec<String> = vec![];
     for r in rows {
-        let flags = r["flags"]
-            .as_object()
-            .ok_or_else(|| PageError::Missing("flags".into()))?;
-        for k in flags.keys() {
+        for k in r.flags.keys() {
             if !dimensions.contains(k) {
                 dimensions.push(k.clone());
             }
         }
     }
-    dimensions.retain(|d| rows.iter().any(|r| r["flags"][d] != rows[0]["flags"][d]));
-    Ok(dimensions)
+    dimensions.retain(|d| rows.iter().any(|r| r.flags.get(d) != rows[0].flags.get(d)));
+    dimensions
 }
 
 impl<'a> Sweep<'a> {
-    fn of(rows: &'a [Value]) -> Result<Self, PageError> {
-        let served: Vec<&Value> = rows
+    fn of(rows: &'a [SweepPoint]) -> Self {
+        let served: Vec<(&SweepPoint, &Point)> = rows
             .iter()
-            .filter(|r| r["prediction"].is_object())
+            .filter_map(|r| Some((r, r.prediction.as_ref()?)))
             .collect();
         let figures: Vec<(f64, f64)> = served
             .iter()
-            .map(|r| {
-                let at = |m: &str| {
-                    figure_of(r, &format!("/prediction/metrics/{m}/value")).unwrap_or(f64::NAN)
-                };
-                (1e3 / at("mean_tpot_ms"), at("output_throughput"))
+            .map(|(_, p)| {
+                let at = |m| p.value(m).unwrap_or(f64::NAN);
+                (
+                    1e3 / at(Metric::mean(Latency::Tpot)),
+                    at(Metric::OutputThroughput),
+                )
             })
             .collect();
-        Ok(Self {
+        Self {
             rows,
-            dimensions: dimensions(rows)?,
+            dimensions: dimensions(rows),
             served,
             best: pareto(&figures),
             figures,
-        })
+        }
     }
 
     /// Points on the front, or those behind it, by the tokens per second that one user sees.
@@ -105,7 +104,7 @@ impl<'a> Sweep<'a> {
             .zip(&self.figures)
             .zip(&self.best)
             .filter(|(_, b)| **b == on)
-            .map(|((r, (x, y)), _)| Dot {
+            .map(|(((r, _), (x, y)), _)| Dot {
                 x: *x,
                 y: *y,
                 range: None,
@@ -148,17 +147,15 @@ impl<'a> Sweep<'a> {
     fn over_load(&self, slo: Option<&Slo>) -> Result<Vec<Picture>, PageError> {
         let dimensions = &self.dimensions;
         // Points in the form that a table of predictions has, so that the same charts serve.
-        let points: Vec<Value> = self
+        let points: Vec<Point> = self
             .served
             .iter()
-            .map(|r| {
-                let mut p = r["prediction"].clone();
-                p["varied"] = dimensions
+            .map(|(r, p)| Point {
+                varied: dimensions
                     .iter()
-                    .filter_map(|d| Some((d.clone(), r["flags"].get(d)?.clone())))
-                    .collect::<serde_json::Map<_, _>>()
-                    .into();
-                p
+                    .filter_map(|d| Some((d.clone(), r.flags.get(d)?.clone())))
+                    .collect(),
+                ..(*p).clone()
             })
             .collect();
         let load = super::LOADS
@@ -169,15 +166,16 @@ impl<'a> Sweep<'a> {
         let Some(flag) = load else {
             return Ok(vec![]);
         };
-        let named: Vec<(String, String, &Value)> = points
+        let named: Vec<prediction::Named<'_>> = points
             .iter()
             .map(|p| {
                 let others: Vec<String> = dimensions
                     .iter()
                     .filter(|d| **d != flag)
-                    .filter_map(|d| Some(format!("{d} {}", worded(p["varied"].get(d)?))))
+                    .filter_map(|d| Some(format!("{d} {}", worded(p.varied.get(d)?))))
                     .collect();
-                let label = format!("{flag} {}", worded(&p["varied"][&flag]));
+                let here = p.varied.get(&flag).map_or("null".into(), worded);
+                let label = format!("{flag} {here}");
                 (others.join(", "), label, p)
             })
             .collect();
@@ -196,9 +194,9 @@ impl<'a> Sweep<'a> {
         let refused: Vec<Vec<String>> = self
             .rows
             .iter()
-            .filter_map(|r| Some(vec![name(r, dimensions), r["refused"].as_str()?.into()]))
+            .filter_map(|r| Some(vec![name(r, dimensions), r.refused.clone()?]))
             .collect();
-        let mut body = super::refused("points", served.iter().map(|r| &r["prediction"]));
+        let mut body = super::refused("points", served.iter().map(|(_, p)| *p));
         body += &format!(
             "<p class=\"note\">{} points of {}; {} cannot be served.</p>\n",
             self.rows.len(),
@@ -216,15 +214,14 @@ impl<'a> Sweep<'a> {
         ]
         .map(String::from)
         .to_vec();
-        let line = |r: &&Value| {
-            let p = &r["prediction"];
+        let line = |(r, p): &(&SweepPoint, &Point)| {
             vec![
                 name(r, dimensions),
-                metric(p, "output_throughput"),
-                metric(p, "mean_ttft_s"),
-                metric(p, "mean_tpot_ms"),
-                metric(p, "p99_e2el_s"),
-                p["binds"].as_str().unwrap_or("–").into(),
+                metric(p, Metric::OutputThroughput, Unit::TokensPerSecond),
+                metric(p, Metric::mean(Latency::Ttft), Unit::Seconds),
+                metric(p, Metric::mean(Latency::Tpot), Unit::Milliseconds),
+                metric(p, Metric::percentile(Latency::E2el, 99.0), Unit::Seconds),
+                p.binds.clone(),
             ]
         };
         let front: Vec<Vec<String>> = served

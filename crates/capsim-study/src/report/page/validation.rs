@@ -1,12 +1,13 @@
 //! Measured against predicted.
 use super::super::chart::{Chart, Dot, Mark, Scale, Series, escape, short};
-use super::{PageError, Picture, Section, array, charts, list, table, word};
-use serde_json::Value;
+use super::super::json::validation::{self as answer, Validation};
+use super::{Picture, Section, charts, list, table};
+use capsim::metrics::{Latency, MetricName};
 
 /// One measured value beside its prediction.
 struct Compared<'a> {
     id: &'a str,
-    metric: &'a str,
+    metric: &'a MetricName,
     /// Whether its run was fitted, and so not predicted.
     fitted: bool,
     measured: f64,
@@ -20,25 +21,18 @@ struct Compared<'a> {
 
 impl<'a> Compared<'a> {
     /// `None`: one of the two values is missing.
-    fn of(id: &'a str, fitted: bool, m: &'a Value) -> Result<Option<Self>, PageError> {
-        let metric = word(m, "metric")?;
-        let (Some(measured), Some(predicted), Some(error)) = (
-            m["measured"].as_f64(),
-            m["predicted"].as_f64(),
-            m["error"].as_f64(),
-        ) else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
+    fn of(id: &'a str, fitted: bool, m: &'a answer::Metric) -> Option<Self> {
+        let c = &m.compared;
+        Some(Self {
             id,
-            metric,
+            metric: &c.metric,
             fitted,
-            measured,
-            predicted,
-            error: 100.0 * error,
-            range: m["low"].as_f64().zip(m["high"].as_f64()),
-            inside: m["inside"].as_bool(),
-        }))
+            measured: c.measured,
+            predicted: c.predicted?,
+            error: 100.0 * c.error?,
+            range: c.low.zip(c.high),
+            inside: m.inside,
+        })
     }
 
     fn row(&self) -> Vec<String> {
@@ -60,15 +54,12 @@ impl<'a> Compared<'a> {
 
     /// The line of the chart that it belongs to.
     fn kind(&self) -> &'static str {
-        let about = |part| self.metric.contains(part);
-        if about("throughput") {
-            "throughput"
-        } else if about("ttft") {
-            "TTFT"
-        } else if about("tpot") || about("itl") {
-            "TPOT, ITL"
-        } else {
-            "latency, duration"
+        let metric = self.metric.metric();
+        match metric.latency() {
+            _ if metric.is_throughput() => "throughput",
+            Some(Latency::Ttft) => "TTFT",
+            Some(Latency::Tpot | Latency::Itl) => "TPOT, ITL",
+            _ => "latency, duration",
         }
     }
 
@@ -83,19 +74,14 @@ impl<'a> Compared<'a> {
 }
 
 /// All values of all runs, of each run under the hypothesis that the data prefer, which stands first.
-fn compared(runs: &[Value]) -> Result<Vec<Compared<'_>>, PageError> {
+fn compared(runs: &[answer::Run]) -> Vec<Compared<'_>> {
     let mut all = vec![];
     for run in runs {
-        let id = word(run, "id")?;
-        let fitted = run["fitted"] == true;
-        let Some(best) = array(run, "candidates")?.first() else {
-            continue;
-        };
-        for m in array(best, "metrics")? {
-            all.extend(Compared::of(id, fitted, m)?);
-        }
+        let best = run.candidates.first();
+        let metrics = best.into_iter().flat_map(|b| &b.metrics);
+        all.extend(metrics.filter_map(|m| Compared::of(&run.id, run.fitted, m)));
     }
-    Ok(all)
+    all
 }
 
 /// Predicted over measured, a line for each kind of metric in the order of their first values.
@@ -124,19 +110,14 @@ fn chart(predicted: &[&Compared<'_>]) -> Picture {
 }
 
 /// What was fitted, and how many values of predicted runs lie in their interval.
-fn summary(value: &Value, predicted: &[&Compared<'_>]) -> String {
+fn summary(answer: &Validation, predicted: &[&Compared<'_>]) -> String {
     let bounded: Vec<bool> = predicted.iter().filter_map(|c| c.inside).collect();
     let inside = bounded.iter().filter(|i| **i).count();
     let bounded = bounded.len();
-    let fitted: Vec<String> = value["fitted_on"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|f| f.as_str().map(String::from))
-        .collect();
+    let fitted = answer.fitted_on.as_deref().unwrap_or_default();
     format!(
         "<p class=\"note\">{}. {}; {inside} of {bounded} measured values of predicted runs lie in their 90 % interval.</p>\n",
-        escape(value["name"].as_str().unwrap_or("Runs")),
+        escape(&answer.name),
         if fitted.is_empty() {
             "Nothing was fitted".into()
         } else {
@@ -148,9 +129,8 @@ fn summary(value: &Value, predicted: &[&Compared<'_>]) -> String {
     )
 }
 
-pub fn section(value: &Value) -> Result<Section, PageError> {
-    let runs = array(value, "runs")?;
-    let compared = compared(runs)?;
+pub fn section(answer: &Validation) -> Section {
+    let compared = compared(&answer.runs);
     let predicted: Vec<&Compared<'_>> = compared.iter().filter(|c| !c.fitted).collect();
     let pictures = vec![chart(&predicted)];
     let head = [
@@ -163,19 +143,20 @@ pub fn section(value: &Value) -> Result<Section, PageError> {
     ]
     .map(String::from);
     let rows: Vec<Vec<String>> = compared.iter().map(Compared::row).collect();
-    let supposed: Vec<String> = runs
+    let supposed: Vec<String> = answer
+        .runs
         .iter()
         .filter_map(|r| {
-            let h = r["candidates"][0]["hypothesis"].as_str()?;
-            Some(format!("{}: supposing {h}", r["id"].as_str()?))
+            let best = r.candidates.first()?;
+            Some(format!("{}: supposing {}", r.id, best.hypothesis))
         })
         .collect();
-    Ok(Section {
+    Section {
         title: "Validation".into(),
-        body: summary(value, &predicted)
+        body: summary(answer, &predicted)
             + &charts(&pictures)
             + &table("All metrics", &head, &rows)
             + &list(&supposed),
         pictures,
-    })
+    }
 }

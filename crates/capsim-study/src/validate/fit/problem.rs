@@ -2,7 +2,7 @@
 use super::{FALLBACK, FITTED, FitError, FitRun, ROUNDS, apply, least};
 use crate::validate::hypothesis::Basis;
 use crate::validate::nnls;
-use capsim::metrics::Percentiles;
+use capsim::metrics::{Metric, Percentiles};
 use capsim::predict::{simulate_once, simulate_replay};
 use nalgebra::{DMatrix, DVector};
 
@@ -12,7 +12,7 @@ const BUMP: f64 = 0.02;
 /// One value that was measured.
 struct Observed {
     run: usize,
-    metric: &'static str,
+    metric: Metric,
     value: f64,
 }
 
@@ -86,11 +86,7 @@ impl<'a> Problem<'a> {
             per_run.push(run.summary);
         }
         let of = |o: &Observed| per_run[o.run].metric(o.metric, self.rule);
-        Ok(self
-            .observed
-            .iter()
-            .map(|o| of(o).expect("a known metric"))
-            .collect())
+        Ok(self.observed.iter().map(of).collect())
     }
 
     /// What is minimised.
@@ -215,14 +211,14 @@ fn unknowns(basis: &Basis, runs: &[FitRun<'_>]) -> Vec<String> {
 fn observed(runs: &[FitRun<'_>]) -> Result<Vec<Observed>, FitError> {
     let mut all = vec![];
     for (run, r) in runs.iter().enumerate() {
-        let of = |metric: &'static str| {
-            let value = *r.run.measured.get(metric)?;
+        let of = |metric: Metric| {
+            let value = r.run.measured_of(metric)?;
             Some(Observed { run, metric, value })
         };
         let before = all.len();
-        all.extend(FITTED.iter().filter_map(|m| of(m)));
+        all.extend(FITTED.iter().filter_map(|m| of(*m)));
         if all.len() == before {
-            all.extend(FALLBACK.iter().find_map(|m| of(m)));
+            all.extend(FALLBACK.iter().find_map(|m| of(*m)));
         }
         if all.len() == before {
             return Err(FitError::NothingToFit {

@@ -25,8 +25,14 @@ pub struct Table {
     pub columns: Vec<(String, Column)>,
 }
 
+/// A figure of a prediction.
+type Of<T> = fn(&Point) -> T;
+
+/// An end of an interval, or what lies in it.
+type Part = fn(&Figure) -> Option<f64>;
+
 /// Whole figures of a prediction beside its metrics, by the names of their columns.
-const COUNTS: &[(&str, fn(&Point) -> u64)] = &[
+const COUNTS: &[(&str, Of<u64>)] = &[
     ("completed", |p| p.completed),
     ("refused_requests", |p| p.refused),
     ("total_input_tokens", |p| p.total_input_tokens),
@@ -37,7 +43,7 @@ const COUNTS: &[(&str, fn(&Point) -> u64)] = &[
 ];
 
 /// The others.
-const FIGURES: &[(&str, fn(&Point) -> Option<f64>)] = &[
+const FIGURES: &[(&str, Of<Option<f64>>)] = &[
     ("batch", |p| p.occupancy.batch),
     ("waiting", |p| p.occupancy.waiting),
     ("kv_usage_mean", |p| p.occupancy.kv_usage_mean),
@@ -76,7 +82,7 @@ pub fn table(dimensions: &[String], rows: &[SweepPoint]) -> Table {
     columns.push(("refused".into(), Column::Text(refused)));
     let binds = each(rows, |p| Some(p.binds.clone()));
     columns.push(("binds".into(), Column::Text(binds)));
-    let parts: [(&str, fn(&Figure) -> Option<f64>); 3] = [
+    let parts: [(&str, Part); 3] = [
         ("", |f| f.value),
         ("_low", |f| f.low),
         ("_high", |f| f.high),

@@ -1,4 +1,9 @@
 //! The command, as its users run it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests run programs and wait for them"
+)]
 #[path = "common/exploring.rs"]
 mod exploring;
 #[path = "common/serving.rs"]

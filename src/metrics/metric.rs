@@ -344,6 +344,11 @@ impl MetricName {
         Self { name, metric }
     }
 
+    /// Whether it is a metric under the name that recorded runs have.
+    pub fn is_recorded(&self, metric: Metric) -> bool {
+        self.metric == metric && *self == Self::recorded(metric)
+    }
+
     /// The metric.
     pub const fn metric(&self) -> Metric {
         self.metric

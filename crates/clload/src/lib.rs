@@ -2,7 +2,7 @@
 //!
 //! The crates `ocl` and `ocl-core` call OpenCL through `cl-sys`, whose `#[link(name = "OpenCL")]` cannot be switched off: a
 //! program built with it does not start on a machine without libOpenCL. This crate satisfies the link itself. Its build script
-//! puts an empty archive named `libOpenCL.a` in front of the linker, and [`entry`] defines every `cl…` function that `cl-sys`
+//! puts an empty archive named `libOpenCL.a` in front of the linker, and `entry.rs` defines every `cl…` function that `cl-sys`
 //! declares; each looks its namesake up in the real library when it is first called, and passes the call on.
 //!
 //! Without a library, or with one that knows no driver (`CL_PLATFORM_NOT_FOUND_KHR`), `clGetPlatformIDs` reports success and

@@ -31,7 +31,7 @@ pub fn accuracy(title: &str, runs: &[RunComparison]) -> String {
         .flat_map(|r| {
             SHOWN.iter().filter_map(move |(metric, words)| {
                 let all = &r.preferred().metrics;
-                let m = all.iter().find(|m| m.metric.metric() == *metric)?;
+                let m = all.iter().find(|m| m.metric.is_recorded(*metric))?;
                 Some((r, m, *words))
             })
         })

@@ -185,7 +185,7 @@ fn others(r: &RunComparison) -> Vec<String> {
             let m = c
                 .metrics
                 .iter()
-                .find(|m| m.metric.metric() == Metric::mean(Latency::E2el))
+                .find(|m| m.metric.is_recorded(Metric::mean(Latency::E2el)))
                 .or(c.metrics.first());
             format!(
                 "{}: {}, misfit {:.1} %",
@@ -281,7 +281,7 @@ pub fn summary(runs: &[RunComparison]) -> String {
             if r.fitted { " (fitted)" } else { "" }
         )];
         for (metric, _) in SHOWN {
-            let m = best.metrics.iter().find(|m| m.metric.metric() == metric);
+            let m = best.metrics.iter().find(|m| m.metric.is_recorded(metric));
             row.push(m.map_or("–".into(), |m| format!("{:+.1} %", 100.0 * m.error)));
         }
         let off = best.counters.iter().filter(|(_, a, b)| a != b).count();

@@ -131,9 +131,9 @@ impl ScoredRun {
             Some((metric, libm::exp(log) - 1.0))
         })
     }
-    /// A metric of it.
+    /// A metric of it, under the name that recorded runs have.
     pub fn of(&self, metric: Metric) -> Option<&Scored> {
-        self.metrics.iter().find(|m| m.metric.metric() == metric)
+        self.metrics.iter().find(|m| m.metric.is_recorded(metric))
     }
     /// The error of the time to the first token.
     pub fn ttft(&self) -> Option<f64> {

@@ -101,7 +101,7 @@ fn hypothesis(c: &RunComparison, out: &mut Vec<Finding>) {
         let mean = c
             .metrics
             .iter()
-            .find(|m| m.metric.metric() == Metric::mean(Latency::E2el))
+            .find(|m| m.metric.is_recorded(Metric::mean(Latency::E2el)))
             .or_else(|| c.metrics.first());
         let experts = c
             .prediction

@@ -179,7 +179,7 @@ fn load(run: &str) -> &str {
 impl FigureRun {
     /// Mean sequences in a batch: output tokens over engine steps, if nothing better is known.
     fn batch(&self) -> f64 {
-        let metric = |metric| self.metrics.iter().find(|m| m.metric.metric() == metric);
+        let metric = |metric| self.metrics.iter().find(|m| m.metric.is_recorded(metric));
         let steps = self.components.iter().find(|c| c.name == "engine steps");
         let counted = || {
             let rate = metric(Metric::OutputThroughput)?.predicted;

@@ -235,11 +235,9 @@ fn measured<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<MetricName, f64>
 }
 
 impl RecordedRun {
-    /// What was measured of a metric, under any of its names, in its unit.
+    /// What was measured of a metric, under the name that recorded runs have, in its unit.
     pub fn measured_of(&self, metric: Metric) -> Option<f64> {
-        let mut all = self.measured.iter();
-        all.find(|(name, _)| name.metric() == metric)
-            .map(|(_, v)| *v)
+        self.measured.get(&MetricName::recorded(metric)).copied()
     }
 
     /// The experiment that it is a part of.

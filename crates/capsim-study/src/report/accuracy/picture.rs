@@ -52,7 +52,7 @@ fn values(r: &ScoredRun, kind: Kind) -> Option<(f64, f64)> {
             let m = r
                 .metrics
                 .iter()
-                .find(|m| ttft.contains(&m.metric.metric()))?;
+                .find(|m| ttft.iter().any(|t| m.metric.is_recorded(*t)))?;
             Some((m.measured, m.predicted))
         }
         Kind::Decode => {

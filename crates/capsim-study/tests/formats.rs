@@ -1,5 +1,5 @@
 //! File formats: shipped files obey the schemas, and no input makes a parser panic.
-use capsim::device::{DeviceProfile, EngineProfile};
+use capsim::device::{DeviceProfile, EngineFile, EngineProfile};
 use capsim::line::{self, Source};
 use capsim::model;
 use capsim_study::validate::manifest::{Manifest, UnusableFile};
@@ -18,6 +18,7 @@ fn read(path: &str) -> String {
 
 const DEVICE: &str = "calibration/gfx1151/published-2026-11-24/device.json";
 const ENGINE: &str = "tests/data/engines/vllm-0.12-rocm.json";
+const ENGINES: &str = "calibration/engines/vllm-cpu.json";
 const RUNS: &str = "validation/gfx1151/qwen3-30b-a3b-vllm-0.12/runs.json";
 const INDEX: &str = "validation/index.json";
 const UNUSABLE: &str = "validation/gfx1151/public/unusable.json";
@@ -55,6 +56,14 @@ fn shipped_files_obey_their_schemas() {
     ] {
         obeys(schemars::schema_for!(DeviceProfile), device);
     }
+    for engines in std::fs::read_dir(root().join("calibration/engines")).unwrap() {
+        let name = engines.unwrap().file_name().into_string().unwrap();
+        obeys(
+            schemars::schema_for!(EngineFile),
+            &format!("calibration/engines/{name}"),
+        );
+    }
+    // As capsim 0.1.0 wrote them, one profile a file.
     obeys(
         schemars::schema_for!(EngineProfile),
         "tests/data/engines/vllm-0.19-cuda.json",
@@ -88,6 +97,9 @@ fn profiles_survive_a_round_trip() {
 fn all_parsers(text: &str) {
     let says = |e: String| assert!(e.len() > 8, "{e:?} says nothing");
     if let Err(e) = DeviceProfile::parse(text, "file.json") {
+        says(e.to_string())
+    }
+    if let Err(e) = EngineFile::parse(text, "file.json") {
         says(e.to_string())
     }
     if let Err(e) = EngineProfile::parse(text, "file.json") {
@@ -172,7 +184,7 @@ proptest! {
     #[test]
     fn no_changed_value_makes_a_parser_panic(
         file in prop_oneof![
-            Just(DEVICE), Just(ENGINE), Just(RUNS), Just(MODEL), Just(INDEX), Just(UNUSABLE), Just(HYBRID), Just(GEMMA)
+            Just(DEVICE), Just(ENGINE), Just(ENGINES), Just(RUNS), Just(MODEL), Just(INDEX), Just(UNUSABLE), Just(HYBRID), Just(GEMMA)
         ],
         path in prop::collection::vec(0usize..64, 1..7),
         with in odd_value(),
@@ -185,7 +197,7 @@ proptest! {
     #[test]
     fn no_damaged_text_makes_a_parser_panic(
         file in prop_oneof![
-            Just(DEVICE), Just(ENGINE), Just(RUNS), Just(MODEL), Just(INDEX), Just(UNUSABLE), Just(HYBRID), Just(GEMMA)
+            Just(DEVICE), Just(ENGINE), Just(ENGINES), Just(RUNS), Just(MODEL), Just(INDEX), Just(UNUSABLE), Just(HYBRID), Just(GEMMA)
         ],
         cut in 0usize..20_000,
         at in 0usize..20_000,

@@ -657,3 +657,29 @@ proptest! {
         accept(&text);
     }
 }
+
+/// Parameters of the text part as transformers 5.24.0 counts them on the meta device, bytes of keys and values per token in bf16.
+#[test]
+fn models_of_known_layers_are_counted_as_published() {
+    for (file, parameters, kv, vision) in [
+        ("granite-3.3-8b-instruct", 8_170_864_640, 163_840, false),
+        ("seed-oss-36b-instruct", 36_151_104_512, 262_144, false),
+        ("internlm3-8b-instruct", 8_804_241_408, 49_152, false),
+        ("hunyuan-7b-instruct", 7_504_568_320, 131_072, false),
+        ("glm-4-32b-0414", 32_566_081_536, 62_464, false),
+        ("qwen-qwen3-vl-8b-instruct", 8_190_735_360, 147_456, true),
+        ("qwen2.5-vl-7b-instruct", 7_615_616_512, 57_344, true),
+        ("internvl3-8b", 7_612_820_992, 57_344, true),
+    ] {
+        let path = format!(
+            "{}/tests/data/configs/{file}.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let config = config::parse(&std::fs::read_to_string(path).unwrap(), file).unwrap();
+        assert_eq!(config.parameters().total(), parameters, "{file}");
+        let model = Model::new(&config, Precision::of(&config));
+        assert_eq!(model.kv_bytes_per_token(), Bytes(kv), "{file}");
+        let said = config.caveats.iter().any(|c| c.contains("vision"));
+        assert_eq!(said, vision, "{file}: {:?}", config.caveats);
+    }
+}

@@ -124,10 +124,37 @@ const BASE: Rules = Rules {
     moe: MoeRule::Dense,
 };
 
-const RULES: [Rules; 18] = [
+const RULES: [Rules; 22] = [
+    // Granite scales embedding, residuals and logits by constants: no size depends on them.
     Rules {
+        names: &["LlamaForCausalLM", "llama", "GraniteForCausalLM", "granite"],
         kv_heads_default_to_q: true,
         bias: AttentionBias::AllByFlag,
+        ..BASE
+    },
+    // `modeling_seed_oss.py`: the output projection has a bias only with `attention_out_bias`, which no published config sets.
+    Rules {
+        names: &["SeedOssForCausalLM", "seed_oss"],
+        bias: AttentionBias::QkvByFlag,
+        ..BASE
+    },
+    Rules {
+        names: &["InternLM3ForCausalLM", "internlm3"],
+        ..BASE
+    },
+    Rules {
+        names: &["HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense"],
+        kv_heads_default_to_q: true,
+        bias: AttentionBias::AllByFlag,
+        qk_norm: QkNorm::ByFlag,
+        ..BASE
+    },
+    // GLM-4-0414: a norm behind attention and MLP, too.
+    Rules {
+        names: &["Glm4ForCausalLM", "glm4"],
+        head_dim: Some(128),
+        bias: AttentionBias::QkvByFlag,
+        norms_per_layer: 4,
         ..BASE
     },
     Rules {
@@ -152,14 +179,29 @@ const RULES: [Rules; 18] = [
     },
     Rules {
         arch: Qwen2,
-        names: &["Qwen2ForCausalLM", "qwen2"],
+        names: &[
+            "Qwen2ForCausalLM",
+            "qwen2",
+            "Qwen2_5_VLForConditionalGeneration",
+            "qwen2_5_vl",
+            "qwen2_5_vl_text",
+            "Qwen2VLForConditionalGeneration",
+            "qwen2_vl",
+            "qwen2_vl_text",
+        ],
         bias: AttentionBias::QkvAlways,
         window: WindowRule::FromMaxWindowLayers,
         ..BASE
     },
     Rules {
         arch: Qwen3,
-        names: &["Qwen3ForCausalLM", "qwen3"],
+        names: &[
+            "Qwen3ForCausalLM",
+            "qwen3",
+            "Qwen3VLForConditionalGeneration",
+            "qwen3_vl",
+            "qwen3_vl_text",
+        ],
         head_dim: Some(128),
         bias: AttentionBias::AllByFlag,
         qk_norm: QkNorm::Always,
@@ -176,7 +218,13 @@ const RULES: [Rules; 18] = [
     },
     Rules {
         arch: Qwen3Moe,
-        names: &["Qwen3MoeForCausalLM", "qwen3_moe"],
+        names: &[
+            "Qwen3MoeForCausalLM",
+            "qwen3_moe",
+            "Qwen3VLMoeForConditionalGeneration",
+            "qwen3_vl_moe",
+            "qwen3_vl_moe_text",
+        ],
         bias: AttentionBias::AllByFlag,
         qk_norm: QkNorm::Always,
         window: WindowRule::FromMaxWindowLayers,

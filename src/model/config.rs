@@ -114,15 +114,15 @@ pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
         problem: e.to_string(),
     })?;
     let mut caveats = Vec::new();
+    if outer.text_config.is_some() || outer.vision_config.is_some() {
+        caveats.push(
+            "Only the text part is described: vision or audio towers, their weights and their time \
+             are left out."
+                .to_owned(),
+        );
+    }
     let (raw, prefix) = match &outer.text_config {
-        Some(text) => {
-            caveats.push(
-                "Only the text part is described: vision or audio towers, their weights and their time \
-                 are left out."
-                    .to_owned(),
-            );
-            (&**text, "text_config.")
-        }
+        Some(text) => (&**text, "text_config."),
         None => (&outer, ""),
     };
     let rules = find_rules(&outer, source_name)?;

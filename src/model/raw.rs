@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 pub(crate) struct RawConfig {
     pub architectures: Option<Vec<String>>,
     pub model_type: Option<String>,
+    /// InternVL calls it `llm_config`.
+    #[serde(alias = "llm_config")]
     pub text_config: Option<Box<RawConfig>>,
+    /// Beside the text part, or beside the fields of the text itself (Qwen2.5-VL).
+    pub vision_config: Option<serde::de::IgnoredAny>,
     pub torch_dtype: Option<String>,
     pub dtype: Option<String>,
     pub hidden_size: Option<u32>,

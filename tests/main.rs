@@ -6,6 +6,7 @@ mod scenario;
 mod architecture;
 mod engines;
 mod examples;
+mod front_end;
 mod generated;
 mod intervals;
 mod laws;

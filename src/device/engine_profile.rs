@@ -222,11 +222,33 @@ pub struct HostCost {
     /// vLLM's fused experts choose a configuration, sort tokens and start Triton kernels from Python. Absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_experts: Option<Quantity>,
+    /// Host time per layer with `--enforce-eager`, in seconds, instead of [`HostCost::launch_eager`] per kernel: nothing is compiled then, and
+    /// every operator is started from Python. Absent: the same as without a graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_uncompiled: Option<Quantity>,
     /// Host time per step to replay captured graphs, in seconds.
     pub launch_graph: Quantity,
     /// Between an answer's last token on the device and the same client's next request in the engine's
-    /// queue: detokenisation, HTTP both ways, tokenisation; in seconds.
+    /// queue: detokenisation, HTTP both ways, tokenisation; in seconds. Only where nothing is known of a front end with a queue.
     pub turnaround: Quantity,
+    /// The processes between clients and engine; absent: they cost no more than the turnaround.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_end: Option<FrontEndTimes>,
+}
+
+/// Seconds of a core that a front end takes: HTTP, tokenisation and hand-over of a request, detokenisation and streaming of tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FrontEndTimes {
+    /// For each request, before the engine sees it.
+    pub per_request: Quantity,
+    /// For each step with output.
+    pub per_step: Quantity,
+    /// For each token that is streamed.
+    pub per_token: Quantity,
+    /// How many times as long it takes on the host's core as on the one where these were measured.
+    pub core: Quantity,
 }
 
 /// Device memory that the engine takes besides weights and KV cache.
@@ -343,6 +365,11 @@ impl EngineProfile {
                 _ => Self::MOST_EFFICIENT,
             };
             c.1.check(&c.0, most)?;
+        }
+        if let Some(f) = &self.host.front_end {
+            f.per_request.check("host.front_end.per_request", 10.0)?;
+            f.per_step.check("host.front_end.per_step", 10.0)?;
+            f.per_token.check("host.front_end.per_token", 10.0)?;
         }
         self.memory
             .non_torch_bytes
@@ -476,10 +503,16 @@ impl EngineProfile {
             ("host.per_seq".into(), &self.host.per_seq),
             ("host.launch_eager".into(), &self.host.launch_eager),
             ("host.launch_graph".into(), &self.host.launch_graph),
-            ("host.turnaround".into(), &self.host.turnaround),
         ]);
+        all.push(match &self.host.front_end {
+            Some(f) => ("host.front_end".into(), &f.core),
+            None => ("host.turnaround".into(), &self.host.turnaround),
+        });
         if let Some(q) = &self.host.launch_experts {
             all.push(("host.launch_experts".into(), q));
+        }
+        if let Some(q) = &self.host.launch_uncompiled {
+            all.push(("host.launch_uncompiled".into(), q));
         }
         all
     }
@@ -497,8 +530,10 @@ impl EngineProfile {
             "host.per_seq" => &mut self.host.per_seq,
             "host.launch_eager" => &mut self.host.launch_eager,
             "host.launch_experts" => self.host.launch_experts.as_mut()?,
+            "host.launch_uncompiled" => self.host.launch_uncompiled.as_mut()?,
             "host.launch_graph" => &mut self.host.launch_graph,
             "host.turnaround" => &mut self.host.turnaround,
+            "host.front_end" => &mut self.host.front_end.as_mut()?.core,
             moe => {
                 let rest = moe.strip_prefix("moe_paths.")?;
                 let (path, rest) = rest.split_once(".regimes[")?;

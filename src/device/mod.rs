@@ -18,8 +18,8 @@ pub use engine_file::{EngineFile, FiledProfile};
 #[doc(hidden)]
 pub use engine_profile::EngineId as Scheduler;
 pub use engine_profile::{
-    EngineId, EngineProfile, Fill, FitRecord, HostCost, MemoryOverhead, MoePath, MoeRegime,
-    OtherWeights, tile_of,
+    EngineId, EngineProfile, Fill, FitRecord, FrontEndTimes, HostCost, MemoryOverhead, MoePath,
+    MoeRegime, OtherWeights, tile_of,
 };
 pub use kernels::{
     AttentionTimes, ExpertPoint, ExpertTimes, Grid, KernelTimes, Mixed, Piece, Residual, RowShape,

@@ -21,11 +21,15 @@ pub enum FinishReason {
 pub struct RequestRecord {
     /// Its number.
     pub id: RequestId,
-    /// When it reached the engine.
+    /// When it was sent; without a front end when it reached the engine.
     pub arrival: SimTime,
+    /// When it reached the engine.
+    pub received: SimTime,
     /// When it was first scheduled (start of that step).
     pub scheduled: SimTime,
-    /// When its first output token was there.
+    /// When the engine had its first output token.
+    pub first_made: SimTime,
+    /// When its first output token was there, at the client where there is a front end.
     pub first_token: SimTime,
     /// When its last output token was there.
     pub finish: SimTime,

@@ -26,6 +26,8 @@ pub struct Settings {
     pub micro_batch: Option<u32>,
     /// The engine whose rules compose batches.
     pub engine: EngineId,
+    /// Processes of the front end.
+    pub api_servers: u32,
 }
 
 /// Settings that contradict each other or the device.

@@ -43,8 +43,8 @@ struct InFlight {
     end: SimTime,
     /// Tokens of all batches.
     tokens: u32,
-    /// Whether any request gets a token.
-    samples: bool,
+    /// Requests that get a token, in all batches.
+    sampled: u32,
     step: StepRecord,
 }
 
@@ -58,6 +58,13 @@ struct Clock {
     due: bool,
     /// Steps in a row without a token.
     fruitless: u64,
+}
+
+impl Clock {
+    /// Whether its oldest step has ended, and its output is not yet delivered.
+    fn ended(&self, now: SimTime) -> bool {
+        !self.due && self.flights.front().is_some_and(|f| f.end <= now)
+    }
 }
 
 /// Schedulers, their devices and the price of their steps.
@@ -187,15 +194,20 @@ impl<C: StepCost> Runtime<C> {
         ends.map(|f| f.end).min()
     }
 
+    /// The step that [`complete`](Self::complete) would deliver: when it ended, and how many requests get a token.
+    pub(super) fn ending(&self, now: SimTime) -> Option<(SimTime, u32)> {
+        let clock = self.clocks.iter().find(|c| c.ended(now))?;
+        clock.flights.front().map(|f| (f.end, f.sampled))
+    }
+
     /// Delivers the tokens of one step that ended by `now`; `None` when there is no other. Afterwards the rank's next step has to
     /// [begin](Self::advance).
     pub fn complete(&mut self, now: SimTime, observer: &mut impl Observer) -> Option<Flight<'_>> {
-        let ended = |c: &Clock| !c.due && c.flights.front().is_some_and(|f| f.end <= now);
-        let clock = self.clocks.iter_mut().find(|c| ended(c))?;
+        let clock = self.clocks.iter_mut().find(|c| c.ended(now))?;
         let flight = clock.flights.pop_front()?;
         let only = clock.ranks.start;
         clock.due = true;
-        clock.fruitless = if flight.samples {
+        clock.fruitless = if flight.sampled > 0 {
             0
         } else {
             clock.fruitless + 1
@@ -330,7 +342,7 @@ impl<C: StepCost> Runtime<C> {
         let flight = self.launch(clock, now, price, heaviest, preempted);
         flight.members = members;
         flight.tokens = shapes.iter().map(StepShape::tokens).sum();
-        flight.samples = shapes.iter().any(|s| s.sampled > 0);
+        flight.sampled = shapes.iter().map(|s| s.sampled).sum();
         (true, preempted)
     }
 
@@ -359,7 +371,7 @@ impl<C: StepCost> Runtime<C> {
             members: vec![],
             end,
             tokens: shape.tokens(),
-            samples: shape.sampled > 0,
+            sampled: shape.sampled,
             step: StepRecord {
                 start,
                 duration: price,

@@ -69,7 +69,9 @@ impl Sequence {
         RequestRecord {
             id: self.request.id,
             arrival: self.request.arrival,
+            received: self.request.arrival,
             scheduled: self.scheduled.unwrap_or(now),
+            first_made: self.first_token.unwrap_or(now),
             first_token: self.first_token.unwrap_or(now),
             finish: now,
             prompt_tokens: self.request.prompt.len(),

@@ -1,4 +1,5 @@
 //! A simulation: the runtime moved from event to event, against a source of requests.
+use super::front_end::{AtTheClients, FrontEnd, FrontEndCost};
 use super::group::Group;
 use super::observe::Observer;
 use super::runtime::Runtime;
@@ -78,6 +79,90 @@ impl<C: StepCost> Runtime<C> {
     /// # Errors
     /// Engines that can never go on, or an observer that wants no more.
     pub fn run<S: Source, O: Observer>(
+        self,
+        source: &mut S,
+        observer: &mut O,
+    ) -> Result<SimSummary, SimError> {
+        self.run_behind(FrontEndCost::default(), source, observer)
+    }
+
+    /// As [`run`](Self::run), behind a front end: what observers hear of requests and tokens is as the clients see it, of steps as the
+    /// engine does.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_behind<S: Source, O: Observer>(
+        self,
+        cost: FrontEndCost,
+        source: &mut S,
+        observer: &mut O,
+    ) -> Result<SimSummary, SimError> {
+        match FrontEnd::new(cost) {
+            None => self.run_alone(source, observer),
+            Some(front) => self.run_queued(front, source, observer),
+        }
+    }
+
+    fn run_queued<S: Source, O: Observer>(
+        mut self,
+        mut front: FrontEnd,
+        source: &mut S,
+        observer: &mut O,
+    ) -> Result<SimSummary, SimError> {
+        let mut now = SimTime::ZERO;
+        let mut due = None;
+        let mut ended = vec![];
+        loop {
+            if observer.stop() {
+                return Err(SimError::Stopped);
+            }
+            now = match due {
+                Some(end) if self.num_ranks() == 1 => end,
+                due => match (due, front.peek(source, due)) {
+                    (None, None) => break,
+                    (Some(end), Some(there)) => now.max(there.min(end)),
+                    (Some(end), None) => end,
+                    (None, Some(there)) => now.max(there),
+                },
+            };
+            front.take_in(source, now);
+            while let Some((end, tokens)) = self.ending(now) {
+                front.hand_out(end, tokens);
+                let mut clients = AtTheClients {
+                    front: &mut front,
+                    observer,
+                    now: end,
+                    ended: &mut ended,
+                };
+                let in_circles = self
+                    .complete(now, &mut clients)
+                    .is_some_and(|flight| flight.in_circles);
+                for (id, at) in ended.drain(..) {
+                    source.finished(id, at);
+                }
+                if in_circles {
+                    return Err(self.stuck(now));
+                }
+            }
+            while let Some(request) = front.pop(now) {
+                let (id, at) = (request.id, request.arrival);
+                if self.submit(request).is_ok() {
+                    observer.on_arrival(id, at);
+                } else {
+                    self.reject();
+                    observer.on_refused(id, front.refuse(id).unwrap_or(at));
+                    source.finished(id, now);
+                }
+            }
+            due = self.advance(now, observer);
+        }
+        if self.has_work() {
+            return Err(self.stuck(now));
+        }
+        Ok(self.summary())
+    }
+
+    fn run_alone<S: Source, O: Observer>(
         mut self,
         source: &mut S,
         observer: &mut O,

@@ -1,6 +1,6 @@
 //! Watches a simulation and keeps what a summary needs.
 use super::summary::among_answered;
-use super::{Sample, Summary, Timing};
+use super::{Sample, Summary, Timing, TtftParts};
 use crate::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
 use crate::stats::Histogram;
 use crate::units::{SimTime, Span};
@@ -44,6 +44,7 @@ pub struct Collector {
     tpot: Sample,
     e2el: Sample,
     queue: Sample,
+    parts: [Span; 4],
     gaps: Histogram,
     busy: Span,
     steps: u64,
@@ -75,6 +76,7 @@ impl Collector {
             tpot: Sample::default(),
             e2el: Sample::default(),
             queue: Sample::default(),
+            parts: [Span::ZERO; 4],
             gaps: Histogram::new(),
             busy: Span::ZERO,
             steps: 0,
@@ -123,6 +125,15 @@ impl Collector {
             tpot: self.tpot.dist(),
             e2el: self.e2el.dist(),
             queue: self.queue.dist(),
+            ttft_parts: {
+                let mean = |at: usize| self.parts[at].secs() / (self.completed as f64).max(1.0);
+                TtftParts {
+                    front_end: mean(0),
+                    waiting: mean(1),
+                    prefill: mean(2),
+                    way_back: mean(3),
+                }
+            },
             itl_mean: self.gaps.mean() / 1e9,
             itl_std: self.gaps.std_dev() / 1e9,
             itl_percentiles: super::PERCENTILES.map(|p| quantile(p / 100.0)),
@@ -152,6 +163,14 @@ impl Collector {
             input_tokens: r.prompt_tokens,
             output_tokens: r.output_tokens,
         };
+        for (sum, part) in self.parts.iter_mut().zip([
+            r.received.since(r.arrival),
+            r.scheduled.since(r.received),
+            r.first_made.since(r.scheduled),
+            r.first_token.since(r.first_made),
+        ]) {
+            *sum += part;
+        }
         self.ttft.record(t.ttft(), 1);
         self.e2el.record(t.e2el(), 1);
         self.queue.record(r.scheduled.since(r.arrival), 1);

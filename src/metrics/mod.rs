@@ -18,7 +18,7 @@ pub use collect::{Collector, Occupancy};
 pub use dist::{Dist, EXACT_VALUES, Percentiles, Sample};
 pub use metric::{Latency, Metric, MetricName, Statistic, Unit, UnknownMetric};
 pub use peaks::Peaks;
-pub use summary::Summary;
+pub use summary::{Summary, TtftParts};
 pub use timing::Timing;
 
 /// Percentiles that are kept of the gaps between tokens, that get an interval and that are shown; an SLO may ask for others of

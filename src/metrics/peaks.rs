@@ -129,7 +129,9 @@ mod tests {
             peaks.on_request(&RequestRecord {
                 id: RequestId(k + 1),
                 arrival: from,
+                received: from,
                 scheduled: from,
+                first_made: to,
                 first_token: to,
                 finish: to,
                 prompt_tokens: 1,

@@ -1,6 +1,26 @@
 //! Figures of a whole run.
 use super::{Dist, Latency, Metric, Percentiles, Statistic, Timing};
 
+/// The mean time to first token, divided; seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TtftParts {
+    /// From the client's send to the engine's queue.
+    pub front_end: f64,
+    /// In the engine's queue.
+    pub waiting: f64,
+    /// From being scheduled to the first token: the prompt, in one step or several.
+    pub prefill: f64,
+    /// From the engine to the client.
+    pub way_back: f64,
+}
+
+impl TtftParts {
+    /// The engine's own time to first token: from its queue to the token.
+    pub fn engine(&self) -> f64 {
+        self.waiting + self.prefill
+    }
+}
+
 /// What `vllm bench serve` reports, and what it does not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -22,6 +42,8 @@ pub struct Summary {
     pub e2el: Dist,
     /// From arrival to being scheduled first.
     pub queue: Dist,
+    /// What the time to first token is made of.
+    pub ttft_parts: TtftParts,
     /// Mean of the pooled inter-token latencies, in seconds.
     pub itl_mean: f64,
     /// Their population standard deviation, in seconds.

@@ -3,8 +3,9 @@ use super::Settings;
 use super::beyond::unpriced;
 use super::prediction::{PredictError, Scenario};
 use crate::cost::{Breakdown, CostError, CostOptions, StepCost, StepPrice, StepShape};
+use crate::device::Quantity;
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
-use crate::engine::{Runtime, SimError, SimSummary, Step};
+use crate::engine::{FrontEndCost, Runtime, SimError, SimSummary, Step};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::units::{SimTime, Span};
 use crate::workload::{Replay, RequestId, Source};
@@ -241,7 +242,12 @@ impl<'a> Ready<'a> {
         cost: &impl StepCost,
         observer: &mut impl Observer,
     ) -> Result<SimSummary, PredictError> {
-        let usual = Span::from_secs(self.scenario.engine.host.turnaround.value);
+        let host = &self.scenario.engine.host;
+        let front = self.front_end();
+        let usual = match &host.front_end {
+            Some(_) => Span::ZERO,
+            None => Span::from_secs(host.turnaround.value),
+        };
         let mut workload = self.scenario.workload.clone();
         let turnaround = *workload.turnaround.get_or_insert(usual);
         let config = &self.settings.config;
@@ -255,7 +261,20 @@ impl<'a> Ready<'a> {
         let (engine, group) = (self.settings.engine, self.settings.group);
         let runtime = Runtime::new(engine, config, group, cost, observer.wants_output())
             .map_err(SimError::from)?;
-        Ok(runtime.run(&mut source, observer)?)
+        Ok(runtime.run_behind(front, &mut source, observer)?)
+    }
+
+    fn front_end(&self) -> FrontEndCost {
+        let Some(f) = &self.scenario.engine.host.front_end else {
+            return FrontEndCost::default();
+        };
+        let span = |q: &Quantity| Span::from_secs(q.value * f.core.value);
+        FrontEndCost {
+            per_request: span(&f.per_request),
+            per_step: span(&f.per_step),
+            per_token: span(&f.per_token),
+            servers: self.settings.api_servers,
+        }
     }
 
     fn served(&self, summary: Summary) -> Result<Summary, PredictError> {

@@ -94,15 +94,16 @@ impl Coefficient {
                 ] {
                     q.value *= factor;
                 }
-                if let Some(q) = &mut h.launch_experts {
+                let some = [&mut h.launch_experts, &mut h.launch_uncompiled];
+                for q in some.into_iter().flatten() {
                     q.value *= factor;
                 }
             }
         }
     }
 
-    /// Whether it changes when requests come, and not only what steps cost: the client's turnaround, of a load that waits
-    /// for answers.
+    /// Whether it changes when requests come or answers go, and not only what steps cost: the front end; the client's turnaround, of a
+    /// load that waits for answers.
     pub(super) fn moves_arrivals(&self, s: &Scenario, recorded: bool) -> bool {
         let w = &s.workload;
         // Of recorded requests nothing is known here: they may wait, too.
@@ -111,9 +112,11 @@ impl Coefficient {
             || w.trace.is_some()
             || w.warmup > 0
             || recorded;
-        matches!(self, Coefficient::Engine(n) if n == "host.turnaround")
-            && w.turnaround.is_none()
-            && waits
+        match self {
+            Coefficient::Engine(n) if n == "host.front_end" => true,
+            Coefficient::Engine(n) if n == "host.turnaround" => w.turnaround.is_none() && waits,
+            _ => false,
+        }
     }
 }
 

@@ -155,7 +155,9 @@ impl Naive {
         self.ended.push(RequestRecord {
             id: r.request.id,
             arrival: r.request.arrival,
+            received: r.request.arrival,
             scheduled: r.scheduled.unwrap_or(now),
+            first_made: r.first_token.unwrap_or(now),
             first_token: r.first_token.unwrap_or(now),
             finish: now,
             prompt_tokens: r.request.prompt.len(),

@@ -42,7 +42,13 @@ impl HostRule {
         Self {
             step: host.step.value,
             per_seq: host.per_seq.value,
-            launch_eager: kernels * host.launch_eager.value + expert_layers * per_expert_layer,
+            launch_eager: match &host.launch_uncompiled {
+                Some(q) if options.enforce_eager => {
+                    let layers = f64::from(model.config().num_hidden_layers);
+                    layers * q.value + expert_layers * per_expert_layer
+                }
+                _ => kernels * host.launch_eager.value + expert_layers * per_expert_layer,
+            },
             launch_graph: host.launch_graph.value,
             kernels,
             launch_device: device.launch.value,

@@ -72,6 +72,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         gpu_memory_utilization: 1.0,
         micro_batch: Some(micro_batch),
         engine: EngineId::LlamaServer,
+        api_servers: 1,
     })
 }
 

@@ -188,7 +188,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 22;
+const N: usize = 23;
 
 const ROWS: [Setting; N] = [
     count(
@@ -375,6 +375,11 @@ const ROWS: [Setting; N] = [
     )
     .short(&["--kv-cache-memory"]),
     count(
+        "api_server_count",
+        "Front-end processes",
+        "Processes that take in requests and hand out tokens (default: as many as data-parallel engines)",
+    ),
+    count(
         "micro_batch",
         "Tokens computed at a time",
         "Tokens that llama.cpp computes at a time, its --ubatch-size (default: 512)",
@@ -434,6 +439,8 @@ keys! {
     NUM_GPU_BLOCKS_OVERRIDE: u32 = "num_gpu_blocks_override";
     /// Size of the KV cache, bytes.
     KV_CACHE_MEMORY_BYTES: u64 = "kv_cache_memory_bytes";
+    /// Processes of the front end.
+    API_SERVER_COUNT: u32 = "api_server_count";
     /// Tokens that llama.cpp computes at a time.
     MICRO_BATCH: u32 = "micro_batch";
     /// Devices that share every layer.

@@ -99,5 +99,6 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         gpu_memory_utilization: utilization,
         micro_batch: None,
         engine: EngineId::Sglang,
+        api_servers: 1,
     })
 }

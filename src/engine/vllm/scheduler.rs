@@ -290,7 +290,9 @@ impl Scheduler {
         let record = RequestRecord {
             id: s.request.id,
             arrival: s.request.arrival,
+            received: s.request.arrival,
             scheduled: s.scheduled.unwrap_or(now),
+            first_made: s.first_token.unwrap_or(now),
             first_token: s.first_token.unwrap_or(now),
             finish: now,
             prompt_tokens: s.request.prompt.len(),

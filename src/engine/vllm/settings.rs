@@ -99,6 +99,8 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         gpu_memory_utilization: utilization,
         micro_batch: given.get(MICRO_BATCH),
         engine: EngineId::Vllm,
+        // `cli/serve.py`@0.12.0: as many as engines, unless it is said.
+        api_servers: given.get(API_SERVER_COUNT).unwrap_or(parallel.data).max(1),
     })
 }
 

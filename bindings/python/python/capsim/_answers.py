@@ -114,6 +114,8 @@ class Prediction(PredictionMethods, Answer):
     """What was assumed where nothing was said."""
     harmless: List[str] = field(default_factory=list)
     """Flags of a pasted line that change neither memory nor speed."""
+    ttft_parts: Optional[Dict[str, Any]] = None
+    """What the mean time to first token is made of."""
     requests: Optional[Table] = field(default=None, repr=False, compare=False)
     """Every measured request, if asked for: times in seconds since the beginning, latencies in milliseconds."""
     timeline: Optional[Table] = field(default=None, repr=False, compare=False)

@@ -60,6 +60,8 @@ class SettingFields:
     """Override the number of KV blocks (default: as many as the memory holds)."""
     kv_cache_memory_bytes: Optional[int] = None
     """Size of the KV cache in bytes, instead of what the memory share leaves (default: not set)."""
+    api_server_count: Optional[int] = None
+    """Processes that take in requests and hand out tokens (default: as many as data-parallel engines)."""
     micro_batch: Optional[int] = None
     """Tokens that llama.cpp computes at a time, its --ubatch-size (default: 512)."""
 
@@ -161,4 +163,5 @@ class SettingsInForce:
     scheduler_reserve_full_isl: Optional[bool] = None
     num_gpu_blocks_override: Optional[int] = None
     kv_cache_memory_bytes: Optional[int] = None
+    api_server_count: Optional[int] = None
     micro_batch: Optional[int] = None

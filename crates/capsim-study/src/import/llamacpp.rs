@@ -382,7 +382,7 @@ pub fn engine(
     for name in names {
         let q = e.coefficient_mut(&name).expect("listed by the profile");
         let host = name.starts_with("host.");
-        if name == "host.turnaround" {
+        if name == "host.turnaround" || name == "host.front_end" {
             continue;
         }
         q.value = if host { 1e-9 } else { 1.0 };

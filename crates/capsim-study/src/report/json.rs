@@ -108,6 +108,19 @@ pub struct Occupancy {
     pub distinct_experts: Option<f64>,
 }
 
+/// The mean time to first token, divided, in milliseconds. `scheduling_wait_ms` and `prefill_ms` are the engine's own.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TtftParts {
+    /// From the client's send to the engine's queue: HTTP, tokenisation, and what waits before.
+    pub front_end_ms: Option<f64>,
+    /// In the engine's queue.
+    pub scheduling_wait_ms: Option<f64>,
+    /// From being scheduled to the first token.
+    pub prefill_ms: Option<f64>,
+    /// From the engine to the client.
+    pub way_back_ms: Option<f64>,
+}
+
 /// A coefficient that the prediction rests on.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RestsOn {
@@ -162,6 +175,10 @@ pub struct Point {
     pub total_output_tokens: u64,
     /// Every metric by name; names end in their unit, throughputs are per second.
     pub metrics: BTreeMap<Metric, Figure>,
+    /// What the mean time to first token is made of.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub ttft_parts: Option<TtftParts>,
     /// Occupancy.
     pub occupancy: Occupancy,
     /// Seconds of all steps, by part.
@@ -248,6 +265,12 @@ pub fn prediction(
         total_input_tokens: s.input_tokens,
         total_output_tokens: s.output_tokens,
         metrics: METRICS.iter().map(metric).collect(),
+        ttft_parts: Some(TtftParts {
+            front_end_ms: finite(1e3 * s.ttft_parts.front_end),
+            scheduling_wait_ms: finite(1e3 * s.ttft_parts.waiting),
+            prefill_ms: finite(1e3 * s.ttft_parts.prefill),
+            way_back_ms: finite(1e3 * s.ttft_parts.way_back),
+        }),
         occupancy: Occupancy {
             steps: occ.steps,
             busy_s: finite(occ.busy),

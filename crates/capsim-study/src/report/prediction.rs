@@ -4,7 +4,7 @@ use super::table::{three, unbroken, with_header, wrap};
 use capsim::cost::Part;
 use capsim::device::{Origin, Provenance};
 use capsim::fields::Value;
-use capsim::metrics::{Latency, Metric, Percentiles, Statistic};
+use capsim::metrics::{Latency, Metric, Percentiles, Statistic, TtftParts};
 use capsim::predict::{Caveat, Prediction, Refused, Scenario, Sensitivity};
 use std::fmt::Write as _;
 
@@ -152,6 +152,24 @@ fn engine(p: &Prediction) -> String {
 }
 
 /// What the block does not show: occupancy, breakdown, limits, caveats, provenance.
+/// What the mean time to first token is made of, where there is a front end.
+fn first_tokens(t: &TtftParts) -> String {
+    if t.front_end + t.way_back == 0.0 {
+        return String::new();
+    }
+    let ms = |s: f64| format!("{} ms", three(1e3 * s));
+    let text = format!(
+        "on average {} to the engine, {} waiting, {} of prefill, {} back: {} in the engine, {} at the client",
+        ms(t.front_end),
+        ms(t.waiting),
+        ms(t.prefill),
+        ms(t.way_back),
+        ms(t.engine()),
+        ms(t.front_end + t.engine() + t.way_back),
+    );
+    labelled("1st token", &text)
+}
+
 fn details(scenario: &Scenario, p: &Prediction) -> String {
     let (run, mut o) = (&p.run, String::new());
     let occ = &run.occupancy;
@@ -175,6 +193,7 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         run.summary.preemptions,
     );
     o.push_str(&labelled("KV cache", &kv));
+    o.push_str(&first_tokens(&run.summary.ttft_parts));
     let experts = run.distinct_experts.map_or(String::new(), |d| {
         format!(", {d:.1} distinct experts per layer")
     });

@@ -1,0 +1,263 @@
+//! The front end: the processes between the clients and the engine. Each is one core with a queue: it takes a request in (HTTP,
+//! tokenisation, hand-over) before the engine sees it, and hands every step's tokens out (detokenisation, streaming) after the engine
+//! made them. What arrives meanwhile waits.
+//!
+//! Tokens that wait for the same round of streaming go out together: a client that is behind gets several at once, so that a front end
+//! that is too slow delays tokens but does not fall behind without end (`AsyncLLM.output_handler` and `RequestOutputCollector` of vLLM
+//! merge what a stream has not taken yet, `v1/engine/output_processor.py`@0.12.0).
+use super::Step;
+use super::observe::{Observer, RequestRecord, StepRecord};
+use crate::units::{SimTime, Span};
+use crate::workload::{Request, RequestId, Source};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Time of a front end's core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrontEndCost {
+    /// Taking in a request.
+    pub per_request: Span,
+    /// Handing out the tokens of a step, however many.
+    pub per_step: Span,
+    /// Each of them.
+    pub per_token: Span,
+    /// Processes that share the requests (`--api-server-count`).
+    pub servers: u32,
+}
+
+/// One process.
+#[derive(Debug, Default)]
+struct Process {
+    /// When it has done what it is at.
+    busy: SimTime,
+    /// When the round of streaming that waits behind that will have ended.
+    waiting: Option<SimTime>,
+    /// Ends of steps, and when their tokens had gone out; the oldest first.
+    rounds: VecDeque<(SimTime, SimTime)>,
+}
+
+impl Process {
+    fn catch_up(&mut self, now: SimTime) {
+        if self.busy < now
+            && let Some(end) = self.waiting.take()
+        {
+            self.busy = end;
+        }
+    }
+
+    /// When a request that came at `now` is with the engine.
+    fn take_in(&mut self, now: SimTime, work: Span) -> SimTime {
+        self.catch_up(now);
+        self.busy = now.max(self.busy) + work;
+        if let Some(end) = &mut self.waiting {
+            *end += work;
+        }
+        self.busy
+    }
+
+    /// When the tokens of a step that ended at `now` are with their clients.
+    fn hand_out(&mut self, now: SimTime, step: Span, tokens: Span) -> SimTime {
+        self.catch_up(now);
+        let out = match &mut self.waiting {
+            Some(end) => {
+                *end += step;
+                *end
+            }
+            None if self.busy > now => {
+                let end = self.busy + step + tokens;
+                self.waiting = Some(end);
+                end
+            }
+            None => {
+                self.busy = now + step + tokens;
+                self.busy
+            }
+        };
+        self.rounds.push_back((now, out));
+        out
+    }
+
+    /// When tokens made at `made` went out.
+    fn out(&self, made: SimTime) -> SimTime {
+        let at = self.rounds.partition_point(|(t, _)| *t < made);
+        match self.rounds.get(at) {
+            Some((t, out)) if *t == made => *out,
+            _ => made,
+        }
+    }
+}
+
+/// A request between its client and its end.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    sent: SimTime,
+    process: usize,
+}
+
+/// Front ends with what is in them.
+#[derive(Debug)]
+pub(super) struct FrontEnd {
+    cost: FrontEndCost,
+    processes: Vec<Process>,
+    /// The process that takes the next request.
+    turn: usize,
+    /// Requests by when they will be with the engine, and their number.
+    inside: BTreeMap<(SimTime, u64), Request>,
+    open: BTreeMap<u64, Open>,
+    /// Rounds that are kept before old ones are forgotten.
+    keep: usize,
+}
+
+impl FrontEnd {
+    /// Processes with nothing to do; `None`: nobody stands between clients and engine.
+    pub fn new(cost: FrontEndCost) -> Option<Self> {
+        let nothing = FrontEndCost {
+            servers: cost.servers,
+            ..FrontEndCost::default()
+        };
+        if cost == nothing {
+            return None;
+        }
+        Some(Self {
+            processes: (0..cost.servers.max(1))
+                .map(|_| Process::default())
+                .collect(),
+            cost,
+            turn: 0,
+            inside: BTreeMap::new(),
+            open: BTreeMap::new(),
+            keep: 1 << 12,
+        })
+    }
+
+    /// Takes in what clients send until `until`.
+    pub fn take_in(&mut self, source: &mut impl Source, until: SimTime) {
+        while source.peek().is_some_and(|t| t <= until) {
+            let Some(request) = source.pop() else {
+                break;
+            };
+            self.take(request);
+        }
+    }
+
+    fn take(&mut self, mut request: Request) {
+        let process = self.turn;
+        self.turn = (self.turn + 1) % self.processes.len();
+        let sent = request.arrival;
+        let there = self.processes[process].take_in(sent, self.cost.per_request);
+        self.open.insert(request.id.0, Open { sent, process });
+        request.arrival = there;
+        self.inside.insert((there, request.id.0), request);
+    }
+
+    /// When the next request will be with the engine, if nothing happens there before `until`.
+    pub fn peek(&mut self, source: &mut impl Source, until: Option<SimTime>) -> Option<SimTime> {
+        loop {
+            let head = self.inside.keys().next().map(|k| k.0);
+            let limit = match (head, until) {
+                (Some(h), Some(u)) => Some(h.min(u)),
+                (h, u) => h.or(u),
+            };
+            match source.peek() {
+                Some(t) if limit.is_none_or(|l| t <= l) => {
+                    let request = source.pop()?;
+                    self.take(request);
+                }
+                _ => return head,
+            }
+        }
+    }
+
+    /// The next request that is with the engine by `now`.
+    pub fn pop(&mut self, now: SimTime) -> Option<Request> {
+        let entry = self.inside.first_entry()?;
+        (entry.key().0 <= now).then(|| entry.remove())
+    }
+
+    /// A step ended at `now` with so many tokens: each process hands out its share.
+    pub fn hand_out(&mut self, now: SimTime, tokens: u32) {
+        let share = tokens.div_ceil(self.processes.len() as u32);
+        let work = self.cost.per_token * u64::from(share);
+        for p in &mut self.processes {
+            p.hand_out(now, self.cost.per_step, work);
+        }
+        if self.processes[0].rounds.len() > self.keep {
+            self.forget();
+        }
+    }
+
+    /// Forgets rounds in which no open request can have had its first token.
+    fn forget(&mut self) {
+        let oldest = self.open.values().map(|o| o.sent).min();
+        for p in &mut self.processes {
+            let old = p
+                .rounds
+                .partition_point(|(t, _)| oldest.is_none_or(|o| *t < o));
+            // The last one is asked for by gaps between tokens.
+            p.rounds.drain(..old.min(p.rounds.len().saturating_sub(64)));
+        }
+        self.keep = (1 << 12).max(2 * self.processes[0].rounds.len());
+    }
+
+    /// When the client of a request has what was made at `made`.
+    pub fn out(&self, id: RequestId, made: SimTime) -> SimTime {
+        let process = self.open.get(&id.0).map_or(0, |o| o.process);
+        self.processes[process].out(made)
+    }
+
+    /// A refusal, at once.
+    pub fn refuse(&mut self, id: RequestId) -> Option<SimTime> {
+        self.open.remove(&id.0).map(|o| o.sent)
+    }
+}
+
+/// An observer who stands where the clients do.
+pub(super) struct AtTheClients<'a, O> {
+    pub front: &'a mut FrontEnd,
+    pub observer: &'a mut O,
+    /// When the step ended whose tokens are handed out.
+    pub now: SimTime,
+    /// Clients' answers that ended: id and when.
+    pub ended: &'a mut Vec<(RequestId, SimTime)>,
+}
+
+impl<O: Observer> Observer for AtTheClients<'_, O> {
+    fn stop(&self) -> bool {
+        self.observer.stop()
+    }
+    fn on_schedule(&mut self, at: SimTime, step: &Step<'_>) {
+        self.observer.on_schedule(at, step);
+    }
+    fn on_step(&mut self, step: &StepRecord) {
+        self.observer.on_step(step);
+    }
+    fn wants_output(&self) -> bool {
+        self.observer.wants_output()
+    }
+    fn on_output(&mut self, at: SimTime, tokens: &[RequestId]) {
+        self.observer.on_output(at, tokens);
+    }
+    fn on_tokens(&mut self, gap: Span, count: u32) {
+        // Of several processes the first speaks for all.
+        let before = SimTime(self.now.0.saturating_sub(gap.0));
+        let process = &self.front.processes[0];
+        let gap = Span(
+            process
+                .out(self.now)
+                .0
+                .saturating_sub(process.out(before).0),
+        );
+        self.observer.on_tokens(gap, count);
+    }
+    fn on_request(&mut self, request: &RequestRecord) {
+        let out = |made| self.front.out(request.id, made);
+        let (first_token, finish) = (out(request.first_token), out(request.finish));
+        let sent = self.front.refuse(request.id).unwrap_or(request.arrival);
+        self.ended.push((request.id, finish));
+        self.observer.on_request(&RequestRecord {
+            arrival: sent,
+            first_token,
+            finish,
+            ..*request
+        });
+    }
+}

@@ -683,3 +683,36 @@ fn models_of_known_layers_are_counted_as_published() {
         assert_eq!(said, vision, "{file}: {:?}", config.caveats);
     }
 }
+
+/// Bytes of weights as the checkpoints have them, to 1 %: what is left out of the quantisation counts in floats.
+#[test]
+fn what_a_checkpoint_leaves_in_floats_is_counted_in_floats() {
+    let attention = json!({"quant_method": "compressed-tensors", "format": "pack-quantized",
+        "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": true}}},
+        "ignore": ["lm_head", "re:.*self_attn.*", "re:.*mlp.gate$"]});
+    let gptq = json!({"bits": 4, "group_size": 128, "sym": true, "quant_method": "gptq",
+        "dynamic": {"lm_head": {}, "-:.*attn.*": {}, "-:.*shared_expert.*": {}, "-:.*mtp.*": {}, "-:.*visual.*": {}}});
+    let nf4 = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
+    let round = json!({"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": true});
+    for (name, quantization, bytes) in [
+        ("qwen3-30b-a3b", attention, 19.39e9),
+        ("qwen3.5-35b-a3b", gptq.clone(), 21.63e9),
+        ("qwen3.5-122b-a10b", gptq, 72.54e9),
+        ("llama-3.1-70b-instruct", nf4, 39.52e9),
+        ("llama-3.1-70b-instruct", round, 39.77e9),
+    ] {
+        let mut raw: Value = serde_json::from_str(builtin::find(name).unwrap().json).unwrap();
+        raw["quantization_config"] = quantization;
+        let config = config::parse(&raw.to_string(), name).unwrap();
+        let weights = Model::new(&config, Precision::of(&config)).total_weight_bytes();
+        let off = weights.as_f64() / bytes - 1.0;
+        assert!(off.abs() < 0.01, "{name}: {weights} for {bytes}");
+    }
+    let mut gemma: Value =
+        serde_json::from_str(builtin::find("gemma-2-9b-it").unwrap().json).unwrap();
+    gemma["torch_dtype"] = json!("float32");
+    let config = config::parse(&gemma.to_string(), "gemma").unwrap();
+    let model = Model::new(&config, Precision::of(&config));
+    assert!((model.total_weight_bytes().as_f64() / 18.48e9 - 1.0).abs() < 0.01);
+    assert!(config.caveats.iter().any(|c| c.contains("--dtype float32")));
+}

@@ -122,6 +122,7 @@ pub fn find(name: &str) -> Result<Checkpoint, ModelError> {
         model,
         quantization: Some(Quantization {
             format,
+            kept: Default::default(),
             experts_only: format == WeightFormat::Mxfp4 && model.config().moe.is_some(),
         }),
     })

@@ -2,6 +2,7 @@
 use super::architecture::{Architecture, QkNorm, Rules, known, rules, suggest};
 use super::error::ModelError;
 use super::format::WeightFormat;
+use super::kept::Kept;
 pub use super::layers::{FullHeads, LinearAttention, MoeConfig};
 use super::precision::Dtype;
 use super::raw::RawConfig;
@@ -73,6 +74,9 @@ pub struct Quantization {
     pub format: WeightFormat,
     /// Only the routed experts are quantised (MXFP4 checkpoints).
     pub experts_only: bool,
+    /// What the checkpoint keeps in floats.
+    #[serde(default)]
+    pub kept: Kept,
 }
 
 // Larger than any model announced, small enough that every later product fits in 64 bits.
@@ -212,6 +216,10 @@ impl Reader<'_> {
         };
         let (qkv_bias, o_bias) = self.attention_bias();
         let dtype = self.dtype()?;
+        if dtype == Dtype::Fp32 {
+            let said = "The checkpoint is in float32; it runs in bfloat16 unless --dtype float32 is given.";
+            self.caveats.push(said.to_owned());
+        }
         let quantization = self.quantization()?;
         let config = ModelConfig {
             source: self.file.to_owned(),

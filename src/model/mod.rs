@@ -31,6 +31,7 @@ pub mod config;
 mod error;
 pub mod experts;
 mod format;
+mod kept;
 mod layers;
 mod op;
 mod parallel;
@@ -43,6 +44,7 @@ pub use architecture::Architecture;
 pub use config::{FullHeads, LinearAttention, ModelConfig, MoeConfig, Quantization};
 pub use error::ModelError;
 pub use format::WeightFormat;
+pub use kept::Kept;
 pub use op::{
     AttentionDims, Collective, Exchange, ExpertGemms, Gemm, Op, OpKind, Pass, Recurrence, Rows,
 };

@@ -1,5 +1,5 @@
 //! Which matrix of a model is stored how.
-use super::config::{ModelConfig, Quantization};
+use super::config::ModelConfig;
 use super::error::{ModelError, closest};
 use super::format::WeightFormat;
 use core::str::FromStr;
@@ -204,17 +204,30 @@ impl Precision {
     }
 
     /// As the checkpoint stores it: `torch_dtype` and `quantization_config`.
+    ///
+    /// A checkpoint in float32 runs in bfloat16 unless another type is asked for (`config/model.py: _resolve_auto_dtype` of vLLM 0.12.0).
     pub fn of(config: &ModelConfig) -> Self {
+        let dtype = match config.dtype {
+            Dtype::Fp32 => Dtype::Bf16,
+            half => half,
+        };
         match config.quantization {
-            None => Self::plain(config.dtype),
-            Some(Quantization {
-                format,
-                experts_only,
-            }) if experts_only => Self {
-                experts: format,
-                ..Self::plain(config.dtype)
+            None => Self::plain(dtype),
+            Some(q) if q.experts_only => Self {
+                experts: q.format,
+                ..Self::plain(dtype)
             },
-            Some(Quantization { format, .. }) => Self::linear(format, config.dtype),
+            Some(q) => {
+                let (all, plain) = (Self::linear(q.format, dtype), Self::plain(dtype));
+                let of = |kept, float, quantised| if kept { float } else { quantised };
+                Self {
+                    attention: of(q.kept.attention, plain.attention, all.attention),
+                    recurrent: of(q.kept.recurrent, plain.recurrent, all.recurrent),
+                    mlp: of(q.kept.mlp, plain.mlp, all.mlp),
+                    experts: of(q.kept.experts, plain.experts, all.experts),
+                    ..all
+                }
+            }
         }
     }
 

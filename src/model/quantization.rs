@@ -1,28 +1,28 @@
 //! `quantization_config`: one weight format out of the many ways to write it down.
 use super::config::Quantization;
 use super::format::WeightFormat;
+use super::kept::kept;
 use super::raw::RawQuantization;
 
 impl RawQuantization {
     /// The format, with a caveat; or the field that is not understood and why.
     pub(super) fn read(&self) -> Result<(Quantization, Option<String>), (&'static str, String)> {
+        let lists = [
+            &self.modules_to_not_convert,
+            &self.ignore,
+            &self.ignored_layers,
+            &self.llm_int8_skip_modules,
+        ];
+        let listed = lists.into_iter().flatten().flatten().map(String::as_str);
+        let left_out = self.dynamic.iter().flat_map(|d| d.keys());
+        let left_out = left_out.filter_map(|k| k.strip_prefix("-:"));
+        let (kept, unclear) = kept(listed.chain(left_out));
         let all = |format| Quantization {
             format,
             experts_only: false,
+            kept,
         };
-        let skipped = self
-            .modules_to_not_convert
-            .iter()
-            .chain(self.ignore.iter())
-            .chain(self.ignored_layers.iter())
-            .flatten()
-            // Embedding, head, norms and router are never counted as quantised anyway.
-            .any(|m| {
-                ["attn", "experts", "mlp.up", "mlp.down", "_proj"]
-                    .iter()
-                    .any(|k| m.contains(k))
-            });
-        let caveat = skipped.then(|| {
+        let caveat = unclear.then(|| {
             "The checkpoint leaves some linear layers unquantised; they are counted as quantised.".to_owned()
         });
         let int = |bits: Option<u32>, group: Option<i64>, zero_point: bool| {
@@ -48,7 +48,8 @@ impl RawQuantization {
             }
         };
         match self.quant_method.as_deref() {
-            Some("awq" | "gptq") => Ok((
+            // AutoRound packs as GPTQ does, zero points included.
+            Some("awq" | "gptq" | "auto-round") => Ok((
                 all(int(self.bits, self.group_size.or(self.q_group_size), true)?),
                 caveat,
             )),
@@ -62,6 +63,7 @@ impl RawQuantization {
                 Quantization {
                     format: WeightFormat::Mxfp4,
                     experts_only: true,
+                    kept,
                 },
                 None,
             )),
@@ -96,6 +98,17 @@ impl RawQuantization {
                 }
                 let format = found.ok_or(("config_groups", "is empty".to_owned()))?;
                 Ok((all(format), caveat))
+            }
+            // NF4 with double quantisation: 4 bits and 1/8.
+            Some("bitsandbytes") if self.load_in_4bit == Some(true) => Ok((
+                all(WeightFormat::Int4 {
+                    group: 128,
+                    zero_point: false,
+                }),
+                caveat,
+            )),
+            Some("bitsandbytes") if self.load_in_8bit == Some(true) => {
+                Ok((all(WeightFormat::Int8), caveat))
             }
             Some(other) => {
                 let other: String = other.chars().take(80).collect();

@@ -73,6 +73,12 @@ pub(crate) struct RawQuantization {
     pub modules_to_not_convert: Option<Vec<String>>,
     pub ignored_layers: Option<Vec<String>>,
     pub ignore: Option<Vec<String>>,
+    /// GPTQModel: patterns, a minus in front of those that are left out.
+    pub dynamic: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+    /// bitsandbytes.
+    pub load_in_4bit: Option<bool>,
+    pub load_in_8bit: Option<bool>,
+    pub llm_int8_skip_modules: Option<Vec<String>>,
     pub config_groups: Option<BTreeMap<String, RawGroup>>,
 }
 

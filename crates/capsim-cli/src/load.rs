@@ -3,7 +3,7 @@ use super::files::Files;
 use anyhow::Context;
 use capsim::device::{DeviceProfile, EngineFile, EngineProfile, builtin};
 use capsim::engine::settings::{KV_CACHE_DTYPE, SettingValues};
-use capsim::model::{self, Model, ModelConfig};
+use capsim::model::{self, Model, ModelConfig, Quantization, WeightFormat};
 use capsim::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError, weighted};
 use capsim::predict::unknown_kind;
 use capsim::workload::load::LoadFiles;
@@ -34,6 +34,26 @@ fn parsed<T, E: std::fmt::Display>(
     parse(&text, &path.display().to_string()).map_err(|e| wrong(e.to_string()))
 }
 
+/// What ModelOpt writes beside a config: the format of the weights.
+fn modelopt(text: &str, name: &str) -> Result<Quantization, String> {
+    let file: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("{name}: {e}"))?;
+    let format = match file["quantization"]["quant_algo"].as_str() {
+        Some("FP8") => WeightFormat::Fp8,
+        other => {
+            return Err(format!(
+                "{name}: field `quantization.quant_algo`: {} is not modelled yet; give config.json without this file beside it, and \
+                 --weights int4-g32-sym, which has the 4.5 bits of NVFP4",
+                other.unwrap_or("nothing")
+            ));
+        }
+    };
+    Ok(Quantization {
+        format,
+        experts_only: false,
+        kept: Default::default(),
+    })
+}
+
 impl LoadFiles for Files {
     fn text(&self, path: &str) -> Result<String, String> {
         self.read(Path::new(path)).map_err(|e| format!("{e:#}"))
@@ -50,7 +70,14 @@ impl LoadFiles for Files {
 impl Catalog for Files {
     fn model(&self, name: &str) -> Result<ModelConfig, SpecError> {
         match file_of(self, name, "config.json") {
-            Some(path) => parsed(self, "model", &path, model::config::parse),
+            Some(path) => {
+                let mut config = parsed(self, "model", &path, model::config::parse)?;
+                let beside = path.with_file_name("hf_quant_config.json");
+                if config.quantization.is_none() && self.exists(&beside) {
+                    config.quantization = Some(parsed(self, "model", &beside, modelopt)?);
+                }
+                Ok(config)
+            }
             None => match model::checkpoint::find(name) {
                 Ok(found) => Ok(found.config()),
                 Err(e) => Err(SpecError::field("model", e)),

@@ -509,3 +509,41 @@ fn a_reader_that_closes_early_is_no_error() {
     assert!(err.is_empty(), "{err}");
     assert!(out.status.success(), "{:?}", out.status);
 }
+
+/// ModelOpt says the format in a file of its own: a checkpoint in NVFP4 is not silently one in bfloat16.
+#[test]
+fn a_format_that_stands_beside_the_config_is_not_overlooked() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    std::fs::copy(
+        root.join("models/qwen3-0.6b/config.json"),
+        dir.path().join("config.json"),
+    )
+    .unwrap();
+    let memory = || {
+        Command::cargo_bin("capsim")
+            .unwrap()
+            .args(["memory", "--json", "--model", dir.path().to_str().unwrap()])
+            .output()
+            .unwrap()
+    };
+    let weights = |o: &std::process::Output| -> f64 {
+        let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+        v["weights"].as_f64().unwrap()
+    };
+    let plain = weights(&memory());
+    let say = |algorithm: &str| {
+        let text = format!(r#"{{"quantization": {{"quant_algo": "{algorithm}"}}}}"#);
+        std::fs::write(dir.path().join("hf_quant_config.json"), text).unwrap();
+    };
+    say("FP8");
+    assert!(weights(&memory()) < 0.8 * plain);
+    say("NVFP4");
+    let o = memory();
+    assert_eq!(o.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&o.stderr).into_owned();
+    assert!(
+        said.contains("quant_algo") && said.contains("NVFP4"),
+        "{said}"
+    );
+}

@@ -64,7 +64,8 @@ impl Observer for Open {
         self.sent.insert(id.0, at);
     }
     fn on_request(&mut self, r: &RequestRecord) {
-        assert_eq!(self.sent[&r.id.0], r.arrival);
+        assert_eq!(self.sent[&r.id.0], r.received);
+        assert!(r.arrival <= r.received);
         self.spans.push((r.arrival, r.finish));
     }
 }

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn options_end_at_the_image() {
         let c = read(
-            "--runtime nvidia --gpus all --ipc=host -itd -p8000:8000 -v ~/.cache:/root/.cache --rm --shm-size 16g -eA=1 -e B=2 -e C \
+            "--runtime nvidia --gpus all --ipc=host -itd -p8000:8000 -v ~/.cache:/cache --rm --shm-size 16g -eA=1 -e B=2 -e C \
              --env \"D=x y\" --env-file .env --name x --ulimit memlock=-1 --security-opt seccomp=unconfined vllm/vllm-openai:v0.9.1 \
              --model m --port 1",
         );

@@ -165,7 +165,7 @@ mod tests {
         use Scheduler::{LlamaServer, Sglang, Vllm};
         for (line, found) in [
             ("vllm serve m", Some((Server(Vllm), 2))),
-            ("/opt/venv/bin/vllm serve m", Some((Server(Vllm), 2))),
+            ("/srv/venv/bin/vllm serve m", Some((Server(Vllm), 2))),
             (
                 "-m vllm.entrypoints.openai.api_server --model m",
                 Some((Server(Vllm), 2)),

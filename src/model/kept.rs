@@ -65,17 +65,32 @@ impl Kept {
 /// The kinds that a name or pattern means. Embedding, head, norms, routers and gates are never counted as quantised anyway.
 fn kinds_of(name: &str) -> Kept {
     let has = |part: &str| name.contains(part);
-    if has("visual") || has("vision") || has("mtp") || has("gate$") || name.ends_with("gate") {
+    // Beside these, what linear attention never has quantised: its convolution, and the narrow projections of b and a.
+    let never = [
+        "visual",
+        "vision",
+        "mtp",
+        "norm",
+        "gate$",
+        "conv1d",
+        "in_proj_a",
+        "in_proj_b",
+        "A_log",
+        "dt_bias",
+    ];
+    if never.iter().any(|part| has(part)) || name.ends_with("gate") {
         return Kept::default();
     }
     let linear = has("linear_attn") || has("mamba") || has("delta");
     let shared = has("shared_expert");
-    let experts = has("experts") && !has("shared_experts");
+    // A pattern for every MLP means the experts, too.
+    let every = has("mlp.*") || name.ends_with("mlp");
+    let experts = (has("experts") && !has("shared_experts")) || (every && layer_of(name).is_none());
     Kept {
         attention: has("attn") && !linear,
         // A pattern for every kind of attention.
         recurrent: linear || (has(".*attn") && !has("self_attn")),
-        mlp: shared || (has("mlp") && !experts) || (has("feed_forward") && !experts),
+        mlp: shared || every || ((has("mlp") || has("feed_forward")) && !experts),
         experts,
     }
 }
@@ -111,6 +126,14 @@ mod tests {
             .map(|i| format!("model.layers.{i}.self_attn"))
             .collect();
         assert_eq!(kept(each.iter().map(String::as_str)), (attention, false));
+        // Qwen's FP8 checkpoints list, layer by layer, what is never quantised.
+        let narrow: Vec<String> = (0..48)
+            .flat_map(|i| ["conv1d", "in_proj_a", "in_proj_b"].map(|n| (i, n)))
+            .map(|(i, n)| format!("model.language_model.layers.{i}.linear_attn.{n}"))
+            .collect();
+        assert_eq!(kept(narrow.iter().map(String::as_str)), (none, false));
+        let (mlp, _) = of(&["re:.*mlp.*"]);
+        assert!(mlp.mlp && mlp.experts && !mlp.attention);
         let (gptq, unclear) = of(&["-:.*attn.*", "-:.*shared_expert.*", "-:.*mtp.*"]);
         assert!(gptq.attention && gptq.recurrent && gptq.mlp && !gptq.experts && !unclear);
     }

@@ -1,12 +1,12 @@
 //! `quantization_config`: one weight format out of the many ways to write it down.
 use super::config::Quantization;
 use super::format::WeightFormat;
-use super::kept::kept;
+use super::kept::{Kept, kept};
 use super::raw::RawQuantization;
 
 impl RawQuantization {
-    /// The format, with a caveat; or the field that is not understood and why.
-    pub(super) fn read(&self) -> Result<(Quantization, Option<String>), (&'static str, String)> {
+    /// What the checkpoint leaves in floats, and whether it names more than is understood.
+    fn kept(&self) -> (Kept, bool) {
         let lists = [
             &self.modules_to_not_convert,
             &self.ignore,
@@ -14,9 +14,14 @@ impl RawQuantization {
             &self.llm_int8_skip_modules,
         ];
         let listed = lists.into_iter().flatten().flatten().map(String::as_str);
-        let left_out = self.dynamic.iter().flat_map(|d| d.keys());
-        let left_out = left_out.filter_map(|k| k.strip_prefix("-:"));
-        let (kept, unclear) = kept(listed.chain(left_out));
+        let dynamic = self.dynamic.iter().flat_map(|d| d.keys());
+        let left_out = dynamic.filter_map(|k| k.strip_prefix("-:"));
+        kept(listed.chain(left_out))
+    }
+
+    /// The format, with a caveat; or the field that is not understood and why.
+    pub(super) fn read(&self) -> Result<(Quantization, Option<String>), (&'static str, String)> {
+        let (kept, unclear) = self.kept();
         let all = |format| Quantization {
             format,
             experts_only: false,

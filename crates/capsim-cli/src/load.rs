@@ -34,8 +34,8 @@ fn parsed<T, E: std::fmt::Display>(
     parse(&text, &path.display().to_string()).map_err(|e| wrong(e.to_string()))
 }
 
-/// What ModelOpt writes beside a config: the format of the weights.
-fn modelopt(text: &str, name: &str) -> Result<Quantization, String> {
+/// What ModelOpt writes beside a config: the format of the weights, and what a reader must add for the KV cache.
+fn modelopt(text: &str, name: &str) -> Result<(Quantization, Option<String>), String> {
     let file: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("{name}: {e}"))?;
     let format = match file["quantization"]["quant_algo"].as_str() {
         Some("FP8") => WeightFormat::Fp8,
@@ -47,11 +47,16 @@ fn modelopt(text: &str, name: &str) -> Result<Quantization, String> {
             ));
         }
     };
-    Ok(Quantization {
+    let kv = file["quantization"]["kv_cache_quant_algo"].as_str();
+    let caveat = kv.map(|kv| {
+        format!("The checkpoint asks for a KV cache in {kv}: it is counted in the activations' type unless --kv-cache-dtype says so.")
+    });
+    let quantization = Quantization {
         format,
         experts_only: false,
         kept: Default::default(),
-    })
+    };
+    Ok((quantization, caveat))
 }
 
 impl LoadFiles for Files {
@@ -74,7 +79,9 @@ impl Catalog for Files {
                 let mut config = parsed(self, "model", &path, model::config::parse)?;
                 let beside = path.with_file_name("hf_quant_config.json");
                 if config.quantization.is_none() && self.exists(&beside) {
-                    config.quantization = Some(parsed(self, "model", &beside, modelopt)?);
+                    let (quantization, caveat) = parsed(self, "model", &beside, modelopt)?;
+                    config.quantization = Some(quantization);
+                    config.caveats.extend(caveat);
                 }
                 Ok(config)
             }

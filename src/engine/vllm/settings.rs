@@ -100,7 +100,15 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         micro_batch: given.get(MICRO_BATCH),
         engine: EngineId::Vllm,
         // `cli/serve.py`@0.12.0: as many as engines, unless it is said.
-        api_servers: given.get(API_SERVER_COUNT).unwrap_or(parallel.data).max(1),
+        api_servers: match given.get(API_SERVER_COUNT).unwrap_or(parallel.data) {
+            n @ 1..=1024 => n,
+            n => {
+                return Err(bad(
+                    "api_server_count",
+                    format!("must lie between 1 and 1024, not {n}"),
+                ));
+            }
+        },
     })
 }
 

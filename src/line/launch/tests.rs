@@ -28,7 +28,7 @@ fn args(launch: &Launch) -> String {
 fn what_stands_before_the_program_is_taken_away() {
     for line in [
         "vllm serve m --port 1",
-        "VLLM_USE_V1=1 /opt/x/bin/vllm serve m --port 1",
+        "VLLM_USE_V1=1 /srv/x/bin/vllm serve m --port 1",
         "sudo -E env -u A VLLM_USE_V1=1 nohup vllm serve m --port 1",
         "numactl -N 0 -m 0 taskset -c 0-7 time vllm serve m --port 1",
         "uv run --with vllm vllm serve m --port 1",
@@ -127,7 +127,7 @@ fn what_starts_no_server_is_refused() {
 fn containers_name_a_release_and_devices() {
     let launch = text(
         "sudo docker run --runtime nvidia --gpus '\"device=0,1\"' --ipc=host -p 8000:8000 -e HF_TOKEN=$HF_TOKEN -e VLLM_USE_V1=0 \
-         -v ~/.cache/huggingface:/root/.cache/huggingface vllm/vllm-openai:v0.8.5 --model Qwen/Qwen2.5-7B-Instruct -tp 2",
+         -v ~/.cache/huggingface:/cache/huggingface vllm/vllm-openai:v0.8.5 --model Qwen/Qwen2.5-7B-Instruct -tp 2",
     );
     assert_eq!(launch.engine, Some(Scheduler::Vllm));
     assert_eq!(args(&launch), "--model Qwen/Qwen2.5-7B-Instruct -tp 2");
@@ -285,7 +285,7 @@ fn kubernetes_and_helm_files_are_read() {
 fn systemd_units_and_environment_files_are_read() {
     let launch = text(
         "[Unit]\nDescription=x\n[Service]\nEnvironment=\"CUDA_VISIBLE_DEVICES=0\" HF_HOME=/x\nEnvironmentFile=-/none\nUser=me\n\
-         ExecStart=/opt/vllm/bin/vllm serve m \\\n    --port 1 \\\n    --host ${HF_HOME}\nRestart=always\n",
+         ExecStart=/srv/vllm/bin/vllm serve m \\\n    --port 1 \\\n    --host ${HF_HOME}\nRestart=always\n",
     );
     assert_eq!(
         (args(&launch).as_str(), launch.devices),

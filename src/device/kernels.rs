@@ -1,4 +1,4 @@
-//! Kernel times by shape: what somebody measured inside an engine, as fitted pieces and grids.
+//! Kernel times by shape: measured inside an engine, as fitted pieces and grids.
 //!
 //! Where a device profile has the times of the very kernels that a model needs, they are better than rates and
 //! efficiencies: tiles, waves and kernel switches are in them. Times interpolate as the physics says: along rows in

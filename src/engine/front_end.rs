@@ -108,7 +108,7 @@ pub(super) struct FrontEnd {
 }
 
 impl FrontEnd {
-    /// Processes with nothing to do; `None`: nobody stands between clients and engine.
+    /// Processes with nothing to do; `None`: clients reach the engine at no cost.
     pub fn new(cost: FrontEndCost) -> Option<Self> {
         let nothing = FrontEndCost {
             servers: cost.servers,

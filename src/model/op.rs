@@ -157,11 +157,11 @@ pub struct Pass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exchange {
-    /// Everybody gets the sum.
+    /// Every rank gets the sum.
     AllReduce,
-    /// Everybody gets everybody's rows.
+    /// Every rank gets the rows of all ranks.
     AllGather,
-    /// Everybody gets the sum of its own rows.
+    /// Every rank gets the sum of its own rows.
     ReduceScatter,
 }
 

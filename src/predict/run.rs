@@ -102,7 +102,7 @@ impl<O: Observer> Observer for Watch<'_, O> {
     }
 }
 
-/// Collects the figures as long as somebody wants them.
+/// Collects the figures until the observer wants no more.
 struct Figures<'a, O> {
     collector: Collector,
     until: &'a O,

@@ -284,7 +284,7 @@ impl StepCost for StepPrice {
         let device: f64 = parts.iter().map(|(_, s)| s).sum();
         Span::from_secs(self.host.whole(shape, device))
     }
-    /// Engines that share experts wait for each other in every layer: each is priced with everybody's tokens at the
+    /// Engines that share experts wait for each other in every layer: each is priced with the tokens of all engines at the
     /// experts, and the slowest counts. With graphs all are padded to the widest (`coordinate_batch_across_dp`).
     fn lockstep(&self, shapes: &[StepShape]) -> Span {
         let widest = shapes.iter().map(|s| self.padded(s)).max().unwrap_or(0);

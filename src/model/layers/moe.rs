@@ -165,7 +165,7 @@ impl Expander<'_> {
         // Scores in, k weights and ids out (4 bytes each), and the sorted ids written and read once.
         let correction = if moe.router_correction_bias { 4 * e } else { 0 };
         self.each("moe_route", 3, pass(correction, e * act + 16 * k));
-        // Between data-parallel engines every device gets all tokens and gives back everybody's sums
+        // Between data-parallel engines every device gets all tokens and gives back the sums of all tokens
         // (`all2all_backend` allgather_reducescatter, vLLM's default on one node).
         let engines = self.parallel.data;
         if engines > 1 {

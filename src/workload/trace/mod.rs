@@ -272,7 +272,7 @@ impl Reader {
     }
 }
 
-/// A map whose iteration order nobody sees.
+/// A map that is never iterated.
 type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<Fnv>>;
 
 /// FNV-1a over what is hashed: short and fixed.

@@ -101,7 +101,7 @@ impl BlockPool {
         true
     }
 
-    /// Releases a request's blocks, from the last to the first; those that nobody uses any more become free.
+    /// Releases a request's blocks, from the last to the first; those that no other request uses become free.
     pub fn release(&mut self, blocks: &[BlockId]) {
         for &id in blocks.iter().rev() {
             self.refs[id as usize] -= 1;

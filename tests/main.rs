@@ -17,4 +17,5 @@ mod recipes;
 mod serve_core;
 mod traces;
 mod vllm_parity;
+mod wild;
 mod workload;

@@ -77,7 +77,7 @@ impl Checkpoint {
 /// use capsim::model::{WeightFormat, checkpoint};
 /// let c = checkpoint::find("Qwen/Qwen3-32B-AWQ")?;
 /// assert_eq!(c.model.id, "Qwen/Qwen3-32B");
-/// assert_eq!(c.quantization.unwrap().format, "awq".parse::<WeightFormat>()?);
+/// assert_eq!(c.quantization.unwrap().format(), Some("awq".parse::<WeightFormat>()?));
 /// assert_eq!(checkpoint::find("/models/Qwen3-8B/")?.model.id, "Qwen/Qwen3-8B");
 /// # Ok::<(), capsim::model::ModelError>(())
 /// ```
@@ -118,12 +118,13 @@ pub fn find(name: &str) -> Result<Checkpoint, ModelError> {
         }
         other => other,
     };
+    let experts = format == WeightFormat::Mxfp4 && model.config().moe().is_some();
     Ok(Checkpoint {
         model,
-        quantization: Some(Quantization {
-            format,
-            kept: Default::default(),
-            experts_only: format == WeightFormat::Mxfp4 && model.config().moe.is_some(),
+        quantization: Some(if experts {
+            Quantization::experts(format)
+        } else {
+            Quantization::all(format)
         }),
     })
 }
@@ -192,7 +193,7 @@ impl Precision {
             return Self::by_name(quantization, config);
         };
         match (config.quantization, format) {
-            (Some(_), _) => Ok(Self::of(config)),
+            (Some(_), _) => Self::of_checkpoint(config),
             (None, Some(format)) => Self::by_name(format, config),
             (None, None) => Err(ModelError::UnstatedFormat {
                 name: lower.chars().take(80).collect(),
@@ -207,7 +208,10 @@ mod tests {
 
     fn format(name: &str) -> (String, Option<String>) {
         let c = find(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let format = c.quantization.map(|q| q.format.to_string());
+        let format = c
+            .quantization
+            .and_then(|q| q.format())
+            .map(|f| f.to_string());
         (c.model.name(), format)
     }
 

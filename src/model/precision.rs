@@ -115,8 +115,10 @@ pub struct Precision {
     pub attention: WeightFormat,
     /// Projections of linear attention.
     pub recurrent: WeightFormat,
-    /// Dense MLPs and shared experts.
+    /// Dense MLPs.
     pub mlp: WeightFormat,
+    /// Shared experts.
+    pub shared: WeightFormat,
     /// Routed experts.
     pub experts: WeightFormat,
     /// The router (`mlp.gate`); quantisers leave it alone.
@@ -142,6 +144,7 @@ impl Precision {
             attention: f,
             recurrent: f,
             mlp: f,
+            shared: f,
             experts: f,
             router: f,
             embedding: f,
@@ -157,6 +160,7 @@ impl Precision {
             attention: format,
             recurrent: format,
             mlp: format,
+            shared: format,
             experts: format,
             ..Self::plain(dtype)
         }
@@ -199,6 +203,7 @@ impl Precision {
             attention: q8,
             recurrent: q8,
             mlp: q8,
+            shared: q8,
             ..base
         }
     }
@@ -211,23 +216,31 @@ impl Precision {
             Dtype::Fp32 => Dtype::Bf16,
             half => half,
         };
-        match config.quantization {
-            None => Self::plain(dtype),
-            Some(q) if q.experts_only => Self {
-                experts: q.format,
-                ..Self::plain(dtype)
-            },
-            Some(q) => {
-                let (all, plain) = (Self::linear(q.format, dtype), Self::plain(dtype));
-                let of = |kept, float, quantised| if kept { float } else { quantised };
-                Self {
-                    attention: of(q.kept.attention, plain.attention, all.attention),
-                    recurrent: of(q.kept.recurrent, plain.recurrent, all.recurrent),
-                    mlp: of(q.kept.mlp, plain.mlp, all.mlp),
-                    experts: of(q.kept.experts, plain.experts, all.experts),
-                    ..all
-                }
-            }
+        let plain = Self::plain(dtype);
+        let Some(q) = config.quantization else {
+            return plain;
+        };
+        let float = plain.attention;
+        Self {
+            attention: q.attention.unwrap_or(float),
+            recurrent: q.recurrent.unwrap_or(float),
+            mlp: q.mlp.unwrap_or(float),
+            shared: q.shared.unwrap_or(float),
+            experts: q.experts.unwrap_or(float),
+            lm_head: q.lm_head.unwrap_or(float),
+            kv: q.kv.unwrap_or_default(),
+            ..plain
+        }
+    }
+
+    /// As the checkpoint stores it, where that is understood.
+    ///
+    /// # Errors
+    /// A method or format that is not: the weights must be named then.
+    pub fn of_checkpoint(config: &ModelConfig) -> Result<Self, ModelError> {
+        match &config.unread {
+            Some(e) => Err(e.clone()),
+            None => Ok(Self::of(config)),
         }
     }
 
@@ -237,7 +250,7 @@ impl Precision {
     /// GGUF mixtures by what is in them: `gguf-q4_0`, `gguf-q6_k`, `gguf-mxfp4` (experts; the rest in Q8_0), and
     /// `gguf-dynamic-q4`, `-q6`: Q4_K_M or Q6_K experts, everything else in Q8_0, close to Unsloth's UD-Q4_K_XL
     /// and UD-Q6_K_XL of 2026 by file size and speed. Single kinds of matrix can be changed after a `+`:
-    /// `bf16+experts=int4-g32+lm_head=int4-g128` (kinds: attention, recurrent, mlp, experts, router, embedding, lm_head).
+    /// `bf16+experts=int4-g32+lm_head=int4-g128` (kinds: attention, recurrent, mlp, shared, experts, router, embedding, lm_head; mlp changes shared experts, too).
     pub fn by_name(name: &str, config: &ModelConfig) -> Result<Self, ModelError> {
         let lower = name.to_ascii_lowercase();
         if let Some((base, changes)) = lower.split_once('+') {
@@ -248,7 +261,7 @@ impl Precision {
             return Ok(precision);
         }
         match lower.as_str() {
-            "auto" => return Ok(Self::of(config)),
+            "auto" => return Self::of_checkpoint(config),
             "q4_k_m" => return Ok(Self::gguf_q4_k_m()),
             "q8_0" => return Ok(Self::gguf_q8_0()),
             // `llama_model_quantize`: Q4_0, IQ4_NL and Q6_K files keep the head in Q6_K.
@@ -284,7 +297,7 @@ impl Precision {
             WeightFormat::Fp32 => Self::plain(Dtype::Fp32),
             WeightFormat::Fp16 => Self::plain(Dtype::Fp16),
             WeightFormat::Bf16 => Self::plain(Dtype::Bf16),
-            WeightFormat::Mxfp4 if config.moe.is_some() => Self {
+            WeightFormat::Mxfp4 if config.moe().is_some() => Self {
                 experts: WeightFormat::Mxfp4,
                 ..Self::plain(config.dtype)
             },
@@ -298,6 +311,7 @@ impl Precision {
             "attention",
             "recurrent",
             "mlp",
+            "shared",
             "experts",
             "router",
             "embedding",
@@ -307,7 +321,11 @@ impl Precision {
         let place = match kind {
             "attention" => &mut self.attention,
             "recurrent" => &mut self.recurrent,
-            "mlp" => &mut self.mlp,
+            "mlp" => {
+                self.shared = format.parse()?;
+                &mut self.mlp
+            }
+            "shared" => &mut self.shared,
             "experts" => &mut self.experts,
             "router" => &mut self.router,
             "embedding" => &mut self.embedding,
@@ -335,6 +353,7 @@ impl Precision {
             attention: of(self.attention),
             recurrent: of(self.recurrent),
             mlp: of(self.mlp),
+            shared: of(self.shared),
             experts: of(self.experts),
             router: of(self.router),
             embedding: of(self.embedding),

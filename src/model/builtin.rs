@@ -87,20 +87,71 @@ fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
 }
 
-/// Whether the end of a name says how a model was tuned, or when, and not which size it is: `instruct-2507`, `chat-v1.0`. `mini` or `14b`
+/// Whether a word of a name says how a model was tuned, or when, and not which size it is: `instruct`, `2507`, `v1.0`. `mini` or `14b`
 /// make another model.
-fn keeps_the_sizes(end: &str) -> bool {
-    end.split('-').all(|word| {
-        let date = word.len() == 4 && word.bytes().all(|b| b.is_ascii_digit());
-        let version = word
-            .strip_prefix('v')
-            .is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
-        date || version || ["instruct", "it", "chat", "hf"].contains(&word)
-    })
+fn keeps_the_sizes(word: &str) -> bool {
+    tuned(word) || dated(word)
+}
+
+fn tuned(word: &str) -> bool {
+    [
+        "instruct", "it", "chat", "hf", "base", "thinking", "pt", "preview",
+    ]
+    .contains(&word)
+}
+
+/// Dates and versions: two models that both have one are the same only if it is the same.
+fn dated(word: &str) -> bool {
+    let date = word.len() == 4 && word.bytes().all(|b| b.is_ascii_digit());
+    let version = word
+        .strip_prefix('v')
+        .is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit()));
+    date || version
+}
+
+/// A name without the words at its end that keep the sizes, and those.
+fn stem(name: &str) -> (&str, Vec<&str>) {
+    let (mut stem, mut words) = (name, vec![]);
+    while let Some((before, word)) = stem.rsplit_once('-') {
+        if !keeps_the_sizes(word) {
+            break;
+        }
+        words.push(word);
+        stem = before;
+    }
+    (stem, words)
+}
+
+/// The model of the same sizes whose name differs least at its end.
+fn sibling(wanted: &str) -> Option<&'static Builtin> {
+    let (wanted, words) = stem(wanted);
+    let mut best: Option<(i32, &Builtin)> = None;
+    let mut alone = false;
+    for b in ALL {
+        let name = b.name();
+        let (own, others) = stem(&name);
+        let dates = |of: &[&str]| -> Vec<String> {
+            of.iter()
+                .filter(|w| dated(w))
+                .map(|w| w.to_string())
+                .collect()
+        };
+        let (mine, its) = (dates(&words), dates(&others));
+        if own != wanted || (!mine.is_empty() && !its.is_empty() && mine != its) {
+            continue;
+        }
+        let shared = others.iter().filter(|w| words.contains(w)).count() as i32;
+        let score = 3 * shared - others.len() as i32;
+        alone = best.is_none_or(|(s, _)| score != s);
+        if best.is_none_or(|(s, _)| score > s) {
+            best = Some((score, b));
+        }
+    }
+    best.filter(|_| alone).map(|(_, b)| b)
 }
 
 /// Finds a built-in model by its Hugging Face id or by the part after the slash, ignoring case. A short name
-/// also stands for its only variant of the same size: `llama-3.1-8b` for `Llama-3.1-8B-Instruct`.
+/// also stands for the nearest variant of the same size: `llama-3.1-8b` for `Llama-3.1-8B-Instruct`, and the other way round.
 ///
 /// # Errors
 /// An unknown name, with the closest known one.
@@ -121,22 +172,17 @@ pub fn find(name: &str) -> Result<&'static Builtin, ModelError> {
     {
         return Ok(exact);
     }
-    let mut variants = ALL.iter().filter(|b| {
-        let id = b.id.to_ascii_lowercase();
-        let rest = id
-            .strip_prefix(&wanted)
-            .or(short(&id).strip_prefix(&wanted));
-        rest.and_then(|r| r.strip_prefix('-'))
-            .is_some_and(keeps_the_sizes)
-    });
-    if let (Some(only), None) = (variants.next(), variants.next()) {
-        return Ok(only);
+    let owned = |b: &&Builtin| {
+        let owner = wanted.rsplit_once('/').map(|(owner, _)| owner);
+        owner.is_none_or(|o| b.id.to_ascii_lowercase().starts_with(o))
+    };
+    if let Some(found) = sibling(short(&wanted)).filter(owned) {
+        return Ok(found);
     }
     let names: Vec<String> = ALL.iter().map(Builtin::name).collect();
     let name: String = name.chars().take(100).collect();
     Err(ModelError::UnknownModel {
         suggestion: closest(short(&name), names.iter().map(String::as_str)),
         name,
-        known: names.join(", "),
     })
 }

@@ -2,7 +2,7 @@
 use super::architecture::{EmbeddingRule, MixerRule, Rules, known, rules, suggest};
 use super::error::ModelError;
 use super::layers::{Layer, Mixer, MoeConfig, PerLayerInputs};
-use super::precision::Dtype;
+use super::precision::{Dtype, Precision};
 pub use super::quantization::Quantization;
 use super::raw::{Fields, object};
 use serde::Serialize;
@@ -46,6 +46,10 @@ pub struct ModelConfig {
     pub layers: Vec<Layer>,
     /// What the checkpoint's `quantization_config` says.
     pub quantization: Option<Quantization>,
+    /// The same for each layer, where some differ from most; else empty.
+    pub quantization_by_layer: Vec<Quantization>,
+    /// How a file of another kind stores it: a GGUF mixture.
+    pub stored: Option<Precision>,
     /// Why what it says is not understood: an answer then needs the weights' format by name.
     #[serde(skip)]
     pub unread: Option<ModelError>,
@@ -118,7 +122,9 @@ pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
         Some(n) => f.checked(f.called("hidden_size"), n, MAX_WIDTH)?,
         None => return Err(missing(&f, rules, "hidden_size")),
     };
-    let layers = match f.number("num_hidden_layers")? {
+    // Nemotron 3 Ultra gives a list of its layers instead of their number.
+    let listed = f.list("layers_block_type")?.map(|l| l.len() as u32);
+    let layers = match f.number("num_hidden_layers")?.or(listed) {
         Some(n) => f.checked(f.called("num_hidden_layers"), n, MAX_LAYERS)?,
         None => return Err(missing(&f, rules, "num_hidden_layers")),
     };
@@ -243,6 +249,8 @@ impl Reader<'_> {
             norm_vectors: rules.norm_vectors,
             layers,
             quantization: None,
+            quantization_by_layer: vec![],
+            stored: None,
             unread: None,
             caveats,
         };
@@ -257,7 +265,10 @@ impl Reader<'_> {
             ));
         }
         match self.quantization(&config.layers, &mut config.caveats) {
-            Ok(q) => config.quantization = q,
+            Ok((q, by_layer)) => {
+                config.quantization = q;
+                config.quantization_by_layer = by_layer;
+            }
             Err(e) => config.unread = Some(e),
         }
         Ok(config)
@@ -339,7 +350,7 @@ impl Reader<'_> {
         &self,
         layers: &[Layer],
         caveats: &mut Vec<String>,
-    ) -> Result<Option<Quantization>, ModelError> {
+    ) -> Result<(Option<Quantization>, Vec<Quantization>), ModelError> {
         let mut found = None;
         for (f, name) in [
             (&self.f, "quantization_config"),
@@ -352,15 +363,21 @@ impl Reader<'_> {
                 some => some,
             };
         }
-        let mut quantization = match found {
-            Some(q) => Some(super::quantization::read(&q, layers, caveats)?),
-            None => None,
+        let (mut quantization, by_layer) = match found {
+            Some(q) => {
+                let (q, by_layer) = super::quantization::read(&q, layers, caveats)?;
+                (Some(q), by_layer)
+            }
+            None => (None, vec![]),
         };
-        // DeepSeek-V4: experts in MXFP4 whatever the rest is in.
+        // DeepSeek-V4: experts in MXFP4 though the rest is in 8 bits.
         if self.f.word("expert_dtype")? == Some("fp4") {
-            quantization.get_or_insert_default().experts = Some(super::WeightFormat::Mxfp4);
+            let q = quantization.get_or_insert_default();
+            if q.experts != Some(super::WeightFormat::Nvfp4) {
+                q.experts = Some(super::WeightFormat::Mxfp4);
+            }
         }
-        Ok(quantization)
+        Ok((quantization, by_layer))
     }
 }
 

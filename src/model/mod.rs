@@ -31,6 +31,7 @@ pub mod config;
 mod error;
 pub mod experts;
 mod format;
+pub(crate) mod gguf_name;
 mod layers;
 mod modules;
 mod op;

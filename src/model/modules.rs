@@ -21,16 +21,6 @@ pub(super) const KINDS: [Kind; 5] = [
 ];
 
 impl Kind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Attention => "attention",
-            Self::Recurrent => "recurrent layers",
-            Self::Mlp => "dense MLPs",
-            Self::Shared => "shared experts",
-            Self::Experts => "routed experts",
-        }
-    }
-
     /// Whether a layer has it.
     pub fn stands_in(self, layer: &Layer) -> bool {
         let recurrent = layer.mixer.as_ref().map(Mixer::is_recurrent);
@@ -221,6 +211,23 @@ impl<'a> Pattern<'a> {
         }
     }
 
+    /// What stands behind the layer's number, where it names one: a pattern of the same kind.
+    fn tail(&self) -> Option<Pattern<'a>> {
+        let (_, _, rest) = layer_of(self.text())?;
+        match self {
+            Self::Name(_) => Some(Self::Name(rest)),
+            Self::Expression(..) if self.is_wildcard() => {
+                Some(Self::Expression(Regex::wildcard(rest), rest))
+            }
+            Self::Expression(..) => None,
+        }
+    }
+
+    /// Whether it is a wildcard rather than an expression: those escape their dots, or are marked as such.
+    fn is_wildcard(&self) -> bool {
+        matches!(self, Self::Expression(regex, text) if *regex == Regex::wildcard(text))
+    }
+
     fn means(&self, module: &str) -> bool {
         match self {
             Self::Expression(regex, _) => regex.matches(module),
@@ -239,6 +246,17 @@ impl<'a> Pattern<'a> {
         }
     }
 
+    /// Whether it means a module by the whole of its name behind the layer's number.
+    fn begins(&self, name: &str) -> bool {
+        match self {
+            Self::Expression(regex, _) => regex.matches(name),
+            Self::Name(own) => {
+                let rest = name.strip_prefix(own);
+                rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
+            }
+        }
+    }
+
     /// Whether the output head is meant.
     pub fn means_head(&self) -> bool {
         let heads = ["lm_head", "model.lm_head", "language_model.lm_head"];
@@ -248,27 +266,36 @@ impl<'a> Pattern<'a> {
     /// The layers in which it may mean something: the one that it names, all, or, where no layer's number is in it, any one for all.
     fn reach(&self) -> Reach {
         let text = self.text();
-        let after = text
-            .split_once("layers.")
-            .or_else(|| text.split_once(r"layers\."))
-            .map(|(_, rest)| rest);
-        let number: Option<u32> = after.and_then(|r| {
-            let digits = r.find(|c: char| !c.is_ascii_digit()).unwrap_or(r.len());
-            // 1 in `layers.1*` may be 12, too.
-            let ends = r[digits..].starts_with(['.', '\\']) || digits == r.len();
-            r[..digits].parse().ok().filter(|_| ends)
-        });
-        match (number, self) {
-            (Some(n), _) => Reach::One(n),
+        let layers = text.contains("layers.") || text.contains(r"layers\.");
+        match (layer_of(text), self) {
+            (Some((n, _, _)), _) => Reach::One(n),
             (None, Self::Name(_)) => Reach::Same,
             (None, Self::Expression(..))
-                if after.is_none() && !text.contains(|c: char| c.is_ascii_digit()) =>
+                if !layers && !text.contains(|c: char| c.is_ascii_digit()) =>
             {
                 Reach::Same
             }
             (None, Self::Expression(..)) => Reach::Each,
         }
     }
+}
+
+/// The layer's number in `model.layers.12.self_attn`, also where the dots are escaped, with what stands before and behind it. In
+/// `layers.1*` it may be 12, too: none.
+fn layer_of(text: &str) -> Option<(u32, &str, &str)> {
+    let (before, after) = text
+        .split_once("layers.")
+        .or_else(|| text.split_once(r"layers\."))?;
+    let digits = after
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(after.len());
+    let rest = &after[digits..];
+    let number = after[..digits].parse().ok()?;
+    if rest.is_empty() {
+        return Some((number, before, rest));
+    }
+    let rest = rest.strip_prefix('\\').unwrap_or(rest);
+    Some((number, before, rest.strip_prefix('.')?))
 }
 
 enum Reach {
@@ -329,6 +356,9 @@ impl<'a> Marks<'a> {
     }
 
     fn mark_in(&mut self, pattern: &Pattern, with: u16, tried: u32, all: std::ops::Range<u32>) {
+        // The whole layer.
+        let whole = layer_of(pattern.text()).is_some_and(|(_, _, rest)| rest.is_empty());
+        let tail = pattern.tail().filter(|_| !whole);
         for (kind, families) in KINDS.iter().zip(&mut self.marks) {
             let names = kind.families(self.dense_beside);
             for (family, marks) in names.iter().zip(families) {
@@ -338,7 +368,11 @@ impl<'a> Marks<'a> {
                     }
                     self.left -= 1;
                     let module = |p: &&str| pattern.means(&format!("{p}{tried}.{name}"));
-                    if PREFIXES.iter().any(module) {
+                    let meant = match &tail {
+                        Some(tail) => tail.begins(name),
+                        None => PREFIXES.iter().any(module),
+                    };
+                    if meant {
                         for layer in all.clone() {
                             layers[layer as usize] = Some(with);
                         }
@@ -378,26 +412,27 @@ impl<'a> Marks<'a> {
         best.map(|(_, mark)| mark)
     }
 
-    /// What most layers that have the kind are marked with (None: they are not marked), how many those are, and how many are
-    /// marked otherwise; `None`: no layer has the kind. Marks that mean the same count as one.
-    pub fn most_by<T: PartialEq + Copy>(
+    /// What each layer that has the kind is marked with, by what marks mean; None: it is not marked.
+    pub fn by_layer<T: PartialEq + Copy>(
         &self,
         kind: Kind,
         meaning: impl Fn(u16) -> T,
-    ) -> Option<(Option<T>, usize, usize)> {
-        let k = KINDS.iter().position(|o| *o == kind)?;
-        let mut counts: Vec<(Option<T>, usize)> = vec![];
-        for (i, layer) in self.layers.iter().enumerate() {
-            if kind.stands_in(layer) {
-                let mark = self.of(k, i, &meaning);
-                match counts.iter_mut().find(|(m, _)| *m == mark) {
-                    Some((_, n)) => *n += 1,
-                    None => counts.push((mark, 1)),
-                }
-            }
-        }
-        let total: usize = counts.iter().map(|(_, n)| n).sum();
-        let (mark, n) = counts.into_iter().max_by_key(|(_, n)| *n)?;
-        Some((mark, n, total - n))
+    ) -> Vec<(usize, Option<T>)> {
+        let k = KINDS.iter().position(|o| *o == kind).unwrap_or(0);
+        let with =
+            |(i, l): (usize, &Layer)| kind.stands_in(l).then(|| (i, self.of(k, i, &meaning)));
+        self.layers.iter().enumerate().filter_map(with).collect()
     }
+}
+
+/// What occurs most often.
+pub(super) fn most<T: PartialEq + Copy>(all: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: Vec<(T, usize)> = vec![];
+    for one in all {
+        match counts.iter_mut().find(|(k, _)| *k == one) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((one, 1)),
+        }
+    }
+    counts.into_iter().max_by_key(|(_, n)| *n).map(|(k, _)| k)
 }

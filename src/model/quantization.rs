@@ -4,7 +4,7 @@ mod groups;
 use super::error::ModelError;
 use super::format::WeightFormat;
 use super::layers::Layer;
-use super::modules::{KINDS, Kind, Marks, Pattern};
+use super::modules::{KINDS, Kind, Marks, Pattern, most};
 use super::precision::KvDtype;
 use super::raw::Fields;
 use serde::Serialize;
@@ -88,8 +88,12 @@ impl<'a> Stated<'a> {
         }
     }
 
-    /// What the patterns mean in these layers.
-    fn settle(self, layers: &[Layer], caveats: &mut Vec<String>) -> Quantization {
+    /// What the patterns mean in these layers: in most of them, and in each where some differ.
+    fn settle(
+        self,
+        layers: &[Layer],
+        caveats: &mut Vec<String>,
+    ) -> (Quantization, Vec<Quantization>) {
         let mut marks = Marks::new(layers);
         let mut found = Quantization {
             kv: self.kv,
@@ -101,18 +105,21 @@ impl<'a> Stated<'a> {
                 found.lm_head = *format;
             }
         }
+        let mut each: Vec<(Kind, usize, Option<WeightFormat>)> = vec![];
         for kind in KINDS {
-            let Some((mark, n, others)) = marks.most_by(kind, |m| self.named[m as usize].1) else {
-                continue;
-            };
-            let format = mark.unwrap_or(self.rest);
-            found.set(kind, format);
-            if others > 0 {
-                let said = format.map_or("the model's own type".to_owned(), |f| f.to_string());
-                caveats.push(format!(
-                    "The checkpoint stores {} of {n} layers in {said} and of {others} otherwise; all are counted in {said}.",
-                    kind.name()
-                ));
+            let all = marks.by_layer(kind, |m| self.named[m as usize].1);
+            let formats = || all.iter().map(|(i, mark)| (*i, mark.unwrap_or(self.rest)));
+            if let Some(format) = most(formats().map(|(_, f)| f)) {
+                found.set(kind, format);
+                let others = formats().filter(|(_, f)| *f != format);
+                each.extend(others.map(|(i, f)| (kind, i, f)));
+            }
+        }
+        let mut by_layer = vec![];
+        if !each.is_empty() {
+            by_layer = vec![found; layers.len()];
+            for (kind, layer, format) in each {
+                by_layer[layer].set(kind, format);
             }
         }
         if let Some(first) = self.unclear.first() {
@@ -122,11 +129,11 @@ impl<'a> Stated<'a> {
                 self.unclear.len()
             ));
         }
-        found
+        (found, by_layer)
     }
 }
 
-/// Reads the object `q` for a model of these layers.
+/// Reads the object `q` for a model of these layers: the formats of most layers and, where some differ, of each layer.
 ///
 /// # Errors
 /// A method or format that is not known.
@@ -134,7 +141,7 @@ pub(super) fn read(
     q: &Fields,
     layers: &[Layer],
     caveats: &mut Vec<String>,
-) -> Result<Quantization, ModelError> {
+) -> Result<(Quantization, Vec<Quantization>), ModelError> {
     let stated = groups::stated(q)?;
     Ok(stated.settle(layers, caveats))
 }

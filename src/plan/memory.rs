@@ -93,6 +93,10 @@ pub struct Memory {
     pub requested: f64,
     /// Weights.
     pub weights: f64,
+    /// Parameters of the whole model, on all devices.
+    pub parameters: f64,
+    /// Those without the routed experts that a token does not visit.
+    pub active_parameters: f64,
     /// Peak activations of the profiling run, estimated.
     pub activations: f64,
     /// Runtime context and libraries, estimated.
@@ -103,6 +107,8 @@ pub struct Memory {
     pub outside: f64,
     /// KV bytes of one token, all layers.
     pub kv_per_token: f64,
+    /// Bytes of the states that recurrent layers keep of a sequence, all layers; 0 without such layers.
+    pub state_per_sequence: f64,
     /// Tokens per block.
     pub block_size: u32,
     /// KV bytes of one block.
@@ -219,11 +225,14 @@ fn unknown(scenario: &Scenario) -> Memory {
         utilization: scenario.serve.get(GPU_MEMORY_UTILIZATION).unwrap_or(0.9),
         requested: 0.0,
         weights: model.total_weight_bytes().as_f64(),
+        parameters: model.parameters().total() as f64,
+        active_parameters: model.parameters().active() as f64,
         activations: 0.0,
         non_torch: 0.0,
         kv_cache: 0.0,
         outside: 0.0,
         kv_per_token: model.kv_bytes_per_token().as_f64(),
+        state_per_sequence: model.state_bytes_per_sequence().as_f64(),
         block_size: scenario.serve.get(BLOCK_SIZE).unwrap_or(16),
         kv_per_block: 0.0,
         num_gpu_blocks: 0,

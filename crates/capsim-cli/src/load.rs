@@ -1,5 +1,6 @@
 //! Names on the command line → models and profiles: built in, or a file's path.
 use super::files::Files;
+use super::hub;
 use capsim::device::{DeviceProfile, EngineFile, EngineProfile, builtin};
 use capsim::engine::settings::{KV_CACHE_DTYPE, SettingValues};
 use capsim::model::{self, Model, ModelConfig};
@@ -65,17 +66,23 @@ impl LoadFiles for Files {
 /// Names are those of what ships with capsim, or paths.
 impl Catalog for Files {
     fn model(&self, name: &str) -> Result<ModelConfig, SpecError> {
-        match file_of(self, name, "config.json") {
-            Some(path) => {
-                let wrong = |e: String| SpecError::field("model", e);
-                let text = config_text(self, &path).map_err(|e| wrong(format!("{e:#}")))?;
-                let name = path.display().to_string();
-                model::config::parse(&text, &name).map_err(|e| wrong(e.to_string()))
-            }
-            None => match model::checkpoint::find(name) {
-                Ok(found) => Ok(found.config()),
-                Err(e) => Err(SpecError::field("model", e)),
-            },
+        let wrong = |e: String| SpecError::field("model", e);
+        let from_file = |path: &Path| {
+            let text = config_text(self, path).map_err(|e| wrong(format!("{e:#}")))?;
+            let name = path.display().to_string();
+            model::config::parse(&text, &name).map_err(|e| wrong(e.to_string()))
+        };
+        if let Some(path) = file_of(self, name, "config.json") {
+            return from_file(&path);
+        }
+        let found = model::checkpoint::find(name);
+        // A model's own config says more than a name that stands for another's.
+        let exact = found.as_ref().is_ok_and(|f| f.is_the_model_itself());
+        match hub::config(self, name).filter(|_| !exact) {
+            Some(path) => from_file(&path),
+            None => found
+                .and_then(|f| f.config())
+                .map_err(|e| SpecError::field("model", e)),
         }
     }
     fn device(&self, name: &str) -> Result<DeviceProfile, SpecError> {

@@ -528,7 +528,12 @@ pub(super) const RULES: &[Rules] = &[
         ..BASE
     },
     Rules {
-        names: &["MiniMaxM3ForCausalLM", "minimax_m3"],
+        names: &[
+            "MiniMaxM3ForCausalLM",
+            "minimax_m3",
+            "MiniMaxM3SparseForCausalLM",
+            "MiniMaxM3SparseForConditionalGeneration",
+        ],
         qk_norm: QkNorm::Head,
         mlp: MlpRule {
             key: "dense_intermediate_size",

@@ -124,6 +124,21 @@ impl Mixer {
         )
     }
 
+    /// Its name, if no run of a model with it was compared with prices.
+    pub fn uncompared(&self) -> Option<&'static str> {
+        match self {
+            Self::Attention(a) if a.index.is_none() => None,
+            Self::Delta(_) => None,
+            Self::Attention(_) => Some("block-sparse attention"),
+            Self::Latent(a) if a.reach.is_some() => Some("sparse latent attention"),
+            Self::Latent(_) => Some("latent attention"),
+            Self::Compressed(_) => Some("compressed attention"),
+            Self::Kda(_) => Some("Kimi delta attention"),
+            Self::Mamba(_) => Some("Mamba layers"),
+            Self::ShortConv(_) => Some("short convolutions"),
+        }
+    }
+
     fn part(&self, t: u32) -> Self {
         match self {
             Self::Attention(m) => Self::Attention(m.part(t)),
@@ -227,9 +242,19 @@ pub(super) fn expand(
         act: precision.dtype.bytes(),
     };
     x.embedding();
+    let own: Vec<Precision> = match precision.by_layer {
+        true => part
+            .quantization_by_layer
+            .iter()
+            .map(|q| precision.of_layer(q))
+            .collect(),
+        false => vec![],
+    };
     for (i, layer) in (0..).zip(&part.layers) {
+        x.p = own.get(i as usize).unwrap_or(precision);
         x.layer(i, layer);
     }
+    x.p = precision;
     x.head();
     x.ops
 }

@@ -34,7 +34,14 @@ pub(super) fn stated<'a>(q: &Fields<'a>) -> Result<Stated<'a>, ModelError> {
         ) => {
             gptq(q, &mut s)?;
         }
-        Some("fp8" | "fbgemm_fp8" | "ptpc_fp8") => s.rest = Some(fp8(q)?),
+        Some("fp8" | "fbgemm_fp8" | "ptpc_fp8") => {
+            s.rest = Some(fp8(q)?);
+            // ModelOpt's experts in a checkpoint that is in 8 bits beside them: what it ignores stays in those.
+            if q.get("quantized_layers").is_some() {
+                modelopt(q, &mut s)?;
+                return Ok(s);
+            }
+        }
         Some("mxfp4" | "gpt_oss_mxfp4") => {
             // Such checkpoints list attention as not converted; the rest is not quantised either.
             s.name(Pattern::listed("*.experts*"), "", Some(WeightFormat::Mxfp4));

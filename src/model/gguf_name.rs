@@ -13,9 +13,18 @@ const FORMATS: &[(&str, &str)] = &[
     ("q4_0", "gguf-q4_0"),
     ("iq4_nl", "gguf-q4_0"),
     ("q4_k_m", "q4_k_m"),
+    ("q4_k_s", "q4_k_s"),
+    ("q5_k_m", "q5_k_m"),
+    ("q5_k_s", "q5_k_s"),
     ("ud-q4_k_xl", "gguf-dynamic-q4"),
     ("mxfp4", "gguf-mxfp4"),
+    ("mxfp4_moe", "gguf-mxfp4"),
 ];
+
+/// The file or repository in a path, address or id.
+fn last_part(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
 
 /// The last piece of a name that looks like a format: `Q4_K_M`, `UD-IQ2_XXS`, `BF16`; and what stands before it.
 fn split_format(name: &str) -> Option<(&str, &str)> {
@@ -47,9 +56,17 @@ fn format(name: &str) -> String {
         .map_or(lower, |(_, word)| word.to_string())
 }
 
+/// A tag of Ollama's: the size with its variant, and the format, if one is named.
+pub(crate) fn split_tag(tag: &str) -> (String, Option<String>) {
+    match split_format(tag) {
+        Some((size, f)) => (size.into(), Some(format(f))),
+        None => (tag.into(), None),
+    }
+}
+
 /// Model and weight format of a file: `/models/Qwen3-30B-A3B-Q4_K_M-00001-of-00002.gguf`.
-pub(super) fn of_file(path: &str) -> (String, Option<String>) {
-    let name = super::program::file_name(path);
+pub(crate) fn of_file(path: &str) -> (String, Option<String>) {
+    let name = last_part(path);
     let name = name.strip_suffix(".gguf").unwrap_or(name);
     // Parts of one file: -00001-of-00003.
     let name = match name.rsplitn(4, '-').collect::<Vec<_>>()[..] {
@@ -70,12 +87,12 @@ pub(super) fn of_file(path: &str) -> (String, Option<String>) {
 
 /// Model and weight format of a repository: `unsloth/Qwen3-8B-GGUF:Q4_K_M`. Without one it is Q4_K_M (`--hf-repo`'s help); OpenAI's
 /// models exist in MXFP4 only.
-pub(super) fn of_repo(repo: &str) -> (String, String) {
+pub(crate) fn of_repo(repo: &str) -> (String, String) {
     let (repo, quant) = match repo.split_once(':') {
         Some((repo, quant)) => (repo, Some(format(quant))),
         None => (repo, None),
     };
-    let name = super::program::file_name(repo);
+    let name = last_part(repo);
     let cut = name.len().saturating_sub("-gguf".len());
     let name = match name.get(cut..) {
         Some(end) if end.eq_ignore_ascii_case("-gguf") => &name[..cut],

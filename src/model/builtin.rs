@@ -81,6 +81,75 @@ builtins! {
     "google/gemma-4-26B-A4B-it", "gemma-4-26b-a4b-it", "Apache-2.0", 25_230_000_000;
     "google/gemma-4-31B-it", "gemma-4-31b-it", "Apache-2.0", 30_700_000_000;
     "mistralai/Ministral-3-14B-Instruct-2512", "ministral-3-14b-instruct-2512", "Apache-2.0", 13_510_000_000;
+    "MiniMaxAI/MiniMax-M2.5", "minimax-m2.5", "see its card", 228_689_764_864;
+    "MiniMaxAI/MiniMax-M2.7", "minimax-m2.7", "see its card", 228_689_764_864;
+    "MiniMaxAI/MiniMax-M3", "minimax-m3", "see its card", 426_174_572_928;
+    "Qwen/Qwen3-235B-A22B", "qwen3-235b-a22b", "see its card", 235_093_634_560;
+    "Qwen/Qwen3-Coder-480B-A35B-Instruct", "qwen3-coder-480b-a35b-instruct", "see its card", 480_000_000_000;
+    "Qwen/Qwen3-VL-2B-Instruct", "qwen3-vl-2b-instruct", "see its card", 1_720_574_976;
+    "Qwen/Qwen3-VL-4B-Instruct", "qwen3-vl-4b-instruct", "see its card", 4_022_468_096;
+    "Qwen/Qwen3-VL-8B-Instruct", "qwen3-vl-8b-instruct", "see its card", 8_190_735_360;
+    "Qwen/Qwen3-VL-30B-A3B-Instruct", "qwen3-vl-30b-a3b-instruct", "see its card", 30_532_122_624;
+    "Qwen/Qwen3-VL-32B-Instruct", "qwen3-vl-32b-instruct", "see its card", 32_762_123_264;
+    "Qwen/Qwen3-VL-235B-A22B-Instruct", "qwen3-vl-235b-a22b-instruct", "see its card", 235_093_634_560;
+    "Qwen/Qwen3.5-27B", "qwen3.5-27b", "see its card", 26_900_000_000;
+    "Qwen/Qwen3.5-397B-A17B", "qwen3.5-397b-a17b", "see its card", 397_000_000_000;
+    "XiaomiMiMo/MiMo-V2-Flash", "mimo-v2-flash", "see its card", 308_778_780_864;
+    "deepseek-ai/DeepSeek-R1", "deepseek-r1", "see its card", 671_000_000_000;
+    "deepseek-ai/DeepSeek-V3", "deepseek-v3", "see its card", 671_000_000_000;
+    "deepseek-ai/DeepSeek-V3.2", "deepseek-v3.2", "see its card", 671_877_944_064;
+    "deepseek-ai/DeepSeek-V4-Flash", "deepseek-v4-flash", "see its card", 284_000_000_000;
+    "deepseek-ai/DeepSeek-V4-Pro", "deepseek-v4-pro", "see its card", 1_572_997_201_763;
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct", "llama-4-maverick-17b-128e-instruct", "see its card", 400_711_848_960;
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct", "llama-4-scout-17b-16e-instruct", "see its card", 107_769_861_120;
+    "meta-llama/Llama-3.1-405B", "llama-3.1-405b", "see its card", 405_000_000_000;
+    "mistralai/Mixtral-8x22B-v0.1", "mixtral-8x22b-v0.1", "see its card", 141_000_000_000;
+    "moonshotai/Kimi-K2-Instruct", "kimi-k2-instruct", "see its card", 1_026_408_232_448;
+    "moonshotai/Kimi-K2.5", "kimi-k2.5", "see its card", 1_026_408_232_448;
+    "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "nvidia-nemotron-3-nano-30b-a3b-bf16", "see its card", 31_577_940_288;
+    "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16", "nvidia-nemotron-3-ultra-550b-a55b-bf16", "see its card", 550_000_000_000;
+    "nvidia/Nemotron-H-56B-Base-8K", "nemotron-h-56b-base-8k", "see its card", 56_324_350_464;
+    "zai-org/GLM-5", "glm-5", "see its card", 744_000_000_000;
+    "zai-org/GLM-5.1", "glm-5.1", "see its card", 744_000_000_000;
+    "zai-org/GLM-5.2", "glm-5.2", "see its card", 743_377_019_904;
+    "zai-org/GLM-5.3", "glm-5.3", "see its card", 743_377_019_904;
+    "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8", "nvidia-nemotron-3-super-120b-a12b-fp8", "see its card", 120_668_707_840;
+    "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4", "nvidia-nemotron-3-super-120b-a12b-nvfp4", "see its card", 120_668_707_840;
+    "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4", "nvidia-nemotron-3-nano-30b-a3b-nvfp4", "see its card", 31_577_940_288;
+    "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-NVFP4", "nvidia-nemotron-3-ultra-550b-a55b-nvfp4", "see its card", 550_000_000_000;
+    "nvidia/DeepSeek-V3.1-NVFP4", "deepseek-v3.1-nvfp4", "see its card", 671_000_000_000;
+    "nvidia/Qwen3-235B-A22B-NVFP4", "qwen3-235b-a22b-nvfp4", "see its card", 235_093_634_560;
+    "nvidia/Qwen3.5-122B-A10B-NVFP4", "qwen3.5-122b-a10b-nvfp4", "see its card", 122_111_526_912;
+    "nvidia/Gemma-4-26B-A4B-NVFP4", "gemma-4-26b-a4b-nvfp4", "see its card", 25_233_141_760;
+    "nvidia/Gemma-4-31B-IT-NVFP4", "gemma-4-31b-it-nvfp4", "see its card", 30_700_000_000;
+    "nvidia/MiniMax-M2.5-NVFP4", "minimax-m2.5-nvfp4", "see its card", 228_689_764_864;
+    "nvidia/Kimi-K2.5-NVFP4", "kimi-k2.5-nvfp4", "see its card", 1_026_408_232_448;
+    "nvidia/Llama-3.1-70B-Instruct-FP8", "llama-3.1-70b-instruct-fp8", "see its card", 70_553_706_496;
+    "microsoft/phi-4", "phi-4", "see its card", 14_659_507_200;
+    "Qwen/Qwen2.5-VL-7B-Instruct", "qwen2.5-vl-7b-instruct", "see its card", 7_615_616_512;
+    "OpenGVLab/InternVL3-8B", "internvl3-8b", "see its card", 7_612_820_992;
+    "moonshotai/Moonlight-16B-A3B-Instruct", "moonlight-16b-a3b-instruct", "see its card", 15_960_110_208;
+    "zai-org/GLM-4.7-Flash", "glm-4.7-flash", "see its card", 29_943_393_920;
+    "ibm-granite/granite-4.0-h-small", "granite-4.0-h-small", "see its card", 32_207_337_984;
+    "ibm-granite/granite-4.0-micro", "granite-4.0-micro", "see its card", 3_402_836_480;
+    "ibm-granite/granite-3.3-8b-instruct", "granite-3.3-8b-instruct", "see its card", 8_170_864_640;
+    "tiiuae/Falcon-H1-7B-Instruct", "falcon-h1-7b-instruct", "see its card", 7_585_519_712;
+    "LiquidAI/LFM2-1.2B", "lfm2-1.2b", "see its card", 1_170_340_608;
+    "google/gemma-3n-E4B-it", "gemma-3n-e4b-it", "see its card", 6_835_235_568;
+    "ByteDance-Seed/Seed-OSS-36B-Instruct", "seed-oss-36b-instruct", "see its card", 36_151_104_512;
+    "allenai/Olmo-3-7B-Instruct", "olmo-3-7b-instruct", "see its card", 7_298_011_136;
+    "allenai/OLMoE-1B-7B-0924", "olmoe-1b-7b-0924", "see its card", 6_919_161_856;
+    "CohereLabs/c4ai-command-a-03-2025", "c4ai-command-a-03-2025", "see its card", 111_057_580_032;
+    "zai-org/GLM-4-32B-0414", "glm-4-32b-0414", "see its card", 32_566_081_536;
+    "microsoft/Phi-mini-MoE-instruct", "phi-mini-moe-instruct", "see its card", 7_647_632_704;
+    "baidu/ERNIE-4.5-300B-A47B-PT", "ernie-4.5-300b-a47b-pt", "see its card", 299_484_163_264;
+    "tencent/Hunyuan-7B-Instruct", "hunyuan-7b-instruct", "see its card", 7_504_568_320;
+    "internlm/internlm3-8b-instruct", "internlm3-8b-instruct", "see its card", 8_804_241_408;
+    "bigcode/starcoder2-7b", "starcoder2-7b", "see its card", 7_173_923_840;
+    "databricks/dbrx-instruct", "dbrx-instruct", "see its card", 131_596_523_520;
+    "EleutherAI/gpt-neox-20b", "gpt-neox-20b", "see its card", 20_554_567_680;
+    "bigscience/bloom-7b1", "bloom-7b1", "see its card", 7_069_016_064;
+    "deepseek-ai/DeepSeek-V2-Lite", "deepseek-v2-lite", "see its card", 15_706_484_224;
 }
 
 fn short(id: &str) -> &str {
@@ -113,7 +182,9 @@ fn dated(word: &str) -> bool {
 fn stem(name: &str) -> (&str, Vec<&str>) {
     let (mut stem, mut words) = (name, vec![]);
     while let Some((before, word)) = stem.rsplit_once('-') {
-        if !keeps_the_sizes(word) {
+        // What is left must still say a size or a generation: DeepSeek-V3.2 is no version of DeepSeek.
+        let says = before.contains(|c: char| c.is_ascii_digit());
+        if !keeps_the_sizes(word) || !says {
             break;
         }
         words.push(word);

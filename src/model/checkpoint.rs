@@ -51,7 +51,8 @@ const ENDS: &[(&str, WeightFormat)] = &[
 ];
 
 /// Models with the sizes of another one, of which they were made: the tables of DeepSeek-R1 (arXiv:2501.12948 §2.4) and of Qwen2.5-Coder
-/// (arXiv:2409.12186 §2), and the cards of Llama-3.3-70B-Instruct, QwQ-32B and DeepSeek-R1-0528-Qwen3-8B.
+/// (arXiv:2409.12186 §2), the cards of Llama-3.3-70B-Instruct, QwQ-32B and DeepSeek-R1-0528-Qwen3-8B, and the configs of NVIDIA's
+/// quantised DeepSeek-V3.1, Kimi-K2.6 and -K2.7 (aiconfigurator-core 0.12.0, `model_configs/`).
 const MADE_OF: &[(&str, &str)] = &[
     ("llama-3.3-70b-instruct", "llama-3.1-70b-instruct"),
     ("qwq-32b", "qwen2.5-32b-instruct"),
@@ -61,6 +62,9 @@ const MADE_OF: &[(&str, &str)] = &[
     ("deepseek-r1-distill-llama-8b", "llama-3.1-8b-instruct"),
     ("deepseek-r1-distill-llama-70b", "llama-3.1-70b-instruct"),
     ("deepseek-r1-0528-qwen3-8b", "qwen3-8b"),
+    ("deepseek-v3.1", "deepseek-v3"),
+    ("kimi-k2.6", "kimi-k2.5"),
+    ("kimi-k2.7-code", "kimi-k2.5"),
     ("qwen2.5-coder-0.5b-instruct", "qwen2.5-0.5b-instruct"),
     ("qwen2.5-coder-1.5b-instruct", "qwen2.5-1.5b-instruct"),
     ("qwen2.5-coder-3b-instruct", "qwen2.5-3b-instruct"),
@@ -120,12 +124,18 @@ impl Checkpoint {
     /// A GGUF mixture that is not known.
     pub fn config(&self) -> Result<ModelConfig, ModelError> {
         let mut config = self.model.config();
-        if self.quantization.is_some() {
-            config.quantization = self.quantization;
+        if let Some(q) = self.quantization {
+            config.quantization = Some(q);
+            config.quantization_by_layer.clear();
+            let format = q.format().map_or(String::new(), |f| f.to_string());
+            config.caveats.push(format!(
+                "The format is that of the name, {format} in all of its linear layers or experts; the checkpoint's own config.json says \
+                 what is left out of it, and which KV cache it asks for."
+            ));
         }
         if let Some(name) = &self.named {
             config.caveats.push(format!(
-                "`{name}` has the sizes of {}, whose config is taken; its longest context may be another (--max-model-len).",
+                "`{name}` has the sizes of {}, whose config is taken; its longest context may be another (--max-model-len), and so may its own format (--weights).",
                 self.model.id
             ));
         }
@@ -424,15 +434,7 @@ mod tests {
                 "{name}"
             );
         }
-        for name in [
-            "Qwen/Qwen3-8B-VL",
-            "",
-            "/",
-            "-awq",
-            "microsoft/phi-4",
-            "é-AWQ",
-            "models--",
-        ] {
+        for name in ["Qwen/Qwen3-8B-VL", "", "/", "-awq", "é-AWQ", "models--"] {
             assert!(find(name).is_err(), "{name}");
         }
     }
@@ -483,7 +485,7 @@ mod tests {
             ),
             ("qwen3:30b-a3b", "qwen3-30b-a3b", Some("q4_k_m")),
             ("gpt-oss:20b", "gpt-oss-20b", Some("gguf-mxfp4")),
-            ("gemma2:9b", "gemma-2-9b-it", Some("q4_k_m")),
+            ("llama3.2:3b", "llama-3.2-3b-instruct", Some("q4_k_m")),
         ] {
             let c = find(name).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(c.model.name(), model, "{name}");

@@ -247,6 +247,9 @@ pub struct HostCost {
 pub struct FrontEndTimes {
     /// For each request, before the engine sees it.
     pub per_request: Quantity,
+    /// For each token of its prompt: tokenisation. Absent: within `per_request`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_prompt_token: Option<Quantity>,
     /// For each step with output.
     pub per_step: Quantity,
     /// For each token that is streamed.
@@ -372,6 +375,9 @@ impl EngineProfile {
         }
         if let Some(f) = &self.host.front_end {
             f.per_request.check("host.front_end.per_request", 10.0)?;
+            if let Some(q) = &f.per_prompt_token {
+                q.check("host.front_end.per_prompt_token", 1.0)?;
+            }
             f.per_step.check("host.front_end.per_step", 10.0)?;
             f.per_token.check("host.front_end.per_token", 10.0)?;
         }

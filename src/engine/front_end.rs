@@ -14,8 +14,10 @@ use std::collections::{BTreeMap, VecDeque};
 /// Time of a front end's core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontEndCost {
-    /// Taking in a request.
+    /// Taking in a request, however long.
     pub per_request: Span,
+    /// Each token of its prompt: tokenisation.
+    pub per_prompt_token: Span,
     /// Handing out the tokens of a step, however many.
     pub per_step: Span,
     /// Each of them.
@@ -29,16 +31,18 @@ pub struct FrontEndCost {
 struct Process {
     /// When it has done what it is at.
     busy: SimTime,
-    /// When the round of streaming that waits behind that will have ended.
-    waiting: Option<SimTime>,
+    /// The round of streaming that waits behind that: when its tokens go out, and when it will have ended.
+    waiting: Option<(SimTime, SimTime)>,
     /// Ends of steps, and when their tokens had gone out; the oldest first.
     rounds: VecDeque<(SimTime, SimTime)>,
+    /// Whether the last step's tokens joined those of the step before.
+    merged: bool,
 }
 
 impl Process {
     fn catch_up(&mut self, now: SimTime) {
         if self.busy < now
-            && let Some(end) = self.waiting.take()
+            && let Some((_, end)) = self.waiting.take()
         {
             self.busy = end;
         }
@@ -47,24 +51,27 @@ impl Process {
     /// When a request that came at `now` is with the engine.
     fn take_in(&mut self, now: SimTime, work: Span) -> SimTime {
         self.catch_up(now);
-        self.busy = now.max(self.busy) + work;
-        if let Some(end) = &mut self.waiting {
-            *end += work;
+        // One after the other: what waits to go out was there before.
+        if let Some((_, end)) = self.waiting.take() {
+            self.busy = end;
         }
+        self.busy = now.max(self.busy) + work;
         self.busy
     }
 
     /// When the tokens of a step that ended at `now` are with their clients.
     fn hand_out(&mut self, now: SimTime, step: Span, tokens: Span) -> SimTime {
         self.catch_up(now);
+        self.merged = self.waiting.is_some();
         let out = match &mut self.waiting {
-            Some(end) => {
+            // They join what waits; the processing of one more step delays what comes after.
+            Some((out, end)) => {
                 *end += step;
-                *end
+                *out
             }
             None if self.busy > now => {
                 let end = self.busy + step + tokens;
-                self.waiting = Some(end);
+                self.waiting = Some((end, end));
                 end
             }
             None => {
@@ -143,7 +150,9 @@ impl FrontEnd {
         let process = self.turn;
         self.turn = (self.turn + 1) % self.processes.len();
         let sent = request.arrival;
-        let there = self.processes[process].take_in(sent, self.cost.per_request);
+        let work =
+            self.cost.per_request + self.cost.per_prompt_token * u64::from(request.prompt.len());
+        let there = self.processes[process].take_in(sent, work);
         self.open.insert(request.id.0, Open { sent, process });
         request.arrival = there;
         self.inside.insert((there, request.id.0), request);
@@ -237,16 +246,18 @@ impl<O: Observer> Observer for AtTheClients<'_, O> {
         self.observer.on_output(at, tokens);
     }
     fn on_tokens(&mut self, gap: Span, count: u32) {
-        // Of several processes the first speaks for all.
+        // Of several processes the first speaks for all. A client sees one piece of a stream per round, whatever tokens are in it
+        // (`vllm bench serve` takes the time between pieces for ITL).
         let before = SimTime(self.now.0.saturating_sub(gap.0));
         let process = &self.front.processes[0];
-        let gap = Span(
-            process
-                .out(self.now)
-                .0
-                .saturating_sub(process.out(before).0),
-        );
-        self.observer.on_tokens(gap, count);
+        if process.merged {
+            return;
+        }
+        let gap = process
+            .out(self.now)
+            .0
+            .saturating_sub(process.out(before).0);
+        self.observer.on_tokens(Span(gap), count);
     }
     fn on_request(&mut self, request: &RequestRecord) {
         let out = |made| self.front.out(request.id, made);

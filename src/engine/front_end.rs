@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct FrontEndCost {
     /// Taking in a request, however long.
     pub per_request: Span,
-    /// Each token of its prompt: tokenisation.
+    /// Each token of its prompt: tokenisation, in a thread of its own that holds up no tokens that go out (one per process:
+    /// `AsyncMicrobatchTokenizer`, `utils/async_utils.py`@0.12.0).
     pub per_prompt_token: Span,
     /// Handing out the tokens of a step, however many.
     pub per_step: Span,
@@ -29,6 +30,8 @@ pub struct FrontEndCost {
 /// One process.
 #[derive(Debug, Default)]
 struct Process {
+    /// When its tokeniser has done all that was sent.
+    tokenised: SimTime,
     /// When it has done what it is at.
     busy: SimTime,
     /// The round of streaming that waits behind that: when its tokens go out, and when it will have ended.
@@ -107,6 +110,8 @@ pub(super) struct FrontEnd {
     processes: Vec<Process>,
     /// The process that takes the next request.
     turn: usize,
+    /// Requests whose text will have become tokens, by when.
+    tokenised: BTreeMap<(SimTime, u64), Request>,
     /// Requests by when they will be with the engine, and their number.
     inside: BTreeMap<(SimTime, u64), Request>,
     open: BTreeMap<u64, Open>,
@@ -130,6 +135,7 @@ impl FrontEnd {
                 .collect(),
             cost,
             turn: 0,
+            tokenised: BTreeMap::new(),
             inside: BTreeMap::new(),
             open: BTreeMap::new(),
             keep: 1 << 12,
@@ -142,20 +148,36 @@ impl FrontEnd {
             let Some(request) = source.pop() else {
                 break;
             };
-            self.take(request);
+            self.tokenise(request);
+        }
+        while self.next_tokenised().is_some_and(|t| t <= until) {
+            self.hand_over();
         }
     }
 
-    fn take(&mut self, mut request: Request) {
+    fn tokenise(&mut self, request: Request) {
         let process = self.turn;
         self.turn = (self.turn + 1) % self.processes.len();
-        let sent = request.arrival;
-        let work =
-            self.cost.per_request + self.cost.per_prompt_token * u64::from(request.prompt.len());
-        let there = self.processes[process].take_in(sent, work);
-        self.open.insert(request.id.0, Open { sent, process });
-        request.arrival = there;
-        self.inside.insert((there, request.id.0), request);
+        let (sent, id) = (request.arrival, request.id.0);
+        self.open.insert(id, Open { sent, process });
+        let work = self.cost.per_prompt_token * u64::from(request.prompt.len());
+        let tokenised = &mut self.processes[process].tokenised;
+        *tokenised = sent.max(*tokenised) + work;
+        self.tokenised.insert((*tokenised, id), request);
+    }
+
+    fn next_tokenised(&self) -> Option<SimTime> {
+        self.tokenised.keys().next().map(|k| k.0)
+    }
+
+    /// The request whose tokens are there first goes through its process to the engine.
+    fn hand_over(&mut self) {
+        let Some(((at, id), mut request)) = self.tokenised.pop_first() else {
+            return;
+        };
+        let process = self.open.get(&id).map_or(0, |o| o.process);
+        request.arrival = self.processes[process].take_in(at, self.cost.per_request);
+        self.inside.insert((request.arrival, id), request);
     }
 
     /// When the next request will be with the engine, if nothing happens there before `until`.
@@ -166,12 +188,17 @@ impl FrontEnd {
                 (Some(h), Some(u)) => Some(h.min(u)),
                 (h, u) => h.or(u),
             };
-            match source.peek() {
-                Some(t) if limit.is_none_or(|l| t <= l) => {
-                    let request = source.pop()?;
-                    self.take(request);
-                }
-                _ => return head,
+            let soon = |t: &SimTime| limit.is_none_or(|l| *t <= l);
+            let (sent, tokenised) = (source.peek(), self.next_tokenised());
+            if let Some(t) = sent.filter(soon)
+                && tokenised.is_none_or(|at| t <= at)
+            {
+                let request = source.pop()?;
+                self.tokenise(request);
+            } else if tokenised.is_some_and(|t| soon(&t)) {
+                self.hand_over();
+            } else {
+                return head;
             }
         }
     }

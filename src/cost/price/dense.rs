@@ -1,4 +1,5 @@
 //! What matrix kernels have in common, dense and grouped.
+use super::tables::start_of;
 use crate::device::{Curve, DeviceProfile, EngineProfile, tile_of};
 use crate::model::Gemm;
 
@@ -26,6 +27,8 @@ pub struct Dense {
     matvec_rows: u32,
     tiles: Vec<u32>,
     roofline_power: Option<f64>,
+    /// Seconds of a kernel beyond its bytes, where the device's tables tell them.
+    start: f64,
 }
 
 impl Dense {
@@ -38,13 +41,15 @@ impl Dense {
             matvec_rows: engine.matvec_rows,
             tiles: engine.dense_tiles.clone(),
             roofline_power: engine.roofline_power,
+            start: start_of(device).map_or(0.0, |s| s.seconds),
         }
     }
 
     /// Seconds of a product over `rows` rows.
     pub fn seconds(&self, g: &Gemm, rows: u32) -> f64 {
         let n = f64::from(rows);
-        let streaming = (g.weight_bytes() + n * g.activation_bytes_per_row()) / self.stream;
+        let bytes = g.weight_bytes() + n * g.activation_bytes_per_row();
+        let streaming = self.start + bytes / self.stream;
         if rows <= self.matvec_rows {
             return streaming;
         }

@@ -38,8 +38,10 @@ pub struct MemoryPlan {
     pub total: Bytes,
     /// total × utilisation.
     pub requested: Bytes,
-    /// Weights as loaded.
+    /// Weights as loaded, with the table of the rotary embedding.
     pub weights: Bytes,
+    /// That table.
+    pub rotary: Bytes,
     /// Peak activations of the profiling run (estimated).
     pub activations: Bytes,
     /// Runtime, libraries, captured graphs where they are counted (estimated).
@@ -151,6 +153,9 @@ fn activation_bytes(model: &Model, inputs: &MemoryInputs) -> f64 {
 /// The table of the rotary embedding, one for all layers: sine and cosine of half a head each for every position
 /// (`rotary_embedding/base.py`: `cos_sin_cache`).
 fn rotary_bytes(model: &Model) -> f64 {
+    if !model.config().rotary {
+        return 0.0;
+    }
     f64::from(model.max_position_embeddings())
         * f64::from(model.config().head_dim)
         * model.precision().dtype.bytes() as f64
@@ -339,6 +344,7 @@ pub fn plan(
         total: bytes(total),
         requested: bytes(requested),
         weights: bytes(weights),
+        rotary: bytes(rotary_bytes(model)),
         activations: bytes(activations),
         non_torch: bytes(non_torch),
         kv_cache: bytes(blocks * page * layers),

@@ -44,8 +44,8 @@ pub(crate) struct Rules {
     pub max_position_embeddings: Option<u32>,
     /// `num_attention_heads` and `num_key_value_heads` when absent.
     pub heads: Option<(u32, u32)>,
-    /// Learnt parts that no operator describes: what is said of them.
-    pub caveat: Option<&'static str>,
+    /// Whether positions are rotary embeddings, of which the engine keeps a table.
+    pub rotary: bool,
 }
 
 /// What stands before the MLP.

@@ -25,6 +25,8 @@ pub struct ModelConfig {
     pub num_key_value_heads: u32,
     /// Width of one head, or of its rotary part where that is apart.
     pub head_dim: u32,
+    /// Whether heads are rotated by their positions, of which the engine keeps a table.
+    pub rotary: bool,
     /// Rows of the embedding and of the lm_head.
     pub vocab_size: u32,
     /// Longest context the model was made for.
@@ -117,7 +119,6 @@ pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
     }
     let f = text.unwrap_or_else(|| outer.clone());
     let rules = find_rules(&f, &outer, source_name)?;
-    caveats.extend(rules.caveat.map(str::to_owned));
     let hidden_size = match f.number("hidden_size")? {
         Some(n) => f.checked(f.called("hidden_size"), n, MAX_WIDTH)?,
         None => return Err(missing(&f, rules, "hidden_size")),
@@ -226,6 +227,7 @@ impl Reader<'_> {
             num_attention_heads: q_heads,
             num_key_value_heads: kv_heads,
             head_dim,
+            rotary: self.rotary()?,
             vocab_size: self.size("vocab_size", rules.vocab_size, MAX_VOCAB)?,
             max_position_embeddings: self.size(
                 "max_position_embeddings",
@@ -272,6 +274,13 @@ impl Reader<'_> {
             Err(e) => config.unread = Some(e),
         }
         Ok(config)
+    }
+
+    /// Granite 4-H and Kimi K3 say that they go without.
+    fn rotary(&self) -> Result<bool, ModelError> {
+        let without = self.f.word("position_embedding_type")? == Some("nope")
+            || self.f.flag("mla_use_nope")? == Some(true);
+        Ok(self.rules.rotary && !without)
     }
 
     /// vLLM serves a model without attention without a KV cache, which capsim does not.

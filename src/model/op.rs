@@ -173,6 +173,11 @@ impl AttentionDims {
         let widths = f64::from(self.head_dim) + f64::from(self.value_dim);
         2.0 * f64::from(self.q_heads) * widths / f64::from(self.cache.tokens.max(1))
     }
+    /// Whether keys and values of the same width are kept and read as they are: what kernel times of attention are of.
+    pub fn is_plain(&self) -> bool {
+        let c = self.cache;
+        self.value_dim == self.head_dim && (c.tokens, c.expand, c.decode_ops) == (1, 0, 0)
+    }
     /// The window of what is kept.
     pub fn kept_window(&self) -> Option<u32> {
         self.window.filter(|_| self.cache.bounded)

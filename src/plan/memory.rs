@@ -93,6 +93,8 @@ pub struct Memory {
     pub requested: f64,
     /// Weights.
     pub weights: f64,
+    /// The table of the rotary embedding, which engines load with them.
+    pub position_table: f64,
     /// Parameters of the whole model, on all devices.
     pub parameters: f64,
     /// Those without the routed experts that a token does not visit.
@@ -225,6 +227,7 @@ fn unknown(scenario: &Scenario) -> Memory {
         utilization: scenario.serve.get(GPU_MEMORY_UTILIZATION).unwrap_or(0.9),
         requested: 0.0,
         weights: model.total_weight_bytes().as_f64(),
+        position_table: 0.0,
         parameters: model.parameters().total() as f64,
         active_parameters: model.parameters().active() as f64,
         activations: 0.0,
@@ -301,7 +304,8 @@ fn fill(m: &mut Memory, s: &Settings) {
     let (p, c) = (&s.memory, &s.config);
     m.utilization = s.gpu_memory_utilization;
     m.requested = p.requested.as_f64();
-    m.weights = p.weights.as_f64();
+    m.position_table = p.rotary.as_f64();
+    m.weights = p.weights.as_f64() - m.position_table;
     m.activations = p.activations.as_f64();
     m.non_torch = p.non_torch.as_f64();
     m.kv_cache = p.kv_cache.as_f64();

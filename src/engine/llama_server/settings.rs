@@ -146,6 +146,7 @@ fn memory(
         total: bytes(total),
         requested: bytes(total),
         weights: bytes(weights),
+        rotary: Bytes::ZERO,
         activations: Bytes(0),
         non_torch: bytes(non_torch),
         kv_cache: bytes(kv),

@@ -50,7 +50,7 @@ const BASE: Rules = Rules {
     vocab_size: None,
     max_position_embeddings: None,
     heads: None,
-    caveat: None,
+    rotary: true,
 };
 
 /// Two matrices with biases, LayerNorm with biases, as many key/value heads as query heads.
@@ -647,6 +647,7 @@ pub(super) const RULES: &[Rules] = &[
     },
     Rules {
         names: &["NemotronHForCausalLM", "nemotron_h"],
+        rotary: false,
         mixer: MixerRule::Pattern,
         bias: ALL_BY_FLAG,
         norms_per_layer: 1,
@@ -670,6 +671,7 @@ pub(super) const RULES: &[Rules] = &[
     },
     Rules {
         names: &["JambaForCausalLM", "jamba"],
+        rotary: false,
         mixer: MixerRule::MambaPeriod,
         moe: MoeRule::Keys,
         ..BASE
@@ -702,6 +704,7 @@ pub(super) const RULES: &[Rules] = &[
     // No positions: ALiBi.
     Rules {
         names: &["BloomForCausalLM", "bloom"],
+        rotary: false,
         tied: true,
         embedding: EmbeddingRule::Normed,
         max_position_embeddings: Some(2048),
@@ -720,6 +723,7 @@ pub(super) const RULES: &[Rules] = &[
     },
     Rules {
         names: &["GPT2LMHeadModel", "gpt2"],
+        rotary: false,
         tied: true,
         embedding: EmbeddingRule::Positions(0),
         ..OLD
@@ -740,6 +744,7 @@ pub(super) const RULES: &[Rules] = &[
     },
     Rules {
         names: &["OPTForCausalLM", "opt"],
+        rotary: false,
         tied: true,
         bias: AttentionBias::All(&["enable_bias"], true),
         embedding: EmbeddingRule::Positions(2),

@@ -79,7 +79,7 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
             m.requested,
             format!("× gpu-memory-utilization {}", m.utilization),
         ),
-        ("weights", m.weights, stored(scenario)),
+        ("weights", m.weights + m.position_table, stored(scenario)),
         (
             "activations",
             m.activations,

@@ -10,6 +10,7 @@ mod front_end;
 mod generated;
 mod intervals;
 mod laws;
+mod layers;
 mod models;
 mod numpy;
 mod plan;

@@ -94,10 +94,16 @@ pub struct Memory {
     /// Weights.
     pub weights: f64,
     /// The table of the rotary embedding, which engines load with them.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub position_table: f64,
     /// Parameters of the whole model, on all devices.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub parameters: f64,
     /// Those without the routed experts that a token does not visit.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub active_parameters: f64,
     /// Peak activations of the profiling run, estimated.
     pub activations: f64,
@@ -110,6 +116,8 @@ pub struct Memory {
     /// KV bytes of one token, all layers.
     pub kv_per_token: f64,
     /// Bytes of the states that recurrent layers keep of a sequence, all layers; 0 without such layers.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
     pub state_per_sequence: f64,
     /// Tokens per block.
     pub block_size: u32,
@@ -180,7 +188,7 @@ fn kv_tokens(s: &Settings) -> u64 {
 /// Requests of max_model_len that the blocks hold (vLLM 0.12.0, `get_max_concurrency_for_kv_cache_config`).
 fn max_concurrency(s: &Settings) -> f64 {
     let c = &s.config;
-    f64::from(c.num_gpu_blocks) / f64::from(c.blocks_for(c.max_model_len))
+    f64::from(c.num_gpu_blocks) / s.memory.request_blocks.max(1.0)
 }
 
 /// Where the memory goes.
@@ -284,6 +292,16 @@ fn refuse(m: &mut Memory, scenario: &Scenario, e: MemoryError, contexts: &[u32])
             m.non_torch = e.non_torch.as_f64();
             m.requested = e.requested.as_f64();
             m.kv_cache = e.kv_cache.as_f64();
+        }
+        MemoryError::TooFewStates { blocks, .. } => {
+            // The same division of the memory but for a few activations, which depend on the number of sequences.
+            let mut fewer = scenario.clone();
+            fewer.serve.set(MAX_NUM_SEQS, blocks.max(1));
+            if let Ok(s) = fewer.settings() {
+                let asked = m.max_num_seqs;
+                fill(m, &s);
+                m.max_num_seqs = asked;
+            }
         }
         MemoryError::ModelLenTooLong { largest, .. } => {
             // The same division of the memory, which does not depend on the length.

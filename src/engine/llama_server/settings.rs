@@ -154,5 +154,6 @@ fn memory(
         block_size,
         state_blocks: 0,
         groups: 1,
+        request_blocks: f64::from(per_slot.div_ceil(block_size)),
     })
 }

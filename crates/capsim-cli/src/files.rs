@@ -1,7 +1,7 @@
 //! Files are read whole, with their name in every error, and written whole or not at all.
 use anyhow::Context;
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +23,18 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
         MAX_BYTES >> 20
     );
     std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))
+}
+
+/// The first bytes of a file, at most so many.
+///
+/// # Errors
+/// It cannot be read.
+pub fn head(path: &Path, bytes: u64) -> anyhow::Result<Vec<u8>> {
+    let name = || format!("{}", path.display());
+    let mut head = vec![];
+    let file = std::fs::File::open(path).with_context(name)?;
+    file.take(bytes).read_to_end(&mut head).with_context(name)?;
+    Ok(head)
 }
 
 /// Texts of files under the names by which they were asked for.

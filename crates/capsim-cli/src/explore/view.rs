@@ -97,12 +97,7 @@ pub fn breakdown(s: &Scenario, p: &Prediction) -> String {
 /// Where the device memory goes.
 pub fn memory(p: &Prediction) -> String {
     let m = &p.run.settings.memory;
-    let used = [
-        m.weights + m.position_table,
-        m.activations,
-        m.non_torch,
-        m.kv_cache,
-    ];
+    let used = [m.weights, m.activations, m.non_torch, m.kv_cache];
     let sum: f64 = used.iter().map(|b| b.as_f64()).sum();
     let mut values: Vec<f64> = used.iter().map(|b| b.as_f64()).collect();
     values.push((m.total.as_f64() - sum).max(0.0));

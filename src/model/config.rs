@@ -111,11 +111,13 @@ pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
     let text = text_part(&outer)?;
     let mut caveats = Vec::new();
     if text.is_some() || outer.get("vision_config").is_some() {
-        caveats.push(
-            "Only the text part is described: vision or audio towers, their weights and their time \
-             are left out."
-                .to_owned(),
-        );
+        let size = match tower(&outer) {
+            Some(n) => format!(" (at least {:.1} B parameters)", n / 1e9),
+            None => String::new(),
+        };
+        caveats.push(format!(
+            "Only the text part is described: vision or audio towers{size}, their weights and their time are left out."
+        ));
     }
     let f = text.unwrap_or_else(|| outer.clone());
     let rules = find_rules(&f, &outer, source_name)?;
@@ -149,6 +151,20 @@ fn text_part<'a>(outer: &Fields<'a>) -> Result<Option<Fields<'a>>, ModelError> {
         }
     }
     Ok(thinker)
+}
+
+/// Parameters of a vision tower's layers: q, k, v and o, and the two matrices of the MLP. What stands before and behind them is not
+/// counted.
+fn tower(outer: &Fields) -> Option<f64> {
+    let v = outer.inner("vision_config").ok()??;
+    let first = |names: [&str; 3]| {
+        let size = names.iter().find_map(|n| v.number(n).ok().flatten());
+        size.filter(|n| (1..=MAX_WIDTH).contains(n)).map(f64::from)
+    };
+    let layers = first(["depth", "num_hidden_layers", "vt_num_hidden_layers"])?;
+    let h = first(["hidden_size", "vt_hidden_size", "width"])?;
+    let inner = first(["intermediate_size", "vt_intermediate_size", "mlp_dim"])?;
+    Some(layers * (4.0 * h * h + 2.0 * h * inner))
 }
 
 fn missing(f: &Fields, rules: &Rules, name: &str) -> ModelError {

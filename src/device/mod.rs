@@ -5,14 +5,17 @@
 //! owns the schema and reads text, never files.
 pub mod builtin;
 mod curve;
+mod curves;
 mod engine_file;
 mod engine_profile;
 mod kernels;
 mod link;
 mod profile;
 mod provenance;
+mod times;
 
 pub use curve::{Curve, Point, Reading};
+pub use curves::{CURVES, CurveId, CurveInfo, KernelCurves};
 pub use engine_file::{EngineFile, FiledProfile};
 // The line reader still says it so.
 #[doc(hidden)]
@@ -28,6 +31,7 @@ pub use kernels::{
 pub use link::{Link, LinkGroup};
 pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};
+pub use times::{TimePoint, Times};
 
 /// What is wrong with a profile.
 #[derive(Debug, thiserror::Error)]

@@ -77,8 +77,7 @@ impl RowPrices {
                     cost.router += layers * table.unwrap_or_else(|| self.dense.seconds(g, rows))
                 }
                 OpKind::Elementwise(e) => {
-                    cost.elementwise +=
-                        layers * table.unwrap_or_else(|| self.passes.of(op, e, n))
+                    cost.elementwise += layers * table.unwrap_or_else(|| self.passes.of(op, e, n))
                 }
                 OpKind::Recurrence(r) => {
                     cost.elementwise +=

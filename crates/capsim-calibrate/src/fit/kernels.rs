@@ -2,16 +2,19 @@
 //!
 //! A point speaks for memory only where memory limited it. capsim's kernels for few rows do without matrix units (the variants of
 //! [`has_matrix_units`] use them); an engine's do not, so that a time which such a kernel's own arithmetic set is no limit of the
-//! device. It stays among the raw points and is left out of the curve.
+//! device. By the roofline, arithmetic limits a kernel if it takes longer, at the best rate that this kernel reaches anywhere, than the bytes take at the memory's rate; if both are far below the time, it waits, and an engine's kernel waits, too. What is
+//! limited by arithmetic stays among the raw points and is left out of the curve.
 use super::super::samples::PointRecord;
 use super::source::Source;
 use super::{Kind, Sample, curve, of, sample};
 use capsim::device::{Curve, KernelCurves, TimePoint, Times};
 
-/// From this share of the best arithmetic rate that kernels of its kind reach, a kernel is limited by its arithmetic.
-const LIMITED: f64 = 0.9;
-/// The same for decode attention, whose kernel waits at barriers between its products and so reaches less.
-const LIMITED_ATTENTION: f64 = 0.5;
+/// Rows up to which a product without matrix units is one of few: beyond, its arithmetic may take longer than its bytes.
+const FEW_ROWS: f64 = 2.0;
+/// Codes of weight formats up to this one are floats (`families/harness.rs: Format`).
+const LAST_FLOAT: f64 = 2.0;
+/// A kernel that takes this many times as long as its arithmetic waits for something else.
+const WAITS: f64 = 2.0;
 /// Launches of one decode attention: partial results, and their sum. Of one layer's experts: gate and up, and down.
 const LAUNCHES: f64 = 2.0;
 
@@ -21,7 +24,7 @@ pub(super) fn has_matrix_units(p: &PointRecord) -> bool {
     ["ptx", "wmma", "coop"].iter().any(|u| variant.contains(u))
 }
 
-/// Rows of a grouped kernel's tile: the number behind `-m` in its variant's name.
+/// Rows of a grouped kernel's tile: the number behind `m` in its variant's name.
 fn tile_rows(p: &PointRecord) -> f64 {
     let variant = p.variant.as_deref().unwrap_or("");
     let parsed = variant
@@ -105,7 +108,7 @@ impl Kernels<'_> {
             .fold(f64::INFINITY, f64::min);
         let samples = all
             .iter()
-            .filter(|p| p.axis("m") == Some(fewest) && fewest <= 2.0)
+            .filter(|p| p.axis("m") == Some(fewest) && fewest <= FEW_ROWS)
             .filter_map(|p| {
                 let bytes = p.work.bytes / f64::from(p.launches);
                 sample(p, bytes, p.work.bytes, self.t0)
@@ -118,46 +121,53 @@ impl Kernels<'_> {
         )
     }
 
-    /// Grouped products whose padded rows' arithmetic is not what takes the time.
+    /// Operations per second that the points' kernel reaches at best, as far as it does without matrix units.
+    fn plain_rate(&self, points: &[&PointRecord]) -> f64 {
+        points
+            .iter()
+            .filter(|p| !has_matrix_units(p))
+            .filter_map(|p| Some(sample(p, 1.0, p.work.flops, self.t0)?.rate()))
+            .fold(0.0, f64::max)
+    }
+
+    /// Whether arithmetic of `operations` without matrix units, and neither bytes nor waiting, takes these seconds.
+    fn limited(&self, operations: f64, bytes: f64, seconds: f64, plain_rate: f64) -> bool {
+        let arithmetic = operations / plain_rate;
+        arithmetic > bytes * self.per_byte && seconds < WAITS * arithmetic
+    }
+
+    /// Grouped products that memory limits.
     fn experts_stream(&mut self) -> Option<Curve> {
-        // Rows that are computed: each expert's are padded to whole tiles, half a tile each where there are many.
-        let padded = |p: &PointRecord| -> Option<f64> {
-            let (slots, distinct) = (p.axis("tokens")? * p.axis("topk")?, p.axis("distinct")?);
-            let tile = tile_rows(p);
-            let tiles = (slots + distinct * (tile - 1.0) / 2.0) / tile;
-            Some(tiles.max(distinct) * tile / slots)
-        };
-        let plain: Vec<(&PointRecord, Sample, f64)> = self
+        let plain: Vec<&PointRecord> = self
             .of(Kind::Experts)
             .into_iter()
-            .filter(|p| matches!(p.axis("format"), Some(f) if f <= 2.0))
+            .filter(|p| p.axis("format").is_none_or(|f| f <= LAST_FLOAT))
+            .collect();
+        let best = self.plain_rate(&plain);
+        let samples: Vec<Sample> = plain
+            .iter()
             .filter_map(|p| {
                 let layers = f64::from(p.launches) / LAUNCHES;
                 let s = sample(p, p.work.bytes / layers, p.work.bytes, self.t0)?;
-                Some((p, s, p.work.flops * padded(p)? / s.seconds))
+                let slots = p.axis("tokens")? * p.axis("topk")?;
+                // Each expert has at least one tile, and a tile all its rows.
+                let tile = tile_rows(p);
+                let computed = (slots / tile).max(p.axis("distinct")?) * tile / slots;
+                let limited = self.limited(p.work.flops * computed, p.work.bytes, s.seconds, best);
+                (has_matrix_units(p) || !limited).then_some(s)
             })
             .collect();
-        let best = plain
-            .iter()
-            .filter(|(p, ..)| !has_matrix_units(p))
-            .map(|(.., rate)| *rate)
-            .fold(0.0, f64::max);
-        let all = plain.len();
-        let samples: Vec<Sample> = plain
-            .into_iter()
-            .filter(|(p, _, rate)| has_matrix_units(p) || *rate < LIMITED * best)
-            .map(|(_, s, _)| s)
-            .collect();
-        if samples.len() < all {
+        if samples.len() < plain.len() {
             self.notes.push(format!(
-                "{} of {all} points of grouped experts are limited by arithmetic without matrix units: they say nothing of memory",
-                all - samples.len()
+                "{} of {} points of grouped experts are limited by arithmetic without matrix units: they say nothing of memory",
+                plain.len() - samples.len(),
+                plain.len()
             ));
         }
         rates(
             &settled(samples),
             self.source,
-            "both grouped products of a layer in 16 bits, over bytes of the experts touched",
+            "both grouped products of a layer in 16 bits where memory limits them, over bytes of the experts touched",
         )
     }
 
@@ -177,7 +187,7 @@ impl Kernels<'_> {
                     seconds: s.seconds / operations,
                     ..s
                 };
-                Some((s, p.work.flops / operations / s.seconds))
+                Some((s, p.work.flops / operations))
             })
             .collect();
         // The best at each size, so that a size is judged by the kernel that stands for it.
@@ -192,13 +202,8 @@ impl Kernels<'_> {
             .points
             .iter()
             .any(|p| p.seconds().is_some() && has_matrix_units(p));
-        let best = all.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
-        let sizes = all.len();
-        if units {
-            all.retain(|(s, rate)| {
-                *rate < LIMITED_ATTENTION * best || s.seconds < 1.5 * s.x * self.per_byte
-            });
-        }
+        let (best, sizes) = (self.plain_rate(&points), all.len());
+        all.retain(|(s, flops)| !units || !self.limited(*flops, s.x, s.seconds, best));
         if all.len() < sizes {
             self.notes.push(format!(
                 "decode attention: {} of {sizes} sizes are limited by arithmetic without matrix units; beyond the others it is priced by the memory's rate",

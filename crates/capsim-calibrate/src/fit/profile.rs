@@ -1,7 +1,7 @@
 //! The device profile's curves and quantities from measured points.
 use super::super::samples::SamplesFile;
-use super::source::Source;
 use super::kernels::Kernels;
+use super::source::Source;
 use super::steps::Steps;
 use super::surfaces::surfaces;
 use super::{Fit, FitError};

@@ -3,7 +3,7 @@
 //! Four curves are in every profile ([`super::DeviceProfile`]); the others stand in [`KernelCurves`] where they were measured with
 //! kernels of the same kind as an engine's. A family of microbenchmarks says which curve it feeds; what feeds none is measured by
 //! `capsim calibrate --full` alone.
-use super::{Curve, ProfileError, Quantity, Times};
+use super::{Curve, Origin, ProfileError, Provenance, Quantity, Times};
 use serde::{Deserialize, Serialize};
 
 /// A curve.
@@ -248,5 +248,18 @@ impl KernelCurves {
             q.check("curves.matrix_library", 100.0)?;
         }
         Ok(())
+    }
+}
+
+/// The launch of a kernel in a replayed CUDA graph.
+pub fn cuda_graph_launch() -> Quantity {
+    Quantity {
+        value: 1.3e-6,
+        rel_sd: 0.4,
+        provenance: Provenance {
+            origin: Origin::Published,
+            source: "Hazy Research, Look Ma, No Bubbles! (2025-05-27): launches on an H100 with CUDA graphs".into(),
+            note: "per kernel, its empty run included, as a chain of empty launches has it; taken to lie between 0.5 and 2.1 µs".into(),
+        },
     }
 }

@@ -1,7 +1,7 @@
 //! What capsim's kernels cannot show of a device, from what others published about it.
 use super::super::samples::SamplesFile;
 use super::kernels::has_matrix_units;
-use capsim::device::{Origin, Provenance, Quantity};
+use capsim::device::{Origin, Provenance, Quantity, cuda_graph_launch};
 
 /// Names of NVIDIA's Hopper devices, in lower case.
 const HOPPER: &[&str] = &["h100", "h200", "h800", "h20", "gh200"];
@@ -24,14 +24,7 @@ fn published(value: f64, rel_sd: f64, source: &str, note: &str) -> Quantity {
 
 /// The launch of a kernel in a replayed CUDA graph: no API that capsim measures through replays graphs.
 pub(super) fn launch_graph(file: &SamplesFile) -> Option<Quantity> {
-    is_nvidia(file).then(|| {
-        published(
-            1.3e-6,
-            0.4,
-            "Hazy Research, Look Ma, No Bubbles! (2025-05-27): launches on an H100 with CUDA graphs",
-            "per kernel, its empty run included, as the chain is; 0.5 µs (kernels that start early) to 2.1 µs (a stream) at the ends",
-        )
-    })
+    is_nvidia(file).then(cuda_graph_launch)
 }
 
 /// Hopper's own matrix instruction (wgmma) needs a compiler that OpenCL does not bring; the kernels use the previous one (mma.sync).

@@ -30,6 +30,7 @@ const STEP: LinearCost = LinearCost {
 
 const FRONT: FrontEndCost = FrontEndCost {
     per_request: Span::from_millis(4),
+    per_prompt_token: Span::ZERO,
     per_step: Span::from_micros(700),
     per_token: Span::from_micros(100),
     servers: 1,
@@ -77,6 +78,66 @@ fn a_lone_request_waits_for_the_front_end_twice() {
     // The client asks again when it has its answer.
     let [a, b] = [&log.requests[0], &log.requests[1]];
     assert_eq!(a.finish, b.arrival);
+}
+
+#[test]
+fn a_long_prompt_is_tokenised_for_longer_and_those_behind_it_wait() {
+    let front = FrontEndCost {
+        per_prompt_token: Span::from_micros(4),
+        ..FRONT
+    };
+    let short = run(front, &STEP, 1, &WorkloadSpec::closed_loop(1, 1, 100, 5));
+    let long = run(front, &STEP, 1, &WorkloadSpec::closed_loop(1, 1, 1100, 5));
+    let more = ttft(&long.requests[0]) - ttft(&short.requests[0]);
+    assert!((more - 4.0).abs() < 1e-9, "{more}");
+    // Two at once: the second one's text waits for the first one's, and is handed over in 4 ms behind it.
+    let two = run(front, &STEP, 1, &WorkloadSpec::closed_loop(2, 2, 1100, 5));
+    let scheduled = |i: usize| {
+        let r = &two.requests[i];
+        r.scheduled.since(r.arrival).millis()
+    };
+    assert!((scheduled(0) - 8.4).abs() < 1e-9, "{}", scheduled(0));
+    assert!(scheduled(1) >= 2.0 * 4.4 + 4.0, "{}", scheduled(1));
+}
+
+#[test]
+fn tokenisation_holds_up_no_tokens_that_go_out() {
+    // While the first answer goes out, a text of 400 ms is tokenised.
+    let front = FrontEndCost {
+        per_prompt_token: Span::from_micros(400),
+        ..FRONT
+    };
+    let log = run(front, &STEP, 1, &WorkloadSpec::closed_loop(2, 2, 1000, 20));
+    assert!(
+        log.gaps.iter().all(|(gap, _)| gap.millis() <= 14.0 + 1e-9),
+        "{:?}",
+        log.gaps
+    );
+}
+
+#[test]
+fn tokens_that_go_out_together_are_one_piece_of_the_stream() {
+    // 32 tokens take 0.7 + 3.2 ms to go out, a step 2 ms: every other step finds the front end busy.
+    let step = LinearCost {
+        base: Span::from_millis(2),
+        ..STEP
+    };
+    let log = run(FRONT, &step, 1, &WorkloadSpec::closed_loop(32, 32, 50, 400));
+    let pieces: u64 = log.gaps.iter().map(|(_, n)| u64::from(*n)).sum();
+    let tokens: u64 = 32 * 399;
+    assert!(pieces < tokens * 3 / 4, "{pieces} of {tokens}");
+    // The gaps of one client add up to the time of its answer.
+    let whole: f64 = log
+        .gaps
+        .iter()
+        .map(|(g, n)| g.millis() * f64::from(*n))
+        .sum();
+    let answers: f64 = log
+        .requests
+        .iter()
+        .map(|r| r.finish.since(r.first_token).millis())
+        .sum();
+    assert!((whole / answers - 1.0).abs() < 0.02, "{whole} {answers}");
 }
 
 #[test]
@@ -187,6 +248,7 @@ fn more_processes_are_never_slower_in_a_burst() {
 fn one_that_is_too_slow_delays_tokens_but_does_not_fall_behind_without_end() {
     let slow = FrontEndCost {
         per_request: Span::ZERO,
+        per_prompt_token: Span::ZERO,
         per_step: Span::from_millis(1),
         per_token: Span::from_millis(1),
         servers: 1,

@@ -64,6 +64,10 @@ pub struct EngineProfile {
     pub moe_default: String,
     /// Streaming efficiency of decode attention over the KV cache.
     pub attention_stream: Quantity,
+    /// How many times as long decode attention takes in a server as the same kernels timed one by one (a device profile's
+    /// `attention_backend`): requests of different lengths, split sums and page tables.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub attention_in_server: std::collections::BTreeMap<String, Quantity>,
     /// Arithmetic efficiency of prefill attention.
     pub attention_compute: Quantity,
     /// Queries in a tile of the engine's own prefill attention kernel: chunks are computed in whole tiles, at one rate,
@@ -243,6 +247,9 @@ pub struct HostCost {
 pub struct FrontEndTimes {
     /// For each request, before the engine sees it.
     pub per_request: Quantity,
+    /// For each token of its prompt: tokenisation. Absent: within `per_request`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_prompt_token: Option<Quantity>,
     /// For each step with output.
     pub per_step: Quantity,
     /// For each token that is streamed.
@@ -368,6 +375,9 @@ impl EngineProfile {
         }
         if let Some(f) = &self.host.front_end {
             f.per_request.check("host.front_end.per_request", 10.0)?;
+            if let Some(q) = &f.per_prompt_token {
+                q.check("host.front_end.per_prompt_token", 1.0)?;
+            }
             f.per_step.check("host.front_end.per_step", 10.0)?;
             f.per_token.check("host.front_end.per_token", 10.0)?;
         }
@@ -497,6 +507,9 @@ impl EngineProfile {
         if let Some(q) = &self.recurrence_compute {
             all.push(("recurrence_compute".into(), q));
         }
+        for (backend, q) in &self.attention_in_server {
+            all.push((format!("attention_in_server.{backend}"), q));
+        }
         all.extend([
             ("elementwise".to_string(), &self.elementwise),
             ("host.step".into(), &self.host.step),
@@ -534,6 +547,10 @@ impl EngineProfile {
             "host.launch_graph" => &mut self.host.launch_graph,
             "host.turnaround" => &mut self.host.turnaround,
             "host.front_end" => &mut self.host.front_end.as_mut()?.core,
+            other if other.starts_with("attention_in_server.") => {
+                let backend = other.strip_prefix("attention_in_server.")?;
+                self.attention_in_server.get_mut(backend)?
+            }
             moe => {
                 let rest = moe.strip_prefix("moe_paths.")?;
                 let (path, rest) = rest.split_once(".regimes[")?;

@@ -23,6 +23,10 @@ pub struct KernelTimes {
     /// Attention over the KV cache.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attention: Vec<AttentionTimes>,
+    /// The attention kernels, e.g. `flash-attn-3`, where they were timed one by one with sequences of one length, outside a server;
+    /// engine profiles know how much longer they take inside one ([`crate::device::EngineProfile::attention_in_server`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_backend: Option<String>,
     /// Grouped experts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub experts: Vec<ExpertTimes>,

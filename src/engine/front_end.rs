@@ -14,8 +14,11 @@ use std::collections::{BTreeMap, VecDeque};
 /// Time of a front end's core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontEndCost {
-    /// Taking in a request.
+    /// Taking in a request, however long.
     pub per_request: Span,
+    /// Each token of its prompt: tokenisation, in a thread of its own that holds up no tokens that go out (one per process:
+    /// `AsyncMicrobatchTokenizer`, `utils/async_utils.py`@0.12.0).
+    pub per_prompt_token: Span,
     /// Handing out the tokens of a step, however many.
     pub per_step: Span,
     /// Each of them.
@@ -27,18 +30,22 @@ pub struct FrontEndCost {
 /// One process.
 #[derive(Debug, Default)]
 struct Process {
+    /// When its tokeniser has done all that was sent.
+    tokenised: SimTime,
     /// When it has done what it is at.
     busy: SimTime,
-    /// When the round of streaming that waits behind that will have ended.
-    waiting: Option<SimTime>,
+    /// The round of streaming that waits behind that: when its tokens go out, and when it will have ended.
+    waiting: Option<(SimTime, SimTime)>,
     /// Ends of steps, and when their tokens had gone out; the oldest first.
     rounds: VecDeque<(SimTime, SimTime)>,
+    /// Whether the last step's tokens joined those of the step before.
+    merged: bool,
 }
 
 impl Process {
     fn catch_up(&mut self, now: SimTime) {
         if self.busy < now
-            && let Some(end) = self.waiting.take()
+            && let Some((_, end)) = self.waiting.take()
         {
             self.busy = end;
         }
@@ -47,24 +54,27 @@ impl Process {
     /// When a request that came at `now` is with the engine.
     fn take_in(&mut self, now: SimTime, work: Span) -> SimTime {
         self.catch_up(now);
-        self.busy = now.max(self.busy) + work;
-        if let Some(end) = &mut self.waiting {
-            *end += work;
+        // One after the other: what waits to go out was there before.
+        if let Some((_, end)) = self.waiting.take() {
+            self.busy = end;
         }
+        self.busy = now.max(self.busy) + work;
         self.busy
     }
 
     /// When the tokens of a step that ended at `now` are with their clients.
     fn hand_out(&mut self, now: SimTime, step: Span, tokens: Span) -> SimTime {
         self.catch_up(now);
+        self.merged = self.waiting.is_some();
         let out = match &mut self.waiting {
-            Some(end) => {
+            // They join what waits; the processing of one more step delays what comes after.
+            Some((out, end)) => {
                 *end += step;
-                *end
+                *out
             }
             None if self.busy > now => {
                 let end = self.busy + step + tokens;
-                self.waiting = Some(end);
+                self.waiting = Some((end, end));
                 end
             }
             None => {
@@ -100,6 +110,8 @@ pub(super) struct FrontEnd {
     processes: Vec<Process>,
     /// The process that takes the next request.
     turn: usize,
+    /// Requests whose text will have become tokens, by when.
+    tokenised: BTreeMap<(SimTime, u64), Request>,
     /// Requests by when they will be with the engine, and their number.
     inside: BTreeMap<(SimTime, u64), Request>,
     open: BTreeMap<u64, Open>,
@@ -123,6 +135,7 @@ impl FrontEnd {
                 .collect(),
             cost,
             turn: 0,
+            tokenised: BTreeMap::new(),
             inside: BTreeMap::new(),
             open: BTreeMap::new(),
             keep: 1 << 12,
@@ -135,18 +148,36 @@ impl FrontEnd {
             let Some(request) = source.pop() else {
                 break;
             };
-            self.take(request);
+            self.tokenise(request);
+        }
+        while self.next_tokenised().is_some_and(|t| t <= until) {
+            self.hand_over();
         }
     }
 
-    fn take(&mut self, mut request: Request) {
+    fn tokenise(&mut self, request: Request) {
         let process = self.turn;
         self.turn = (self.turn + 1) % self.processes.len();
-        let sent = request.arrival;
-        let there = self.processes[process].take_in(sent, self.cost.per_request);
-        self.open.insert(request.id.0, Open { sent, process });
-        request.arrival = there;
-        self.inside.insert((there, request.id.0), request);
+        let (sent, id) = (request.arrival, request.id.0);
+        self.open.insert(id, Open { sent, process });
+        let work = self.cost.per_prompt_token * u64::from(request.prompt.len());
+        let tokenised = &mut self.processes[process].tokenised;
+        *tokenised = sent.max(*tokenised) + work;
+        self.tokenised.insert((*tokenised, id), request);
+    }
+
+    fn next_tokenised(&self) -> Option<SimTime> {
+        self.tokenised.keys().next().map(|k| k.0)
+    }
+
+    /// The request whose tokens are there first goes through its process to the engine.
+    fn hand_over(&mut self) {
+        let Some(((at, id), mut request)) = self.tokenised.pop_first() else {
+            return;
+        };
+        let process = self.open.get(&id).map_or(0, |o| o.process);
+        request.arrival = self.processes[process].take_in(at, self.cost.per_request);
+        self.inside.insert((request.arrival, id), request);
     }
 
     /// When the next request will be with the engine, if nothing happens there before `until`.
@@ -157,12 +188,17 @@ impl FrontEnd {
                 (Some(h), Some(u)) => Some(h.min(u)),
                 (h, u) => h.or(u),
             };
-            match source.peek() {
-                Some(t) if limit.is_none_or(|l| t <= l) => {
-                    let request = source.pop()?;
-                    self.take(request);
-                }
-                _ => return head,
+            let soon = |t: &SimTime| limit.is_none_or(|l| *t <= l);
+            let (sent, tokenised) = (source.peek(), self.next_tokenised());
+            if let Some(t) = sent.filter(soon)
+                && tokenised.is_none_or(|at| t <= at)
+            {
+                let request = source.pop()?;
+                self.tokenise(request);
+            } else if tokenised.is_some_and(|t| soon(&t)) {
+                self.hand_over();
+            } else {
+                return head;
             }
         }
     }
@@ -237,16 +273,18 @@ impl<O: Observer> Observer for AtTheClients<'_, O> {
         self.observer.on_output(at, tokens);
     }
     fn on_tokens(&mut self, gap: Span, count: u32) {
-        // Of several processes the first speaks for all.
+        // Of several processes the first speaks for all. A client sees one piece of a stream per round, whatever tokens are in it
+        // (`vllm bench serve` takes the time between pieces for ITL).
         let before = SimTime(self.now.0.saturating_sub(gap.0));
         let process = &self.front.processes[0];
-        let gap = Span(
-            process
-                .out(self.now)
-                .0
-                .saturating_sub(process.out(before).0),
-        );
-        self.observer.on_tokens(gap, count);
+        if process.merged {
+            return;
+        }
+        let gap = process
+            .out(self.now)
+            .0
+            .saturating_sub(process.out(before).0);
+        self.observer.on_tokens(Span(gap), count);
     }
     fn on_request(&mut self, request: &RequestRecord) {
         let out = |made| self.front.out(request.id, made);

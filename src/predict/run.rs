@@ -271,6 +271,7 @@ impl<'a> Ready<'a> {
         let span = |q: &Quantity| Span::from_secs(q.value * f.core.value);
         FrontEndCost {
             per_request: span(&f.per_request),
+            per_prompt_token: f.per_prompt_token.as_ref().map_or(Span::ZERO, span),
             per_step: span(&f.per_step),
             per_token: span(&f.per_token),
             servers: self.settings.api_servers,

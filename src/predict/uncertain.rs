@@ -172,7 +172,15 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
     for (name, q) in scenario.engine.coefficients() {
         let other_path = name.starts_with("moe_paths.")
             && (!is_moe || !name.starts_with(&format!("moe_paths.{path}.")));
-        if !other_path && q.rel_sd > 0.0 {
+        // Of the attention kernels only those matter that the device's tables hold.
+        let other_backend = name.strip_prefix("attention_in_server.").is_some_and(|b| {
+            !scenario
+                .device
+                .kernels
+                .iter()
+                .any(|k| k.attention_backend.as_deref() == Some(b))
+        });
+        if !other_path && !other_backend && q.rel_sd > 0.0 {
             push(Coefficient::Engine(name), q.rel_sd, q.provenance.origin);
         }
     }

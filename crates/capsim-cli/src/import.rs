@@ -147,6 +147,7 @@ impl DeviceArgs {
             link_source: "not known: PCIe 4.0 x16 taken",
             link_sd: 0.5,
             bandwidth: 1e14,
+            attention_backend: "flash-attn-2",
         })
     }
 }

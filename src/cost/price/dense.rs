@@ -1,5 +1,6 @@
 //! What matrix kernels have in common, dense and grouped.
 use super::stream::Stream;
+use super::tables::start_of;
 use crate::device::{Curve, DeviceProfile, EngineProfile, tile_of};
 use crate::model::Gemm;
 
@@ -27,6 +28,8 @@ pub struct Dense {
     matvec_rows: u32,
     tiles: Vec<u32>,
     roofline_power: Option<f64>,
+    /// Seconds of a kernel beyond its bytes, where the device's tables tell them.
+    start: f64,
 }
 
 impl Dense {
@@ -39,15 +42,15 @@ impl Dense {
             matvec_rows: engine.matvec_rows,
             tiles: engine.dense_tiles.clone(),
             roofline_power: engine.roofline_power,
+            start: start_of(device).map_or(0.0, |s| s.seconds),
         }
     }
 
     /// Seconds of a product over `rows` rows.
     pub fn seconds(&self, g: &Gemm, rows: u32) -> f64 {
         let n = f64::from(rows);
-        let streaming = self
-            .stream
-            .seconds(g.weight_bytes() + n * g.activation_bytes_per_row());
+        let bytes = g.weight_bytes() + n * g.activation_bytes_per_row();
+        let streaming = self.start + self.stream.seconds(bytes);
         if rows <= self.matvec_rows {
             return streaming;
         }

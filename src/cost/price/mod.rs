@@ -30,6 +30,7 @@ mod experts;
 mod host;
 mod load;
 mod memo;
+mod near;
 mod recurrence;
 mod rows;
 mod stream;
@@ -146,7 +147,7 @@ impl StepPrice {
             recurrence: RecurrencePrice::new(model, device, engine),
             comm: Exchanges::new(model, device),
             host: HostRule::new(model, device, engine, &options),
-            tables: Tables::new(model, device),
+            tables: Tables::new(model, device, engine),
             micro_batch: options.micro_batch,
             engines: match model.experts() {
                 Some(_) => model.parallel().data,
@@ -215,12 +216,10 @@ impl StepPrice {
 
     /// Decode and prefill attention of a step in `passes` passes.
     fn attention(&self, shape: &StepShape, passes: f64) -> (f64, f64) {
-        if let Some((decode, prefill)) = self.tables.attention(shape) {
-            return (decode.value, prefill.value);
-        }
-        let decode = match &self.decode {
-            Some(times) => times.seconds(shape),
-            None => self.attention.decode(shape),
+        let decode = match (self.tables.attention(shape), &self.decode) {
+            (Some((decode, _, _)), _) => decode,
+            (None, Some(times)) => times.seconds(shape),
+            (None, None) => self.attention.decode(shape),
         } + self.recurrence.decode(shape);
         if shape.prefill_seqs == 0 {
             return (decode, 0.0);
@@ -229,11 +228,16 @@ impl StepPrice {
             .micro_batch
             .map_or(shape.prefill_tokens, |m| shape.prefill_tokens.min(m));
         let rate = self.attention.rate(at_once.max(1));
-        let prefill = self.attention.prefill_compute(shape, rate)
-            + self.recurrence.prefill_compute(shape, rate)
-            + self.attention.prefill_stream(shape, passes)
+        let attention = table.map_or_else(
+            || {
+                self.attention.prefill_compute(shape, rate)
+                    + self.attention.prefill_stream(shape, passes)
+            },
+            |(_, p, _)| p,
+        );
+        let recurrence = self.recurrence.prefill_compute(shape, rate)
             + self.recurrence.prefill_states(shape, passes);
-        (decode, prefill)
+        (decode, attention + recurrence)
     }
 
     /// Device seconds by part. `all` is the number of tokens, and of different ones, that meet at the experts: those of all

@@ -14,6 +14,21 @@ pub fn is_inline(name: &str) -> bool {
     })
 }
 
+/// Names that were split at commas, with the parts of a data sheet together again.
+pub fn rejoined<'a>(pieces: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut all: Vec<String> = vec![];
+    for piece in pieces {
+        let lower = piece.trim().to_lowercase();
+        let part = ["b/s", "flop"].iter().any(|u| lower.contains(u))
+            || ["link=", "like="].iter().any(|k| lower.starts_with(k));
+        match all.last_mut().filter(|last| part && is_inline(last)) {
+            Some(last) => *last = format!("{last},{piece}"),
+            None => all.push(piece.to_string()),
+        }
+    }
+    all
+}
+
 fn bad(problem: String) -> ProfileError {
     ProfileError::Value {
         field: "device".into(),
@@ -110,6 +125,21 @@ mod tests {
         assert_eq!(s.like.as_deref(), Some("h100-sxm"));
         assert!(is_inline("5090-like:32GiB") && !is_inline("C:\\x\\device.json"));
         assert!(!is_inline("dir/a:3") && !is_inline("rtx-5090") && !is_inline(":3GiB"));
+    }
+
+    #[test]
+    fn a_list_of_devices_keeps_its_sheets_whole() {
+        let text = "rtx-4090,a:32GiB,1792GB/s,210TFLOPS,like=l40s,5090,b:1GiB,1GB/s,1TFLOPS";
+        let all = rejoined(text.split(','));
+        assert_eq!(
+            all,
+            [
+                "rtx-4090",
+                "a:32GiB,1792GB/s,210TFLOPS,like=l40s",
+                "5090",
+                "b:1GiB,1GB/s,1TFLOPS"
+            ]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 mod inline;
 mod names;
 
-pub use inline::{is_inline, parse as inline};
+pub use inline::{is_inline, parse as inline, rejoined};
 pub(super) use names::same;
 
 use super::builtin::devices;
@@ -342,13 +342,28 @@ impl DataSheet {
             link: self.link(near),
             provenance: Provenance {
                 origin: Origin::Datasheet,
-                source: format!("{}; {}", bandwidth, matrix),
+                source: self.sources(&near.sheet.id),
                 note: format!(
                     "not measured: the data sheet times the shares that {} reaches of its own; `capsim calibrate` on the device measures it",
                     near.sheet.id
                 ),
             },
         })
+    }
+
+    /// Where all of it comes from, in a line.
+    fn sources(&self, like: &str) -> String {
+        let (memory, bandwidth, matrix) = (
+            &self.memory_gib.source,
+            &self.bandwidth_gbs.source,
+            &self.tflops_bf16.source,
+        );
+        let stated = if memory == bandwidth && bandwidth == matrix {
+            memory.clone()
+        } else {
+            format!("memory: {memory}; bandwidth: {bandwidth}; matrix rate: {matrix}")
+        };
+        format!("its data sheet times the shares that {like} reaches of its own; {stated}")
     }
 
     /// The reference's link, with the stated rate times the share that the reference reaches of its own.

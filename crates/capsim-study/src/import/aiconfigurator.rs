@@ -455,6 +455,7 @@ impl Database {
             format: "bf16".into(),
             rows: vec![],
             attention: vec![],
+            attention_backend: None,
             experts: vec![],
             rel_sd: 0.05,
             provenance: Provenance {
@@ -526,7 +527,10 @@ impl Database {
         engine: &str,
         source: &Source,
     ) -> Option<DeviceProfile> {
-        let kernels = self.kernel_times(models, engine, source);
+        let mut kernels = self.kernel_times(models, engine, source);
+        if engine.starts_with("vllm") {
+            kernels.attention_backend = Some(gpu.attention_backend.into());
+        }
         let mut d = super::device_of(gpu, vec![kernels], source)?;
         let links = self.links();
         if let (Some(link), Some(&(first, latency, rate))) = (&mut d.link, links.first()) {

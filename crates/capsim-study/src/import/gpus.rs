@@ -23,6 +23,9 @@ pub struct Gpu {
     pub link_sd: f64,
     /// Streaming reads by the data sheet, bytes per second: bounds what may be believed.
     pub bandwidth: f64,
+    /// The attention kernels that vLLM runs there: FlashAttention 3 on compute capability 9, 2 before and on Ada (`get_flash_attn_version` in
+    /// vllm/v1/attention/backends/fa_utils.py, 0.24).
+    pub attention_backend: &'static str,
 }
 
 const GIB: f64 = 1_073_741_824.0;
@@ -40,6 +43,7 @@ pub const ALL: &[Gpu] = &[
         link_source: "no peer access: NCCL through host memory, PCIe 4.0 x16 (NVIDIA/nccl-tests#117, #307)",
         link_sd: 0.4,
         bandwidth: 1008e9,
+        attention_backend: "flash-attn-2",
     },
     Gpu {
         id: "rtx-pro-6000",
@@ -54,6 +58,7 @@ pub const ALL: &[Gpu] = &[
                       36 GB/s (@1b2cc02d); peer writes elsewhere 51-56 GB/s (voipmonitor/rtx6kpro hardware/pcie-bandwidth.md)",
         link_sd: 0.2,
         bandwidth: 1792e9,
+        attention_backend: "flash-attn-2",
     },
     Gpu {
         id: "h100-sxm",
@@ -66,6 +71,7 @@ pub const ALL: &[Gpu] = &[
         link_source: "NVLink 4, 450 GB/s each way by the data sheet; NCCL reaches about 80 %",
         link_sd: 0.2,
         bandwidth: 3352e9,
+        attention_backend: "flash-attn-3",
     },
     Gpu {
         id: "h200-sxm",
@@ -78,6 +84,7 @@ pub const ALL: &[Gpu] = &[
         link_source: "NVLink 4, 450 GB/s each way by the data sheet; NCCL reaches about 80 %",
         link_sd: 0.2,
         bandwidth: 4800e9,
+        attention_backend: "flash-attn-3",
     },
     Gpu {
         id: "a100-sxm",
@@ -90,6 +97,7 @@ pub const ALL: &[Gpu] = &[
         link_source: "NVLink 3, 300 GB/s each way by the data sheet; NCCL reaches about 78 %",
         link_sd: 0.2,
         bandwidth: 2039e9,
+        attention_backend: "flash-attn-2",
     },
     Gpu {
         id: "l40s",
@@ -102,6 +110,7 @@ pub const ALL: &[Gpu] = &[
         link_source: "PCIe 4.0 x16, 32 GB/s by the data sheet; NCCL reaches about 70 %",
         link_sd: 0.3,
         bandwidth: 864e9,
+        attention_backend: "flash-attn-2",
     },
 ];
 

@@ -525,6 +525,7 @@ impl Operators {
                     format: format.clone(),
                     rows: vec![row],
                     attention: vec![],
+                    attention_backend: None,
                     experts: vec![],
                     rel_sd: 0.05,
                     provenance: Provenance {

@@ -351,6 +351,7 @@ pub fn kernel_times(
         format: "bf16".into(),
         rows: vec![],
         attention: vec![],
+        attention_backend: None,
         experts: vec![],
         rel_sd: 0.03,
         provenance: Provenance {

@@ -216,7 +216,8 @@ impl StepPrice {
 
     /// Decode and prefill attention of a step in `passes` passes.
     fn attention(&self, shape: &StepShape, passes: f64) -> (f64, f64) {
-        let decode = match (self.tables.attention(shape), &self.decode) {
+        let table = self.tables.attention(shape);
+        let decode = match (table, &self.decode) {
             (Some((decode, _, _)), _) => decode,
             (None, Some(times)) => times.seconds(shape),
             (None, None) => self.attention.decode(shape),

@@ -167,6 +167,18 @@ pub fn left_out() -> Vec<LeftOut> {
         .collect()
 }
 
+/// A measured device as if it were not: from its data sheet and the nearest other measured device. `None`: it has none.
+pub fn without(id: &str) -> Option<DeviceProfile> {
+    let mut sheet = all().into_iter().find(|s| s.id == id)?;
+    devices().iter().find(|d| d.id == id)?;
+    let near = nearest(&sheet, &measured()).sheet.id.clone();
+    sheet.like = Some(near);
+    let mut profile = sheet.profile().ok()?;
+    // Engine profiles that were made for the device itself do not know this one.
+    profile.id = format!("{id}-from-its-data-sheet");
+    Some(profile)
+}
+
 /// The spread of devices that take a maker's own device as their reference (`same`), or another maker's.
 pub fn spread(same: bool) -> Spread {
     let all = measured();

@@ -2,7 +2,8 @@
 //!
 //! A point speaks for memory only where memory limited it. capsim's kernels for few rows do without matrix units (the variants of
 //! [`has_matrix_units`] use them); an engine's do not, so that a time which such a kernel's own arithmetic set is no limit of the
-//! device. By the roofline, arithmetic limits a kernel if it takes longer, at the best rate that this kernel reaches anywhere, than the bytes take at the memory's rate; if both are far below the time, it waits, and an engine's kernel waits, too. What is
+//! device. By the roofline, arithmetic limits a kernel if it takes longer, at the best rate that this kernel reaches anywhere, than
+//! the bytes take at the memory's rate. If both are far below the time, the kernel waits, and an engine's kernel waits, too. What is
 //! limited by arithmetic stays among the raw points and is left out of the curve.
 use super::super::samples::PointRecord;
 use super::source::Source;

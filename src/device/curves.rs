@@ -197,10 +197,9 @@ impl KernelCurves {
 
     /// Makes every time longer by `factor`.
     pub fn scale(&mut self, factor: f64) {
-        for c in [&mut self.matrix_stream, &mut self.experts_stream] {
-            if let Some(c) = c {
-                c.points.iter_mut().for_each(|p| p.y /= factor);
-            }
+        let rates = [&mut self.matrix_stream, &mut self.experts_stream];
+        for c in rates.into_iter().flatten() {
+            c.points.iter_mut().for_each(|p| p.y /= factor);
         }
         for t in self.times_mut() {
             t.points.iter_mut().for_each(|p| p.seconds *= factor);

@@ -4,6 +4,7 @@ use super::validate::{fitted, open};
 use capsim::engine::EngineVersion;
 use capsim_study::report::json::{self, validation::Explanation};
 use capsim_study::report::table::wrap;
+use capsim_study::report::validation;
 use capsim_study::validate::compare::compare;
 use capsim_study::validate::explain::{attribute, explain};
 use clap::Args;
@@ -32,7 +33,7 @@ pub struct ExplainArgs {
 }
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let (file, mut basis) = open(
+    let (file, mut basis, mut not_predicted) = open(
         &args.runs,
         args.device.as_deref(),
         args.engine.as_deref(),
@@ -42,8 +43,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     if let Some(f) = fitted(&args.runs, &file, &basis, &args.fit)? {
         basis.engine = f.profile;
     }
-    let comparisons = compare(&file, &basis, &args.fit)
-        .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
+    let (comparisons, refused) = compare(&file, &basis, &args.fit);
+    not_predicted.extend(refused);
+    // What is not in the answer is said beside it.
+    eprint!("{}", validation::not_predicted(&not_predicted));
     let runs = explain(&file, &basis, &comparisons);
     let pairs = attribute(&file, &comparisons);
     drop(busy);

@@ -4,6 +4,7 @@ pub mod api;
 mod calibrate;
 mod capacity;
 mod complete;
+mod device;
 mod devices;
 #[cfg(feature = "live")]
 mod bench;
@@ -119,6 +120,8 @@ enum Command {
     Trace(Box<trace::TraceArgs>),
     /// Devices of this machine that can be calibrated, and why others cannot
     Devices(devices::DevicesArgs),
+    /// A device profile without the device: from its data sheet
+    Device(device::DeviceArgs),
     /// Opens one device in this process and tells about it (used by `devices` and `calibrate`)
     #[command(hide = true)]
     ProbeDevice(devices::ProbeArgs),
@@ -189,6 +192,7 @@ pub fn run_with(cli: Cli, ray: Option<&dyn api::Elsewhere>) -> anyhow::Result<Ex
         Command::Report(args) => report::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Device(args) => device::run(&args),
         Command::ProbeDevice(args) => devices::probe(&args),
         Command::MeasureDevice => measure_device::run(),
         Command::Schema(args) => schema::run(&args),

@@ -1,5 +1,5 @@
 //! `capsim models`.
-use capsim::device::{Provenance, builtin};
+use capsim::device::{Origin, Provenance, builtin, sheet};
 use capsim::model::{self, Model, Precision};
 use capsim::units::Bytes;
 use capsim_study::report::json;
@@ -23,6 +23,24 @@ fn entry(id: &str, name: &str, provenance: &Provenance) -> ProfileEntry {
     }
 }
 
+/// Measured devices, then those from data sheets.
+fn devices() -> Vec<ProfileEntry> {
+    let mut all: Vec<ProfileEntry> = builtin::devices()
+        .iter()
+        .map(|d| entry(&d.id, &d.name, &d.provenance))
+        .collect();
+    for s in sheet::all() {
+        if all.iter().all(|d| d.id != s.id) {
+            all.push(ProfileEntry {
+                id: s.id,
+                name: s.name,
+                rests_on: Origin::Datasheet,
+            });
+        }
+    }
+    all
+}
+
 fn all() -> Models {
     Models {
         schema: "capsim.models/1".into(),
@@ -41,10 +59,7 @@ fn all() -> Models {
                 }
             })
             .collect(),
-        devices: builtin::devices()
-            .iter()
-            .map(|d| entry(&d.id, &d.name, &d.provenance))
-            .collect(),
+        devices: devices(),
         engines: builtin::engines()
             .iter()
             .map(|e| entry(&e.id, &e.name, &e.provenance))

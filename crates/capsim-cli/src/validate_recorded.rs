@@ -12,7 +12,7 @@ use capsim_study::validate::runs::RunsFile;
 use std::path::Path;
 
 /// Whether the shared data holds the requests of every run of a file.
-fn found(path: &Path) -> anyhow::Result<bool> {
+pub fn found(path: &Path) -> anyhow::Result<bool> {
     let file = RunsFile::parse(&files::read(path)?, &path.display().to_string())?;
     let traces = file.runs.iter().filter_map(|r| r.workload.trace.as_ref());
     Ok(traces

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod explain;
 pub mod fit;
 pub mod hypothesis;
+pub mod left_out;
 pub mod manifest;
 pub mod nnls;
 #[cfg(feature = "live")]

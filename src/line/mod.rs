@@ -13,7 +13,6 @@ mod dotenv;
 mod error;
 mod expand;
 pub mod flags;
-mod gguf;
 mod image;
 mod launch;
 mod llama_server;

@@ -59,6 +59,13 @@ pub enum WeightFormat {
     GgufQ40,
     /// OCP microscaling FP4: 32 weights of 4 bits and one 8-bit exponent (OCP MX specification 1.0 §5.2).
     Mxfp4,
+    /// The same with 6 bits.
+    Mxfp6,
+    /// The same with 8 bits.
+    Mxfp8,
+    /// NVIDIA's FP4: 16 weights of 4 bits and one 8-bit float, 4.5 bits in all; one fp32 per matrix beside them is not counted
+    /// (`model_executor/layers/quantization/modelopt.py` of vLLM 0.33.0: `ModelOptNvFp4LinearMethod`).
+    Nvfp4,
 }
 
 /// Bits of one weight, and bits and reach of the metadata beside it.
@@ -104,6 +111,9 @@ impl WeightFormat {
             Self::GgufQ5K => blocked(5, 176 * 8 - 256 * 5, 256),
             Self::GgufQ40 => blocked(4, 16, 32),
             Self::Mxfp4 => blocked(4, 8, 32),
+            Self::Mxfp6 => blocked(6, 8, 32),
+            Self::Mxfp8 => blocked(8, 8, 32),
+            Self::Nvfp4 => blocked(4, 8, 16),
         }
     }
 
@@ -177,11 +187,14 @@ impl fmt::Display for WeightFormat {
             Self::GgufQ5K => f.write_str("q5_k"),
             Self::GgufQ40 => f.write_str("q4_0"),
             Self::Mxfp4 => f.write_str("mxfp4"),
+            Self::Mxfp6 => f.write_str("mxfp6"),
+            Self::Mxfp8 => f.write_str("mxfp8"),
+            Self::Nvfp4 => f.write_str("nvfp4"),
         }
     }
 }
 
-const FORMATS: [&str; 16] = [
+const FORMATS: [&str; 19] = [
     "fp32",
     "fp16",
     "bf16",
@@ -198,6 +211,9 @@ const FORMATS: [&str; 16] = [
     "q5_k",
     "q4_0",
     "mxfp4",
+    "mxfp6",
+    "mxfp8",
+    "nvfp4",
 ];
 
 impl FromStr for WeightFormat {
@@ -224,6 +240,9 @@ impl FromStr for WeightFormat {
             "q5_k" => Self::GgufQ5K,
             "q4_0" | "iq4_nl" => Self::GgufQ40,
             "mxfp4" => Self::Mxfp4,
+            "mxfp6" => Self::Mxfp6,
+            "mxfp8" => Self::Mxfp8,
+            "nvfp4" | "fp4" => Self::Nvfp4,
             other => {
                 let parsed = if let Some(g) = other.strip_prefix("int8-g") {
                     group(g).map(|group| Self::Int8Group { group })
@@ -270,6 +289,9 @@ mod tests {
             ("q6_k", 6.5625),
             ("q8_0", 8.5),
             ("mxfp4", 4.25),
+            ("mxfp6", 6.25),
+            ("mxfp8", 8.25),
+            ("nvfp4", 4.5),
         ] {
             let (b, n) = name.parse::<WeightFormat>().unwrap().bits_per_weight();
             assert_eq!(b as f64 / n as f64, bits, "{name}");

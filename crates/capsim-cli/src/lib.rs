@@ -13,6 +13,7 @@ mod explain;
 mod explore;
 mod exports;
 mod files;
+mod hub;
 mod flags;
 mod import;
 #[cfg(not(feature = "live"))]

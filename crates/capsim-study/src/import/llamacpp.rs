@@ -246,7 +246,7 @@ fn stream_of(model: &Model, all: &[Measure]) -> f64 {
 /// by their tokens.
 fn rates_of(model: &Model, all: &[Measure], stream: f64) -> (Points, Points) {
     let (weights, kv) = bytes_of(model);
-    let ops = 2.0 * model.parameters().active() as f64;
+    let ops = 2.0 * model.parameters().multiplied() as f64;
     let dense = model.experts().is_none();
     let mut gemm = vec![];
     let mut prompts: Vec<(f64, f64)> = vec![];

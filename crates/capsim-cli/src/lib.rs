@@ -23,6 +23,8 @@ mod models;
 mod progress;
 #[cfg(feature = "live")]
 mod paired;
+#[cfg(feature = "live")]
+mod recordings;
 mod pool;
 mod predict;
 mod report;

@@ -5,7 +5,9 @@
 mod bailian;
 mod error;
 mod llmservingsim;
+mod log;
 mod mooncake;
+mod names;
 mod servegen;
 mod spec;
 mod stats;
@@ -164,6 +166,7 @@ impl Trace {
             first: None,
             last: 0,
             skip_empty: options.skip_empty,
+            unsorted: options.sort.then(Vec::new),
         };
         if options
             .block_size
@@ -175,6 +178,7 @@ impl Trace {
             Format::Mooncake => mooncake::read(text, &mut reader),
             Format::Bailian => bailian::read(text, &mut reader),
             Format::LlmServingSim => llmservingsim::read(text, &mut reader),
+            Format::Log => log::read(text, &mut reader),
             Format::Azure | Format::BurstGpt | Format::Vidur | Format::Csv => {
                 table::read(text, format, options, &mut reader)
             }
@@ -183,6 +187,7 @@ impl Trace {
                 "ServeGen data is a folder of chunk-N-trace.csv and chunk-N-dataset.json: name the folder".into(),
             )),
         };
+        let done = done.and_then(|()| reader.in_order());
         done.map_err(|(line, problem)| fail(line, problem))?;
         if reader.rows.trace.rows.is_empty() {
             return Err(fail(0, "holds no request".into()));
@@ -200,6 +205,17 @@ struct Reader {
     first: Option<i128>,
     last: i128,
     skip_empty: bool,
+    /// Rows that wait to be put in order, where the user wants that.
+    unsorted: Option<Vec<Unsorted>>,
+}
+
+/// A row in the order of the file.
+struct Unsorted {
+    at: i128,
+    line: u64,
+    input: u64,
+    output: u64,
+    hash_ids: Vec<u64>,
 }
 
 /// A row as it stands in a file.
@@ -214,7 +230,35 @@ struct Raw<'a> {
 }
 
 impl Reader {
+    /// Pushes the rows that waited, by time, those of one time as they stand in the file.
+    fn in_order(&mut self) -> Result<(), Problem> {
+        let Some(mut rows) = self.unsorted.take() else {
+            return Ok(());
+        };
+        rows.sort_by_key(|r| (r.at, r.line));
+        rows.into_iter().try_for_each(|r| {
+            let raw = Raw {
+                at: r.at,
+                input: r.input,
+                output: r.output,
+                hash_ids: &r.hash_ids,
+                names: ["the time", "prompt tokens", "output tokens"],
+            };
+            self.push(r.line, raw)
+        })
+    }
+
     fn push(&mut self, line: u64, raw: Raw) -> Result<(), Problem> {
+        if let Some(rows) = &mut self.unsorted {
+            rows.push(Unsorted {
+                at: raw.at,
+                line,
+                input: raw.input,
+                output: raw.output,
+                hash_ids: raw.hash_ids.to_vec(),
+            });
+            return Ok(());
+        }
         let [time, input, output] = raw.names;
         let bad = |problem: String| Err((line, problem));
         if raw.at < 0 {
@@ -222,7 +266,7 @@ impl Reader {
         }
         if self.first.is_some() && raw.at < self.last {
             return bad(format!(
-                "{time} goes backwards: this row is {:.6} s before the one above; sort the file by time",
+                "{time} goes backwards: this row is {:.6} s before the one above; --trace-sort puts rows in order",
                 (self.last - raw.at) as f64 / 1e9
             ));
         }

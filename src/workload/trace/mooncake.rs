@@ -1,12 +1,13 @@
 //! Mooncake (R. Qin et al., FAST 2025; kvcache-ai/Mooncake: FAST25-release/traces): one JSON object per line, `timestamp` in
-//! milliseconds, `input_length`, `output_length`, `hash_ids`: one per 512 tokens of the prompt, equal ids being equal
+//! milliseconds (some writers: microseconds or nanoseconds since 1970, also as text), `input_length`, `output_length`, `hash_ids`: one per 512 tokens of the prompt, equal ids being equal
 //! beginnings of prompts; the last block may be partly filled.
-use super::{Problem, Raw, Reader};
+use super::{Problem, Raw, Reader, timestamp::Clock};
 use serde::Deserialize;
+use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Line {
-    timestamp: f64,
+    timestamp: Value,
     input_length: u64,
     output_length: u64,
     #[serde(default)]
@@ -14,11 +15,12 @@ struct Line {
 }
 
 pub(super) fn read(text: &str, out: &mut Reader) -> Result<(), Problem> {
-    lines(text, 1e6, out)
+    lines(text, 1_000_000, out)
 }
 
-/// Lines of JSON whose timestamps are in units of `unit` nanoseconds.
-pub(super) fn lines(text: &str, unit: f64, out: &mut Reader) -> Result<(), Problem> {
+/// Lines of JSON whose timestamps are in units of `unit` nanoseconds, or of a finer unit where they are too large for that.
+pub(super) fn lines(text: &str, unit: i128, out: &mut Reader) -> Result<(), Problem> {
+    let mut clock = Clock::guessed(unit);
     for (i, line) in text.lines().enumerate() {
         let n = i as u64 + 1;
         if line.trim().is_empty() {
@@ -35,10 +37,14 @@ pub(super) fn lines(text: &str, unit: f64, out: &mut Reader) -> Result<(), Probl
             };
             (n, format!("{text}{hint}"))
         })?;
-        let at = row.timestamp * unit;
-        if !(at.is_finite() && at.abs() < 1e36) {
+        let at = match &row.timestamp {
+            Value::String(text) => clock.read(text),
+            Value::Number(number) => clock.read(&number.to_string()),
+            _ => None,
+        };
+        let Some(at) = at else {
             return Err((n, format!("timestamp {} is not a time", row.timestamp)));
-        }
+        };
         let ids: Vec<u64> = row
             .hash_ids
             .iter()
@@ -47,7 +53,7 @@ pub(super) fn lines(text: &str, unit: f64, out: &mut Reader) -> Result<(), Probl
         out.push(
             n,
             Raw {
-                at: libm::round(at) as i128,
+                at,
                 input: row.input_length,
                 output: row.output_length,
                 hash_ids: &ids,

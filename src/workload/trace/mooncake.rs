@@ -63,3 +63,22 @@ pub(super) fn lines(text: &str, unit: i128, out: &mut Reader) -> Result<(), Prob
     }
     Ok(())
 }
+
+/// Block sizes that writers of such traces use.
+const BLOCKS: [u32; 7] = [1024, 512, 256, 128, 64, 32, 16];
+
+/// The largest block size in use of which no prompt of a trace has more ids than blocks, where the ids of no prompt fit blocks of `usual`
+/// tokens; `None`: one of them does, so that the others are damaged, or there is no such size.
+pub(super) fn block_size(text: &str, usual: u32) -> Option<u32> {
+    let usual = u64::from(usual);
+    let mut fits = BLOCKS.to_vec();
+    for line in text.lines().filter(|l| !l.trim().is_empty()) {
+        let row: Line = serde_json::from_str(line).ok()?;
+        let (n, input) = (row.hash_ids.len() as u64, row.input_length);
+        if n > 0 && (input / usual..=input.div_ceil(usual)).contains(&n) {
+            return None;
+        }
+        fits.retain(|b| n <= input.div_ceil(u64::from(*b)));
+    }
+    fits.first().copied()
+}

@@ -26,6 +26,15 @@ pub fn field(text: &str) -> String {
     }
 }
 
+/// A [`field`] as it stands between commas.
+pub fn quoted(text: &str) -> String {
+    let text = field(text);
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +50,7 @@ mod tests {
         assert_eq!(field("-1.5"), "-1.5");
         assert_eq!(field("+x"), "'+x");
         assert_eq!(field("qwen"), "qwen");
+        assert_eq!(quoted("lognormal:1,2"), "\"lognormal:1,2\"");
+        assert_eq!(quoted("=a\"b"), "\"'=a\"\"b\"");
     }
 }

@@ -5,7 +5,7 @@ use super::identity::{Follower, Identified, Identities, mix};
 use super::lock;
 use super::metrics::{Constants, Delay, Metrics};
 use super::pace::{Clock, Command, Job};
-use super::prompt::{self, AnswerLength, Bad, Tokens};
+use super::prompt::{self, AnswerLength, Bad, Form, Tokens};
 use super::stream::{Frame, Sse};
 use super::structured::Wanted;
 use super::text::Tokenizer;
@@ -406,8 +406,10 @@ impl App {
                     c,
                     max_tokens,
                     id,
-                    self.answer_length,
-                    &ask.wanted,
+                    Form {
+                        length: self.answer_length,
+                        wanted: &ask.wanted,
+                    },
                     &self.text,
                 );
                 let request = EngineRequest {

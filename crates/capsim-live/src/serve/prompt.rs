@@ -235,6 +235,15 @@ pub struct AnswerLength {
     pub high: u32,
 }
 
+/// What the answer is to be, besides long enough.
+#[derive(Clone, Copy)]
+pub struct Form<'a> {
+    /// How long answers are that nothing else ends.
+    pub length: Option<AnswerLength>,
+    /// What the request demands.
+    pub wanted: &'a Wanted,
+}
+
 /// Plans the answer to choice number `choice` of a prompt. Equal prompts get equal answers if greedy, or if the seed is
 /// the same; else every request gets its own, told apart by `unique`.
 pub fn plan(
@@ -243,10 +252,10 @@ pub fn plan(
     choice: u32,
     max_tokens: u32,
     unique: u64,
-    length: Option<AnswerLength>,
-    wanted: &Wanted,
+    form: Form<'_>,
     text: &Tokenizer,
 ) -> Plan {
+    let Form { length, wanted } = form;
     let chance = match (s.temperature, s.seed) {
         (Some(0.0), _) => 0,
         (t, Some(seed)) => mix(seed as u64 ^ t.unwrap_or(1.0).to_bits()) ^ u64::from(choice),
@@ -313,6 +322,11 @@ mod tests {
         }
     }
 
+    const FREE: Form<'static> = Form {
+        length: None,
+        wanted: &Wanted::Text,
+    };
+
     #[test]
     fn limits_are_checked_in_vllms_words() {
         assert_eq!(output_limit(10, Some(90), 100), Ok(90));
@@ -374,9 +388,7 @@ mod tests {
         let ids = Identities::new(16, 10);
         let (a, b) = (ids.identify(&[1, 2, 3]), ids.identify(&[1, 2, 4]));
         let stream = |p: &Identified, s: &Sampling, choice, unique| {
-            plan(p, s, choice, 10, unique, None, &Wanted::Text, &text)
-                .answer
-                .stream
+            plan(p, s, choice, 10, unique, FREE, &text).answer.stream
         };
         let greedy = sampling();
         assert_eq!(stream(&a, &greedy, 0, 1), stream(&a, &greedy, 0, 2));
@@ -398,7 +410,7 @@ mod tests {
     fn stop_strings_and_lengths_end_an_answer_where_they_come() {
         let text = Tokenizer::words();
         let p = Identities::new(16, 10).identify(&[1]);
-        let free = plan(&p, &sampling(), 0, 50, 1, None, &Wanted::Text, &text);
+        let free = plan(&p, &sampling(), 0, 50, 1, FREE, &text);
         let stream = free.answer.stream.0;
         let words: Vec<String> = (0..50)
             .map(|k| text.answer_text(stream, k).into())
@@ -409,7 +421,7 @@ mod tests {
             stop: &stop,
             ..sampling()
         };
-        let stopped = plan(&p, &s, 0, 50, 1, None, &Wanted::Text, &text);
+        let stopped = plan(&p, &s, 0, 50, 1, FREE, &text);
         assert_eq!(stopped.answer.stream.0, stream);
         assert_eq!(stopped.answer.stop_at, Some(8));
         assert_eq!(stopped.clip, words[..7].concat().len() + 2);
@@ -419,13 +431,11 @@ mod tests {
             ..s
         };
         assert_ne!(
-            plan(&p, &late, 0, 50, 1, None, &Wanted::Text, &text)
-                .answer
-                .stop_at,
+            plan(&p, &late, 0, 50, 1, FREE, &text).answer.stop_at,
             Some(8)
         );
         let length = Some(AnswerLength { low: 12, high: 12 });
-        let short = plan(&p, &sampling(), 0, 50, 1, length, &Wanted::Text, &text);
+        let short = plan(&p, &sampling(), 0, 50, 1, Form { length, ..FREE }, &text);
         assert_eq!(short.answer.stop_at, Some(11));
         assert_eq!(short.clip, words[..11].concat().len());
         let ignoring = Sampling {
@@ -433,7 +443,7 @@ mod tests {
             ..sampling()
         };
         assert_eq!(
-            plan(&p, &ignoring, 0, 50, 1, length, &Wanted::Text, &text)
+            plan(&p, &ignoring, 0, 50, 1, Form { length, ..FREE }, &text)
                 .answer
                 .stop_at,
             None

@@ -216,7 +216,7 @@ impl Wanted {
             Wanted::Choice(all) => (all[(mix(seed) % all.len() as u64) as usize].clone(), None),
             Wanted::Regex(pattern) => (regex::text(pattern, seed)?, None),
             Wanted::Tool(all) => {
-                let (name, schema) = &all[(mix(seed ^ 0x0074_6f6f_6c) % all.len() as u64) as usize];
+                let (name, schema) = &all[(mix(seed ^ 0x746f_6f6c) % all.len() as u64) as usize];
                 (json(schema)?, Some(name.clone()))
             }
         })

@@ -11,6 +11,9 @@ pub fn separator(line: &str) -> Option<u8> {
 
 /// A number, a truth value, nothing, or the text itself.
 fn value(text: &str) -> Value {
+    if let Ok(n) = text.parse::<i64>() {
+        return json!(n);
+    }
     match text.parse::<f64>() {
         Ok(n) if n.is_finite() => json!(n),
         _ => match text {
@@ -94,7 +97,7 @@ mod tests {
             assert_eq!(
                 values,
                 [
-                    &json!({"a": 1.0, "b c": "x"}),
+                    &json!({"a": 1, "b c": "x"}),
                     &json!({"a": null, "b c": true})
                 ],
                 "{text}"

@@ -71,6 +71,9 @@ fn scenario(
             spec.set(name, Value::Text(v.clone()))?;
         }
     }
+    for argument in &log.left_out {
+        notes.push(format!("not simulated: {argument}"));
+    }
     if args.device.is_none() {
         notes.push("no log names the device's profile: predictions are for the default device; --device names the server's".into());
     }
@@ -199,7 +202,10 @@ fn text(a: &LogAnswer) -> String {
         .map_or(String::new(), |v| format!(" {v}"));
     let mut o = format!(
         "{}{version}: {} of {} lines were understood\n  {}\n",
-        a.engine, a.lines[1], a.lines[0], a.command
+        a.engine,
+        a.lines[1],
+        a.lines[0],
+        wrap(&a.command, 74, "    ")
     );
     let or_none = |v: Option<f64>| v.map_or("–".to_string(), three);
     if !a.memory.is_empty() {

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Stored benchmarks and running servers")]
 pub struct PairedArgs {
-    /// Result of a benchmark, of any tool in docs/validation.md: FILE, or FILE#3 for the third result in it; may be repeated
+    /// Result of a benchmark, of any tool in docs/bench.md: FILE, or FILE#3 for the third result in it; may be repeated
     #[arg(long, value_delimiter = ',', value_name = "FILE")]
     bench: Vec<PathBuf>,
     /// Model: a built-in name, or the path of a config.json (default: what the server or the file names)

@@ -24,12 +24,24 @@ fn start(log: &mut ServerLog, n: usize, text: &str) -> bool {
             .unwrap_or(path);
         return say(&mut log.model, n, Some(name.to_string()));
     }
-    if text.contains("general.name ") && text.contains("print_info:") {
+    if text.contains("general.name ")
+        && (text.contains("print_info:") || text.contains("print_meta:"))
+    {
         let name = text.rsplit('=').next().map(|v| v.trim().to_string());
         return log.model.is_none() && say(&mut log.model, n, name);
     }
-    // `llama_context: n_ctx         = 8192`
-    if text.contains("llama_context:") {
+    if text.contains("n_slots =") {
+        return say(&mut log.max_num_seqs, n, number(text, "n_slots ="));
+    }
+    // `llama_context: n_ctx         = 8192`, under other names before 2025.
+    if [
+        "llama_context:",
+        "llama_init_from_model:",
+        "llama_new_context_with_model:",
+    ]
+    .iter()
+    .any(|w| text.contains(w))
+    {
         let key = |name: &str| text.contains(&format!(": {name} "));
         let value = text.rsplit('=').next().and_then(|v| v.trim().parse().ok());
         let flag = match () {
@@ -67,14 +79,32 @@ fn memory(log: &mut ServerLog, n: usize, text: &str) -> bool {
     let size = |what: &str| gib(text, &format!("{what} buffer size ="));
     // What the host holds is none of the device's.
     let host = text.contains("CPU") || text.contains("Host");
-    if text.contains("model buffer size =") {
-        return host || add(&mut log.weights, n, size("model"));
+    let [host_weights, host_kv, host_buffers] = &mut log.host;
+    // Releases before 2025 say `llm_load_tensors: CUDA0 buffer size =`.
+    let old = text.contains("llm_load_tensors:")
+        && text.contains(" buffer size =")
+        && !text.contains("model buffer");
+    if old || text.contains("model buffer size =") {
+        let n_gib = if old {
+            gib(text, " buffer size =")
+        } else {
+            size("model")
+        };
+        return add(if host { host_weights } else { &mut log.weights }, n, n_gib);
     }
     if text.contains("KV buffer size =") {
-        return host || add(&mut log.kv_cache, n, size("KV"));
+        return add(
+            if host { host_kv } else { &mut log.kv_cache },
+            n,
+            size("KV"),
+        );
     }
     if text.contains("compute buffer size =") {
-        return host || add(&mut log.buffers, n, size("compute"));
+        return add(
+            if host { host_buffers } else { &mut log.buffers },
+            n,
+            size("compute"),
+        );
     }
     if text.contains("llama_kv_cache") && text.contains(" cells,") {
         return say(&mut log.kv_tokens, n, number(text, "("));

@@ -6,6 +6,7 @@
 mod busy;
 mod line;
 mod llama;
+mod metrics;
 mod sglang;
 mod vllm;
 
@@ -59,6 +60,8 @@ pub struct ServerLog {
     pub arguments: Vec<String>,
     /// Where they stand.
     pub arguments_line: Option<usize>,
+    /// Arguments that are no simple words, and may change memory or speed.
+    pub left_out: Vec<String>,
     /// Weights, in GiB, of one device.
     pub weights: Option<Said<f64>>,
     /// The KV cache, in GiB, of one device.
@@ -75,6 +78,8 @@ pub struct ServerLog {
     pub max_num_batched_tokens: Option<Said<f64>>,
     /// Longest sequence, where it is told.
     pub max_model_len: Option<Said<f64>>,
+    /// What the host's own memory holds of weights, KV cache and buffers, in GiB: all there is without a device.
+    pub host: [Option<Said<f64>>; 3],
     /// The server over time.
     pub moments: Vec<Moment>,
     /// Requests that were preempted or retracted, by the lines that say so.
@@ -95,7 +100,8 @@ impl ServerLog {
             let n = i + 1;
             log.lines = n;
             let text = line::plain(raw);
-            let understood = vllm::take(&mut log, n, &text)
+            let understood = metrics::take(&mut log, n, &text)
+                || vllm::take(&mut log, n, &text)
                 || sglang::take(&mut log, n, &text)
                 || llama::take(&mut log, n, &text);
             log.understood += usize::from(understood);
@@ -111,6 +117,10 @@ impl ServerLog {
                 log.out_of_memory.get_or_insert(n);
             }
         }
+        let [weights, kv_cache, buffers] = log.host.clone();
+        log.weights = log.weights.or(weights);
+        log.kv_cache = log.kv_cache.or(kv_cache);
+        log.buffers = log.buffers.or(buffers);
         (log.understood > 0).then_some(log)
     }
 

@@ -30,6 +30,19 @@ fn start(log: &mut ServerLog, n: usize, text: &str) -> bool {
             say(&mut log.model, n, Some(model.to_string()));
         }
         say(&mut log.max_model_len, n, number(text, "max_seq_len="));
+        // The arguments say it better, where they were logged.
+        if log.arguments_line.is_none()
+            && let Some((_, rest)) = text.split_once("config:")
+        {
+            let before = log.model.clone();
+            named(log, n, rest);
+            log.arguments_line = None;
+            log.model = before.or(log.model.take());
+        }
+        return true;
+    }
+    if let Some((_, rest)) = text.split_once("args: Namespace(") {
+        named(log, n, rest);
         return true;
     }
     if let Some((_, rest)) = text.split_once("non-default args:") {
@@ -46,6 +59,61 @@ fn start(log: &mut ServerLog, n: usize, text: &str) -> bool {
     false
 }
 
+/// Arguments that a prediction depends on, as an engine's configuration and older releases' `Namespace(…)` write them.
+const NAMES: [&str; 13] = [
+    "tensor_parallel_size",
+    "data_parallel_size",
+    "pipeline_parallel_size",
+    "max_model_len",
+    "max_seq_len",
+    "gpu_memory_utilization",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "block_size",
+    "kv_cache_dtype",
+    "quantization",
+    "enforce_eager",
+    "enable_prefix_caching",
+];
+
+/// `name=value` pairs with other values than the defaults of every release.
+fn named(log: &mut ServerLog, n: usize, rest: &str) {
+    if let Some(model) = between(rest, "model='", &['\'']).filter(|m| !m.is_empty()) {
+        say(&mut log.model, n, Some(model.to_string()));
+    }
+    let mut words: Vec<String> = vec![];
+    for name in NAMES {
+        // Not the end of a longer name.
+        let found = rest.match_indices(&format!("{name}=")).find(|(i, _)| {
+            rest[..*i]
+                .chars()
+                .next_back()
+                .is_none_or(|c| !c.is_alphanumeric() && c != '_')
+        });
+        let Some((i, key)) = found else { continue };
+        let value = rest[i + key.len()..]
+            .split([',', ')', ' '])
+            .next()
+            .unwrap_or_default()
+            .trim_matches('\'');
+        let flag = match name {
+            "max_seq_len" => "--max-model-len".to_string(),
+            other => format!("--{}", other.replace('_', "-")),
+        };
+        if words.contains(&flag) {
+            continue;
+        }
+        match value {
+            "" | "None" | "auto" | "False" => {}
+            "1" if name.ends_with("parallel_size") => {}
+            "True" => words.push(flag),
+            value => words.extend([flag, value.to_string()]),
+        }
+    }
+    log.arguments = words;
+    log.arguments_line = Some(n);
+}
+
 /// The dictionary of arguments that differ from their defaults, as words of `vllm serve`.
 fn arguments(log: &mut ServerLog, n: usize, rest: &str) {
     let mut words = vec![];
@@ -58,7 +126,20 @@ fn arguments(log: &mut ServerLog, n: usize, rest: &str) {
             (_, "None") => {}
             (_, "True") => words.push(flag),
             (_, "False") => words.push(format!("--no-{}", key.replace('_', "-"))),
-            (_, value) if value.starts_with(['[', '{', '<']) => {}
+            (_, value) if value.starts_with(['[', '{', '<']) => {
+                // Names and lists of plugins change nothing that is simulated; the rest may.
+                if !matches!(
+                    key.as_str(),
+                    "served_model_name"
+                        | "allowed_origins"
+                        | "middleware"
+                        | "lora_modules"
+                        | "api_key"
+                ) {
+                    log.left_out
+                        .push(format!("--{} {value}", key.replace('_', "-")));
+                }
+            }
             (_, value) => words.extend([flag, value.to_string()]),
         }
     }
@@ -103,6 +184,18 @@ fn memory(log: &mut ServerLog, n: usize, text: &str) -> bool {
     }
     if text.contains("Loading model weights took") {
         return say(&mut log.weights, n, gib(text, "Loading model weights took"));
+    }
+    // 0.7 told all parts in one line.
+    if text.contains("model weights take") && text.contains("reserved for KV Cache is") {
+        say(&mut log.weights, n, gib(text, "model weights take"));
+        return say(&mut log.kv_cache, n, gib(text, "reserved for KV Cache is"));
+    }
+    if text.contains("Maximum concurrency for") {
+        return say(
+            &mut log.max_model_len,
+            n,
+            number(text, "Maximum concurrency for"),
+        );
     }
     if text.contains("Available KV cache memory:") {
         return say(
@@ -161,6 +254,44 @@ mod tests {
 (APIServer pid=1) INFO 08-18 02:13:00 [loggers.py:208] Engine 000: Avg prompt throughput: 1229.2 tokens/s, Avg generation throughput: 510.3 tokens/s, Running: 16 reqs, Waiting: 3 reqs, GPU KV cache usage: 97.4%, Prefix cache hit rate: 12.5%
 ";
 
+    /// Lines of vLLM 0.6.3 in the form of public logs.
+    const OLD: &str = "\
+INFO 10-20 07:00:01 api_server.py:528] vLLM API server version 0.6.3.post1
+INFO 10-20 07:00:01 api_server.py:529] args: Namespace(host=None, port=8000, model='Qwen/Qwen2.5-7B-Instruct', tensor_parallel_size=2, max_model_len=16384, gpu_memory_utilization=0.95, max_num_seqs=256, quantization=None, enforce_eager=False, enable_prefix_caching=True)
+INFO 10-20 07:00:05 llm_engine.py:237] Initializing an LLM engine (v0.6.3.post1) with config: model='Qwen/Qwen2.5-7B-Instruct', max_seq_len=16384, tensor_parallel_size=2
+INFO 10-20 07:00:30 model_runner.py:1067] Loading model weights took 7.1216 GB
+INFO 10-20 07:00:35 distributed_gpu_executor.py:57] # GPU blocks: 81234, # CPU blocks: 9362
+INFO 10-20 07:01:35 metrics.py:345] Avg prompt throughput: 112.1 tokens/s, Avg generation throughput: 99.0 tokens/s, Running: 4 reqs, Swapped: 0 reqs, Pending: 1 reqs, GPU KV cache usage: 1.5%, CPU KV cache usage: 0.0%.
+";
+
+    #[test]
+    fn older_releases_are_read() {
+        let log = ServerLog::read(OLD).unwrap();
+        assert_eq!(log.version.unwrap().value, "0.6.3.post1");
+        assert_eq!(
+            log.arguments,
+            [
+                "--tensor-parallel-size",
+                "2",
+                "--max-model-len",
+                "16384",
+                "--gpu-memory-utilization",
+                "0.95",
+                "--max-num-seqs",
+                "256",
+                "--enable-prefix-caching"
+            ]
+        );
+        assert_eq!(
+            (log.weights.unwrap().value, log.kv_tokens.unwrap().value),
+            (7.1216, 1_299_744.0)
+        );
+        assert_eq!(
+            (log.moments[0].waiting, log.moments[0].kv),
+            (Some(1.0), Some(0.015))
+        );
+    }
+
     #[test]
     fn a_start_and_a_moment_are_read() {
         let log = ServerLog::read(LOG).unwrap();
@@ -177,6 +308,11 @@ mod tests {
             ]
         );
         let gib = |s: &Option<super::super::Said<f64>>| s.as_ref().map(|s| (s.value, s.line));
+        assert!(
+            log.left_out.len() == 1 && log.left_out[0].starts_with("--compilation-config"),
+            "{:?}",
+            log.left_out
+        );
         assert_eq!(gib(&log.weights), Some((15.27, 3)));
         assert_eq!(gib(&log.kv_cache), Some((4.92, 4)));
         assert_eq!(gib(&log.kv_tokens), Some((35_792.0, 5)));

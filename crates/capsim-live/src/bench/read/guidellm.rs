@@ -1,4 +1,4 @@
-//! GuideLLM's `benchmarks.json`: fields of 0.8 (`schemas/base/request_stats.py`, `info.py`) and of releases before 0.4.
+//! GuideLLM's `benchmarks.json` (and YAML): fields of 0.8 (`schemas/base/request_stats.py`, `info.py`) and of releases before 0.4.
 use super::{Bad, Recorded, Recording, Tool, number, tokens};
 use capsim::metrics::Latency;
 use serde_json::Value;

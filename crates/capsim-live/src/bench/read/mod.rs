@@ -6,6 +6,7 @@ mod aiperf;
 mod console;
 mod forms;
 mod guidellm;
+mod guidellm_csv;
 mod inference_perf;
 mod inferencex;
 mod llama_benchy;

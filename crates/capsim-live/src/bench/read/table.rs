@@ -1,6 +1,6 @@
 //! Results as tables of values: a row per result or request whose columns are the keys of a JSON form (`vllm bench sweep`'s
 //! `summary.csv`, Ollama's durations), and AIPerf's and GenAI-Perf's CSV, a row per metric.
-use super::{Bad, Recording, aiperf, forms};
+use super::{Bad, Recording, aiperf, forms, guidellm, guidellm_csv};
 use capsim::text;
 use serde_json::{Map, Value, json};
 
@@ -14,6 +14,9 @@ pub(super) fn read(text: &str) -> Result<Option<Vec<Recording>>, Bad> {
         && first.trim_start().starts_with("Metric")
     {
         return aiperf::totals(&metrics(text, separator)?).map(|r| Some(vec![r]));
+    }
+    if guidellm_csv::is(first) {
+        return guidellm::read(&guidellm_csv::json(text)?).map(Some);
     }
     let rows = text::table(text, forms::columns).map_err(|e| (e.place, e.problem))?;
     rows.and_then(|rows| forms::of_values(&rows)).transpose()

@@ -1,8 +1,10 @@
 //! Texts that tools wrote → values: JSON, JSON Lines, JSON with a program's chatter around it, tables. What the values mean is for the
 //! readers of results, traces and measurements.
+mod lines;
 mod table;
 mod values;
 
+pub use lines::Lines;
 pub use table::{separator, table};
 pub use values::{values, without_nan};
 

@@ -1,5 +1,5 @@
 //! Tables of values: a header, and a row per line, each as an object.
-use super::{Item, TextError, Values};
+use super::{Item, Lines, TextError, Values};
 use serde_json::{Map, Value, json};
 
 /// The separator of a line: of comma, semicolon and tab the one that divides it most often.
@@ -50,14 +50,15 @@ pub fn table(text: &str, wanted: impl Fn(&[&str]) -> bool) -> Result<Option<Valu
         return Ok(None);
     }
     let mut found = Values::default();
+    let mut lines = Lines::of(text);
     for row in rows.records() {
         let fail = |line: u64, problem: String| TextError {
             place: format!("line {line}"),
             problem,
         };
-        let row =
-            row.map_err(|e| fail(e.position().map_or(0, csv::Position::line), e.to_string()))?;
-        let line = row.position().map_or(0, csv::Position::line);
+        let mut line = |at: Option<&csv::Position>| lines.at(at.map_or(0, |p| p.byte() as usize));
+        let row = row.map_err(|e| fail(line(e.position()), e.to_string()))?;
+        let line = line(row.position());
         if row.len() != header.len() {
             return Err(fail(
                 line,

@@ -117,6 +117,12 @@ fn key_of_environment() -> Option<String> {
     std::env::var("VLLM_API_KEY").ok().filter(|k| !k.is_empty())
 }
 
+/// Whether the model has towers for images or sounds, of which only the text part is simulated.
+fn takes_more_than_text(scenario: &Scenario) -> bool {
+    let caveats = &scenario.model.config().caveats;
+    caveats.iter().any(|c| c.contains("vision or audio towers"))
+}
+
 /// Whether an address is every interface's.
 fn open_to_all(host: &str) -> bool {
     matches!(host, "0.0.0.0" | "::" | "[::]" | "*")
@@ -266,7 +272,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         answer_length: args.answer_len.as_deref().map(answer_len).transpose()?,
         prompt_details: args.enable_prompt_tokens_details,
         auto_tools,
-        multimodal: false,
+        multimodal: takes_more_than_text(&scenario),
         origins,
         text,
     };

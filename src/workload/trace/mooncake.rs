@@ -67,18 +67,23 @@ pub(super) fn lines(text: &str, unit: i128, out: &mut Reader) -> Result<(), Prob
 /// Block sizes that writers of such traces use.
 const BLOCKS: [u32; 7] = [1024, 512, 256, 128, 64, 32, 16];
 
-/// The largest block size in use of which no prompt of a trace has more ids than blocks, where the ids of no prompt fit blocks of `usual`
-/// tokens; `None`: one of them does, so that the others are damaged, or there is no such size.
+/// The largest block size in use of which no prompt of a trace has more ids than blocks and some prompt has as many, where the ids of no
+/// prompt fit blocks of `usual` tokens; `None`: one of them does, so that the others are damaged, or there is no such size.
 pub(super) fn block_size(text: &str, usual: u32) -> Option<u32> {
     let usual = u64::from(usual);
-    let mut fits = BLOCKS.to_vec();
+    // A size, and whether a prompt has as many ids as blocks.
+    let mut fits: Vec<(u32, bool)> = BLOCKS.iter().map(|b| (*b, false)).collect();
     for line in text.lines().filter(|l| !l.trim().is_empty()) {
         let row: Line = serde_json::from_str(line).ok()?;
         let (n, input) = (row.hash_ids.len() as u64, row.input_length);
         if n > 0 && (input / usual..=input.div_ceil(usual)).contains(&n) {
             return None;
         }
-        fits.retain(|b| n <= input.div_ceil(u64::from(*b)));
+        let blocks = |b: u32| input.div_ceil(u64::from(b));
+        fits.retain(|(b, _)| n <= blocks(*b));
+        for (b, met) in &mut fits {
+            *met |= n > 0 && n == blocks(*b);
+        }
     }
-    fits.first().copied()
+    fits.iter().find(|(_, met)| *met).map(|(b, _)| *b)
 }

@@ -6,7 +6,7 @@
 //! - any other, by the names that the user gives, or by those that loggers use.
 use super::timestamp::Clock;
 use super::{Format, Options, Problem, Raw, Reader, names};
-use crate::text;
+use crate::text::{self, Lines};
 
 struct Columns {
     names: [String; 3],
@@ -100,7 +100,8 @@ pub(super) fn read(
         .delimiter(text::separator(first).unwrap_or(b','))
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
-    let line_of = |e: &csv::Error| e.position().map_or(0, csv::Position::line);
+    let mut lines = Lines::of(text);
+    let mut line_of = |at: Option<&csv::Position>| at.map_or(0, |p| lines.at(p.byte() as usize));
     let words = |e: &csv::Error| match e.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
@@ -109,7 +110,10 @@ pub(super) fn read(
         }
         _ => e.to_string(),
     };
-    let header = csv.headers().map_err(|e| (line_of(&e), words(&e)))?.clone();
+    let header = csv
+        .headers()
+        .map_err(|e| (line_of(e.position()), words(&e)))?
+        .clone();
     let mut columns = columns(format, options, &header)?;
     let mut index = [0; 3];
     for (slot, name) in index.iter_mut().zip(&columns.names) {
@@ -133,11 +137,11 @@ pub(super) fn read(
     loop {
         let more = csv
             .read_record(&mut record)
-            .map_err(|e| (line_of(&e), words(&e)))?;
+            .map_err(|e| (line_of(e.position()), words(&e)))?;
         if !more {
             return Ok(());
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = line_of(record.position());
         let field = |i: usize| record.get(index[i]).unwrap_or_default();
         let at = clock.read(field(0)).ok_or_else(|| {
             (

@@ -18,7 +18,9 @@ pub(super) fn statistic(key: &str) -> Option<Statistic> {
                 .strip_prefix('p')?;
             let p: f64 = match digits.len() {
                 // Three digits without a point are tenths: p001 is the 0.1st, p999 the 99.9th.
-                3 if digits.bytes().all(|b| b.is_ascii_digit()) && digits != "100" => {
+                3 if digits.bytes().all(|b| b.is_ascii_digit())
+                    && (digits.starts_with('0') || digits.starts_with("99")) =>
+                {
                     digits.parse::<f64>().ok()? / 10.0
                 }
                 _ => digits.replacen('p', ".", 1).parse().ok()?,

@@ -31,6 +31,7 @@ pub mod config;
 mod error;
 pub mod experts;
 mod format;
+pub mod gguf_file;
 pub(crate) mod gguf_name;
 mod layers;
 mod modules;

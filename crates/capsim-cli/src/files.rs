@@ -40,6 +40,18 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
     decode::text(bytes, MAX_BYTES).with_context(name)
 }
 
+/// The first bytes of a file, at most so many.
+///
+/// # Errors
+/// It cannot be read.
+pub fn head(path: &Path, bytes: u64) -> anyhow::Result<Vec<u8>> {
+    let name = || format!("{}", path.display());
+    let mut head = vec![];
+    let file = std::fs::File::open(path).with_context(name)?;
+    file.take(bytes).read_to_end(&mut head).with_context(name)?;
+    Ok(head)
+}
+
 /// Texts of files under the names by which they were asked for.
 pub type Texts = BTreeMap<String, String>;
 

@@ -1,5 +1,5 @@
 //! Names on the command line → models and profiles: built in, or a file's path.
-use super::files::Files;
+use super::files::{self, Files};
 use super::hub;
 use capsim::device::{DeviceProfile, EngineFile, EngineProfile, builtin, sheet};
 use capsim::engine::settings::{KV_CACHE_DTYPE, SettingValues};
@@ -8,6 +8,9 @@ use capsim::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError,
 use capsim::predict::unknown_kind;
 use capsim::workload::load::LoadFiles;
 use std::path::{Path, PathBuf};
+
+/// Bytes that hold the whole header of a GGUF file, vocabulary included: those of 250 000 words take some 10 MiB.
+const GGUF_HEAD: u64 = 64 << 20;
 
 /// The folder or file of a name, where it is one; a folder stands for the file in it.
 fn file_of(files: &Files, name: &str, file: &str) -> Option<PathBuf> {
@@ -73,6 +76,15 @@ impl Catalog for Files {
             model::config::parse(&text, &name).map_err(|e| wrong(e.to_string()))
         };
         if let Some(path) = file_of(self, name, "config.json") {
+            if path
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
+            {
+                let head = files::head(&path, GGUF_HEAD).map_err(|e| wrong(format!("{e:#}")))?;
+                let shown = path.display().to_string();
+                let config = model::gguf_file::parse(&head, &shown);
+                return config.map_err(|e| wrong(e.to_string()));
+            }
             return from_file(&path);
         }
         let found = model::checkpoint::find(name);

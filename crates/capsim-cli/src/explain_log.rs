@@ -25,17 +25,14 @@ const OUTPUT: f64 = 256.0;
 
 /// The line that starts such a server.
 fn words(log: &ServerLog, engine: EngineId) -> Vec<String> {
-    let model = log.model.as_ref().map(|m| m.value.clone());
-    let start: &[&str] = match engine {
-        EngineId::Vllm => &["vllm", "serve"],
-        EngineId::Sglang => &["python", "-m", "sglang.launch_server", "--model-path"],
-        EngineId::LlamaServer => &["llama-server", "-m"],
-    };
-    let start = start.iter().map(ToString::to_string);
-    start
-        .chain(model)
-        .chain(log.arguments.iter().cloned())
-        .collect()
+    let model = log.model.as_ref().map_or("", |m| m.value.as_str());
+    let parts = kind(engine).command(model.trim_end_matches(".gguf"));
+    // Without a model nothing follows the program's name.
+    let parts = parts
+        .iter()
+        .take(if model.is_empty() { 1 } else { usize::MAX });
+    let start = parts.flat_map(|p| p.split_whitespace().map(String::from));
+    start.chain(log.arguments.iter().cloned()).collect()
 }
 
 /// What was started, as a scenario; what the command says of it wins.

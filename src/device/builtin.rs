@@ -1,4 +1,5 @@
 //! The profiles that ship with capsim (files under `calibration/`).
+use super::sheet::{self, DataSheet};
 use super::{DeviceProfile, EngineFile, EngineProfile, ProfileError};
 
 /// Built-in device profiles: file name and text.
@@ -99,22 +100,61 @@ fn unknown(kind: &'static str, name: &str, known: Vec<String>) -> ProfileError {
     }
 }
 
-/// The built-in device of that id or alias, whatever its case.
+/// The built-in device of that id or alias, whatever its case and however its driver writes it: measured, else from its data sheet;
+/// or the data sheet that the name itself is ([`sheet::inline`]).
 ///
 /// # Errors
-/// An unknown name: with the nearest known one.
+/// An unknown name: with the ways to a profile. A data sheet that no device has.
 pub fn device(name: &str) -> Result<DeviceProfile, ProfileError> {
-    let all = devices();
-    let is = |d: &DeviceProfile| {
+    if sheet::is_inline(name) {
+        return sheet::inline(name)?.profile();
+    }
+    let mut all = devices();
+    let exact = |d: &DeviceProfile| {
         d.id.eq_ignore_ascii_case(name) || d.aliases.iter().any(|a| a.eq_ignore_ascii_case(name))
     };
-    match all.iter().position(is) {
-        Some(i) => Ok(all[i].clone()),
-        None => Err(unknown(
-            "device",
-            name,
-            all.iter().map(|d| d.id.clone()).collect(),
-        )),
+    if let Some(i) = all.iter().position(exact) {
+        return Ok(all.swap_remove(i));
+    }
+    let sheets = sheet::all();
+    let names = |s: &DataSheet| -> Vec<String> {
+        let measured = all.iter().find(|d| d.id == s.id);
+        let aliases = measured.map_or(&[][..], |d| &d.aliases);
+        let own = [&s.id, &s.name].into_iter().chain(&s.aliases);
+        own.chain(aliases).cloned().collect()
+    };
+    let found = sheets
+        .iter()
+        .find(|s| names(s).iter().any(|n| sheet::same(name, n)));
+    match found {
+        Some(s) => match all.iter().position(|d| d.id == s.id) {
+            Some(i) => Ok(all.swap_remove(i)),
+            None => s.profile(),
+        },
+        None => Err(ProfileError::UnknownDevice {
+            name: name.into(),
+            quoted: one_word(name),
+            known: sheets
+                .iter()
+                .map(|s| s.id.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        }),
+    }
+}
+
+/// A name as one word of a command line.
+fn one_word(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let words = lower.split(|c: char| !c.is_ascii_alphanumeric());
+    let word = words
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>()
+        .join("-");
+    if word.is_empty() {
+        "my-card".into()
+    } else {
+        word
     }
 }
 
@@ -143,7 +183,29 @@ mod tests {
         assert_eq!(device("GFX1151").unwrap().id, "gfx1151");
         assert_eq!(device("strix-halo").unwrap().id, "gfx1151");
         assert_eq!(engine("vllm-0.12-rocm").unwrap().version, "0.12.0");
-        let e = device("gfx1150").unwrap_err().to_string();
-        assert!(e.contains("gfx1151"), "{e}");
+        for (name, id) in [
+            ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+            ("NVIDIA H100 PCIe", "h100-pcie"),
+            ("NVIDIA H200", "h200-sxm"),
+            ("NVIDIA A100-SXM4-80GB", "a100-sxm"),
+            ("NVIDIA A100 80GB PCIe", "a100-pcie"),
+            ("NVIDIA GeForce RTX 5090", "rtx-5090"),
+            ("5090", "rtx-5090"),
+            ("Radeon 8060S", "gfx1151"),
+            ("AMD Radeon 8060S Graphics (RADV GFX1151)", "gfx1151"),
+            ("Strix Halo", "gfx1151"),
+            ("gfx942", "mi300x"),
+            ("b200", "b200-sxm"),
+            ("x:8GiB,100GB/s,10TFLOPS", "x"),
+        ] {
+            assert_eq!(device(name).unwrap().id, id, "{name}");
+        }
+        for name in ["gfx1150", "RTX 5070", "TPU v7", "\u{1f680}", ""] {
+            let e = device(name).unwrap_err().to_string();
+            for way in ["capsim calibrate", "capsim device new", "capsim import"] {
+                assert!(e.contains(way), "{e}");
+            }
+            assert!(!e.contains("did you mean"), "{e}");
+        }
     }
 }

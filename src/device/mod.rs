@@ -5,14 +5,18 @@
 //! owns the schema and reads text, never files.
 pub mod builtin;
 mod curve;
+mod curves;
 mod engine_file;
 mod engine_profile;
 mod kernels;
 mod link;
 mod profile;
 mod provenance;
+pub mod sheet;
+mod times;
 
 pub use curve::{Curve, Point, Reading};
+pub use curves::{CURVES, CurveId, CurveInfo, KernelCurves, cuda_graph_launch};
 pub use engine_file::{EngineFile, FiledProfile};
 // The line reader still says it so.
 #[doc(hidden)]
@@ -28,6 +32,7 @@ pub use kernels::{
 pub use link::{Link, LinkGroup};
 pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};
+pub use times::{TimePoint, Times};
 
 /// What is wrong with a profile.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +66,21 @@ pub enum ProfileError {
         name: String,
         /// The most similar one.
         nearest: String,
+        /// All of them.
+        known: String,
+    },
+    /// No device of that name.
+    #[error(
+        "no device is called `{name}`. Three ways to a profile: measure it (on its machine: capsim calibrate); build one from its data \
+         sheet (capsim device new {quoted} --memory-gib 32 --bandwidth-gbs 1792 --tflops-bf16 210, or at once --device \
+         '{quoted}:32GiB,1792GB/s,210TFLOPS', with its own numbers); or import published kernel times (capsim import --help). Known: \
+         {known}. A file is given by its path (with a `/` or ending in .json)"
+    )]
+    UnknownDevice {
+        /// What was asked for.
+        name: String,
+        /// The same as one word of a command line.
+        quoted: String,
         /// All of them.
         known: String,
     },

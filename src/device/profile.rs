@@ -1,5 +1,5 @@
 //! The device profile: what the hardware can do.
-use super::{Curve, KernelTimes, Link, ProfileError, Provenance, Quantity, parse};
+use super::{Curve, KernelCurves, KernelTimes, Link, ProfileError, Provenance, Quantity, parse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,8 +36,10 @@ pub struct DeviceProfile {
     /// Rate of matrix units at 8-bit operands relative to 16-bit (1 where they are no faster).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub int8_ratio: Option<Quantity>,
-    /// Further families as they were measured, by name (grouped experts, decode attention, copies, …): recorded for people
-    /// and for later models; today's cost model does not read them.
+    /// Curves of kernels of the same kind as an engine's.
+    #[serde(default, skip_serializing_if = "KernelCurves::is_empty")]
+    pub curves: KernelCurves,
+    /// Families as they were measured, by name: the raw points behind the curves, which prices do not read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measured: BTreeMap<String, Surface>,
     /// Where kernels switch and the rate falls although it should rise. Recorded; the curves above contain their own.
@@ -147,6 +149,7 @@ impl DeviceProfile {
         if let Some(q) = &self.int8_ratio {
             q.check("int8_ratio", 100.0)?;
         }
+        self.curves.check()?;
         let bad = |field: String, problem: &str| {
             Err(ProfileError::Value {
                 field,

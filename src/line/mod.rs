@@ -29,3 +29,4 @@ mod yaml;
 pub use error::LineError;
 pub use launch::{Launch, ReadFile, Source, unwrap};
 pub use read::{Line, read};
+pub use yaml::value as yaml_value;

@@ -19,6 +19,10 @@ pub enum Coefficient {
     Gemm,
     /// The rate of prefill attention at every number of queries.
     Attention,
+    /// The launch of a kernel in a replayed graph.
+    LaunchGraph,
+    /// What a library reaches of the device's matrix rates.
+    MatrixLibrary,
     /// The times of the engine's own kernels, all together.
     Kernels,
     /// Latency of the link between devices.
@@ -36,6 +40,8 @@ impl fmt::Display for Coefficient {
             Coefficient::Stream => "device.stream_read",
             Coefficient::Gemm => "device.gemm_f16",
             Coefficient::Attention => "device.attention_prefill",
+            Coefficient::LaunchGraph => "device.curves.launch_graph",
+            Coefficient::MatrixLibrary => "device.curves.matrix_library",
             Coefficient::Kernels => "device.kernels",
             Coefficient::LinkLatency => "device.link.latency",
             Coefficient::LinkRate => "device.link.rate",
@@ -55,9 +61,25 @@ impl Coefficient {
                     .expect("listed by the profile")
                     .value *= factor
             }
-            Coefficient::Stream => curve(&mut s.device.stream_read, factor),
+            Coefficient::Stream => {
+                curve(&mut s.device.stream_read, factor);
+                let c = &mut s.device.curves;
+                for c in [&mut c.matrix_stream, &mut c.experts_stream] {
+                    c.iter_mut().for_each(|c| curve(c, factor));
+                }
+            }
             Coefficient::Gemm => curve(&mut s.device.gemm_f16, factor),
             Coefficient::Attention => curve(&mut s.device.attention_prefill, factor),
+            Coefficient::LaunchGraph => {
+                if let Some(q) = &mut s.device.curves.launch_graph {
+                    q.value *= factor
+                }
+            }
+            Coefficient::MatrixLibrary => {
+                if let Some(q) = &mut s.device.curves.matrix_library {
+                    q.value *= factor
+                }
+            }
             Coefficient::Kernels => s.device.kernels.iter_mut().for_each(|k| k.scale(factor)),
             Coefficient::LinkLatency => {
                 if let Some(link) = &mut s.device.link {
@@ -80,6 +102,7 @@ impl Coefficient {
                     curve(c, 1.0 / factor);
                 }
                 d.launch.value *= factor;
+                d.curves.scale(factor);
                 d.kernels.iter_mut().for_each(|k| k.scale(factor));
                 if let Some(link) = &mut d.link {
                     link.latency.value *= factor;
@@ -172,6 +195,14 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
         ] {
             let last = curve.points[curve.points.len() - 1];
             push(coefficient, last.rel_sd.max(0.01), curve.provenance.origin);
+        }
+    }
+    for (coefficient, q) in [
+        (Coefficient::LaunchGraph, &d.curves.launch_graph),
+        (Coefficient::MatrixLibrary, &d.curves.matrix_library),
+    ] {
+        if let Some(q) = q {
+            push(coefficient, q.rel_sd, q.provenance.origin);
         }
     }
     if let Some(k) = d.kernels.first() {

@@ -2,6 +2,8 @@
 //!
 //! A family knows its kernels, its shapes and the right answers; it knows nothing of statistics. The protocol knows how to sample
 //! and nothing of kernels.
+use capsim::device::CurveId;
+
 use super::backend::{
     Backend, BackendError, BufferId, DeviceInfo, Kernel, Launch, Slice, Timing, Work,
 };
@@ -136,6 +138,8 @@ pub trait Family {
     fn name(&self) -> &'static str;
     /// In plain words, for people: what it measures and what it stands for in a serving step.
     fn about(&self) -> &'static str;
+    /// The curves of a device profile that its points feed; with none it is measured at full effort only, or when it is named.
+    fn feeds(&self) -> &'static [CurveId];
     /// The sweep.
     fn points(&self, scope: &Scope) -> Vec<Point>;
     /// The variants that this device may try for a point, most promising first.

@@ -1,4 +1,5 @@
 //! Kernels and backends.
 mod backends;
+mod curves;
 mod kernel_sources;
 mod kernels;

@@ -1,5 +1,6 @@
 //! The flags of a section's fields, with their help.
 use anyhow::bail;
+use capsim::device::sheet;
 use capsim::fields::{Field, Kind, Section, Value, Values};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -124,6 +125,15 @@ impl<S: Flagged> Args for Given<S> {
     }
 }
 
+/// What a flag was given; a data sheet has commas of its own, at which a list of devices was split.
+fn pieces(matches: &ArgMatches, name: &str) -> Vec<String> {
+    let given = matches.get_many::<String>(name).into_iter().flatten();
+    match name {
+        "device" => sheet::rejoined(given.map(String::as_str)),
+        _ => given.cloned().collect(),
+    }
+}
+
 impl<S: Flagged> FromArgMatches for Given<S> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut given = Self::default();
@@ -140,10 +150,8 @@ impl<S: Flagged> FromArgMatches for Given<S> {
                     (true, _) => vec![Value::Switch(true)],
                     _ => vec![],
                 },
-                _ => matches
-                    .get_many::<String>(field.name)
-                    .into_iter()
-                    .flatten()
+                _ => pieces(matches, field.name)
+                    .iter()
                     .map(|text| field.parse(text))
                     .collect::<Result<_, _>>()
                     .map_err(|e| clap::Error::raw(ErrorKind::ValueValidation, format!("{e}\n")))?,

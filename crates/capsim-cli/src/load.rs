@@ -1,7 +1,7 @@
 //! Names on the command line → models and profiles: built in, or a file's path.
 use super::files::{self, Files};
 use super::hub;
-use capsim::device::{DeviceProfile, EngineFile, EngineProfile, builtin};
+use capsim::device::{DeviceProfile, EngineFile, EngineProfile, builtin, sheet};
 use capsim::engine::settings::{KV_CACHE_DTYPE, SettingValues};
 use capsim::model::{self, Model, ModelConfig};
 use capsim::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError, weighted};
@@ -98,6 +98,9 @@ impl Catalog for Files {
         }
     }
     fn device(&self, name: &str) -> Result<DeviceProfile, SpecError> {
+        if sheet::is_inline(name) {
+            return builtin::device(name).map_err(|e| SpecError::field("device", e));
+        }
         match file_of(self, name, "device.json") {
             Some(path) => parsed(self, "device", &path, DeviceProfile::parse),
             None => builtin::device(name).map_err(|e| SpecError::field("device", e)),
@@ -147,7 +150,7 @@ impl Files {
             spec.model = Some(Part::Inline(Box::new(InlineModel { name, config })));
         }
         if let Some(Part::Named(name)) = &spec.device
-            && file_of(self, name, "device.json").is_some()
+            && (sheet::is_inline(name) || file_of(self, name, "device.json").is_some())
         {
             spec.device = Some(Part::Inline(Box::new(Catalog::device(self, name)?)));
         }

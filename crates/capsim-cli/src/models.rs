@@ -1,6 +1,6 @@
 //! `capsim models`.
 use super::files::Files;
-use capsim::device::{Provenance, builtin};
+use capsim::device::{Origin, Provenance, builtin, sheet};
 use capsim::model::{self, Model, ModelConfig, Precision};
 use capsim::predict::spec::Catalog;
 use capsim::units::Bytes;
@@ -61,14 +61,29 @@ fn entry(id: &str, name: &str, provenance: &Provenance) -> ProfileEntry {
     }
 }
 
+/// Measured devices, then those from data sheets.
+fn devices() -> Vec<ProfileEntry> {
+    let mut all: Vec<ProfileEntry> = builtin::devices()
+        .iter()
+        .map(|d| entry(&d.id, &d.name, &d.provenance))
+        .collect();
+    for s in sheet::all() {
+        if all.iter().all(|d| d.id != s.id) {
+            all.push(ProfileEntry {
+                id: s.id,
+                name: s.name,
+                rests_on: Origin::Datasheet,
+            });
+        }
+    }
+    all
+}
+
 fn all(filter: Option<&str>) -> anyhow::Result<Models> {
     Ok(Models {
         schema: "capsim.models/1".into(),
         models: chosen(filter)?,
-        devices: builtin::devices()
-            .iter()
-            .map(|d| entry(&d.id, &d.name, &d.provenance))
-            .collect(),
+        devices: devices(),
         engines: builtin::engines()
             .iter()
             .map(|e| entry(&e.id, &e.name, &e.provenance))

@@ -4,8 +4,8 @@
     reason = "runs are predicted on several threads; each is a pure function, and results keep the files' order"
 )]
 use super::progress::Busy;
-use super::validate_recorded::recorded;
-use super::{files, load};
+use super::validate_recorded::{found, recorded};
+use super::{files, load, validate};
 use anyhow::{Context, bail};
 use capsim::device::{EngineFile, EngineProfile, Origin, Provenance, Quantity};
 use capsim_study::report::accuracy::{self as report, Set};
@@ -14,6 +14,7 @@ use capsim_study::validate::accuracy::{
     Accuracy, FittedProfile, Kind, ScoredRun, fit_profile, intervals, score,
 };
 use capsim_study::validate::hypothesis::Basis;
+use capsim_study::validate::left_out;
 use capsim_study::validate::manifest::{Manifest, Unusable, UnusableFile};
 use capsim_study::validate::runs::RunsFile;
 use rayon::prelude::*;
@@ -243,6 +244,27 @@ fn ship(manifest: &Manifest, home: &Path, accuracy: &Accuracy) -> anyhow::Result
     Ok(())
 }
 
+/// The runs of devices that were left out: those of the sets, and those kept as figures whose requests are here.
+fn left_out(
+    manifest: &Manifest,
+    home: &Path,
+    sets: &[(RunsFile, Basis)],
+) -> anyhow::Result<Vec<left_out::Figure>> {
+    let mut all = sets.to_vec();
+    for runs in manifest.recorded.iter().filter_map(|s| s.runs.as_ref()) {
+        let path = home.join(runs);
+        if found(&path)? {
+            let (file, basis, _) = validate::open(&path, None, None, None)?;
+            all.push((file, basis));
+        }
+    }
+    let figures: Vec<_> = all
+        .par_iter()
+        .map(|(file, basis)| left_out::figures(file, basis))
+        .collect();
+    Ok(figures.concat())
+}
+
 pub fn run(
     index: &Path,
     markdown: Option<&Path>,
@@ -309,6 +331,7 @@ pub fn run(
         sections.push(section);
     }
     let text = report::markdown(&manifest, &shown, &accuracy, &unusable, &sections);
+    let text = text + &left_out::markdown(&left_out(&manifest, home, &sets)?);
     let docs = home.join("../docs");
     files::write(markdown.unwrap_or(&docs.join("accuracy.md")), &text)?;
     files::write(

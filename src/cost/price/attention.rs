@@ -34,7 +34,7 @@ impl AttentionPrice {
             pair_windowed: 0.0,
             expand: 0.0,
             curve: device.attention_prefill.clone(),
-            efficiency: engine.attention_compute.value,
+            efficiency: engine.attention_compute.value * device.curves.library(),
             tile: engine.attention_tile,
             window: None,
         };

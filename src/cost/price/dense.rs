@@ -1,4 +1,5 @@
 //! What matrix kernels have in common, dense and grouped.
+use super::stream::Stream;
 use super::tables::start_of;
 use crate::device::{Curve, DeviceProfile, EngineProfile, tile_of};
 use crate::model::Gemm;
@@ -20,8 +21,8 @@ pub fn roofline(power: Option<f64>, stream: f64, compute: f64) -> f64 {
 pub struct Dense {
     /// Matrix rate in operations per second, by rows.
     curve: Curve,
-    /// Bytes of weights and activations per second.
-    stream: f64,
+    /// Weights and activations.
+    stream: Stream,
     /// See [`EngineProfile::dense_compute`].
     compute: f64,
     matvec_rows: u32,
@@ -36,8 +37,8 @@ impl Dense {
     pub fn new(device: &DeviceProfile, engine: &EngineProfile) -> Self {
         Self {
             curve: device.gemm_f16.clone(),
-            stream: device.dram_read() * engine.dense_stream.value,
-            compute: engine.dense_compute.value,
+            stream: Stream::matrix(device, engine.dense_stream.value),
+            compute: engine.dense_compute.value * device.curves.library(),
             matvec_rows: engine.matvec_rows,
             tiles: engine.dense_tiles.clone(),
             roofline_power: engine.roofline_power,
@@ -49,7 +50,7 @@ impl Dense {
     pub fn seconds(&self, g: &Gemm, rows: u32) -> f64 {
         let n = f64::from(rows);
         let bytes = g.weight_bytes() + n * g.activation_bytes_per_row();
-        let streaming = self.start + bytes / self.stream;
+        let streaming = self.start + self.stream.seconds(bytes);
         if rows <= self.matvec_rows {
             return streaming;
         }

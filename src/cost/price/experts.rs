@@ -2,6 +2,7 @@
 use super::dense::roofline;
 use super::load::Load;
 use super::memo::Memo;
+use super::stream::Stream;
 use super::tables::Tables;
 use super::{CostError, CostOptions};
 use crate::cost::Routing;
@@ -26,10 +27,12 @@ pub struct ExpertsPrice {
     path: MoePath,
     /// Layers with experts of the same shape.
     groups: Vec<ExpertGroup>,
-    /// The device's streaming read, in bytes per second.
-    stream: f64,
+    /// Weights and activations.
+    stream: Stream,
     /// The device's matrix rate, in operations per second by rows.
     gemm: Curve,
+    /// What a library reaches of it.
+    library: f64,
     /// Experts of a layer.
     num: f64,
     /// Experts per token.
@@ -105,8 +108,9 @@ impl ExpertsPrice {
             top_k: f64::from(e.top_k),
             path: path.clone(),
             groups: all.iter().map(|(e, n)| ExpertGroup::of(e, *n)).collect(),
-            stream: device.dram_read(),
+            stream: Stream::experts(device),
             gemm: device.gemm_f16.clone(),
+            library: device.curves.library(),
             num: f64::from(e.of),
         }))
     }
@@ -184,9 +188,9 @@ impl ExpertsPrice {
                 let less = |columns| (f.workgroups.value / groups(columns)).max(1.0);
                 (g.first * less(g.columns.0) + less(g.columns.1)) / (g.first + 1.0)
             });
-            let stream = (touched * g.bytes_per_expert * slower
-                + tokens * g.activation_bytes_per_token)
-                / (self.stream * regime.stream.value);
+            let bytes =
+                touched * g.bytes_per_expert * slower + tokens * g.activation_bytes_per_token;
+            let stream = self.stream.seconds(bytes) / regime.stream.value;
             // The grouped kernel works on all experts' tiles at once, so that its parallelism, and with it
             // the rate, is that of all padded rows together.
             let rows = tiles * tile;
@@ -200,7 +204,7 @@ impl ExpertsPrice {
             } else {
                 self.gemm.at(at_once).y
             };
-            let compute = rows * g.ops_per_row / (rate * regime.compute.value);
+            let compute = rows * g.ops_per_row / (rate * self.library * regime.compute.value);
             total += g.layers * roofline(self.roofline_power, stream, compute);
         }
         total

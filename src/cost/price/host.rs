@@ -14,8 +14,8 @@ pub struct HostRule {
     launch_graph: f64,
     /// Kernels started in a pass.
     kernels: f64,
-    /// Seconds that the device takes to start one.
-    launch_device: f64,
+    /// Seconds that the device takes to start one: in a stream, in a replayed graph.
+    launch_device: (f64, f64),
     /// Sizes of batch that have a graph; empty where none is used.
     captured: Vec<u32>,
     overlapped: bool,
@@ -51,7 +51,11 @@ impl HostRule {
             },
             launch_graph: host.launch_graph.value,
             kernels,
-            launch_device: device.launch.value,
+            launch_device: {
+                let stream = device.launch.value;
+                let graph = device.curves.launch_graph.as_ref();
+                (stream, graph.map_or(stream, |q| q.value))
+            },
             captured: if options.enforce_eager {
                 vec![]
             } else {
@@ -68,9 +72,13 @@ impl HostRule {
             .copied()
     }
 
-    /// Seconds in which the device starts the kernels of so many passes.
-    pub fn starts(&self, passes: f64) -> f64 {
-        self.kernels * self.launch_device * passes
+    /// Seconds in which the device starts the kernels of a step in so many passes.
+    pub fn starts(&self, shape: &StepShape, passes: f64) -> f64 {
+        let one = match self.graph(shape.tokens()) {
+            Some(_) => self.launch_device.1,
+            None => self.launch_device.0,
+        };
+        self.kernels * one * passes
     }
 
     /// Seconds from the device's part of a step to the whole of it.

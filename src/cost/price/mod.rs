@@ -10,7 +10,10 @@
 //!   of the kernel configuration that this batch size selects (cliffs included), or compute on tiles padded
 //!   to their height, whichever takes longer;
 //! - decode attention streams the KV cache; prefill attention computes on (query, key) pairs;
-//! - every kernel adds the device's launch time.
+//! - every kernel adds the device's launch time, that of a replayed graph where the engine replays one.
+//!
+//! Where the device profile has curves of kernels of the same kind ([`crate::device::KernelCurves`]), weights stream at their rates,
+//! and small kernels and decode attention take their times.
 //!
 //! Where the device profile holds the times of the engine's own kernels at the model's shapes
 //! ([`crate::device::KernelTimes`]), those count instead, without efficiencies. Devices that share the model exchange data
@@ -20,6 +23,7 @@
 //! ahead of the device, so that the slower of the two counts.
 mod attention;
 mod comm;
+mod decode;
 mod dense;
 mod elementwise;
 mod experts;
@@ -29,6 +33,7 @@ mod memo;
 mod near;
 mod recurrence;
 mod rows;
+mod stream;
 mod tables;
 
 use super::{Breakdown, Part, Routing, StepCost, StepShape};
@@ -37,6 +42,7 @@ use crate::model::Model;
 use crate::units::Span;
 use attention::AttentionPrice;
 use comm::Exchanges;
+use decode::DecodeTimes;
 use experts::ExpertsPrice;
 use host::HostRule;
 use recurrence::RecurrencePrice;
@@ -104,6 +110,8 @@ pub struct StepPrice {
     rows: RowPrices,
     experts: Option<ExpertsPrice>,
     attention: AttentionPrice,
+    /// Decode attention by its own kernel's times, where the device has them.
+    decode: Option<DecodeTimes>,
     recurrence: RecurrencePrice,
     comm: Exchanges,
     host: HostRule,
@@ -135,6 +143,7 @@ impl StepPrice {
             experts: ExpertsPrice::new(model, device, engine, &options, max_rows)?,
             rows: RowPrices::new(model, device, engine, max_rows, options.max_num_seqs),
             attention: AttentionPrice::new(model, device, engine),
+            decode: DecodeTimes::new(model, device, engine),
             recurrence: RecurrencePrice::new(model, device, engine),
             comm: Exchanges::new(model, device),
             host: HostRule::new(model, device, engine, &options),
@@ -208,8 +217,11 @@ impl StepPrice {
     /// Decode and prefill attention of a step in `passes` passes.
     fn attention(&self, shape: &StepShape, passes: f64) -> (f64, f64) {
         let table = self.tables.attention(shape);
-        let decode = table.map_or_else(|| self.attention.decode(shape), |(d, _, _)| d)
-            + self.recurrence.decode(shape);
+        let decode = match (table, &self.decode) {
+            (Some((decode, _, _)), _) => decode,
+            (None, Some(times)) => times.seconds(shape),
+            (None, None) => self.attention.decode(shape),
+        } + self.recurrence.decode(shape);
         if shape.prefill_seqs == 0 {
             return (decode, 0.0);
         }
@@ -245,7 +257,7 @@ impl StepPrice {
             (Part::AttentionPrefill, prefill),
             (Part::Elementwise, row.elementwise),
             (Part::LmHead, self.rows.sampled(shape.sampled, &self.tables)),
-            (Part::Launch, self.host.starts(passes)),
+            (Part::Launch, self.host.starts(shape, passes)),
         ]
     }
 

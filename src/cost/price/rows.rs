@@ -41,7 +41,7 @@ impl RowPrices {
         Self {
             ops: model.ops().to_vec(),
             dense: Dense::new(device, engine),
-            passes: Passes::new(device, engine),
+            passes: Passes::new(model, device, engine),
             all: Memo::upto(max_rows),
             // Sampled rows never exceed sequences, and those not new tokens.
             sampled: Memo::upto(max_sampled.min(max_rows)),
@@ -77,8 +77,7 @@ impl RowPrices {
                     cost.router += layers * table.unwrap_or_else(|| self.dense.seconds(g, rows))
                 }
                 OpKind::Elementwise(e) => {
-                    cost.elementwise +=
-                        layers * table.unwrap_or_else(|| self.passes.seconds(n * e.bytes_per_token))
+                    cost.elementwise += layers * table.unwrap_or_else(|| self.passes.of(op, e, n))
                 }
                 OpKind::Recurrence(r) => {
                     cost.elementwise +=
@@ -100,9 +99,7 @@ impl RowPrices {
             .map(|op| {
                 let seconds = tables.row(op, rows).unwrap_or_else(|| match &op.kind {
                     OpKind::Gemm(g) | OpKind::Router(g) => self.dense.seconds(g, rows),
-                    OpKind::Elementwise(e) => {
-                        self.passes.seconds(f64::from(rows) * e.bytes_per_token)
-                    }
+                    OpKind::Elementwise(e) => self.passes.of(op, e, f64::from(rows)),
                     _ => 0.0,
                 });
                 f64::from(op.layers) * seconds

@@ -141,6 +141,10 @@ impl Bench for PagedDecode {
         "One new token per sequence over a paged KV cache, blocks of 16 in shuffled order: what a decode step pays for context"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::AttentionDecode]
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let s = Shapes::of(scope);
         let (batches, contexts): (&[usize], &[usize]) = match (scope.device.software, scope.effort)
@@ -328,6 +332,10 @@ impl Bench for CausalPrefill {
 
     fn about(&self) -> &'static str {
         "A chunk of new tokens over themselves and a past: what prefill pays for context"
+    }
+
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::AttentionPrefill]
     }
 
     fn points(&self, scope: &Scope) -> Vec<Point> {

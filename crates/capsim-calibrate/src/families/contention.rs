@@ -5,6 +5,7 @@ use super::harness::{axis, native, point};
 use super::stream::Stream;
 use crate::backend::Backend;
 use crate::family::{Effort, Family, Point, Prepared, ProbeError, Scope, Variant};
+use capsim::device::CurveId;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +65,10 @@ impl Family for Contention {
 
     fn about(&self) -> &'static str {
         "Streaming reads while CPU threads read host memory: what the server's own work takes from a memory that both share"
+    }
+
+    fn feeds(&self) -> &'static [CurveId] {
+        &[]
     }
 
     fn points(&self, scope: &Scope) -> Vec<Point> {

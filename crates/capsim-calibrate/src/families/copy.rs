@@ -6,6 +6,7 @@ use crate::backend::{Backend, Slice, Work};
 use crate::family::{
     Direction, Effort, Family, Point, Prepared, ProbeError, Scope, Transfer, Variant,
 };
+use capsim::device::CurveId;
 use std::cell::RefCell;
 
 /// Copies of one buffer.
@@ -34,6 +35,10 @@ impl Family for HostCopy {
 
     fn about(&self) -> &'static str {
         "Copies from host to device and back, small to large: inputs of a step, sampled tokens, swapped KV blocks"
+    }
+
+    fn feeds(&self) -> &'static [CurveId] {
+        &[]
     }
 
     fn points(&self, scope: &Scope) -> Vec<Point> {

@@ -186,6 +186,10 @@ impl Bench for Skinny {
         "Few rows times a large weight matrix, in five weight formats: the dense products of a decode step"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::MatrixStream, CurveId::GemmF16]
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let s = Shapes::of(scope);
         let shapes = [
@@ -212,8 +216,13 @@ impl Bench for Skinny {
         let mut points = vec![];
         let (few, many): (&[usize], &[usize]) = match scope.effort {
             Effort::Quick => (&[1, 8], &[]),
-            Effort::Standard => (&[1, 2, 4, 8, 16, 32, 64], &[1, 8]),
+            Effort::Standard => (&[1, 2, 4, 8, 16, 32, 64], &[1]),
             Effort::Full => (&[1, 2, 4, 8, 16, 32, 64, 128, 256], &[1, 2, 4, 8, 32]),
+        };
+        // Integers are taken apart by arithmetic of capsim's own: no curve is made of them.
+        let formats: &[Format] = match scope.effort {
+            Effort::Full => &[Format::F16, Format::Int4, Format::Int8, Format::F32],
+            _ => &[Format::F16, Format::F32],
         };
         for m in few {
             points.push(make(shapes[0], *m, Format::Bf16));
@@ -221,8 +230,8 @@ impl Bench for Skinny {
         for m in many {
             points.push(make(shapes[1], *m, Format::Bf16));
             points.push(make(shapes[2], *m, Format::Bf16));
-            for format in [Format::F16, Format::Int4, Format::Int8, Format::F32] {
-                points.push(make(shapes[0], *m, format));
+            for format in formats {
+                points.push(make(shapes[0], *m, *format));
             }
         }
         points
@@ -310,6 +319,10 @@ impl Bench for Prefill {
 
     fn about(&self) -> &'static str {
         "Many rows times a weight matrix in 16 bits, with matrix units where the API reaches them: the products of prefill"
+    }
+
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::GemmF16]
     }
 
     fn points(&self, scope: &Scope) -> Vec<Point> {
@@ -531,6 +544,10 @@ impl Bench for Moe {
         "Products grouped by expert, gate+up and down, over tokens and the way they are routed: what most of a mixture's step goes to"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::ExpertsStream]
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let s = Shapes::of(scope);
         let tokens: &[usize] = match (scope.device.software, scope.effort) {
@@ -545,8 +562,8 @@ impl Bench for Moe {
                 let wanted = match scope.effort {
                     Effort::Quick => format == Format::Bf16 && routing == Routing::Uniform,
                     Effort::Standard => {
-                        routing == Routing::Uniform
-                            || (format == Format::Bf16 && routing == Routing::Same)
+                        format == Format::Bf16
+                            && matches!(routing, Routing::Uniform | Routing::Same)
                     }
                     Effort::Full => true,
                 };

@@ -3,6 +3,7 @@ use crate::backend::{
     Access, Backend, BufferId, DeviceInfo, Kernel, KernelId, Launch, Slice, Work,
 };
 use crate::family::{Effort, Family, Point, Prepared, ProbeError, Scope, Variant};
+pub(super) use capsim::device::CurveId;
 use half::{bf16, f16};
 
 /// Slices begin at multiples of this: the largest alignment that any device asks of a binding.
@@ -14,6 +15,7 @@ const CHUNK_WORDS: usize = 1 << 20;
 pub(super) trait Bench {
     fn name(&self) -> &'static str;
     fn about(&self) -> &'static str;
+    fn feeds(&self) -> &'static [CurveId];
     fn points(&self, scope: &Scope) -> Vec<Point>;
     fn variants(&self, scope: &Scope, point: &Point) -> Vec<Variant>;
     /// A small point at which a variant is checked.
@@ -358,6 +360,10 @@ impl<T: Bench> Family for T {
 
     fn about(&self) -> &'static str {
         Bench::about(self)
+    }
+
+    fn feeds(&self) -> &'static [CurveId] {
+        Bench::feeds(self)
     }
 
     fn points(&self, scope: &Scope) -> Vec<Point> {

@@ -17,6 +17,10 @@ impl Bench for LaunchCost {
         "Empty kernels, alone and in rows: what a step pays for each kernel that it starts, and for waiting once"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::Launch]
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let mut points = vec![];
         for n in [1usize, 10, 100, 1000] {

@@ -80,6 +80,10 @@ impl Bench for Layer {
         "One whole decoder layer at batch 1, 2 and 4, and each of its parts alone: whether the sum of the parts is the whole"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        &[]
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let s = Shapes::of(scope);
         let context = if scope.device.software { 256 } else { 1024 };

@@ -85,6 +85,10 @@ impl Bench for Elementwise {
         "RMSNorm, RoPE, SiLU·mul, additions: the small kernels that move activations between the products"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::Elementwise]
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let (low, high) = if scope.device.software {
             (8, 256)
@@ -245,6 +249,10 @@ impl Bench for Router {
         "Softmax over 128 experts and the 8 best of them, for each token (the router's product is a skinny GEMM)"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::Router]
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let tokens: &[usize] = match (scope.effort, scope.device.software) {
             (Effort::Quick, _) => &[],
@@ -348,6 +356,10 @@ impl Bench for KvWrite {
         "New keys and values rounded to bf16 and scattered by the slot mapping"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::KvWrite]
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let tokens: &[usize] = match (scope.effort, scope.device.software) {
             (Effort::Quick, _) => &[],
@@ -448,6 +460,10 @@ impl Bench for Sampling {
 
     fn about(&self) -> &'static str {
         "Argmax over the vocabulary for each sequence (lm_head itself is a skinny GEMM)"
+    }
+
+    fn feeds(&self) -> &'static [CurveId] {
+        &[CurveId::Sampling]
     }
 
     fn points(&self, scope: &Scope) -> Vec<Point> {

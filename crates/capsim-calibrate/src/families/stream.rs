@@ -46,6 +46,14 @@ impl Bench for Stream {
         "Reading, writing, copying and gathering: how fast weights and KV cache reach the compute units, from cache and from memory"
     }
 
+    fn feeds(&self) -> &'static [CurveId] {
+        if self.read {
+            &[CurveId::StreamRead]
+        } else {
+            &[]
+        }
+    }
+
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let most = scope.budget_bytes / 2;
         let dram = scope.ring_bytes.min(most) >> 20 << 20;

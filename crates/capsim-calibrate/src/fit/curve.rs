@@ -79,6 +79,30 @@ fn pool(samples: &mut [Sample]) {
     }
 }
 
+/// More never takes less time: makes x / rate, the time of one unit of work per unit of x, rise or stay with x by pooling neighbours
+/// that violate it, whatever their noise. What was measured stays among the raw points.
+pub fn never_faster(samples: &mut [Sample]) {
+    let time = |s: &Sample| libm::log(s.x / s.rate());
+    let mut blocks: Vec<(f64, f64, usize)> = vec![];
+    for s in samples.iter() {
+        let w = 1.0 / (s.weight() * s.weight());
+        blocks.push((time(s), w, 1));
+        while blocks.len() > 1 && blocks[blocks.len() - 2].0 > blocks[blocks.len() - 1].0 {
+            let (b, a) = (blocks.pop().expect("two"), blocks.pop().expect("two"));
+            let w = a.1 + b.1;
+            blocks.push(((a.0 * a.1 + b.0 * b.1) / w, w, a.2 + b.2));
+        }
+    }
+    let mut i = 0;
+    for (value, _, n) in blocks {
+        for s in samples[i..i + n].iter_mut().filter(|_| n > 1) {
+            s.spread = libm::hypot(s.spread, value - time(s));
+            s.seconds = libm::exp(value) * (s.amount / s.x);
+        }
+        i += n;
+    }
+}
+
 /// The points.
 pub fn points(samples: &[Sample]) -> Vec<Point> {
     samples
@@ -133,6 +157,27 @@ mod tests {
         // Rates are kept as times.
         assert!((s[2].rate() - 20.0).abs() < 1e-9);
         assert!((s[3].rate() - 12.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn more_never_takes_less_time() {
+        // Times 1, 0.9, 2, 1.5, 8 at unit work.
+        let mut s: Vec<Sample> = [(1.0, 1.0), (2.0, 0.9), (4.0, 2.0), (8.0, 1.5), (16.0, 8.0)]
+            .map(|(x, seconds)| Sample {
+                x,
+                amount: x,
+                seconds,
+                spread: 0.01,
+                error: 0.01,
+            })
+            .into();
+        never_faster(&mut s);
+        assert!(s.windows(2).all(|w| w[0].seconds <= w[1].seconds), "{s:?}");
+        assert!((s[0].seconds - libm::sqrt(0.9)).abs() < 1e-12);
+        assert_eq!(s[0].seconds, s[1].seconds);
+        assert_eq!(s[4].seconds, 8.0);
+        // How far the pooled ones moved is part of their spread.
+        assert!(s[2].spread > 0.1 && s[4].spread == 0.01);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The arithmetic limit of matrix products over the number of rows.
 //!
 //! The cost model takes the larger of streaming and arithmetic time. A product whose time is that of its bytes tells nothing
-//! about arithmetic; it is left out, and the curve begins at the first number of rows where arithmetic shows.
+//! about arithmetic; it is left out, and the curve begins at the first number of rows where arithmetic shows. Nor does a kernel without
+//! matrix units tell of a device that has them: the curve then holds products with matrix units alone.
 use super::Sample;
 use super::least_squares::minimise;
 
@@ -17,10 +18,18 @@ pub struct Product {
     pub sample: Sample,
     /// Seconds that its bytes take at the streaming rate of its working set.
     pub stream_s: f64,
+    /// Whether the kernel used matrix units.
+    pub matrix_units: bool,
 }
 
 /// The curve's points: at each number of rows the best rate of any shape and format, where it is arithmetic that limits it.
 pub fn arithmetic(products: &[Product]) -> Vec<Sample> {
+    let units = products.iter().any(|p| p.matrix_units);
+    let products: Vec<Product> = products
+        .iter()
+        .filter(|p| p.matrix_units || !units)
+        .copied()
+        .collect();
     let mut rows: Vec<f64> = products.iter().map(|p| p.rows).collect();
     rows.sort_by(f64::total_cmp);
     rows.dedup();

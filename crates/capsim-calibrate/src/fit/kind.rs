@@ -8,12 +8,22 @@ pub enum Kind {
     Read,
     /// Dense matrix products over rows.
     Gemm,
-    /// Causal attention without a past.
+    /// Causal attention of a chunk.
     AttentionPrefill,
     /// Elementwise kernels.
     Elementwise,
     /// A chain of dependent empty launches.
     Chain,
+    /// Grouped products of a mixture's experts.
+    Experts,
+    /// Decode attention of sequences of one length.
+    AttentionDecode,
+    /// The choice of experts.
+    Router,
+    /// Writes into the KV cache.
+    KvWrite,
+    /// The choice of tokens.
+    Sampling,
     /// Recorded, but no curve of its own.
     Other,
 }
@@ -25,9 +35,14 @@ pub fn of(p: &PointRecord) -> Kind {
         "stream_read" => Kind::Read,
         "stream" if p.id.starts_with("read") => Kind::Read,
         f if f.starts_with("gemm") && p.axis("m").is_some() => Kind::Gemm,
-        "attention_prefill" if is("past", 0.0) => Kind::AttentionPrefill,
+        "attention_prefill" => Kind::AttentionPrefill,
         "elementwise" => Kind::Elementwise,
         "launch" if is("chain", 1.0) && p.axis("launches").is_some() => Kind::Chain,
+        "moe" => Kind::Experts,
+        "attention_decode" if is("mixed", 0.0) => Kind::AttentionDecode,
+        "router" => Kind::Router,
+        "kv_write" => Kind::KvWrite,
+        "sampling" => Kind::Sampling,
         _ => Kind::Other,
     }
 }

@@ -1,10 +1,12 @@
 //! Samples → device profile, with errors. Pure: the same samples give the same profile.
 mod curve;
 mod gemm;
+mod kernels;
 mod kind;
 mod launch;
 mod layer;
 mod least_squares;
+mod library;
 mod profile;
 mod source;
 mod steps;

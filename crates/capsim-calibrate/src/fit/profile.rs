@@ -1,5 +1,6 @@
 //! The device profile's curves and quantities from measured points.
 use super::super::samples::SamplesFile;
+use super::kernels::Kernels;
 use super::source::Source;
 use super::steps::Steps;
 use super::surfaces::surfaces;
@@ -33,6 +34,15 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
     let attention_prefill = steps.attention(&gemm_points);
     let elementwise = steps.elementwise(&read_points);
     steps.soak();
+    let per_byte = 1.0 / read_points.last().expect("checked").y;
+    let mut kernels = Kernels {
+        source: &source,
+        t0: steps.t0,
+        per_byte,
+        notes: vec![],
+    };
+    let curves = kernels.curves();
+    steps.notes.append(&mut kernels.notes);
     let (measured, switches) = surfaces(&source, steps.t0);
     steps.switches(&switches);
     let memory = steps.memory();
@@ -59,6 +69,7 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
         elementwise,
         launch,
         int8_ratio: None,
+        curves,
         measured,
         switches,
         kernels: vec![],

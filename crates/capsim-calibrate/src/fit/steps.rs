@@ -186,6 +186,7 @@ impl<'a> Steps<'a> {
                     rows,
                     sample,
                     stream_s: p.work.bytes / at(read, p.work.working_set.max(1.0)).y,
+                    matrix_units: super::kernels::has_matrix_units(p),
                 })
             })
             .collect();
@@ -198,6 +199,7 @@ impl<'a> Steps<'a> {
         for f in curve::rising(&mut matrix) {
             self.falls.push(("gemm_f16".to_string(), f));
         }
+        curve::never_faster(&mut matrix);
         self.families.push(judged("gemm_f16", &matrix));
         if let Some((value, rel_sd)) = gemm::saturation(&matrix) {
             self.parameter("matrix rate, many rows", (value, rel_sd), "op/s");
@@ -206,7 +208,7 @@ impl<'a> Steps<'a> {
     }
 
     pub fn attention(&mut self, matrix: &[Point]) -> Curve {
-        let attention = curve::merged(
+        let mut attention = summed(
             self.of(Kind::AttentionPrefill)
                 .into_iter()
                 .filter_map(|p| {
@@ -215,6 +217,7 @@ impl<'a> Steps<'a> {
                 })
                 .collect(),
         );
+        curve::never_faster(&mut attention);
         if attention.is_empty() {
             self.notes.push(
                 "prefill attention was not measured; taken as a third of the matrix rate".into(),
@@ -236,7 +239,9 @@ impl<'a> Steps<'a> {
             self.families.push(judged("attention_prefill", &attention));
             Curve {
                 points: curve::points(&attention),
-                provenance: self.source.measured("causal attention without a past"),
+                provenance: self.source.measured(
+                    "causal attention: at each number of new tokens the operations of all pasts over their time",
+                ),
             }
         }
     }
@@ -332,6 +337,29 @@ fn place(p: &PointRecord) -> f64 {
     } else {
         p.axis("bytes").unwrap_or(0.0)
     }
+}
+
+/// Sorted by x; samples at the same place become one that does the work of all in the time of all.
+fn summed(mut samples: Vec<Sample>) -> Vec<Sample> {
+    samples.sort_by(|a, b| a.x.total_cmp(&b.x));
+    let mut out: Vec<Sample> = vec![];
+    for s in samples {
+        match out.last_mut() {
+            Some(sum) if s.x == sum.x => {
+                let seconds = sum.seconds + s.seconds;
+                let share = |a: f64, b: f64| (a * sum.seconds + b * s.seconds) / seconds;
+                *sum = Sample {
+                    x: s.x,
+                    amount: sum.amount + s.amount,
+                    seconds,
+                    spread: share(sum.spread, s.spread),
+                    error: share(sum.error, s.error),
+                };
+            }
+            _ => out.push(s),
+        }
+    }
+    out
 }
 
 /// Sorted by x; kernels at about the same size (10 %) become their geometric mean.

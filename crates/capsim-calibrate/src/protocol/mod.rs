@@ -242,7 +242,10 @@ fn plan(
         let mut queues: Vec<(usize, std::vec::IntoIter<Point>)> = families
             .iter()
             .enumerate()
-            .filter(|(_, f)| file.only.is_empty() || file.only.iter().any(|o| o == f.name()))
+            .filter(|(_, f)| match file.only.as_slice() {
+                [] => file.effort == Effort::Full || !f.feeds().is_empty(),
+                named => named.iter().any(|o| o == f.name()),
+            })
             .map(|(i, f)| {
                 let mut points = f.points(&scope);
                 points.retain(|p| p.required == required);

@@ -2,27 +2,67 @@
 use super::super::backend::{Access, Backend, Kernel, Launch, Slice, Work};
 use super::super::family::{Effort, Family, Point, Prepared, ProbeError, Scope, Variant};
 use super::TRIPLE;
+use capsim::device::CurveId;
 
 type Shape = fn(&Scope) -> Vec<(Point, Work, usize)>;
 
 struct Swept {
     name: &'static str,
     about: &'static str,
+    feeds: &'static [CurveId],
     shape: Shape,
 }
 
 /// The families that a profile is made of, with the axes of the real ones.
 pub fn families() -> Vec<Box<dyn Family>> {
-    let all: [(&'static str, &'static str, Shape); 6] = [
-        ("stream_read", "reads of a working set", stream),
-        ("gemm_skinny", "matrix products with few rows", skinny),
-        ("gemm_prefill", "matrix products with many rows", prefill),
-        ("attention_prefill", "causal attention", attention),
-        ("elementwise", "adding two vectors", elementwise),
-        ("launch", "a chain of launches that do nothing", launch),
+    type Row = (&'static str, &'static str, &'static [CurveId], Shape);
+    let all: [Row; 6] = [
+        (
+            "stream_read",
+            "reads of a working set",
+            &[CurveId::StreamRead],
+            stream,
+        ),
+        (
+            "gemm_skinny",
+            "matrix products with few rows",
+            &[CurveId::MatrixStream],
+            skinny,
+        ),
+        (
+            "gemm_prefill",
+            "matrix products with many rows",
+            &[CurveId::GemmF16],
+            prefill,
+        ),
+        (
+            "attention_prefill",
+            "causal attention",
+            &[CurveId::AttentionPrefill],
+            attention,
+        ),
+        (
+            "elementwise",
+            "adding two vectors",
+            &[CurveId::Elementwise],
+            elementwise,
+        ),
+        (
+            "launch",
+            "a chain of launches that do nothing",
+            &[CurveId::Launch],
+            launch,
+        ),
     ];
     all.into_iter()
-        .map(|(name, about, shape)| Box::new(Swept { name, about, shape }) as Box<dyn Family>)
+        .map(|(name, about, feeds, shape)| {
+            Box::new(Swept {
+                name,
+                about,
+                feeds,
+                shape,
+            }) as Box<dyn Family>
+        })
         .collect()
 }
 
@@ -153,6 +193,9 @@ impl Family for Swept {
     }
     fn about(&self) -> &'static str {
         self.about
+    }
+    fn feeds(&self) -> &'static [CurveId] {
+        self.feeds
     }
     fn points(&self, scope: &Scope) -> Vec<Point> {
         let mut points: Vec<Point> = (self.shape)(scope).into_iter().map(|(p, _, _)| p).collect();

@@ -6,10 +6,13 @@ pub mod compare;
 pub mod explain;
 pub mod fit;
 pub mod hypothesis;
+pub mod left_out;
 pub mod manifest;
 pub mod nnls;
 #[cfg(feature = "live")]
 pub mod paired;
 pub mod recorded;
+#[cfg(feature = "live")]
+pub mod recordings;
 pub mod runs;
 pub mod unknown;

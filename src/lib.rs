@@ -65,6 +65,7 @@ pub mod kernels;
 pub mod fields;
 pub mod rng;
 pub mod stats;
+pub mod text;
 pub mod model;
 pub mod device;
 pub mod workload;

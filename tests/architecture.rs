@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 /// Lowest floor first. A module may use only modules of earlier lines.
 const FLOORS: &[&[&str]] = &[
     &["units", "kernels"],
-    &["fields", "rng", "stats"],
+    &["fields", "rng", "stats", "text"],
     &["model", "device", "workload"],
     &["cost"],
     &["engine"],

@@ -69,7 +69,7 @@ fn random_case(seed: u64) -> Case {
     // At least one request of full length fits, so that everybody ends.
     let enable_prefix_caching = rng.random_bool(0.7);
     // States of recurrent layers.
-    let state_blocks = if enable_prefix_caching || rng.random_bool(0.5) {
+    let state_blocks = if rng.random_bool(0.6) {
         0
     } else {
         rng.random_range(1..5)

@@ -1,5 +1,5 @@
 //! The shipped models against hand counts and published figures, and the config parser against bad input.
-use capsim::model::{Architecture, KvDtype, Model, ModelError, OpKind, Precision, builtin, config};
+use capsim::model::{KvDtype, Model, ModelError, OpKind, Precision, builtin, config};
 use capsim::units::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -149,10 +149,18 @@ fn unquantised_bytes_are_parameters_times_their_width() {
         for (format, width) in [("bf16", 2), ("fp32", 4)] {
             let m = stored_as(b.id, format);
             let p = m.parameters();
-            assert_eq!(m.total_weight_bytes(), Bytes(p.total() * width), "{}", b.id);
+            // Correction biases of routers are fp32 in any case.
+            let layers = b.config().layers;
+            let corrections = layers.iter().filter_map(|l| l.moe());
+            let wider: u64 = corrections
+                .filter(|moe| moe.router_correction_bias)
+                .map(|moe| u64::from(moe.num_experts) * (4 - width))
+                .sum();
+            let total = p.total() * width + wider;
+            assert_eq!(m.total_weight_bytes(), Bytes(total), "{}", b.id);
             assert_eq!(
                 m.weight_bytes_per_token(),
-                Bytes(p.active() * width),
+                Bytes(p.multiplied() * width + wider),
                 "{}",
                 b.id
             );
@@ -168,7 +176,7 @@ fn active_parameters_are_those_of_the_papers() {
         ("gpt-oss-120b", 5.13e9),
         ("mixtral-8x7b", 12.9e9),
     ] {
-        let active = shipped(name).parameters().active() as f64;
+        let active = shipped(name).parameters().multiplied() as f64;
         assert!((active / published - 1.0).abs() < 0.012, "{name}: {active}");
     }
 }
@@ -348,22 +356,22 @@ fn a_multimodal_wrapper_is_unwrapped_with_the_library_defaults() {
         "vision_config": {"hidden_size": 1152}
     }))
     .unwrap();
-    assert_eq!(c.architecture, Architecture::Gemma3);
+    assert_eq!(c.architecture, "Gemma3ForCausalLM");
     // 3.88 B without the vision tower (Gemma 3 report, arXiv:2503.19786 table 1: 3 209 M + 675 M).
     let total = c.parameters().total() as f64;
     assert!((total / 3.884e9 - 1.0).abs() < 0.005, "{total}");
     assert_eq!(
-        c.windows.iter().filter(|w| w.is_none()).count(),
+        c.windows().iter().filter(|w| w.is_none()).count(),
         5,
         "layers 5, 11, 17, 23, 29"
     );
-    assert_eq!(c.windows[5], None);
+    assert_eq!(c.windows()[5], None);
     assert!(c.caveats[0].contains("vision"));
 }
 
 #[test]
 fn windows_follow_layer_types_and_the_older_switches() {
-    let windows = |changes| parsed(&with(base(), changes)).unwrap().windows;
+    let windows = |changes| parsed(&with(base(), changes)).unwrap().windows();
     assert_eq!(
         windows(json!({"sliding_window": 512})),
         [None; 4],
@@ -397,7 +405,7 @@ fn experts_skip_the_layers_that_the_config_says() {
                "moe_intermediate_size": 32, "decoder_sparse_step": 2, "mlp_only_layers": [3]}),
     ))
     .unwrap();
-    assert_eq!(c.moe_layers, [false, true, false, false]);
+    assert_eq!(c.moe_layers(), [false, true, false, false]);
     let m = Model::new(&c, Precision::of(&c));
     let layers = |name| m.ops().iter().find(|o| o.name == name).unwrap().layers;
     assert_eq!((layers("experts"), layers("down_proj")), (1, 3));
@@ -411,7 +419,7 @@ fn experts_skip_the_layers_that_the_config_says() {
 fn quantisation_is_read_from_the_checkpoint() {
     let format = |q: Value| {
         let c = parsed(&with(base(), json!({"quantization_config": q})))?;
-        Ok::<_, ModelError>(Precision::of(&c).mlp.to_string())
+        Ok::<_, ModelError>(Precision::of_checkpoint(&c)?.mlp.to_string())
     };
     let int4 = json!({"group_0": {"weights": {"num_bits": 4, "type": "int", "strategy": "group",
         "group_size": 64, "symmetric": true}, "targets": ["Linear"]}});
@@ -478,7 +486,7 @@ fn errors_name_the_file_the_field_and_the_way_out() {
         ),
         (
             json!({"vocab_size": null}),
-            "config.json: field `vocab_size` is missing; Qwen3 needs it",
+            "config.json: field `vocab_size` is missing; Qwen3ForCausalLM needs it",
         ),
         (
             json!({"num_key_value_heads": 3}),
@@ -490,11 +498,11 @@ fn errors_name_the_file_the_field_and_the_way_out() {
         ),
         (
             json!({"architectures": ["DeepseekV3ForCausalLM"]}),
-            "`architectures[0]`: DeepseekV3ForCausalLM uses multi-head latent attention (not modelled yet)",
+            "`qk_rope_head_dim` is missing; DeepseekV3ForCausalLM needs it",
         ),
         (
             json!({"architectures": ["Qwen4ForCausalLM"]}),
-            "unknown architecture \"Qwen4ForCausalLM\" (did you mean \"Qwen3ForCausalLM\"?)",
+            "unknown architecture \"Qwen4ForCausalLM\"; known:",
         ),
         (
             json!({"architectures": [3]}),
@@ -561,12 +569,18 @@ fn a_model_without_any_attention_is_refused_by_the_field_that_says_so() {
 // ── any input at all ────────────────────────────────────────────────────────────────────────────────
 
 /// Whatever parses must also expand, in every precision, without overflow.
-fn accept(text: &str) {
+pub fn accept(text: &str) {
     let Ok(c) = config::parse(text, "fuzz") else {
         return;
     };
     for format in ["auto", "fp32", "awq", "q4_k_m", "mxfp4", "fp8-block"] {
-        let m = Model::new(&c, Precision::by_name(format, &c).unwrap());
+        let precision = match Precision::by_name(format, &c) {
+            Ok(p) => p,
+            // Only what the checkpoint says of itself may not be understood.
+            Err(_) if format == "auto" => continue,
+            Err(e) => panic!("{e}"),
+        };
+        let m = Model::new(&c, precision);
         assert!(m.weight_bytes_per_token() <= m.total_weight_bytes());
         assert!(m.kv_bytes_per_block(4096) > Bytes::ZERO);
         assert!(m.kernels_per_step() > 0);
@@ -593,7 +607,7 @@ fn the_fuzzed_configs_are_not_all_refused() {
     assert!((75..225).contains(&accepted), "{accepted} of 300 accepted");
 }
 
-fn any_value() -> impl Strategy<Value = Value> {
+pub fn any_value() -> impl Strategy<Value = Value> {
     let odd = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -655,32 +669,6 @@ proptest! {
     #[test]
     fn any_text_gives_an_error_not_a_panic(text in "\\PC*") {
         accept(&text);
-    }
-}
-
-/// Parameters of the text part as transformers 5.24.0 counts them on the meta device, bytes of keys and values per token in bf16.
-#[test]
-fn models_of_known_layers_are_counted_as_published() {
-    for (file, parameters, kv, vision) in [
-        ("granite-3.3-8b-instruct", 8_170_864_640, 163_840, false),
-        ("seed-oss-36b-instruct", 36_151_104_512, 262_144, false),
-        ("internlm3-8b-instruct", 8_804_241_408, 49_152, false),
-        ("hunyuan-7b-instruct", 7_504_568_320, 131_072, false),
-        ("glm-4-32b-0414", 32_566_081_536, 62_464, false),
-        ("qwen-qwen3-vl-8b-instruct", 8_190_735_360, 147_456, true),
-        ("qwen2.5-vl-7b-instruct", 7_615_616_512, 57_344, true),
-        ("internvl3-8b", 7_612_820_992, 57_344, true),
-    ] {
-        let path = format!(
-            "{}/tests/data/configs/{file}.json",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        let config = config::parse(&std::fs::read_to_string(path).unwrap(), file).unwrap();
-        assert_eq!(config.parameters().total(), parameters, "{file}");
-        let model = Model::new(&config, Precision::of(&config));
-        assert_eq!(model.kv_bytes_per_token(), Bytes(kv), "{file}");
-        let said = config.caveats.iter().any(|c| c.contains("vision"));
-        assert_eq!(said, vision, "{file}: {:?}", config.caveats);
     }
 }
 

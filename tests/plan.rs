@@ -317,7 +317,7 @@ mod memory {
         assert_eq!(m.kv_per_block, 16.0 * per_token);
         assert_eq!(m.requested, (m.total * 0.9).floor());
         // vLLM: available // page size // layers, a page being one layer's block.
-        let left = m.total * 0.9 - m.weights - m.activations - m.non_torch;
+        let left = m.total * 0.9 - m.weights - m.position_table - m.activations - m.non_torch;
         let blocks = ((left / (16.0 * per_token / 48.0)).floor() / 48.0).floor();
         assert!(
             (f64::from(m.num_gpu_blocks) - blocks).abs() <= 1.0,
@@ -331,7 +331,7 @@ mod memory {
         assert_eq!(m.table[0].blocks, 63);
         assert_eq!(m.table[0].held, (m.num_gpu_blocks - 1) / 63);
         assert_eq!(m.table[1].running, 16.min((m.num_gpu_blocks - 1) / 256));
-        let parts = m.weights + m.activations + m.non_torch + m.kv_cache;
+        let parts = m.weights + m.position_table + m.activations + m.non_torch + m.kv_cache;
         assert!(parts <= m.requested && m.requested - parts < m.kv_per_block + 4.0);
     }
 

@@ -616,3 +616,93 @@ proptest! {
         survives(&format!("{}{with}{}", &text[..a], &text[b..]));
     }
 }
+
+fn shared_kind(text: &str) -> capsim::workload::Trace {
+    capsim::workload::Trace::parse(text, "t", &Options::default())
+        .unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// Request logs of gateways, tables of other loggers, and clocks of other units: two requests 0.950 s apart each.
+#[test]
+fn logs_of_every_kind_become_the_same_trace() {
+    let lite = r#"{"ts": "2026-06-23T06:05:03.147785+00:00", "model": "m", "input": [{"role": "user", "content": "x"}], "prompt_tokens": 17, "completion_tokens": 40}
+{"ts": "2026-06-23T06:05:04.097456+00:00", "model": "m", "input": [], "prompt_tokens": 265, "completion_tokens": 24}"#;
+    let array = r#"[{"startTime": "2026-06-23T08:05:04.097456+02:00", "usage": {"input": 265, "output": 24}},
+        {"startTime": "2026-06-23T08:05:03.147785+02:00", "usage": {"input": 17, "output": 40}}]"#;
+    let openai = "{\"created\": 1782194703147, \"usage\": {\"prompt_tokens\": 17, \"completion_tokens\": 40}}\n\
+                  {\"created\": 1782194704097, \"usage\": {\"prompt_tokens\": 265, \"completion_tokens\": 24}}\n";
+    let semicolons = "Timestamp;prompt_tokens;completion_tokens\n2026-06-23 06:05:03.147785;17;40\n2026-06-23 06:05:04.097456;265;24\n";
+    let tabs = "start_time\tinput_tokens\toutput_tokens\r\n1782194703147\t17\t40\r\n1782194704097\t265\t24\r\n";
+    let otlp = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
+        {"startTimeUnixNano":"1782194704097456000","attributes":[{"key":"gen_ai.usage.prompt_tokens","value":{"intValue":"265"}},{"key":"gen_ai.usage.completion_tokens","value":{"intValue":"24"}}]},
+        {"startTimeUnixNano":"1782194703147785000","attributes":[{"key":"gen_ai.usage.prompt_tokens","value":{"intValue":"17"}},{"key":"gen_ai.usage.completion_tokens","value":{"intValue":"40"}}]},
+        {"startTimeUnixNano":"1782194703000000000","attributes":[{"key":"http.method","value":{"stringValue":"GET"}}]}]}]}]}"#;
+    for text in [lite, array, openai, semicolons, tabs, otlp] {
+        let t = shared_kind(text);
+        let rows: Vec<(u32, u32)> = t.rows().iter().map(|r| (r.input, r.output)).collect();
+        assert_eq!(rows, [(17, 40), (265, 24)], "{text}");
+        assert!(
+            (t.duration().secs() - 0.95).abs() < 1e-3,
+            "{} in {text}",
+            t.duration().secs()
+        );
+    }
+    // Without a number of tokens it is none, and says which name is missing.
+    let e = capsim::workload::Trace::parse(
+        r#"{"ts": 1, "prompt_tokens": 3}"#,
+        "t",
+        &Options::default(),
+    )
+    .unwrap_err();
+    assert!(e.to_string().contains("completion_tokens"), "{e}");
+}
+
+/// Nanoseconds as text, and hash ids of another writer's blocks that end before the prompt does.
+#[test]
+fn a_trace_with_mooncakes_keys_may_have_another_clock_and_other_blocks() {
+    let ids = |n: u32| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+    let row = |at: &str, input: u32, n: u32| {
+        format!(
+            "{{\"timestamp\": {at}, \"input_length\": {input}, \"output_length\": 9, \"hash_ids\": [{}]}}\n",
+            ids(n)
+        )
+    };
+    let t = shared_kind(
+        &(row("\"1753694362340138614\"", 2288, 64) + &row("\"1753694362521840563\"", 834, 27)),
+    );
+    assert_eq!(t.duration().0, 181_701_949);
+    assert_eq!(t.block_size(), Some(32));
+    // One damaged row among sound ones stays an error.
+    let damaged = row("0", 1024, 2) + &row("1", 1024, 40);
+    let e = capsim::workload::Trace::parse(&damaged, "t", &Options::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        e.contains("line 2") && e.contains("40 of them do not cover"),
+        "{e}"
+    );
+}
+
+/// Rows that are out of order are put in order where that is asked for, and refused otherwise.
+#[test]
+fn rows_are_sorted_only_when_asked() {
+    let text = "arrived_at,num_prefill_tokens,num_decode_tokens\n0.5,1,1\n0.2,2,2\n0.9,3,3\n";
+    let read = |sort| {
+        capsim::workload::Trace::parse(
+            text,
+            "t",
+            &Options {
+                sort,
+                ..Options::default()
+            },
+        )
+    };
+    assert!(
+        read(false)
+            .unwrap_err()
+            .to_string()
+            .contains("--trace-sort")
+    );
+    let inputs: Vec<u32> = read(true).unwrap().rows().iter().map(|r| r.input).collect();
+    assert_eq!(inputs, [2, 1, 3]);
+}

@@ -31,7 +31,7 @@ pub struct EngineConfig {
     /// Whether full blocks are kept for requests that begin alike.
     pub enable_prefix_caching: bool,
     /// KV blocks that a running request holds beside those of its tokens, however long it is: the states of recurrent layers, one
-    /// block per group of such layers (`MambaManager`). Only without prefix caching.
+    /// block per group of such layers (`MambaManager`), two with prefix caching.
     pub state_blocks: u32,
     /// Most new tokens of one request per step; 0: no such limit.
     pub long_prefill_token_threshold: u32,
@@ -107,13 +107,10 @@ impl EngineConfig {
                 );
             }
         }
-        if self.state_blocks > 1 << 10 || (self.state_blocks > 0 && self.enable_prefix_caching) {
+        if self.state_blocks > 1 << 11 {
             return bad(
                 "state_blocks",
-                format!(
-                    "{}: at most 1024, and none with prefix caching",
-                    self.state_blocks
-                ),
+                format!("{}: at most 2048", self.state_blocks),
             );
         }
         if self.max_num_batched_tokens < self.max_num_seqs {

@@ -3,7 +3,7 @@
 use super::EngineVersion;
 use super::vllm::Release;
 use crate::device::{DeviceProfile, EngineProfile};
-use crate::model::Model;
+use crate::model::{AttentionLayers, Model};
 use crate::units::Bytes;
 
 /// What the arithmetic starts from.
@@ -29,17 +29,21 @@ pub struct MemoryInputs {
     pub enforce_eager: bool,
     /// Whether the states of recurrent layers live in blocks of the KV cache, as in vLLM.
     pub states_in_blocks: bool,
+    /// Whether full blocks are kept for requests that begin alike.
+    pub prefix_caching: bool,
 }
 
 /// Where the device memory goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MemoryPlan {
     /// What the device has.
     pub total: Bytes,
     /// total × utilisation.
     pub requested: Bytes,
-    /// Weights as loaded.
+    /// Weights as loaded, with the table of the rotary embedding.
     pub weights: Bytes,
+    /// That table.
+    pub rotary: Bytes,
     /// Peak activations of the profiling run (estimated).
     pub activations: Bytes,
     /// Runtime, libraries, captured graphs where they are counted (estimated).
@@ -54,6 +58,8 @@ pub struct MemoryPlan {
     pub state_blocks: u32,
     /// Groups of layers that draw on the blocks: a block holds the KV of one of them.
     pub groups: u32,
+    /// Blocks of a request of full length: fewer than its tokens fill where some layers keep a window only.
+    pub request_blocks: f64,
 }
 
 /// A KV cache that was asked for and does not fit beside the model.
@@ -111,6 +117,17 @@ pub enum MemoryError {
     /// KV blocks, bytes or tokens that were asked for do not fit beside the model.
     #[error(transparent)]
     KvTooLarge(Box<KvTooLarge>),
+    /// More sequences than states: vLLM refuses to capture graphs of them.
+    #[error(
+        "max_num_seqs ({max_num_seqs}) exceeds available Mamba cache blocks ({blocks}): each sequence that decodes needs one; lower \
+         max_num_seqs to {blocks} or raise gpu_memory_utilization"
+    )]
+    TooFewStates {
+        /// Setting.
+        max_num_seqs: u32,
+        /// Blocks.
+        blocks: u32,
+    },
     /// Not even one request of full length fits.
     #[error(
         "max_model_len {max_model_len} needs {needed} of KV cache for one request, but only {available} are left; \
@@ -151,6 +168,9 @@ fn activation_bytes(model: &Model, inputs: &MemoryInputs) -> f64 {
 /// The table of the rotary embedding, one for all layers: sine and cosine of half a head each for every position
 /// (`rotary_embedding/base.py`: `cos_sin_cache`).
 fn rotary_bytes(model: &Model) -> f64 {
+    if !model.config().rotary {
+        return 0.0;
+    }
     f64::from(model.max_position_embeddings())
         * f64::from(model.config().head_dim)
         * model.precision().dtype.bytes() as f64
@@ -182,7 +202,8 @@ const KERNEL_BLOCK: u32 = 16;
 /// - layers are put into groups of equally many, as many as there are of the rarer kind, or of the other if that is less than
 ///   half as many again (`_get_kv_cache_groups_uniform_page_size`); all groups draw on one pool of blocks, each spanning
 ///   the layers of one group (`get_num_blocks`);
-/// - a running request holds one block in every recurrent group (`MambaSpec.max_memory_usage_bytes`, cache mode `none`).
+/// - a running request holds one block in every recurrent group (`MambaSpec.max_memory_usage_bytes`, cache mode `none`), two with prefix
+///   caching (mode `align`, vLLM 0.33.0: the state at the last full block and the running one).
 fn pages(model: &Model, inputs: &MemoryInputs) -> Pages {
     let attention: u32 = model.attention_layers().iter().map(|a| a.layers).sum();
     let token = model.kv_bytes_per_token().as_f64() / f64::from(attention.max(1));
@@ -213,9 +234,33 @@ fn pages(model: &Model, inputs: &MemoryInputs) -> Pages {
         block_size,
         page: token * f64::from(block_size),
         layers: f64::from(group),
-        state_blocks: recurrent.div_ceil(group),
+        state_blocks: recurrent.div_ceil(group) * if inputs.prefix_caching { 2 } else { 1 },
         groups: attention.div_ceil(group) + recurrent.div_ceil(group),
     }
+}
+
+/// Blocks, each of all layers, whose bytes a request of `tokens` holds: layers with a window keep what it and a step span
+/// (`SlidingWindowSpec.max_memory_usage_bytes` in `v1/kv_cache_interface.py` of vLLM 0.12.0).
+fn request_blocks(model: &Model, inputs: &MemoryInputs, pages: &Pages, tokens: u32) -> f64 {
+    let whole = tokens.div_ceil(pages.block_size);
+    let all = model.kv_bytes_per_token().as_f64();
+    let kept = |window: Option<u32>| match window {
+        Some(w) => {
+            let span = (w - 1).saturating_add(inputs.max_num_batched_tokens);
+            whole.min(span.div_ceil(pages.block_size) + 1)
+        }
+        None => whole,
+    };
+    let layers = model.attention_layers();
+    if layers.iter().all(|l| l.window.is_none()) || all <= 0.0 {
+        return f64::from(whole + pages.state_blocks);
+    }
+    let share = |l: &AttentionLayers| l.kv_bytes_per_token.as_f64() / all;
+    let sum: f64 = layers
+        .iter()
+        .map(|l| share(l) * f64::from(kept(l.window)))
+        .sum();
+    sum + f64::from(pages.state_blocks)
 }
 
 /// Layers whose KV a block of `--num-gpu-blocks-override` holds. Where some layers slide and others see everything, vLLM's blocks
@@ -326,19 +371,30 @@ pub fn plan(
             total: bytes(total),
         })));
     }
-    let needed_blocks = inputs.max_model_len.div_ceil(block_size) + state_blocks;
-    if f64::from(needed_blocks) > blocks {
+    let request_blocks = request_blocks(model, inputs, &cut, inputs.max_model_len);
+    if request_blocks > blocks {
         return Err(MemoryError::ModelLenTooLong {
             max_model_len: inputs.max_model_len,
-            needed: bytes(f64::from(needed_blocks) * page * layers),
+            needed: bytes(request_blocks * page * layers),
             available: bytes(blocks * page * layers),
-            largest: (blocks as u32).saturating_sub(state_blocks) * block_size,
+            largest: longest(model, inputs, &cut, blocks),
+        });
+    }
+    if Release::of(inputs.version).refuses_more_seqs_than_states
+        && state_blocks > 0
+        && !inputs.enforce_eager
+        && f64::from(inputs.max_num_seqs) > blocks
+    {
+        return Err(MemoryError::TooFewStates {
+            max_num_seqs: inputs.max_num_seqs,
+            blocks: blocks as u32,
         });
     }
     Ok(MemoryPlan {
         total: bytes(total),
         requested: bytes(requested),
         weights: bytes(weights),
+        rotary: bytes(rotary_bytes(model)),
         activations: bytes(activations),
         non_torch: bytes(non_torch),
         kv_cache: bytes(blocks * page * layers),
@@ -346,7 +402,22 @@ pub fn plan(
         block_size,
         state_blocks,
         groups,
+        request_blocks,
     })
+}
+
+/// The most tokens of a request that so many blocks hold.
+fn longest(model: &Model, inputs: &MemoryInputs, pages: &Pages, blocks: f64) -> u32 {
+    let (mut low, mut high) = (0, inputs.max_model_len);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if request_blocks(model, inputs, pages, middle) <= blocks {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
 }
 
 #[cfg(test)]
@@ -370,6 +441,7 @@ mod tests {
                 version: EngineVersion::V0_12,
                 enforce_eager: false,
                 states_in_blocks: true,
+                prefix_caching: false,
             },
         )
     }

@@ -2,13 +2,14 @@
 //!
 //! Without `-np` it takes four slots that share one context (`tools/server/server.cpp`: "n_parallel is set to auto"); here every
 //! slot has a context of its own, which is said. With `-np N` each has `-c` / N (unless `--kv-unified`).
+use super::LineError;
 use super::arguments::Given;
 use super::config::flag_of as words_of;
 use super::flags::FlagList;
 use super::read::{self, Line, human_int};
-use super::{LineError, gguf};
 use crate::device::Scheduler;
 use crate::engine::settings::*;
+use crate::model::gguf_name as gguf;
 
 /// Slots unless `-np` says otherwise.
 const AUTO_SLOTS: u32 = 4;

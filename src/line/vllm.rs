@@ -1,11 +1,12 @@
 //! Flags of `vllm serve`.
+use super::LineError;
 use super::arguments::Given;
 use super::flags::FlagList;
 use super::read::{self, Line};
-use super::{LineError, gguf};
 use crate::device::Scheduler;
 use crate::engine::settings::QUANTIZATION;
 use crate::model::checkpoint;
+use crate::model::gguf_name as gguf;
 
 /// Values that are the engine's defaults, or what is simulated.
 const DEFAULTS: &[(&str, &[&str])] = &[

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 /// Most nodes of a document, copies through aliases included, a long text counted as several: more is no file that starts a server.
 const MOST_NODES: usize = 50_000;
+/// The same of a file of results, whose requests may be in it.
+const MOST_RESULT_NODES: usize = 20_000_000;
 /// Deepest nesting.
 const DEEPEST: usize = 64;
 
@@ -100,7 +102,25 @@ impl Node {
 
 /// The documents of a text.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, LineError> {
-    let mut tree = Tree::default();
+    limited(text, MOST_NODES)
+}
+
+/// The first document of a YAML text that a tool wrote, as JSON.
+///
+/// # Errors
+/// Damaged YAML, or a document beyond all measure.
+pub fn value(text: &str) -> Result<serde_json::Value, LineError> {
+    let first = limited(text, MOST_RESULT_NODES)?.into_iter().next();
+    first
+        .map(|node| node.value())
+        .ok_or_else(|| bad("there is no document"))
+}
+
+fn limited(text: &str, most: usize) -> Result<Vec<Node>, LineError> {
+    let mut tree = Tree {
+        most,
+        ..Tree::default()
+    };
     let mut events = Parser::new_from_str(text.trim_start_matches('\u{feff}'));
     while let Some(event) = events.next_event() {
         let (event, _) = event.map_err(|e| bad(e.to_string()))?;
@@ -129,6 +149,7 @@ struct Tree {
     open: Vec<Open>,
     anchors: BTreeMap<usize, (Node, usize)>,
     nodes: usize,
+    most: usize,
 }
 
 impl Tree {
@@ -169,7 +190,7 @@ impl Tree {
     /// A node is complete: it goes to the list or mapping around it.
     fn close(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), LineError> {
         self.nodes += size;
-        if self.nodes > MOST_NODES {
+        if self.nodes > self.most {
             return Err(bad("the document is too large"));
         }
         if anchor > 0 {

@@ -1,85 +1,122 @@
-//! The architectures that have operators, and the defaults that their configs may leave out.
-use super::error::closest;
-use serde::{Deserialize, Serialize};
+//! The architectures that have operators: a row each, which names its kinds of layers and what its config may leave out.
+mod table;
 
-/// A decoder-only architecture. Names are those of `architectures` in Hugging Face `config.json` files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// LlamaForCausalLM.
-    Llama,
-    /// MistralForCausalLM.
-    Mistral,
-    /// MixtralForCausalLM.
-    Mixtral,
-    /// Phi3ForCausalLM.
-    Phi3,
-    /// Qwen2ForCausalLM (Qwen2, Qwen2.5, QwQ).
-    Qwen2,
-    /// Qwen3ForCausalLM.
-    Qwen3,
-    /// Qwen2MoeForCausalLM.
-    Qwen2Moe,
-    /// Qwen3MoeForCausalLM.
-    Qwen3Moe,
-    /// GemmaForCausalLM.
-    Gemma,
-    /// Gemma2ForCausalLM.
-    Gemma2,
-    /// Gemma3ForCausalLM, and the text part of Gemma3ForConditionalGeneration.
-    Gemma3,
-    /// GptOssForCausalLM.
-    GptOss,
-    /// Glm4MoeForCausalLM (GLM-4.5, GLM-4.6).
-    Glm4Moe,
-    /// Qwen3NextForCausalLM (Qwen3-Next, Qwen3-Coder-Next): gated DeltaNet in three of four layers.
-    Qwen3Next,
-    /// Text part of Qwen3_5ForConditionalGeneration (Qwen3.5 and 3.6, dense): the same hybrid.
-    Qwen35,
-    /// Text part of Qwen3_5MoeForConditionalGeneration (Qwen3.5 and 3.6 with experts).
-    Qwen35Moe,
-    /// Text part of Gemma4ForConditionalGeneration: wider heads in full layers, experts beside a dense MLP.
-    Gemma4,
-    /// Text part of Mistral3ForConditionalGeneration with `ministral3` inside (Ministral 3).
-    Ministral3,
-}
+use super::error::closest;
+use table::RULES;
 
 /// What a config may leave out, and what always holds, after `configuration_*.py` and `modeling_*.py`
-/// of transformers 4.57 (directory `src/transformers/models/`).
+/// of transformers 4.57 and 5.24 (directory `src/transformers/models/`); for classes that transformers lacks, after
+/// `vllm/model_executor/models/` of vLLM 0.33.0.
+#[derive(Clone, Copy)]
 pub(crate) struct Rules {
-    pub arch: Architecture,
     /// `architectures[0]` and `model_type`.
     pub names: &'static [&'static str],
+    /// What stands before the MLP of each layer.
+    pub mixer: MixerRule,
     /// `head_dim` when absent; None derives hidden_size / num_attention_heads.
     pub head_dim: Option<u32>,
-    /// `num_key_value_heads` when absent: None means as many as query heads are *not* assumed.
+    /// Whether `num_key_value_heads` may be absent: as many as query heads then.
     pub kv_heads_default_to_q: bool,
     pub tied: bool,
-    /// Which projections carry a bias when `attention_bias` is (true, false or absent).
+    /// Which projections of attention carry a bias.
     pub bias: AttentionBias,
     pub qk_norm: QkNorm,
-    /// RMSNorms of hidden size per layer: 4 where the outputs of attention and MLP are normed too.
+    pub gate: GateRule,
+    pub sinks: SinkRule,
+    /// Norms of hidden size per layer: 4 where the outputs of attention and MLP are normed too, 1 where both read the same.
     pub norms_per_layer: u32,
+    /// Vectors of each norm: 1 of RMSNorm, 2 of LayerNorm with a bias, 0 of a norm without parameters.
+    pub norm_vectors: u32,
     pub window: WindowRule,
+    /// `sliding_window` when absent.
+    pub default_window: Option<u32>,
+    pub mlp: MlpRule,
     pub moe: MoeRule,
+    /// Whether the router has a correction bias for each expert.
+    pub router_bias: bool,
+    /// Whether the shared expert has a gate (hidden → 1).
+    pub shared_gate: bool,
+    pub embedding: EmbeddingRule,
+    /// `lm_head_bias` when absent; None: never one.
+    pub lm_head_bias: Option<bool>,
+    /// `vocab_size` and `max_position_embeddings` when absent: configs of multimodal models leave out what equals their class's default.
+    pub vocab_size: Option<u32>,
+    pub max_position_embeddings: Option<u32>,
+    /// `num_attention_heads` and `num_key_value_heads` when absent.
+    pub heads: Option<(u32, u32)>,
+    /// Whether positions are rotary embeddings, of which the engine keeps a table.
+    pub rotary: bool,
 }
 
+/// What stands before the MLP.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum MixerRule {
+    /// Attention with keys and values per head group.
+    Attention,
+    /// The same with `block_configs` for each layer (Nemotron-NAS): layers without attention, or without an MLP.
+    Blocks,
+    /// Gated DeltaNet in three of four layers.
+    Delta,
+    /// Multi-head latent attention, with an indexer where `index_topk` is given.
+    Latent,
+    /// Kimi delta attention in the layers that `linear_attn_config` lists, latent attention in the others.
+    Kda,
+    /// One of Mamba 2, attention, MLP or experts per layer, as `hybrid_override_pattern` says.
+    Pattern,
+    /// Mamba 2 or attention, as `layer_types` says.
+    MambaTypes,
+    /// Mamba 2 beside attention in each layer.
+    MambaBeside,
+    /// Mamba 1, and attention in every `attn_layer_period`-th layer (Jamba).
+    MambaPeriod,
+    /// A gated short convolution or attention, as `layer_types` says.
+    Conv,
+    /// DeepSeek-V4: one key/value head of compressed entries beside a short window.
+    Compressed,
+}
+
+/// Biases of attention's projections: the first of the keys that is there decides, else the default.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum AttentionBias {
-    /// `attention_bias` switches q, k, v and o together.
-    AllByFlag,
-    /// `attention_bias` switches q, k, v; o has none.
-    QkvByFlag,
-    /// q, k, v always.
-    QkvAlways,
-    Never,
+    /// q, k, v and o together.
+    All(&'static [&'static str], bool),
+    /// q, k, v; o has none.
+    Qkv(&'static [&'static str], bool),
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum QkNorm {
     Never,
-    Always,
+    /// Over each head; one scale of its width for q, one for k.
+    Head,
     /// `use_qk_norm`.
+    HeadByFlag,
+    /// Over the whole width of q and of k.
+    Width,
+    /// A scale for each head, with `use_qk_norm`.
+    WidthByFlag,
+    /// As `Head`, without scales.
+    Bare,
+}
+
+/// What gates attention's result.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum GateRule {
+    Never,
+    /// q is projected twice as wide, one half gates.
+    Always,
+    /// `attn_output_gate`, on if absent.
+    ByFlag,
+    /// One number per head, with `use_head_wise_attn_gate`.
+    Head,
+}
+
+/// Which layers have a logit per query head that takes attention away from all tokens.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum SinkRule {
+    Never,
+    Always,
+    /// `add_swa_attention_sink_bias`, `add_full_attention_sink_bias`.
     ByFlag,
 }
 
@@ -93,6 +130,26 @@ pub(crate) enum WindowRule {
     FromMaxWindowLayers,
     /// Every `n`-th layer is full (`sliding_window_pattern` overrides n).
     EveryNthFull(u32),
+    /// The same, if `sliding_window` is set.
+    EveryNthFullIfSet(u32),
+    /// Layers attend within chunks of `attention_chunk_size`, but for those without rotary embedding: every fourth, or as
+    /// `no_rope_layers` says.
+    Chunks,
+    /// `hybrid_layer_pattern`: 1 slides.
+    Pattern,
+}
+
+/// The dense MLP.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct MlpRule {
+    /// Gate and up beside down; else two matrices.
+    pub gated: bool,
+    /// The key of its inner width; `intermediate_size` where that is absent.
+    pub key: &'static str,
+    /// Whether an absent width is four times the stream's.
+    pub four_times: bool,
+    /// Keys of which the first that is there says whether there are biases, and the default.
+    pub bias: (&'static [&'static str], bool),
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -102,247 +159,25 @@ pub(crate) enum MoeRule {
     All,
     /// As `All`, with biases in router and experts.
     AllBiased,
-    /// `mlp_only_layers`, `decoder_sparse_step`, `moe_intermediate_size`.
-    Sparse,
-    /// `first_k_dense_replace`, `n_shared_experts`.
-    AfterFirstDense,
+    /// The layers that the config's keys say; an expert has `moe_intermediate_size`, else `intermediate_size`.
+    Keys,
     /// `enable_moe_block`: experts of `moe_intermediate_size` beside a dense MLP of `intermediate_size` in every layer.
     BesideDense,
 }
 
-use Architecture::*;
-const BASE: Rules = Rules {
-    arch: Llama,
-    names: &["LlamaForCausalLM", "llama"],
-    head_dim: None,
-    kv_heads_default_to_q: false,
-    tied: false,
-    bias: AttentionBias::Never,
-    qk_norm: QkNorm::Never,
-    norms_per_layer: 2,
-    window: WindowRule::Never,
-    moe: MoeRule::Dense,
-};
-
-const RULES: [Rules; 22] = [
-    // Granite scales embedding, residuals and logits by constants: no size depends on them.
-    Rules {
-        names: &["LlamaForCausalLM", "llama", "GraniteForCausalLM", "granite"],
-        kv_heads_default_to_q: true,
-        bias: AttentionBias::AllByFlag,
-        ..BASE
-    },
-    // `modeling_seed_oss.py`: the output projection has a bias only with `attention_out_bias`, which no published config sets.
-    Rules {
-        names: &["SeedOssForCausalLM", "seed_oss"],
-        bias: AttentionBias::QkvByFlag,
-        ..BASE
-    },
-    Rules {
-        names: &["InternLM3ForCausalLM", "internlm3"],
-        ..BASE
-    },
-    Rules {
-        names: &["HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense"],
-        kv_heads_default_to_q: true,
-        bias: AttentionBias::AllByFlag,
-        qk_norm: QkNorm::ByFlag,
-        ..BASE
-    },
-    // GLM-4-0414: a norm behind attention and MLP, too.
-    Rules {
-        names: &["Glm4ForCausalLM", "glm4"],
-        head_dim: Some(128),
-        bias: AttentionBias::QkvByFlag,
-        norms_per_layer: 4,
-        ..BASE
-    },
-    Rules {
-        arch: Mistral,
-        names: &["MistralForCausalLM", "mistral"],
-        window: WindowRule::AllIfSet,
-        ..BASE
-    },
-    Rules {
-        arch: Mixtral,
-        names: &["MixtralForCausalLM", "mixtral"],
-        window: WindowRule::AllIfSet,
-        moe: MoeRule::All,
-        ..BASE
-    },
-    Rules {
-        arch: Phi3,
-        names: &["Phi3ForCausalLM", "phi3"],
-        kv_heads_default_to_q: true,
-        window: WindowRule::AllIfSet,
-        ..BASE
-    },
-    Rules {
-        arch: Qwen2,
-        names: &[
-            "Qwen2ForCausalLM",
-            "qwen2",
-            "Qwen2_5_VLForConditionalGeneration",
-            "qwen2_5_vl",
-            "qwen2_5_vl_text",
-            "Qwen2VLForConditionalGeneration",
-            "qwen2_vl",
-            "qwen2_vl_text",
-        ],
-        bias: AttentionBias::QkvAlways,
-        window: WindowRule::FromMaxWindowLayers,
-        ..BASE
-    },
-    Rules {
-        arch: Qwen3,
-        names: &[
-            "Qwen3ForCausalLM",
-            "qwen3",
-            "Qwen3VLForConditionalGeneration",
-            "qwen3_vl",
-            "qwen3_vl_text",
-        ],
-        head_dim: Some(128),
-        bias: AttentionBias::AllByFlag,
-        qk_norm: QkNorm::Always,
-        window: WindowRule::FromMaxWindowLayers,
-        ..BASE
-    },
-    Rules {
-        arch: Qwen2Moe,
-        names: &["Qwen2MoeForCausalLM", "qwen2_moe"],
-        bias: AttentionBias::QkvAlways,
-        window: WindowRule::FromMaxWindowLayers,
-        moe: MoeRule::Sparse,
-        ..BASE
-    },
-    Rules {
-        arch: Qwen3Moe,
-        names: &[
-            "Qwen3MoeForCausalLM",
-            "qwen3_moe",
-            "Qwen3VLMoeForConditionalGeneration",
-            "qwen3_vl_moe",
-            "qwen3_vl_moe_text",
-        ],
-        bias: AttentionBias::AllByFlag,
-        qk_norm: QkNorm::Always,
-        window: WindowRule::FromMaxWindowLayers,
-        moe: MoeRule::Sparse,
-        ..BASE
-    },
-    Rules {
-        arch: Gemma,
-        names: &["GemmaForCausalLM", "gemma"],
-        head_dim: Some(256),
-        tied: true,
-        bias: AttentionBias::AllByFlag,
-        ..BASE
-    },
-    Rules {
-        arch: Gemma2,
-        names: &["Gemma2ForCausalLM", "gemma2"],
-        head_dim: Some(256),
-        tied: true,
-        bias: AttentionBias::AllByFlag,
-        norms_per_layer: 4,
-        window: WindowRule::EveryNthFull(2),
-        ..BASE
-    },
-    Rules {
-        arch: Gemma3,
-        names: &[
-            "Gemma3ForCausalLM",
-            "gemma3_text",
-            "Gemma3ForConditionalGeneration",
-            "gemma3",
-        ],
-        head_dim: Some(256),
-        tied: true,
-        bias: AttentionBias::AllByFlag,
-        qk_norm: QkNorm::Always,
-        norms_per_layer: 4,
-        window: WindowRule::EveryNthFull(6),
-        ..BASE
-    },
-    Rules {
-        arch: GptOss,
-        names: &["GptOssForCausalLM", "gpt_oss"],
-        head_dim: Some(64),
-        bias: AttentionBias::AllByFlag,
-        window: WindowRule::EveryNthFull(2),
-        moe: MoeRule::AllBiased,
-        ..BASE
-    },
-    Rules {
-        arch: Glm4Moe,
-        names: &["Glm4MoeForCausalLM", "glm4_moe"],
-        head_dim: Some(128),
-        bias: AttentionBias::QkvByFlag,
-        qk_norm: QkNorm::ByFlag,
-        moe: MoeRule::AfterFirstDense,
-        ..BASE
-    },
-    Rules {
-        arch: Qwen3Next,
-        names: &["Qwen3NextForCausalLM", "qwen3_next"],
-        head_dim: Some(256),
-        bias: AttentionBias::AllByFlag,
-        qk_norm: QkNorm::Always,
-        moe: MoeRule::Sparse,
-        ..BASE
-    },
-    Rules {
-        arch: Qwen35,
-        names: &[
-            "Qwen3_5ForCausalLM",
-            "qwen3_5_text",
-            "Qwen3_5ForConditionalGeneration",
-            "qwen3_5",
-        ],
-        head_dim: Some(256),
-        bias: AttentionBias::AllByFlag,
-        qk_norm: QkNorm::Always,
-        ..BASE
-    },
-    Rules {
-        arch: Qwen35Moe,
-        names: &[
-            "Qwen3_5MoeForCausalLM",
-            "qwen3_5_moe_text",
-            "Qwen3_5MoeForConditionalGeneration",
-            "qwen3_5_moe",
-        ],
-        head_dim: Some(256),
-        bias: AttentionBias::AllByFlag,
-        qk_norm: QkNorm::Always,
-        moe: MoeRule::Sparse,
-        ..BASE
-    },
-    Rules {
-        arch: Gemma4,
-        names: &[
-            "Gemma4ForCausalLM",
-            "gemma4_text",
-            "Gemma4ForConditionalGeneration",
-            "gemma4",
-        ],
-        head_dim: Some(256),
-        tied: true,
-        bias: AttentionBias::AllByFlag,
-        qk_norm: QkNorm::Always,
-        norms_per_layer: 4,
-        window: WindowRule::EveryNthFull(6),
-        moe: MoeRule::BesideDense,
-        ..BASE
-    },
-    Rules {
-        arch: Ministral3,
-        names: &["Ministral3ForCausalLM", "ministral3"],
-        head_dim: Some(128),
-        ..BASE
-    },
-];
+/// What stands at the model's input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum EmbeddingRule {
+    Plain,
+    /// Scaled by a constant.
+    Scaled,
+    /// A norm behind it (BLOOM).
+    Normed,
+    /// Learnt positions, with so many more than `max_position_embeddings` (GPT-2: 0, OPT: 2).
+    Positions(u32),
+    /// As `Scaled`, with inputs for each layer (Gemma 3n, Gemma 4 E).
+    PerLayer,
+}
 
 /// The rules of the architecture that `name` means (`architectures[0]` or `model_type`).
 pub(crate) fn rules(name: &str) -> Option<&'static Rules> {
@@ -355,7 +190,34 @@ pub(crate) fn known() -> String {
     firsts.join(", ")
 }
 
-/// The known name closest to `name`.
+/// The known name of which `name` is a misspelling: two letters off at most. Another architecture is no misspelling.
 pub(crate) fn suggest(name: &str) -> Option<String> {
-    closest(name, RULES.iter().flat_map(|r| r.names.iter().copied()))
+    let near = closest(name, RULES.iter().flat_map(|r| r.names.iter().copied()))?;
+    let digits = |s: &str| -> Vec<char> { s.chars().filter(char::is_ascii_digit).collect() };
+    let short: String = name.chars().take(100).collect();
+    (strsim::levenshtein(&short, &near) <= 2 && digits(&short) == digits(&near)).then_some(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_means_two_architectures() {
+        let mut all: Vec<&str> = RULES.iter().flat_map(|r| r.names).copied().collect();
+        let n = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), n);
+    }
+
+    #[test]
+    fn only_a_misspelling_is_suggested() {
+        assert_eq!(
+            suggest("Qwen3MoeForCausalML").unwrap(),
+            "Qwen3MoeForCausalLM"
+        );
+        assert_eq!(suggest("Qwen4ForCausalLM"), None);
+        assert_eq!(suggest("RwkvForCausalLM"), None);
+    }
 }

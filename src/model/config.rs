@@ -1,32 +1,32 @@
 //! A Hugging Face `config.json`, checked: from here on no size is zero and no product overflows.
-use super::architecture::{Architecture, QkNorm, Rules, known, rules, suggest};
+use super::architecture::{EmbeddingRule, MixerRule, Rules, known, rules, suggest};
 use super::error::ModelError;
-use super::format::WeightFormat;
-use super::kept::Kept;
-pub use super::layers::{FullHeads, LinearAttention, MoeConfig};
-use super::precision::Dtype;
-use super::raw::RawConfig;
-use serde::{Deserialize, Serialize};
+use super::layers::{Layer, Mixer, MoeConfig, PerLayerInputs};
+use super::precision::{Dtype, Precision};
+pub use super::quantization::Quantization;
+use super::raw::{Fields, object};
+use serde::Serialize;
+use serde_json::Value;
 
-/// Sizes and switches of one decoder-only model, in the names of the `config.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Sizes and switches of one decoder-only model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelConfig {
     /// Where the text came from, for error texts and reports.
     pub source: String,
-    /// The architecture.
-    pub architecture: Architecture,
+    /// The architecture: the first of its names in `architectures`.
+    pub architecture: &'static str,
     /// Width of the residual stream.
     pub hidden_size: u32,
-    /// Inner width of a dense MLP; 0 if no layer has one.
-    pub intermediate_size: u32,
     /// Number of decoder layers.
     pub num_hidden_layers: u32,
-    /// Query heads.
+    /// Query heads of the first layer with attention.
     pub num_attention_heads: u32,
-    /// Key/value heads; divides the query heads.
+    /// Its key/value heads.
     pub num_key_value_heads: u32,
-    /// Width of one head.
+    /// Width of one head, or of its rotary part where that is apart.
     pub head_dim: u32,
+    /// Whether heads are rotated by their positions, of which the engine keeps a table.
+    pub rotary: bool,
     /// Rows of the embedding and of the lm_head.
     pub vocab_size: u32,
     /// Longest context the model was made for.
@@ -35,65 +35,66 @@ pub struct ModelConfig {
     pub dtype: Dtype,
     /// Whether the lm_head is the embedding matrix.
     pub tie_word_embeddings: bool,
-    /// Bias on q, k, v.
-    pub qkv_bias: bool,
-    /// Bias on the output projection.
-    pub o_bias: bool,
-    /// Bias on the dense MLP's matrices (Llama's `mlp_bias`).
-    pub mlp_bias: bool,
-    /// RMSNorm on every head of q and k.
-    pub qk_norm: bool,
-    /// RMSNorms of hidden size per layer: 2, or 4 (Gemma 2 and 3).
-    pub norms_per_layer: u32,
-    /// One attention-sink logit per query head (gpt-oss).
-    pub attention_sinks: bool,
-    /// Sliding window of each layer in tokens, the token itself included; None is full attention.
-    pub windows: Vec<Option<u32>>,
-    /// Whether q is projected twice as wide, one half gating attention's result (Qwen3-Next and later).
-    pub attention_gate: bool,
-    /// Layers without a sliding window have heads of their own shape (Gemma 4).
-    pub full_heads: Option<FullHeads>,
-    /// Whether each layer keeps a recurrent state instead of keys and values.
-    pub linear_layers: Vec<bool>,
-    /// The recurrent layers' shape, if any layer is one.
-    pub linear: Option<LinearAttention>,
-    /// Whether each layer's MLP is a mixture of experts.
-    pub moe_layers: Vec<bool>,
-    /// The experts, if any layer has them.
-    pub moe: Option<MoeConfig>,
+    /// Whether the lm_head has a bias.
+    pub lm_head_bias: bool,
+    /// What stands at the input.
+    #[serde(skip)]
+    pub(super) embedding: EmbeddingRule,
+    /// Inputs of each layer, if it has any (Gemma 3n, Gemma 4 E).
+    pub per_layer: Option<PerLayerInputs>,
+    /// Vectors of each norm: 1, 2 with a bias, 0 without parameters.
+    pub norm_vectors: u32,
+    /// The layers.
+    pub layers: Vec<Layer>,
     /// What the checkpoint's `quantization_config` says.
     pub quantization: Option<Quantization>,
+    /// The same for each layer, where some differ from most; else empty.
+    pub quantization_by_layer: Vec<Quantization>,
+    /// How a file of another kind stores it: a GGUF mixture.
+    pub stored: Option<Precision>,
+    /// Why what it says is not understood: an answer then needs the weights' format by name.
+    #[serde(skip)]
+    pub unread: Option<ModelError>,
     /// What this description leaves out, in sentences.
     pub caveats: Vec<String>,
 }
 
-/// How a checkpoint's linear layers are quantised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quantization {
-    /// The format of the quantised matrices.
-    pub format: WeightFormat,
-    /// Only the routed experts are quantised (MXFP4 checkpoints).
-    pub experts_only: bool,
-    /// What the checkpoint keeps in floats.
-    #[serde(default)]
-    pub kept: Kept,
+impl ModelConfig {
+    /// The experts of the first layer that has some.
+    pub fn moe(&self) -> Option<&MoeConfig> {
+        self.layers.iter().find_map(Layer::moe)
+    }
+
+    /// Sliding window of each layer in tokens; None is full attention.
+    pub fn windows(&self) -> Vec<Option<u32>> {
+        self.layers.iter().map(Layer::window).collect()
+    }
+
+    /// Whether each layer's MLP is a mixture of experts.
+    pub fn moe_layers(&self) -> Vec<bool> {
+        self.layers.iter().map(|l| l.moe().is_some()).collect()
+    }
 }
 
 // Larger than any model announced, small enough that every later product fits in 64 bits.
 pub(super) const MAX_WIDTH: u32 = 1 << 24;
 pub(super) const MAX_HEADS: u32 = 1 << 16;
+/// The widest that a product of two sizes may be.
+const MAX_PRODUCT: u32 = 1 << 28;
 const MAX_LAYERS: u32 = 1 << 13;
 pub(super) const MAX_EXPERTS: u32 = 1 << 16;
-const MAX_VOCAB: u32 = 1 << 28;
+pub(super) const MAX_VOCAB: u32 = 1 << 28;
 const MAX_PARAMETERS: u128 = 1_000_000_000_000_000;
 
 /// Reads the text of a `config.json`. `source_name` (usually the path) appears in errors.
 ///
-/// A multimodal wrapper's `text_config` is unwrapped. Fields that do not change sizes are ignored.
+/// A multimodal wrapper's `text_config` is unwrapped. Fields that do not change sizes are ignored. What ModelOpt writes beside the
+/// config may stand in it as `hf_quant_config`.
 ///
 /// # Errors
 /// Names the file and the field: not JSON, wrong type, missing, impossible (zero, negative, not divisible,
-/// more than 10¹⁵ parameters), or an architecture without operators, with the closest known name.
+/// more than 10¹⁵ parameters), or an architecture without operators, with the known name that it may be a misspelling of. A format of
+/// weights that is not known is no error yet: see [`ModelConfig::unread`].
 ///
 /// ```
 /// use capsim::model::config;
@@ -105,71 +106,99 @@ const MAX_PARAMETERS: u128 = 1_000_000_000_000_000;
 /// );
 /// ```
 pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
-    let mut de = serde_json::Deserializer::from_str(json);
-    let outer: RawConfig =
-        serde_path_to_error::deserialize(&mut de).map_err(|e| ModelError::Json {
-            file: source_name.to_owned(),
-            field: e.path().to_string(),
-            problem: e.inner().to_string(),
-        })?;
-    de.end().map_err(|e| ModelError::Json {
-        file: source_name.to_owned(),
-        field: ".".to_owned(),
-        problem: e.to_string(),
-    })?;
+    let map = object(json, source_name)?;
+    let outer = Fields::new(&map, source_name);
+    let text = text_part(&outer)?;
     let mut caveats = Vec::new();
-    if outer.text_config.is_some() || outer.vision_config.is_some() {
-        caveats.push(
-            "Only the text part is described: vision or audio towers, their weights and their time \
-             are left out."
-                .to_owned(),
-        );
+    if text.is_some() || outer.get("vision_config").is_some() {
+        let size = match tower(&outer) {
+            Some(n) => format!(" (at least {:.1} B parameters)", n / 1e9),
+            None => String::new(),
+        };
+        caveats.push(format!(
+            "Only the text part is described: vision or audio towers{size}, their weights and their time are left out."
+        ));
     }
-    let (raw, prefix) = match &outer.text_config {
-        Some(text) => (&**text, "text_config."),
-        None => (&outer, ""),
+    let f = text.unwrap_or_else(|| outer.clone());
+    let rules = find_rules(&f, &outer, source_name)?;
+    let hidden_size = match f.number("hidden_size")? {
+        Some(n) => f.checked(f.called("hidden_size"), n, MAX_WIDTH)?,
+        None => return Err(missing(&f, rules, "hidden_size")),
     };
-    let rules = find_rules(&outer, source_name)?;
+    // Nemotron 3 Ultra gives a list of its layers instead of their number.
+    let listed = f.list("layers_block_type")?.map(|l| l.len() as u32);
+    let layers = match f.number("num_hidden_layers")?.or(listed) {
+        Some(n) => f.checked(f.called("num_hidden_layers"), n, MAX_LAYERS)?,
+        None => return Err(missing(&f, rules, "num_hidden_layers")),
+    };
     Reader {
-        raw,
-        outer: &outer,
-        prefix,
-        file: source_name,
+        f,
+        outer,
         rules,
-        caveats,
+        hidden_size,
+        layers,
     }
-    .read()
+    .read(caveats)
+}
+
+/// Names under which wrappers keep their text part: InternVL calls it `llm_config`; omni models have it inside their thinker.
+fn text_part<'a>(outer: &Fields<'a>) -> Result<Option<Fields<'a>>, ModelError> {
+    let thinker = outer.inner("thinker_config")?;
+    let outer = thinker.as_ref().unwrap_or(outer);
+    for name in ["text_config", "llm_config", "language_config"] {
+        if let Some(inner) = outer.inner(name)? {
+            return Ok(Some(inner));
+        }
+    }
+    Ok(thinker)
+}
+
+/// Parameters of a vision tower's layers: q, k, v and o, and the two matrices of the MLP. What stands before and behind them is not
+/// counted.
+fn tower(outer: &Fields) -> Option<f64> {
+    let v = outer.inner("vision_config").ok()??;
+    let first = |names: [&str; 3]| {
+        let size = names.iter().find_map(|n| v.number(n).ok().flatten());
+        size.filter(|n| (1..=MAX_WIDTH).contains(n)).map(f64::from)
+    };
+    let layers = first(["depth", "num_hidden_layers", "vt_num_hidden_layers"])?;
+    let h = first(["hidden_size", "vt_hidden_size", "width"])?;
+    let inner = first(["intermediate_size", "vt_intermediate_size", "mlp_dim"])?;
+    Some(layers * (4.0 * h * h + 2.0 * h * inner))
+}
+
+fn missing(f: &Fields, rules: &Rules, name: &str) -> ModelError {
+    ModelError::Missing {
+        file: f.file().to_owned(),
+        field: f.path(name),
+        architecture: rules.names[0].to_owned(),
+    }
 }
 
 /// `architectures[0]` decides where it is given: a derived class (a draft head, a classifier) often keeps the
-/// `model_type` of its parent. Inside `text_config` only `model_type` is usual.
-fn find_rules(outer: &RawConfig, file: &str) -> Result<&'static Rules, ModelError> {
-    let named = |c: &RawConfig, prefix: &str| {
-        let first = c.architectures.as_ref().and_then(|a| a.first());
-        match (first, &c.model_type) {
-            (Some(a), _) => Some((format!("{prefix}architectures[0]"), a.clone())),
-            (None, Some(t)) => Some((format!("{prefix}model_type"), t.clone())),
+/// `model_type` of its parent. Inside `text_config` only `model_type` is usual; where that is not known, the wrapper's class may be.
+fn find_rules(f: &Fields, outer: &Fields, file: &str) -> Result<&'static Rules, ModelError> {
+    let named = |c: &Fields| -> Result<Option<(String, String)>, ModelError> {
+        let first = c.words("architectures")?.first().map(|a| a.to_string());
+        Ok(match (first, c.word("model_type")?) {
+            (Some(a), _) => Some((c.path("architectures[0]"), a)),
+            (None, Some(t)) => Some((c.path("model_type"), t.to_owned())),
             (None, None) => None,
-        }
+        })
     };
-    let (field, value) = outer
-        .text_config
-        .as_ref()
-        .and_then(|t| named(t, "text_config."))
-        .or_else(|| named(outer, ""))
-        .ok_or_else(|| ModelError::Missing {
+    let (inner, whole) = (named(f)?, named(outer)?);
+    let all = [inner, whole];
+    if let Some(found) = all.iter().flatten().find_map(|(_, name)| rules(name)) {
+        return Ok(found);
+    }
+    let Some((field, value)) = all.into_iter().flatten().next() else {
+        return Err(ModelError::Missing {
             file: file.to_owned(),
             field: "architectures".to_owned(),
             architecture: "every model".to_owned(),
-        })?;
-    if value.starts_with("Deepseek") || value.starts_with("deepseek") {
-        return Err(ModelError::Unsupported {
-            file: file.to_owned(),
-            field,
-            problem: format!("{value} uses multi-head latent attention"),
         });
-    }
-    rules(&value).ok_or_else(|| ModelError::UnknownArchitecture {
+    };
+    Err(ModelError::UnknownArchitecture {
         file: file.to_owned(),
         field,
         suggestion: suggest(&value),
@@ -179,93 +208,73 @@ fn find_rules(outer: &RawConfig, file: &str) -> Result<&'static Rules, ModelErro
     })
 }
 
-/// Reads a config field by field; each kind of layer reads its own (`layers/`).
+/// Reads a config; each kind of layer reads its own keys (`layers/`).
 pub(super) struct Reader<'a> {
-    pub(super) raw: &'a RawConfig,
-    outer: &'a RawConfig,
-    prefix: &'static str,
-    file: &'a str,
+    /// The text part's fields.
+    pub(super) f: Fields<'a>,
+    outer: Fields<'a>,
     pub(super) rules: &'static Rules,
-    caveats: Vec<String>,
+    pub(super) hidden_size: u32,
+    /// Number of layers.
+    pub(super) layers: u32,
 }
 
 impl Reader<'_> {
-    fn read(mut self) -> Result<ModelConfig, ModelError> {
-        let (raw, rules) = (self.raw, self.rules);
-        let hidden_size = self.size("hidden_size", raw.hidden_size, MAX_WIDTH)?;
-        let num_hidden_layers =
-            self.size("num_hidden_layers", raw.num_hidden_layers, MAX_LAYERS)?;
-        let (q_heads, kv_heads, head_dim) = self.heads(hidden_size)?;
-        let vocab_size = self.size("vocab_size", self.or(raw.vocab_size, 262_208), MAX_VOCAB)?;
-        let max_position_embeddings = self.size(
-            "max_position_embeddings",
-            self.or(raw.max_position_embeddings, 131_072),
-            u32::MAX,
-        )?;
-
-        let linear_layers = self.linear_layers(num_hidden_layers)?;
-        let linear = self.linear(&linear_layers)?;
-        let windows = self.windows(num_hidden_layers, &linear_layers)?;
-        let full_heads = self.full_heads(head_dim, kv_heads, q_heads)?;
-        self.refuse_shared_inputs()?;
-        let (moe, moe_layers) = self.experts(num_hidden_layers)?;
-        let intermediate_size = if moe_layers.iter().all(|&m| m) {
-            0
-        } else {
-            self.size("intermediate_size", raw.intermediate_size, MAX_WIDTH)?
+    fn read(self, mut caveats: Vec<String>) -> Result<ModelConfig, ModelError> {
+        let rules = self.rules;
+        let layers: Vec<Layer> = (0..self.layers)
+            .map(|i| self.layer(i))
+            .collect::<Result<_, _>>()?;
+        self.some_attention(&layers)?;
+        let (q_heads, kv_heads, head_dim) = match rules.mixer {
+            MixerRule::Latent | MixerRule::Kda => self.latent_heads()?,
+            _ => first_heads(&layers),
         };
-        let (qkv_bias, o_bias) = self.attention_bias();
         let dtype = self.dtype()?;
         if dtype == Dtype::Fp32 {
             let said = "The checkpoint is in float32; it runs in bfloat16 unless --dtype float32 is given.";
-            self.caveats.push(said.to_owned());
+            caveats.push(said.to_owned());
         }
-        let quantization = self.quantization()?;
-        let config = ModelConfig {
-            source: self.file.to_owned(),
-            architecture: rules.arch,
-            hidden_size,
-            intermediate_size,
-            num_hidden_layers,
+        let mut config = ModelConfig {
+            source: self.f.file().to_owned(),
+            architecture: rules.names[0],
+            hidden_size: self.hidden_size,
+            num_hidden_layers: self.layers,
             num_attention_heads: q_heads,
             num_key_value_heads: kv_heads,
             head_dim,
-            vocab_size,
-            max_position_embeddings,
+            rotary: self.rotary()?,
+            vocab_size: self.size("vocab_size", rules.vocab_size, MAX_VOCAB)?,
+            max_position_embeddings: self.size(
+                "max_position_embeddings",
+                rules.max_position_embeddings,
+                u32::MAX,
+            )?,
             dtype,
-            tie_word_embeddings: raw
-                .tie_word_embeddings
-                .or(self.outer.tie_word_embeddings)
-                .unwrap_or(rules.tied),
-            qkv_bias,
-            o_bias,
-            mlp_bias: rules.arch == Architecture::Llama && raw.mlp_bias.unwrap_or(false),
-            qk_norm: match rules.qk_norm {
-                QkNorm::Never => false,
-                QkNorm::Always => true,
-                QkNorm::ByFlag => raw.use_qk_norm.unwrap_or(false),
+            tie_word_embeddings: match self.f.flag("tie_word_embeddings")? {
+                Some(tied) => tied,
+                None => self
+                    .outer
+                    .flag("tie_word_embeddings")?
+                    .unwrap_or(rules.tied),
             },
-            norms_per_layer: rules.norms_per_layer,
-            attention_sinks: rules.arch == Architecture::GptOss,
-            windows,
-            attention_gate: match rules.arch {
-                Architecture::Qwen3Next => true,
-                Architecture::Qwen35 | Architecture::Qwen35Moe => {
-                    raw.attn_output_gate.unwrap_or(true)
-                }
-                _ => false,
+            lm_head_bias: match rules.lm_head_bias {
+                Some(usual) => self.f.flag("lm_head_bias")?.unwrap_or(usual),
+                None => false,
             },
-            full_heads,
-            linear_layers,
-            linear,
-            moe_layers,
-            moe,
-            quantization,
-            caveats: std::mem::take(&mut self.caveats),
+            embedding: rules.embedding,
+            per_layer: self.per_layer()?,
+            norm_vectors: rules.norm_vectors,
+            layers,
+            quantization: None,
+            quantization_by_layer: vec![],
+            stored: None,
+            unread: None,
+            caveats,
         };
         let total = config.parameters_wide();
         if total > MAX_PARAMETERS {
-            return Err(self.invalid(
+            return Err(self.f.invalid(
                 "hidden_size",
                 format!(
                     "together with intermediate_size, num_hidden_layers, num_experts and vocab_size this makes \
@@ -273,80 +282,78 @@ impl Reader<'_> {
                 ),
             ));
         }
+        match self.quantization(&config.layers, &mut config.caveats) {
+            Ok((q, by_layer)) => {
+                config.quantization = q;
+                config.quantization_by_layer = by_layer;
+            }
+            Err(e) => config.unread = Some(e),
+        }
         Ok(config)
     }
 
-    /// A field that Gemma 3's multimodal configs omit if it equals the default of `Gemma3TextConfig`.
-    pub(super) fn or(&self, value: Option<u32>, default: u32) -> Option<u32> {
-        let gemma3_text = self.rules.arch == Architecture::Gemma3 && !self.prefix.is_empty();
-        value.or(gemma3_text.then_some(default))
+    /// Granite 4-H and Kimi K3 say that they go without.
+    fn rotary(&self) -> Result<bool, ModelError> {
+        let without = self.f.word("position_embedding_type")? == Some("nope")
+            || self.f.flag("mla_use_nope")? == Some(true);
+        Ok(self.rules.rotary && !without)
     }
 
-    /// What no operator here describes: inputs of every layer, and keys and values shared by layers (Gemma 3n).
-    fn refuse_shared_inputs(&self) -> Result<(), ModelError> {
-        if let Some(n) = self.raw.hidden_size_per_layer_input.filter(|n| *n > 0) {
-            return Err(self.unsupported(
-                "hidden_size_per_layer_input",
-                format!("per-layer inputs of width {n}"),
-            ));
+    /// vLLM serves a model without attention without a KV cache, which capsim does not.
+    fn some_attention(&self, layers: &[Layer]) -> Result<(), ModelError> {
+        let keeps = |l: &Layer| l.mixer.as_ref().is_some_and(|m| !m.is_recurrent());
+        if layers.iter().any(keeps) {
+            return Ok(());
         }
-        if let Some(n) = self.raw.num_kv_shared_layers.filter(|n| *n > 0) {
-            return Err(self.unsupported("num_kv_shared_layers", format!("{n} of them")));
-        }
-        Ok(())
+        let names = [
+            "layer_types",
+            "full_attention_interval",
+            "hybrid_override_pattern",
+            "linear_attn_config",
+            "block_configs",
+        ];
+        let field = names.into_iter().find(|n| self.f.get(n).is_some());
+        Err(self.f.invalid(
+            field.unwrap_or("architectures"),
+            format!(
+                "leaves none of the {} layers with attention; models without a KV cache are not simulated",
+                self.layers
+            ),
+        ))
     }
 
-    fn field(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+    pub(super) fn missing(&self, name: &str) -> ModelError {
+        missing(&self.f, self.rules, name)
     }
 
-    pub(super) fn invalid(&self, name: &str, problem: String) -> ModelError {
-        ModelError::Invalid {
-            file: self.file.to_owned(),
-            field: self.field(name),
-            problem,
+    /// A size: at least 1 and at most `max`; `usual` where it is absent.
+    pub(super) fn size(&self, name: &str, usual: Option<u32>, max: u32) -> Result<u32, ModelError> {
+        match self.f.number(name)?.or(usual) {
+            None => Err(self.missing(name)),
+            Some(v) => self.f.checked(self.f.called(name), v, max),
         }
     }
 
-    pub(super) fn unsupported(&self, name: &str, problem: String) -> ModelError {
-        ModelError::Unsupported {
-            file: self.file.to_owned(),
-            field: self.field(name),
-            problem,
-        }
-    }
-
-    /// A size that must be there, at least 1 and at most `max`.
-    pub(super) fn size(&self, name: &str, value: Option<u32>, max: u32) -> Result<u32, ModelError> {
-        match value {
-            None => Err(ModelError::Missing {
-                file: self.file.to_owned(),
-                field: self.field(name),
-                architecture: format!("{:?}", self.rules.arch),
-            }),
-            Some(0) => Err(self.invalid(name, "is 0; it must be at least 1".to_owned())),
-            Some(v) if v > max => {
-                Err(self.invalid(name, format!("is {v}; capsim takes at most {max}")))
-            }
-            Some(v) => Ok(v),
-        }
+    /// A width that is a product of two sizes.
+    pub(super) fn product(&self, name: &str, a: u32, b: u32) -> Result<u32, ModelError> {
+        let wide = a.saturating_mul(b);
+        self.f.checked(name, wide, MAX_PRODUCT)
     }
 
     fn dtype(&self) -> Result<Dtype, ModelError> {
-        let given = [
-            (
-                "torch_dtype",
-                self.raw
-                    .torch_dtype
-                    .as_ref()
-                    .or(self.outer.torch_dtype.as_ref()),
-            ),
-            (
-                "dtype",
-                self.raw.dtype.as_ref().or(self.outer.dtype.as_ref()),
-            ),
-        ];
-        let Some((name, value)) = given.into_iter().find_map(|(n, v)| v.map(|v| (n, v))) else {
+        let mut given = None;
+        for (f, name) in [
+            (&self.f, "torch_dtype"),
+            (&self.outer, "torch_dtype"),
+            (&self.f, "dtype"),
+            (&self.outer, "dtype"),
+        ] {
+            if let Some(word) = f.word(name)? {
+                given = Some((name, word));
+                break;
+            }
+        }
+        let Some((name, value)) = given else {
             return Ok(Dtype::Bf16);
         };
         match value.trim_start_matches("torch.") {
@@ -355,7 +362,7 @@ impl Reader<'_> {
             "float32" | "float" => Ok(Dtype::Fp32),
             other => {
                 let other: String = other.chars().take(80).collect();
-                Err(self.invalid(
+                Err(self.f.invalid(
                     name,
                     format!("\"{other}\" is none of bfloat16, float16, float32"),
                 ))
@@ -363,23 +370,72 @@ impl Reader<'_> {
         }
     }
 
-    fn quantization(&mut self) -> Result<Option<Quantization>, ModelError> {
-        let Some(q) = self
-            .raw
-            .quantization_config
-            .as_ref()
-            .or(self.outer.quantization_config.as_ref())
-        else {
-            return Ok(None);
-        };
-        match q.read() {
-            Ok((quantization, caveat)) => {
-                self.caveats.extend(caveat);
-                Ok(Some(quantization))
+    /// vLLM 0.33.0 reads `hf_quant_config.json` where the config has no `quantization_config` (`transformers_utils/config.py`).
+    fn quantization(
+        &self,
+        layers: &[Layer],
+        caveats: &mut Vec<String>,
+    ) -> Result<(Option<Quantization>, Vec<Quantization>), ModelError> {
+        let mut found = None;
+        for (f, name) in [
+            (&self.f, "quantization_config"),
+            (&self.outer, "quantization_config"),
+            (&self.f, "compression_config"),
+            (&self.outer, "hf_quant_config"),
+        ] {
+            found = match found {
+                None => f.inner(name)?,
+                some => some,
+            };
+        }
+        let (mut quantization, by_layer) = match found {
+            Some(q) => {
+                let (q, by_layer) = super::quantization::read(&q, layers, caveats)?;
+                (Some(q), by_layer)
             }
-            Err((field, problem)) => {
-                Err(self.unsupported(&format!("quantization_config.{field}"), problem))
+            None => (None, vec![]),
+        };
+        // DeepSeek-V4: experts in MXFP4 though the rest is in 8 bits.
+        if self.f.word("expert_dtype")? == Some("fp4") {
+            let q = quantization.get_or_insert_default();
+            if q.experts != Some(super::WeightFormat::Nvfp4) {
+                q.experts = Some(super::WeightFormat::Mxfp4);
             }
         }
+        Ok((quantization, by_layer))
     }
+}
+
+/// Heads of the first layer with attention.
+fn first_heads(layers: &[Layer]) -> (u32, u32, u32) {
+    let heads = |l: &Layer| match &l.mixer {
+        Some(Mixer::Attention(a)) => Some((a.q_heads, a.kv_heads, a.head_dim)),
+        Some(Mixer::Compressed(a)) => Some((a.heads, 1, a.rope)),
+        _ => None,
+    };
+    layers.iter().find_map(heads).unwrap_or((1, 1, 1))
+}
+
+/// The text as JSON, with null for the numbers that only Python writes.
+///
+/// # Errors
+/// It is no JSON object.
+pub fn document(json: &str, name: &str) -> Result<Value, ModelError> {
+    object(json, name).map(Value::Object)
+}
+
+/// The text with what ModelOpt wrote beside it, where it has no `quantization_config` of its own.
+///
+/// # Errors
+/// One of the two is no JSON object.
+pub fn with_modelopt(
+    config: &str,
+    name: &str,
+    beside: &str,
+    beside_name: &str,
+) -> Result<String, ModelError> {
+    let mut map = object(config, name)?;
+    let beside = object(beside, beside_name)?;
+    map.insert("hf_quant_config".to_owned(), Value::Object(beside));
+    Ok(Value::Object(map).to_string())
 }

@@ -63,7 +63,8 @@ pub enum ModelError {
     },
     /// No built-in model has this name.
     #[error(
-        "no built-in model \"{name}\"{}; give the path of a config.json, or one of: {known}",
+        "no built-in model \"{name}\"{}; give the path of a config.json (`hf download ORG/NAME config.json` gets one), or a name of those that \
+         `capsim models` lists",
         did_you_mean(.suggestion)
     )]
     UnknownModel {
@@ -71,8 +72,6 @@ pub enum ModelError {
         name: String,
         /// The closest known name, if any is close.
         suggestion: Option<String>,
-        /// All known short names.
-        known: String,
     },
     /// A quantization flag that says only that the checkpoint is quantized.
     #[error(

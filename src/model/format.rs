@@ -57,9 +57,36 @@ pub enum WeightFormat {
     GgufQ5K,
     /// GGUF Q4_0 and IQ4_NL: blocks of 32 weights in 18 bytes (ggml `block_q4_0`, `block_iq4_nl`).
     GgufQ40,
+    /// Another of GGUF's types, by ggml's number: one of those that [`of_ggml`](Self::of_ggml) gives.
+    Ggml(u8),
     /// OCP microscaling FP4: 32 weights of 4 bits and one 8-bit exponent (OCP MX specification 1.0 §5.2).
     Mxfp4,
+    /// The same with 6 bits.
+    Mxfp6,
+    /// The same with 8 bits.
+    Mxfp8,
+    /// NVIDIA's FP4: 16 weights of 4 bits and one 8-bit float, 4.5 bits in all; one fp32 per matrix beside them is not counted
+    /// (`model_executor/layers/quantization/modelopt.py` of vLLM 0.33.0: `ModelOptNvFp4LinearMethod`).
+    Nvfp4,
 }
+
+/// GGUF's other types: ggml's number, name, bytes of a block, weights in it (`ggml.h`, `ggml-common.h`: the sizes that its static
+/// assertions give).
+const GGML: &[(u32, &str, u64, u64)] = &[
+    (3, "q4_1", 20, 32),
+    (6, "q5_0", 22, 32),
+    (7, "q5_1", 24, 32),
+    (10, "q2_k", 84, 256),
+    (11, "q3_k", 110, 256),
+    (16, "iq2_xxs", 66, 256),
+    (17, "iq2_xs", 74, 256),
+    (18, "iq3_xxs", 98, 256),
+    (19, "iq1_s", 50, 256),
+    (21, "iq3_s", 110, 256),
+    (22, "iq2_s", 82, 256),
+    (23, "iq4_xs", 136, 256),
+    (29, "iq1_m", 56, 256),
+];
 
 /// Bits of one weight, and bits and reach of the metadata beside it.
 struct Layout {
@@ -70,6 +97,28 @@ struct Layout {
 }
 
 impl WeightFormat {
+    /// The format of ggml's type of a number; `None`: it is not known.
+    pub fn of_ggml(kind: u32) -> Option<Self> {
+        Some(match kind {
+            2 | 20 => Self::GgufQ40,
+            8 => Self::GgufQ8,
+            12 => Self::GgufQ4K,
+            13 => Self::GgufQ5K,
+            14 => Self::GgufQ6K,
+            _ => {
+                let (id, ..) = GGML.iter().find(|(id, ..)| *id == kind)?;
+                Self::Ggml(*id as u8)
+            }
+        })
+    }
+
+    fn ggml(id: u8) -> (&'static str, u64, u64) {
+        let row = GGML.iter().find(|(i, ..)| *i == u32::from(id));
+        row.map_or(("q8_0", 34, 32), |(_, name, bytes, weights)| {
+            (*name, *bytes, *weights)
+        })
+    }
+
     fn layout(self) -> Layout {
         let plain = |weight| Layout {
             weight,
@@ -103,7 +152,15 @@ impl WeightFormat {
             Self::GgufQ8 => blocked(8, 16, 32),
             Self::GgufQ5K => blocked(5, 176 * 8 - 256 * 5, 256),
             Self::GgufQ40 => blocked(4, 16, 32),
+            Self::Ggml(id) => {
+                let (_, bytes, weights) = Self::ggml(id);
+                let each = bytes * 8 / weights;
+                blocked(each, bytes * 8 - each * weights, weights)
+            }
             Self::Mxfp4 => blocked(4, 8, 32),
+            Self::Mxfp6 => blocked(6, 8, 32),
+            Self::Mxfp8 => blocked(8, 8, 32),
+            Self::Nvfp4 => blocked(4, 8, 16),
         }
     }
 
@@ -176,12 +233,16 @@ impl fmt::Display for WeightFormat {
             Self::GgufQ8 => f.write_str("q8_0"),
             Self::GgufQ5K => f.write_str("q5_k"),
             Self::GgufQ40 => f.write_str("q4_0"),
+            Self::Ggml(id) => f.write_str(Self::ggml(*id).0),
             Self::Mxfp4 => f.write_str("mxfp4"),
+            Self::Mxfp6 => f.write_str("mxfp6"),
+            Self::Mxfp8 => f.write_str("mxfp8"),
+            Self::Nvfp4 => f.write_str("nvfp4"),
         }
     }
 }
 
-const FORMATS: [&str; 16] = [
+const FORMATS: [&str; 19] = [
     "fp32",
     "fp16",
     "bf16",
@@ -198,6 +259,9 @@ const FORMATS: [&str; 16] = [
     "q5_k",
     "q4_0",
     "mxfp4",
+    "mxfp6",
+    "mxfp8",
+    "nvfp4",
 ];
 
 impl FromStr for WeightFormat {
@@ -224,8 +288,13 @@ impl FromStr for WeightFormat {
             "q5_k" => Self::GgufQ5K,
             "q4_0" | "iq4_nl" => Self::GgufQ40,
             "mxfp4" => Self::Mxfp4,
+            "mxfp6" => Self::Mxfp6,
+            "mxfp8" => Self::Mxfp8,
+            "nvfp4" | "fp4" => Self::Nvfp4,
             other => {
-                let parsed = if let Some(g) = other.strip_prefix("int8-g") {
+                let parsed = if let Some((id, ..)) = GGML.iter().find(|(_, n, ..)| *n == other) {
+                    Some(Self::Ggml(*id as u8))
+                } else if let Some(g) = other.strip_prefix("int8-g") {
                     group(g).map(|group| Self::Int8Group { group })
                 } else if let Some(g) = other.strip_prefix("int4-g") {
                     match g.strip_suffix("-sym") {
@@ -270,6 +339,12 @@ mod tests {
             ("q6_k", 6.5625),
             ("q8_0", 8.5),
             ("mxfp4", 4.25),
+            ("mxfp6", 6.25),
+            ("mxfp8", 8.25),
+            ("nvfp4", 4.5),
+            ("q3_k", 3.4375),
+            ("iq4_xs", 4.25),
+            ("iq2_xxs", 2.0625),
         ] {
             let (b, n) = name.parse::<WeightFormat>().unwrap().bits_per_weight();
             assert_eq!(b as f64 / n as f64, bits, "{name}");

@@ -31,22 +31,28 @@ pub mod config;
 mod error;
 pub mod experts;
 mod format;
-mod kept;
+pub mod gguf_file;
+pub(crate) mod gguf_name;
 mod layers;
+mod modules;
 mod op;
 mod parallel;
 mod params;
+mod pattern;
 mod precision;
 mod quantization;
 mod raw;
 
-pub use architecture::Architecture;
-pub use config::{FullHeads, LinearAttention, ModelConfig, MoeConfig, Quantization};
+pub use config::{ModelConfig, Quantization};
 pub use error::ModelError;
 pub use format::WeightFormat;
-pub use kept::Kept;
+pub use layers::{
+    Attention, BlockIndex, Compressed, Ffn, Index, Kda, Latent, Layer, LinearAttention, Mamba,
+    Mixer, Mlp, MoeConfig, PerLayerInputs, ShortConv,
+};
 pub use op::{
-    AttentionDims, Collective, Exchange, ExpertGemms, Gemm, Op, OpKind, Pass, Recurrence, Rows,
+    AttentionDims, Cache, Collective, Exchange, ExpertGemms, Gemm, Op, OpKind, Pass, Recurrence,
+    Rows,
 };
 pub use parallel::Parallel;
 pub use params::Parameters;
@@ -170,7 +176,10 @@ impl Model {
 
     /// Weight bytes that decoding one token alone reads: everything but the embedding table, and k of E experts.
     pub fn weight_bytes_per_token(&self) -> Bytes {
-        let k = self.config.moe.map_or(0, |m| m.num_experts_per_tok.into());
+        let k = self
+            .config
+            .moe()
+            .map_or(0, |m| m.num_experts_per_tok.into());
         self.ops
             .iter()
             .map(|o| o.weight_bytes_touched(k) * o.layers.into())
@@ -179,16 +188,22 @@ impl Model {
 
     /// Bytes of keys and values per cached token, all layers together.
     pub fn kv_bytes_per_token(&self) -> Bytes {
-        self.ops
-            .iter()
-            .map(|o| o.kv_bytes_per_token() * o.layers.into())
-            .sum()
+        self.ops.iter().map(Op::kv_bytes).sum()
     }
 
     /// Bytes of one KV block of `block_size` tokens, all layers together (`--block-size`). Sliding layers are
     /// counted as if they kept every token; see [`attention_layers`](Self::attention_layers).
     pub fn kv_bytes_per_block(&self, block_size: u32) -> Bytes {
         self.kv_bytes_per_token() * block_size.into()
+    }
+
+    /// Bytes that recurrent layers keep of a sequence, all of them together.
+    pub fn state_bytes_per_sequence(&self) -> Bytes {
+        let state = |o: &Op| match o.kind {
+            OpKind::Recurrence(r) => r.kept * o.layers.into(),
+            _ => Bytes::ZERO,
+        };
+        self.ops.iter().map(state).sum()
     }
 
     /// The recurrent layers and what each keeps of a sequence; `None` if every layer is attention.
@@ -204,24 +219,29 @@ impl Model {
     /// The kinds of attention, in order of first appearance.
     pub fn attention_layers(&self) -> Vec<AttentionLayers> {
         let kind = |o: &Op| match o.kind {
-            OpKind::Attention(a) => Some(AttentionLayers {
-                window: a.window,
+            // Layers that read another's keys and values keep none.
+            OpKind::Attention(a) if a.cache.kept > 0 => Some(AttentionLayers {
+                window: a.kept_window(),
                 layers: o.layers,
-                kv_bytes_per_token: o.kv_bytes_per_token() * o.layers.into(),
+                kv_bytes_per_token: o.kv_bytes(),
             }),
             _ => None,
         };
         self.ops.iter().filter_map(kind).collect()
     }
 
-    /// The sliding window, in tokens, if any layer slides (all that do share one).
+    /// The fewest tokens that any layer's queries see at most, if some do not see all.
     pub fn window(&self) -> Option<u32> {
-        self.config.windows.iter().flatten().copied().min()
+        let window = |o: &Op| match o.kind {
+            OpKind::Attention(a) => a.window,
+            _ => None,
+        };
+        self.ops.iter().filter_map(window).min()
     }
 
     /// The experts, if the model has any.
     pub fn experts(&self) -> Option<Experts> {
-        let moe = self.config.moe?;
+        let moe = self.config.moe()?;
         let ops = self
             .ops
             .iter()
@@ -243,21 +263,8 @@ impl Model {
     /// `fused_experts_impl` in `vllm/model_executor/layers/fused_moe/fused_moe.py`, vLLM 0.12.0).
     pub fn widest_activation_bytes_per_token(&self) -> f64 {
         let c = &self.part;
-        let (q, kv) = (
-            f64::from(c.num_attention_heads),
-            f64::from(c.num_key_value_heads),
-        );
-        let attention = (2.0 * q + 2.0 * kv) * f64::from(c.head_dim);
-        let moe = c.moe.map_or(0.0, |m| {
-            let (k, inter) = (
-                f64::from(m.num_experts_per_tok),
-                f64::from(m.moe_intermediate_size),
-            );
-            let shared = 3.0 * f64::from(m.shared_expert_intermediate_size);
-            shared.max(k * ((2.0 * inter).max(f64::from(c.hidden_size)) + inter))
-        });
-        let mlp = 3.0 * f64::from(c.intermediate_size);
-        attention.max(mlp).max(moe) * self.precision.dtype.bytes() as f64
+        let widest = c.layers.iter().map(|l| l.widest(c.hidden_size));
+        widest.fold(0.0, f64::max) * self.precision.dtype.bytes() as f64
     }
 
     /// Parameter counts.

@@ -46,7 +46,7 @@ impl Gemm {
     }
 }
 
-/// Both grouped matrix products of a mixture of experts.
+/// The grouped matrix products of a mixture of experts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ExpertGemms {
     /// Experts that this device holds: all of the layer, unless whole experts are divided among devices.
@@ -59,8 +59,10 @@ pub struct ExpertGemms {
     pub top_k: u32,
     /// Inner width; gate and up together are `2·intermediate × hidden`, down is `hidden × intermediate`.
     pub intermediate: u64,
-    /// Width of the residual stream.
+    /// Width of their input: that of the residual stream, or of what it is projected to.
     pub hidden: u64,
+    /// Whether there is a gate beside up.
+    pub gated: bool,
     /// Storage of gate and up.
     pub gate_up_format: WeightFormat,
     /// Storage of down.
@@ -80,13 +82,52 @@ impl ExpertGemms {
     pub fn activation_bytes_per_token(&self) -> f64 {
         self.activations_per_token.as_f64()
     }
-    /// 2 · 3 · intermediate · hidden operations per (token, expert) row; a token has `top_k` such rows.
+    /// Columns of the first product: gate and up, or up alone.
+    pub fn first_columns(&self) -> u64 {
+        if self.gated {
+            2 * self.intermediate
+        } else {
+            self.intermediate
+        }
+    }
+    /// 2 · 3 · intermediate · hidden operations per (token, expert) row, 2 · 2 without a gate; a token has `top_k` such rows.
     pub fn ops_per_row(&self) -> f64 {
-        6.0 * self.intermediate as f64 * self.hidden as f64
+        2.0 * (self.first_columns() + self.intermediate) as f64 * self.hidden as f64
     }
     /// Bytes read in one layer by a batch that touches `distinct` experts, at most all of them.
     pub fn weight_bytes_touched(&self, distinct: f64) -> f64 {
         self.bytes_per_expert() * distinct.clamp(0.0, f64::from(self.num_experts))
+    }
+}
+
+/// What attention keeps of a token and reads of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Cache {
+    /// Bytes that a layer keeps per entry; 0 where it reads another layer's keys and values.
+    pub kept: u64,
+    /// Bytes of an entry that decoding reads.
+    pub read: u64,
+    /// Tokens of an entry: more than 1 where they are compressed.
+    pub tokens: u32,
+    /// Whether entries outside of the window are dropped; a window may also say how many of all that are kept are read.
+    pub bounded: bool,
+    /// Operations per cached token and layer to make keys and values of an entry for a prompt's chunk (latent attention).
+    pub expand: u64,
+    /// Operations per (query, key) pair in decoding, where these may take longer than the reading; else 0.
+    pub decode_ops: u64,
+}
+
+impl Cache {
+    /// Keys and values as they are.
+    pub fn of(bytes: u64) -> Self {
+        Self {
+            kept: bytes,
+            read: bytes,
+            tokens: 1,
+            bounded: true,
+            expand: 0,
+            decode_ops: 0,
+        }
     }
 }
 
@@ -97,12 +138,16 @@ pub struct AttentionDims {
     pub q_heads: u32,
     /// Key/value heads.
     pub kv_heads: u32,
-    /// Width of a head.
+    /// Width of a query's and a key's head.
     pub head_dim: u32,
+    /// Width of a value's head.
+    pub value_dim: u32,
     /// Each query sees at most this many tokens, itself included.
     pub window: Option<u32>,
     /// Bytes of 32 cached elements, scales included.
     pub kv_block_bytes: u64,
+    /// What is kept and read.
+    pub cache: Cache,
     /// Queries read and results written per new token; the cache is not in it.
     pub activations_per_row: Bytes,
     /// Bytes of weights: attention sinks, usually none.
@@ -110,23 +155,36 @@ pub struct AttentionDims {
 }
 
 impl AttentionDims {
-    /// Bytes of keys and values per cached token in one layer, exact.
-    pub fn kv_bytes(&self) -> Bytes {
-        let elements = 2 * u64::from(self.kv_heads) * u64::from(self.head_dim);
-        Bytes(elements * self.kv_block_bytes / 32)
+    /// Bytes that `layers` layers keep per cached token; of compressed entries a token's share, rounded down.
+    pub fn kv_bytes(&self, layers: u32) -> Bytes {
+        Bytes(u64::from(layers) * self.cache.kept / u64::from(self.cache.tokens.max(1)))
+    }
+    /// Bytes of keys and values that decoding reads per cached token in one layer.
+    pub fn read_bytes_per_token(&self) -> f64 {
+        self.cache.read as f64 / f64::from(self.cache.tokens.max(1))
     }
     /// Bytes of keys and values per cached token in one layer.
     pub fn kv_bytes_per_token(&self) -> f64 {
-        self.kv_bytes().as_f64()
+        self.cache.kept as f64 / f64::from(self.cache.tokens.max(1))
     }
-    /// Operations of one layer per (query token, key token) pair: QKᵀ and PV, 2·head_dim each for every query
+    /// Operations of one layer per (query token, key token) pair of a prompt: QKᵀ and PV, 2·width each for every query
     /// head (FlashAttention-2, arXiv:2307.08691 §4.1, without its factor ½: pairs are counted causally).
     pub fn ops_per_pair(&self) -> f64 {
-        4.0 * f64::from(self.q_heads) * f64::from(self.head_dim)
+        let widths = f64::from(self.head_dim) + f64::from(self.value_dim);
+        2.0 * f64::from(self.q_heads) * widths / f64::from(self.cache.tokens.max(1))
+    }
+    /// Whether keys and values of the same width are kept and read as they are: what kernel times of attention are of.
+    pub fn is_plain(&self) -> bool {
+        let c = self.cache;
+        self.value_dim == self.head_dim && (c.tokens, c.expand, c.decode_ops) == (1, 0, 0)
+    }
+    /// The window of what is kept.
+    pub fn kept_window(&self) -> Option<u32> {
+        self.window.filter(|_| self.cache.bounded)
     }
 }
 
-/// Linear attention (gated DeltaNet): each sequence keeps a state instead of keys and values.
+/// Linear attention, a state-space layer or a short convolution: each sequence keeps a state instead of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Recurrence {
     /// Bytes of one sequence's state in one layer; a step reads and writes it once.
@@ -241,16 +299,18 @@ impl Op {
     pub fn flops_per_row(&self) -> Flops {
         match self.kind {
             OpKind::Gemm(g) | OpKind::Router(g) => Flops(2 * g.out_features * g.in_features),
-            OpKind::Experts(e) => Flops(6 * u64::from(e.top_k) * e.intermediate * e.hidden),
+            OpKind::Experts(e) => {
+                Flops(2 * u64::from(e.top_k) * (e.first_columns() + e.intermediate) * e.hidden)
+            }
             OpKind::Recurrence(r) => Flops(r.ops_per_token),
             OpKind::Attention(_) | OpKind::Elementwise(_) | OpKind::Collective(_) => Flops::ZERO,
         }
     }
 
-    /// Bytes of keys and values per cached token in one layer; 0 for everything but attention.
-    pub fn kv_bytes_per_token(&self) -> Bytes {
+    /// Bytes of keys and values per cached token in all its layers; 0 for everything but attention.
+    pub fn kv_bytes(&self) -> Bytes {
         match self.kind {
-            OpKind::Attention(a) => a.kv_bytes(),
+            OpKind::Attention(a) => a.kv_bytes(self.layers),
             _ => Bytes::ZERO,
         }
     }

@@ -1,5 +1,5 @@
 //! Which matrix of a model is stored how.
-use super::config::ModelConfig;
+use super::config::{ModelConfig, Quantization};
 use super::error::{ModelError, closest};
 use super::format::WeightFormat;
 use core::str::FromStr;
@@ -115,8 +115,10 @@ pub struct Precision {
     pub attention: WeightFormat,
     /// Projections of linear attention.
     pub recurrent: WeightFormat,
-    /// Dense MLPs and shared experts.
+    /// Dense MLPs.
     pub mlp: WeightFormat,
+    /// Shared experts.
+    pub shared: WeightFormat,
     /// Routed experts.
     pub experts: WeightFormat,
     /// The router (`mlp.gate`); quantisers leave it alone.
@@ -130,6 +132,9 @@ pub struct Precision {
     pub more_bits: Option<WeightFormat>,
     /// The KV cache.
     pub kv: KvDtype,
+    /// Whether layers may differ as the checkpoint says ([`ModelConfig::quantization_by_layer`]).
+    #[serde(default)]
+    pub by_layer: bool,
 }
 
 impl Precision {
@@ -142,12 +147,14 @@ impl Precision {
             attention: f,
             recurrent: f,
             mlp: f,
+            shared: f,
             experts: f,
             router: f,
             embedding: f,
             lm_head: f,
             more_bits: None,
             kv: KvDtype::Auto,
+            by_layer: false,
         }
     }
 
@@ -157,6 +164,7 @@ impl Precision {
             attention: format,
             recurrent: format,
             mlp: format,
+            shared: format,
             experts: format,
             ..Self::plain(dtype)
         }
@@ -173,6 +181,15 @@ impl Precision {
             lm_head: q6,
             more_bits: Some(q6),
             ..Self::linear(q4, Dtype::Fp16)
+        }
+    }
+
+    /// llama.cpp's Q5_K_M: as Q4_K_M, with Q5_K in the place of Q4_K (`llama_tensor_get_type` in `llama-quant.cpp`).
+    fn gguf_q5_k_m() -> Self {
+        let (q5, q6) = (WeightFormat::GgufQ5K, WeightFormat::GgufQ6K);
+        Self {
+            more_bits: Some(q6),
+            ..Self::gguf_pure(q5, q6)
         }
     }
 
@@ -199,6 +216,7 @@ impl Precision {
             attention: q8,
             recurrent: q8,
             mlp: q8,
+            shared: q8,
             ..base
         }
     }
@@ -211,33 +229,52 @@ impl Precision {
             Dtype::Fp32 => Dtype::Bf16,
             half => half,
         };
-        match config.quantization {
-            None => Self::plain(dtype),
-            Some(q) if q.experts_only => Self {
-                experts: q.format,
-                ..Self::plain(dtype)
-            },
-            Some(q) => {
-                let (all, plain) = (Self::linear(q.format, dtype), Self::plain(dtype));
-                let of = |kept, float, quantised| if kept { float } else { quantised };
-                Self {
-                    attention: of(q.kept.attention, plain.attention, all.attention),
-                    recurrent: of(q.kept.recurrent, plain.recurrent, all.recurrent),
-                    mlp: of(q.kept.mlp, plain.mlp, all.mlp),
-                    experts: of(q.kept.experts, plain.experts, all.experts),
-                    ..all
-                }
-            }
+        if let Some(stored) = config.stored {
+            return stored;
+        }
+        let plain = Self::plain(dtype);
+        let Some(q) = config.quantization else {
+            return plain;
+        };
+        Self {
+            lm_head: q.lm_head.unwrap_or(plain.lm_head),
+            kv: q.kv.unwrap_or_default(),
+            by_layer: !config.quantization_by_layer.is_empty(),
+            ..plain.of_layer(&q)
+        }
+    }
+
+    /// With the formats of one layer; what is not quantised there is in the activations' type.
+    pub(crate) fn of_layer(self, q: &Quantization) -> Self {
+        let of = |f: Option<WeightFormat>| f.unwrap_or(self.dtype.format());
+        Self {
+            attention: of(q.attention),
+            recurrent: of(q.recurrent),
+            mlp: of(q.mlp),
+            shared: of(q.shared),
+            experts: of(q.experts),
+            ..self
+        }
+    }
+
+    /// As the checkpoint stores it, where that is understood.
+    ///
+    /// # Errors
+    /// A method or format that is not: the weights must be named then.
+    pub fn of_checkpoint(config: &ModelConfig) -> Result<Self, ModelError> {
+        match &config.unread {
+            Some(e) => Err(e.clone()),
+            None => Ok(Self::of(config)),
         }
     }
 
     /// By name: `auto` (as the checkpoint), `q4_k_m`, `q8_0`, `mxfp4` (experts only), or any
     /// [`WeightFormat`] for all linear layers. A plain float format changes the activations too (`--dtype`).
     ///
-    /// GGUF mixtures by what is in them: `gguf-q4_0`, `gguf-q6_k`, `gguf-mxfp4` (experts; the rest in Q8_0), and
+    /// GGUF files by their names: `q4_k_m`, `q4_k_s`, `q5_k_m`, `q5_k_s`, `q4_0`, `q6_k`, `q8_0`; `gguf-mxfp4` (experts; the rest in Q8_0), and
     /// `gguf-dynamic-q4`, `-q6`: Q4_K_M or Q6_K experts, everything else in Q8_0, close to Unsloth's UD-Q4_K_XL
     /// and UD-Q6_K_XL of 2026 by file size and speed. Single kinds of matrix can be changed after a `+`:
-    /// `bf16+experts=int4-g32+lm_head=int4-g128` (kinds: attention, recurrent, mlp, experts, router, embedding, lm_head).
+    /// `bf16+experts=int4-g32+lm_head=int4-g128` (kinds: attention, recurrent, mlp, shared, experts, router, embedding, lm_head; mlp changes shared experts, too).
     pub fn by_name(name: &str, config: &ModelConfig) -> Result<Self, ModelError> {
         let lower = name.to_ascii_lowercase();
         if let Some((base, changes)) = lower.split_once('+') {
@@ -248,17 +285,31 @@ impl Precision {
             return Ok(precision);
         }
         match lower.as_str() {
-            "auto" => return Ok(Self::of(config)),
+            "auto" => return Self::of_checkpoint(config),
             "q4_k_m" => return Ok(Self::gguf_q4_k_m()),
+            "q5_k_m" => return Ok(Self::gguf_q5_k_m()),
             "q8_0" => return Ok(Self::gguf_q8_0()),
-            // `llama_model_quantize`: Q4_0, IQ4_NL and Q6_K files keep the head in Q6_K.
-            "gguf-q4_0" => {
+            // `llama_model_quantize`: Q4_0, IQ4_NL, Q6_K and the small K files keep the head in Q6_K. (The latter have one format more in
+            // V and down projections of the first layers: less than 1 % of the bytes.)
+            "q4_k_s" => {
+                return Ok(Self::gguf_pure(
+                    WeightFormat::GgufQ4K,
+                    WeightFormat::GgufQ6K,
+                ));
+            }
+            "q5_k_s" => {
+                return Ok(Self::gguf_pure(
+                    WeightFormat::GgufQ5K,
+                    WeightFormat::GgufQ6K,
+                ));
+            }
+            "q4_0" | "iq4_nl" | "gguf-q4_0" => {
                 return Ok(Self::gguf_pure(
                     WeightFormat::GgufQ40,
                     WeightFormat::GgufQ6K,
                 ));
             }
-            "gguf-q6_k" => {
+            "q6_k" | "gguf-q6_k" => {
                 return Ok(Self::gguf_pure(
                     WeightFormat::GgufQ6K,
                     WeightFormat::GgufQ6K,
@@ -284,7 +335,7 @@ impl Precision {
             WeightFormat::Fp32 => Self::plain(Dtype::Fp32),
             WeightFormat::Fp16 => Self::plain(Dtype::Fp16),
             WeightFormat::Bf16 => Self::plain(Dtype::Bf16),
-            WeightFormat::Mxfp4 if config.moe.is_some() => Self {
+            WeightFormat::Mxfp4 if config.moe().is_some() => Self {
                 experts: WeightFormat::Mxfp4,
                 ..Self::plain(config.dtype)
             },
@@ -298,6 +349,7 @@ impl Precision {
             "attention",
             "recurrent",
             "mlp",
+            "shared",
             "experts",
             "router",
             "embedding",
@@ -307,7 +359,11 @@ impl Precision {
         let place = match kind {
             "attention" => &mut self.attention,
             "recurrent" => &mut self.recurrent,
-            "mlp" => &mut self.mlp,
+            "mlp" => {
+                self.shared = format.parse()?;
+                &mut self.mlp
+            }
+            "shared" => &mut self.shared,
             "experts" => &mut self.experts,
             "router" => &mut self.router,
             "embedding" => &mut self.embedding,
@@ -335,12 +391,14 @@ impl Precision {
             attention: of(self.attention),
             recurrent: of(self.recurrent),
             mlp: of(self.mlp),
+            shared: of(self.shared),
             experts: of(self.experts),
             router: of(self.router),
             embedding: of(self.embedding),
             lm_head: of(self.lm_head),
             more_bits: self.more_bits,
             kv: self.kv,
+            by_layer: self.by_layer,
         }
     }
 

@@ -93,6 +93,18 @@ pub struct Memory {
     pub requested: f64,
     /// Weights.
     pub weights: f64,
+    /// The table of the rotary embedding, which engines load with them.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub position_table: f64,
+    /// Parameters of the whole model, on all devices.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub parameters: f64,
+    /// Those without the routed experts that a token does not visit.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub active_parameters: f64,
     /// Peak activations of the profiling run, estimated.
     pub activations: f64,
     /// Runtime context and libraries, estimated.
@@ -103,6 +115,10 @@ pub struct Memory {
     pub outside: f64,
     /// KV bytes of one token, all layers.
     pub kv_per_token: f64,
+    /// Bytes of the states that recurrent layers keep of a sequence, all layers; 0 without such layers.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub state_per_sequence: f64,
     /// Tokens per block.
     pub block_size: u32,
     /// KV bytes of one block.
@@ -172,7 +188,7 @@ fn kv_tokens(s: &Settings) -> u64 {
 /// Requests of max_model_len that the blocks hold (vLLM 0.12.0, `get_max_concurrency_for_kv_cache_config`).
 fn max_concurrency(s: &Settings) -> f64 {
     let c = &s.config;
-    f64::from(c.num_gpu_blocks) / f64::from(c.blocks_for(c.max_model_len))
+    f64::from(c.num_gpu_blocks) / s.memory.request_blocks.max(1.0)
 }
 
 /// Where the memory goes.
@@ -219,11 +235,15 @@ fn unknown(scenario: &Scenario) -> Memory {
         utilization: scenario.serve.get(GPU_MEMORY_UTILIZATION).unwrap_or(0.9),
         requested: 0.0,
         weights: model.total_weight_bytes().as_f64(),
+        position_table: 0.0,
+        parameters: model.parameters().total() as f64,
+        active_parameters: model.parameters().active() as f64,
         activations: 0.0,
         non_torch: 0.0,
         kv_cache: 0.0,
         outside: 0.0,
         kv_per_token: model.kv_bytes_per_token().as_f64(),
+        state_per_sequence: model.state_bytes_per_sequence().as_f64(),
         block_size: scenario.serve.get(BLOCK_SIZE).unwrap_or(16),
         kv_per_block: 0.0,
         num_gpu_blocks: 0,
@@ -273,6 +293,16 @@ fn refuse(m: &mut Memory, scenario: &Scenario, e: MemoryError, contexts: &[u32])
             m.requested = e.requested.as_f64();
             m.kv_cache = e.kv_cache.as_f64();
         }
+        MemoryError::TooFewStates { blocks, .. } => {
+            // The same division of the memory but for a few activations, which depend on the number of sequences.
+            let mut fewer = scenario.clone();
+            fewer.serve.set(MAX_NUM_SEQS, blocks.max(1));
+            if let Ok(s) = fewer.settings() {
+                let asked = m.max_num_seqs;
+                fill(m, &s);
+                m.max_num_seqs = asked;
+            }
+        }
         MemoryError::ModelLenTooLong { largest, .. } => {
             // The same division of the memory, which does not depend on the length.
             let mut shorter = scenario.clone();
@@ -292,7 +322,8 @@ fn fill(m: &mut Memory, s: &Settings) {
     let (p, c) = (&s.memory, &s.config);
     m.utilization = s.gpu_memory_utilization;
     m.requested = p.requested.as_f64();
-    m.weights = p.weights.as_f64();
+    m.position_table = p.rotary.as_f64();
+    m.weights = p.weights.as_f64() - m.position_table;
     m.activations = p.activations.as_f64();
     m.non_torch = p.non_torch.as_f64();
     m.kv_cache = p.kv_cache.as_f64();

@@ -6,10 +6,12 @@
 //! | a release n minor releases away | √n · `per_release`, else [`EngineProfile::PER_RELEASE`] |
 //! | a release older than the oldest rules | [`OLD_RULES`] besides |
 //! | another engine's prices | [`OTHER_ENGINE`] |
+//! | layers that no profile was made from | [`OTHER_LAYERS`] |
 use super::{Caveat, Scenario};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
 use crate::engine::{EngineVersion, kind};
+use crate::model::Mixer;
 
 /// Deviation of servers older than the oldest rules that are known, beyond that of the distance. Total tokens per second predicted
 /// with `vllm-0.19-cuda` and rules were 46 % above those measured with 0.6.3 (H100, sgl-project/sglang#1639) and 48 %, 49 % and
@@ -20,6 +22,25 @@ pub(super) const OLD_RULES: f64 = 0.45;
 /// Deviation of one engine's prices under another's rules: twice what the decode efficiencies of vLLM, SGLang and llama.cpp with
 /// float weights differ by on gfx1151 (dense products 1.06, 0.96, 1.02, experts 0.79, 0.68, 0.68), as other devices were not looked at.
 pub(super) const OTHER_ENGINE: f64 = 0.3;
+
+/// Deviation of all times of a model with kinds of layers that no compared run had: assumed, as much as another engine's prices.
+pub(super) const OTHER_LAYERS: f64 = 0.3;
+
+/// Kinds of layers of a model that no profile was made from. Attention with keys and values per head group and gated DeltaNet are in the
+/// runs that profiles were fitted to (docs/accuracy.md).
+fn unknown_layers(s: &Scenario) -> Vec<&'static str> {
+    let mut kinds = vec![];
+    for layer in &s.model.config().layers {
+        let kind = layer.mixer.as_ref().and_then(Mixer::uncompared);
+        let beside = layer.beside.map(|_| "Mamba layers");
+        for kind in kind.into_iter().chain(beside) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+    }
+    kinds
+}
 
 /// Deviation from which on a price says nothing, as its 90 % interval spans more than a factor of five to either side.
 const SAYS_NOTHING: f64 = 1.0;
@@ -73,13 +94,24 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     if s.engine.prices_of.is_some() {
         sum += OTHER_ENGINE * OTHER_ENGINE;
     }
+    if !unknown_layers(s).is_empty() {
+        sum += OTHER_LAYERS * OTHER_LAYERS;
+    }
     sum
 }
 
 impl Scenario {
     /// What a reader must know of what the engine profile was not made from: another engine, weight format, release.
     pub fn beyond_profile(&self) -> Vec<Caveat> {
-        let mut all = vec![];
+        let said = self.model.config().caveats.iter();
+        let mut all: Vec<Caveat> = said.cloned().map(Caveat::Model).collect();
+        let kinds = unknown_layers(self);
+        if !kinds.is_empty() {
+            all.push(Caveat::OtherLayers {
+                kinds,
+                rel_sd: OTHER_LAYERS,
+            });
+        }
         let engine = self.engine.id.clone();
         if let Some(of) = self.engine.prices_of {
             all.push(Caveat::OtherEngine {
@@ -120,7 +152,7 @@ impl Scenario {
 
     /// The same, as far as it concerns where the memory goes.
     pub fn beyond_memory(&self) -> Vec<String> {
-        let mut all = vec![];
+        let mut all = self.model.config().caveats.clone();
         if let Some(of) = self.engine.prices_of {
             all.push(format!(
                 "activations and runtime are those of the {} profile `{}`: no profile of {} was made for this device",

@@ -40,6 +40,15 @@ pub enum Caveat {
         /// Relative standard deviation that the intervals contain for it.
         rel_sd: f64,
     },
+    /// What the model's description leaves out.
+    Model(String),
+    /// No engine profile was made from models with these kinds of layers.
+    OtherLayers {
+        /// The kinds.
+        kinds: Vec<&'static str>,
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// The engine started has no profile for the device: its rules, another engine's prices.
     OtherEngine {
         /// The engine profile's id.
@@ -183,6 +192,13 @@ impl std::fmt::Display for Caveat {
                 "engine profile `{engine}` was made from {} weights, not {}, whose kernels may be slower or faster; {}",
                 knows.join(", "),
                 formats.join(", "),
+                Widened(*rel_sd)
+            ),
+            Caveat::Model(said) => f.write_str(said),
+            Caveat::OtherLayers { kinds, rel_sd } => write!(
+                f,
+                "no run of a model with {} was compared with prices yet; {}",
+                kinds.join(", "),
                 Widened(*rel_sd)
             ),
             Caveat::OtherEngine {

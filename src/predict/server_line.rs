@@ -59,7 +59,7 @@ impl Scenario {
                 WeightFormat::Fp32 | WeightFormat::Fp16 | WeightFormat::Bf16
             )
         };
-        let own = Precision::of(&checkpoint::find(&self.model_name).ok()?.config());
+        let own = Precision::of(&checkpoint::find(&self.model_name).ok()?.config().ok()?);
         let own = [own.mlp, own.experts];
         let here = self.model.precision();
         let here = [here.mlp, here.experts];

@@ -144,7 +144,12 @@ pub fn validate(
     let dash = if runs.starts_with('-') { "./" } else { "" };
     let args: ValidateArgs = question(Some(&format!("{dash}{runs}")), flags)?;
     let c = validate_::compared(&args)?;
-    let answer = serde_json::to_value(Validation::new(&c.file, c.fit.as_ref(), &c.runs))?;
+    let answer = serde_json::to_value(Validation::new(
+        &c.file,
+        c.fit.as_ref(),
+        &c.runs,
+        &c.not_predicted,
+    ))?;
     Ok((answer, c.fit.map(|f| f.profile)))
 }
 

@@ -1,9 +1,13 @@
 //! `capsim explain`.
+use super::files;
 use super::progress::Busy;
 use super::validate::{fitted, open};
+use anyhow::{Context, ensure};
 use capsim::engine::EngineVersion;
+use capsim_study::log::ServerLog;
 use capsim_study::report::json::{self, validation::Explanation};
 use capsim_study::report::table::wrap;
+use capsim_study::report::validation;
 use capsim_study::validate::compare::compare;
 use capsim_study::validate::explain::{attribute, explain};
 use clap::Args;
@@ -12,27 +16,78 @@ use std::process::ExitCode;
 
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
-    /// Recorded runs (docs/formats.md)
+    /// Recorded runs (docs/formats.md), or the log of a vLLM, SGLang or llama-server; - is standard input
+    #[arg(value_name = "RUNS or LOG")]
     runs: PathBuf,
     /// Runs that calibrate the engine profile first
     #[arg(long, value_delimiter = ',', value_name = "RUN_ID")]
     fit: Vec<String>,
+    /// Model of a log that does not name it, or names none that is known: a built-in name or a config.json
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Weight format of a log's model
+    #[arg(long)]
+    pub weights: Option<String>,
+    /// Write what a log's server was started with, as a scenario
+    #[arg(long, value_name = "FILE")]
+    pub save_scenario: Option<PathBuf>,
     /// Engine profile instead of the one that the file names
     #[arg(long)]
-    engine: Option<String>,
+    pub engine: Option<String>,
     /// Release of vLLM that ran, instead of the one that the file names, such as 0.24
     #[arg(long, value_name = "RELEASE")]
     engine_version: Option<EngineVersion>,
     /// Device profile instead of the one that the file names; its own engine profile goes with it
     #[arg(long)]
-    device: Option<String>,
+    pub device: Option<String>,
     /// Machine-readable output
     #[arg(long)]
-    json: bool,
+    pub json: bool,
+}
+
+/// Whether a text is a file of recorded runs, whatever is wrong with it.
+fn is_runs(text: &str) -> bool {
+    text.trim_start().starts_with('{') && text.contains("\"capsim.runs/")
+}
+
+/// The log that a command names; `None`: a file of runs.
+fn log(args: &ExplainArgs) -> anyhow::Result<Option<ServerLog>> {
+    let text = files::read(&args.runs)?;
+    if is_runs(&text) {
+        let flags = [
+            ("--model", args.model.is_some()),
+            ("--weights", args.weights.is_some()),
+            ("--save-scenario", args.save_scenario.is_some()),
+        ];
+        for (flag, given) in flags {
+            ensure!(
+                !given,
+                "{flag}: a file of recorded runs says it itself; the flag is for logs"
+            );
+        }
+        return Ok(None);
+    }
+    let flags = [
+        ("--fit", !args.fit.is_empty()),
+        ("--engine-version", args.engine_version.is_some()),
+    ];
+    for (flag, given) in flags {
+        ensure!(!given, "{flag}: is for recorded runs, not for logs");
+    }
+    let log = ServerLog::read(&text).with_context(|| {
+        format!(
+            "{}: is neither a file of recorded runs (capsim.runs/1) nor a log with a line of vLLM, SGLang or llama-server that is known",
+            args.runs.display()
+        )
+    })?;
+    Ok(Some(log))
 }
 
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let (file, mut basis) = open(
+    if let Some(log) = log(args)? {
+        return super::explain_log::run(args, &log);
+    }
+    let (file, mut basis, mut not_predicted) = open(
         &args.runs,
         args.device.as_deref(),
         args.engine.as_deref(),
@@ -42,8 +97,10 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     if let Some(f) = fitted(&args.runs, &file, &basis, &args.fit)? {
         basis.engine = f.profile;
     }
-    let comparisons = compare(&file, &basis, &args.fit)
-        .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
+    let (comparisons, refused) = compare(&file, &basis, &args.fit);
+    not_predicted.extend(refused);
+    // What is not in the answer is said beside it.
+    eprint!("{}", validation::not_predicted(&not_predicted));
     let runs = explain(&file, &basis, &comparisons);
     let pairs = attribute(&file, &comparisons);
     drop(busy);

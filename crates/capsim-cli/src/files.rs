@@ -1,28 +1,55 @@
 //! Files are read whole, with their name in every error, and written whole or not at all.
+mod decode;
+
 use anyhow::Context;
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Largest file that is read: beyond it, it is no profile, model or list of runs.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Reads a text file.
+/// Reads a text file, `-` being standard input: UTF-8 or UTF-16, also compressed with gzip or zstd.
 pub fn read(path: &Path) -> anyhow::Result<String> {
-    let meta = std::fs::metadata(path).with_context(|| format!("{}", path.display()))?;
+    let name = || format!("{}", path.display());
+    let bytes = if path == Path::new("-") {
+        let mut bytes = vec![];
+        std::io::stdin()
+            .lock()
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .context("standard input")?;
+        bytes
+    } else {
+        let meta = std::fs::metadata(path).with_context(name)?;
+        anyhow::ensure!(!meta.is_dir(), "{}: is a folder, not a file", name());
+        let mut bytes = vec![];
+        // What has no size of its own (a pipe) ends as well.
+        std::fs::File::open(path)
+            .and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+            .with_context(name)?;
+        bytes
+    };
     anyhow::ensure!(
-        !meta.is_dir(),
-        "{}: is a folder, not a file",
-        path.display()
-    );
-    anyhow::ensure!(
-        meta.len() <= MAX_BYTES,
+        bytes.len() as u64 <= MAX_BYTES,
         "{}: is larger than {} MiB",
-        path.display(),
+        name(),
         MAX_BYTES >> 20
     );
-    std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))
+    decode::text(bytes, MAX_BYTES).with_context(name)
+}
+
+/// The first bytes of a file, at most so many.
+///
+/// # Errors
+/// It cannot be read.
+pub fn head(path: &Path, bytes: u64) -> anyhow::Result<Vec<u8>> {
+    let name = || format!("{}", path.display());
+    let mut head = vec![];
+    let file = std::fs::File::open(path).with_context(name)?;
+    file.take(bytes).read_to_end(&mut head).with_context(name)?;
+    Ok(head)
 }
 
 /// Texts of files under the names by which they were asked for.

@@ -5,7 +5,7 @@ use capsim::device::DeviceProfile;
 use capsim::device::KernelTimes;
 use capsim::model::{Model, Parallel};
 use capsim_study::import::{
-    self, Source, aiconfigurator, compact, gpus, llamacpp, llmservingsim, vidur,
+    self, Source, aiconfigurator, compact, gpus, llama_bench, llamacpp, llmservingsim, vidur,
 };
 use capsim_study::report::json::{self, listing::Imported};
 use clap::{Args, Subcommand};
@@ -29,7 +29,7 @@ enum Kind {
     Aiconfigurator(AiconfiguratorArgs),
     /// Profiles of Vidur: mlp.csv and attention.csv of one model
     Vidur(VidurArgs),
-    /// Output of llama-bench or llama-batched-bench (JSON, JSON lines or Markdown)
+    /// Output of llama-bench or llama-batched-bench (Markdown, CSV, JSON, JSON lines or SQL)
     LlamaBench(LlamaBenchArgs),
     /// Output of llama.cpp's `test-backend-ops perf`
     TestBackendOps(BackendOpsArgs),
@@ -542,7 +542,8 @@ fn llama_bench(args: &LlamaBenchArgs, told: &mut Imported) -> anyhow::Result<()>
     let name = args.file.display().to_string();
     let config = load::config(&args.model)?;
     let model = load::model(&config, Some(&args.weights), None)?;
-    let all = llamacpp::parse(&files::read(&args.file)?, &name)?;
+    let (all, notes) = llama_bench::read(&files::read(&args.file)?, &name)?.of(&model, &name)?;
+    told.notes.extend(notes);
     told.measurements = Some(all.len());
     let source = args.device.source();
     let mut profile = llamacpp::device(&gpu, &model, &all, &source, &name)?;

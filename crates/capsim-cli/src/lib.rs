@@ -9,10 +9,12 @@ mod devices;
 #[cfg(feature = "live")]
 mod bench;
 mod explain;
+mod explain_log;
 #[cfg(feature = "live")]
 mod explore;
 mod exports;
 mod files;
+mod hub;
 mod flags;
 mod import;
 #[cfg(not(feature = "live"))]
@@ -24,6 +26,8 @@ mod models;
 mod progress;
 #[cfg(feature = "live")]
 mod paired;
+#[cfg(feature = "live")]
+mod recordings;
 mod pool;
 mod predict;
 mod report;
@@ -44,6 +48,7 @@ mod words;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What the shell gets to see; docs/cli.md says it at length.
@@ -96,7 +101,7 @@ enum Command {
     Validate(Box<validate::ValidateArgs>),
     /// Device profiles from other people's measurements
     Import(import::ImportArgs),
-    /// What recorded runs reveal of settings that were not written down
+    /// What a server's log tells: what was started, where the memory went, what binds; or what recorded runs reveal of their settings
     Explain(explain::ExplainArgs),
     /// Stand in for a server: the simulated engine behind an OpenAI API, in real time
     #[cfg(feature = "live")]
@@ -214,12 +219,15 @@ pub fn main(
         Ok(parsed) => parsed,
         Err(e) => {
             // Help and the version are no errors, and go to the standard output.
-            let _ = e.print();
-            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+            let code = ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+            return match e.print() {
+                Err(e) if !closed(&e.to_string()) => ExitCode::from(cannot_write(e) as u8),
+                _ => flushed(code),
+            };
         }
     };
     match run_with(cli, ray) {
-        Ok(code) => code,
+        Ok(code) => flushed(code),
         Err(e) => {
             eprintln!("error: {e:#}");
             if let Some(advice) = advice::of(&e, &matches) {
@@ -231,18 +239,42 @@ pub fn main(
     }
 }
 
-/// `capsim … | head` closes our output early, which is its good right. `print!` panics then, and only then with these words. The
-/// signal SIGPIPE stays ignored, as Rust has it: a worker or a client that hangs up must not kill us.
+/// `capsim … | head` closes our output early, which is its good right; a full disk is an error like any other. `print!` panics then, and
+/// only then with these words. The signal SIGPIPE stays ignored, as Rust has it: a worker or a client that hangs up must not kill us.
 fn leave_quietly_when_nobody_reads() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let words = panic.payload_as_str().unwrap_or_default();
-        // EPIPE; on Windows ERROR_BROKEN_PIPE and ERROR_NO_DATA.
-        let closed = ["os error 32)", "os error 109)", "os error 232)"];
-        if words.starts_with("failed printing to std") && closed.iter().any(|c| words.ends_with(c))
-        {
-            std::process::exit(0);
+        if let Some(error) = words.strip_prefix("failed printing to stdout: ") {
+            std::process::exit(match closed(error) {
+                true => 0,
+                false => cannot_write(error),
+            });
+        }
+        if words.starts_with("failed printing to stderr") {
+            std::process::exit(2);
         }
         usual(panic);
     }));
+}
+
+/// EPIPE; on Windows ERROR_BROKEN_PIPE and ERROR_NO_DATA.
+fn closed(error: &str) -> bool {
+    let codes = ["os error 32)", "os error 109)", "os error 232)"];
+    codes.iter().any(|c| error.ends_with(c))
+}
+
+/// Says that the output is lost; the exit code.
+fn cannot_write(error: impl std::fmt::Display) -> i32 {
+    // Standard error may be full too.
+    let _ = writeln!(std::io::stderr(), "error: standard output: {error}");
+    2
+}
+
+/// What is left of the output goes out; if it cannot, that is an error, whatever the command said.
+fn flushed(code: ExitCode) -> ExitCode {
+    match std::io::stdout().flush() {
+        Err(e) if !closed(&e.to_string()) => ExitCode::from(cannot_write(e) as u8),
+        _ => code,
+    }
 }

@@ -1,13 +1,16 @@
 //! Names on the command line → models and profiles: built in, or a file's path.
-use super::files::Files;
-use anyhow::Context;
+use super::files::{self, Files};
+use super::hub;
 use capsim::device::{DeviceProfile, EngineFile, EngineProfile, builtin, sheet};
 use capsim::engine::settings::{KV_CACHE_DTYPE, SettingValues};
-use capsim::model::{self, Model, ModelConfig, Quantization, WeightFormat};
+use capsim::model::{self, Model, ModelConfig};
 use capsim::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError, weighted};
 use capsim::predict::unknown_kind;
 use capsim::workload::load::LoadFiles;
 use std::path::{Path, PathBuf};
+
+/// Bytes that hold the whole header of a GGUF file, vocabulary included: those of 250 000 words take some 10 MiB.
+const GGUF_HEAD: u64 = 64 << 20;
 
 /// The folder or file of a name, where it is one; a folder stands for the file in it.
 fn file_of(files: &Files, name: &str, file: &str) -> Option<PathBuf> {
@@ -34,29 +37,21 @@ fn parsed<T, E: std::fmt::Display>(
     parse(&text, &path.display().to_string()).map_err(|e| wrong(e.to_string()))
 }
 
-/// What ModelOpt writes beside a config: the format of the weights, and what a reader must add for the KV cache.
-fn modelopt(text: &str, name: &str) -> Result<(Quantization, Option<String>), String> {
-    let file: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("{name}: {e}"))?;
-    let format = match file["quantization"]["quant_algo"].as_str() {
-        Some("FP8") => WeightFormat::Fp8,
-        other => {
-            return Err(format!(
-                "{name}: field `quantization.quant_algo`: {} is not modelled yet; give config.json without this file beside it, and \
-                 --weights int4-g32-sym, which has the 4.5 bits of NVFP4",
-                other.unwrap_or("nothing")
-            ));
-        }
-    };
-    let kv = file["quantization"]["kv_cache_quant_algo"].as_str();
-    let caveat = kv.map(|kv| {
-        format!("The checkpoint asks for a KV cache in {kv}: it is counted in the activations' type unless --kv-cache-dtype says so.")
-    });
-    let quantization = Quantization {
-        format,
-        experts_only: false,
-        kept: Default::default(),
-    };
-    Ok((quantization, caveat))
+/// The text of a config, with what ModelOpt wrote beside it where it states no format of its own.
+fn config_text(files: &Files, path: &Path) -> anyhow::Result<String> {
+    let text = files.read(path)?;
+    let beside = path.with_file_name("hf_quant_config.json");
+    if text.contains("\"quantization_config\"") || !files.exists(&beside) {
+        return Ok(text);
+    }
+    let (name, beside_name) = (path.display().to_string(), beside.display().to_string());
+    let more = files.read(&beside)?;
+    Ok(model::config::with_modelopt(
+        &text,
+        &name,
+        &more,
+        &beside_name,
+    )?)
 }
 
 impl LoadFiles for Files {
@@ -74,21 +69,32 @@ impl LoadFiles for Files {
 /// Names are those of what ships with capsim, or paths.
 impl Catalog for Files {
     fn model(&self, name: &str) -> Result<ModelConfig, SpecError> {
-        match file_of(self, name, "config.json") {
-            Some(path) => {
-                let mut config = parsed(self, "model", &path, model::config::parse)?;
-                let beside = path.with_file_name("hf_quant_config.json");
-                if config.quantization.is_none() && self.exists(&beside) {
-                    let (quantization, caveat) = parsed(self, "model", &beside, modelopt)?;
-                    config.quantization = Some(quantization);
-                    config.caveats.extend(caveat);
-                }
-                Ok(config)
+        let wrong = |e: String| SpecError::field("model", e);
+        let from_file = |path: &Path| {
+            let text = config_text(self, path).map_err(|e| wrong(format!("{e:#}")))?;
+            let name = path.display().to_string();
+            model::config::parse(&text, &name).map_err(|e| wrong(e.to_string()))
+        };
+        if let Some(path) = file_of(self, name, "config.json") {
+            if path
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
+            {
+                let head = files::head(&path, GGUF_HEAD).map_err(|e| wrong(format!("{e:#}")))?;
+                let shown = path.display().to_string();
+                let config = model::gguf_file::parse(&head, &shown);
+                return config.map_err(|e| wrong(e.to_string()));
             }
-            None => match model::checkpoint::find(name) {
-                Ok(found) => Ok(found.config()),
-                Err(e) => Err(SpecError::field("model", e)),
-            },
+            return from_file(&path);
+        }
+        let found = model::checkpoint::find(name);
+        // A model's own config says more than a name that stands for another's.
+        let exact = found.as_ref().is_ok_and(|f| f.is_the_model_itself());
+        match hub::config(self, name).filter(|_| !exact) {
+            Some(path) => from_file(&path),
+            None => found
+                .and_then(|f| f.config())
+                .map_err(|e| SpecError::field("model", e)),
         }
     }
     fn device(&self, name: &str) -> Result<DeviceProfile, SpecError> {
@@ -138,8 +144,8 @@ impl Files {
         if let Some(Part::Named(name)) = &spec.model
             && let Some(path) = file_of(self, name, "config.json")
         {
-            let config = serde_json::from_str(&self.read(&path)?)
-                .with_context(|| format!("{}", path.display()))?;
+            let shown = path.display().to_string();
+            let config = model::config::document(&config_text(self, &path)?, &shown)?;
             let name = name.clone();
             spec.model = Some(Part::Inline(Box::new(InlineModel { name, config })));
         }

@@ -1,6 +1,8 @@
 //! `capsim models`.
+use super::files::Files;
 use capsim::device::{Origin, Provenance, builtin, sheet};
-use capsim::model::{self, Model, Precision};
+use capsim::model::{self, Model, ModelConfig, Precision};
+use capsim::predict::spec::Catalog;
 use capsim::units::Bytes;
 use capsim_study::report::json;
 use capsim_study::report::json::listing::{ModelEntry, Models, ProfileEntry};
@@ -10,9 +12,45 @@ use std::process::ExitCode;
 
 #[derive(Args, Debug)]
 pub struct ModelsArgs {
+    /// Only models whose name contains this; or a name, folder or config.json, whose figures are shown
+    #[arg(value_name = "FILTER|PATH")]
+    filter: Option<String>,
     /// Machine-readable output (capsim schema models)
     #[arg(long)]
     json: bool,
+}
+
+/// A model's figures as its checkpoint stores it.
+fn figures(name: String, config: &ModelConfig) -> Result<ModelEntry, model::ModelError> {
+    let m = Model::new(config, Precision::of_checkpoint(config)?);
+    let p = m.parameters();
+    Ok(ModelEntry {
+        name,
+        parameters: p.total(),
+        active_parameters: p.active(),
+        weight_bytes: m.total_weight_bytes().0,
+        kv_bytes_per_token: m.kv_bytes_per_token().0,
+        state_bytes_per_sequence: m.state_bytes_per_sequence().0,
+    })
+}
+
+/// Those whose name contains the filter; if there is none, the one that it names.
+fn chosen(filter: Option<&str>) -> anyhow::Result<Vec<ModelEntry>> {
+    let wanted = filter.unwrap_or_default().to_ascii_lowercase();
+    let mut found = vec![];
+    for b in model::builtin::ALL {
+        if b.id.to_ascii_lowercase().contains(&wanted) {
+            found.push(figures(b.name(), &b.config())?);
+        }
+    }
+    if let (true, Some(name)) = (found.is_empty(), filter) {
+        let config = Files::default().model(name)?;
+        for said in &config.caveats {
+            eprintln!("note: {said}");
+        }
+        found.push(figures(name.to_owned(), &config)?);
+    }
+    Ok(found)
 }
 
 fn entry(id: &str, name: &str, provenance: &Provenance) -> ProfileEntry {
@@ -41,39 +79,32 @@ fn devices() -> Vec<ProfileEntry> {
     all
 }
 
-fn all() -> Models {
-    Models {
+fn all(filter: Option<&str>) -> anyhow::Result<Models> {
+    Ok(Models {
         schema: "capsim.models/1".into(),
-        models: model::builtin::ALL
-            .iter()
-            .map(|b| {
-                let config = b.config();
-                let m = Model::new(&config, Precision::of(&config));
-                let p = m.parameters();
-                ModelEntry {
-                    name: b.name(),
-                    parameters: p.total(),
-                    active_parameters: p.active(),
-                    weight_bytes: m.total_weight_bytes().0,
-                    kv_bytes_per_token: m.kv_bytes_per_token().0,
-                }
-            })
-            .collect(),
+        models: chosen(filter)?,
         devices: devices(),
         engines: builtin::engines()
             .iter()
             .map(|e| entry(&e.id, &e.name, &e.provenance))
             .collect(),
-    }
+    })
 }
 
 pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
-    let all = all();
+    let all = all(args.filter.as_deref())?;
     if args.json {
         println!("{}", json::text(&all));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut t = plain(["model", "parameters", "active", "weights", "KV/token"]);
+    let mut t = plain([
+        "model",
+        "parameters",
+        "active",
+        "weights",
+        "KV/token",
+        "state/sequence",
+    ]);
     for m in &all.models {
         t.add_row([
             m.name.clone(),
@@ -81,9 +112,16 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
             format!("{:.2} B", m.active_parameters as f64 / 1e9),
             Bytes(m.weight_bytes).to_string(),
             Bytes(m.kv_bytes_per_token).to_string(),
+            match m.state_bytes_per_sequence {
+                0 => String::new(),
+                n => Bytes(n).to_string(),
+            },
         ]);
     }
     println!("{t}");
+    if args.filter.is_some() {
+        return Ok(ExitCode::SUCCESS);
+    }
     for (what, entries) in [("device", &all.devices), ("engine", &all.engines)] {
         let mut t = left(plain([what, "name", "rests on"]), &[1, 2]);
         for e in entries {

@@ -2,6 +2,7 @@
 use super::bench::client_args::ClientArgs;
 use super::bench::load::ServeLoad;
 use super::bench::session::Session;
+use super::recordings::{of_files, other_model};
 use super::scenario_args::{of_line, read_line};
 use super::validate::ValidateArgs;
 use super::{files, load};
@@ -12,10 +13,12 @@ use capsim::model::KvDtype;
 use capsim::predict::spec::weighted;
 use capsim::predict::{Caveat, EngineWanted, Engines};
 use capsim::workload::PromptKind;
-use capsim_live::bench::read::{self, Recording};
+use capsim::workload::Replay;
+use capsim_live::bench::read::{self, Recording, Tool};
 use capsim_live::bench::{MetricsAs, drive::conversations, result};
 use capsim_study::report::json::{self, paired::PairedAnswer};
 use capsim_study::report::{paired as report, plot};
+use capsim_study::validate::fit::Fit;
 use capsim_study::validate::hypothesis::Basis;
 use capsim_study::validate::paired::{self, Suppose};
 use capsim_study::validate::runs::{ClientInfo, RunsFile, Tolerance};
@@ -26,7 +29,7 @@ use std::process::ExitCode;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Stored benchmarks and running servers")]
 pub struct PairedArgs {
-    /// Result of capsim bench, vllm bench serve, GuideLLM or AIPerf; may be repeated
+    /// Result of a benchmark, of any tool in docs/bench.md: FILE, or FILE#3 for the third result in it; may be repeated
     #[arg(long, value_delimiter = ',', value_name = "FILE")]
     bench: Vec<PathBuf>,
     /// Model: a built-in name, or the path of a config.json (default: what the server or the file names)
@@ -47,6 +50,12 @@ pub struct PairedArgs {
     /// Clients of a closed loop, where a file does not tell them
     #[arg(long)]
     clients: Option<u32>,
+    /// Mean prompt tokens, where a file does not tell them
+    #[arg(long, value_name = "TOKENS")]
+    recorded_input_len: Option<u32>,
+    /// Mean output tokens, where a file does not tell them
+    #[arg(long, value_name = "TOKENS")]
+    recorded_output_len: Option<u32>,
     /// What prompts had in common, where a file does not tell it: distinct, identical, shared-prefix:TOKENS
     #[arg(long, default_value = "distinct")]
     recorded_prompts: String,
@@ -129,7 +138,68 @@ impl PairedArgs {
             "no request was answered:\n  {}",
             m.remarks().join("\n  ")
         );
-        Ok((read::parse(&text, "live")?, m.interrupted))
+        let live = read::parse(&text, "live")?
+            .pop()
+            .context("one result is measured")?;
+        Ok((live, m.interrupted))
+    }
+
+    /// The stored results, with what the command says of them.
+    fn stored(&self) -> anyhow::Result<Vec<Recording>> {
+        let flags = self.load.flags();
+        ensure!(
+            self.client.named() || self.bench.is_empty() || flags.is_empty(),
+            "{}: the file says the load that was sent; with --bench there is --clients, --recorded-input-len, --recorded-output-len, \
+             --recorded-prompts and --recorded-seed for what a file does not tell",
+            flags.join(", ")
+        );
+        let mut all = of_files(&self.bench)?;
+        for r in &mut all {
+            self.lengths(r)?;
+        }
+        Ok(all)
+    }
+
+    /// Lengths that a file does not tell, as the command says them.
+    fn lengths(&self, r: &mut Recording) -> anyhow::Result<()> {
+        let (input, output) = (self.recorded_input_len, self.recorded_output_len);
+        if input.is_none() && output.is_none() {
+            if r.unsplit {
+                r.notes.push(
+                    "THE FILE HOLDS ONLY THE SUM OF PROMPT AND OUTPUT TOKENS: half of it is taken for each; --recorded-input-len says how many are \
+                     the prompt's"
+                        .into(),
+                );
+            }
+            return Ok(());
+        }
+        let flag = if input.is_some() {
+            "--recorded-input-len"
+        } else {
+            "--recorded-output-len"
+        };
+        ensure!(
+            r.unsplit || r.tool == Tool::VllmLatency,
+            "{flag}: {} says its lengths itself",
+            r.name
+        );
+        let both = r.requests.first().map_or(0, |q| q.input + q.output);
+        let (input, output) = match (input, output) {
+            _ if !r.unsplit => (input, output),
+            (Some(i), None) => (Some(i), Some(both.saturating_sub(i))),
+            (None, Some(o)) => (Some(both.saturating_sub(o)), Some(o)),
+            given => given,
+        };
+        ensure!(
+            input != Some(0) && output != Some(0),
+            "{flag}: prompt and output have {both} tokens together in {}",
+            r.name
+        );
+        for q in &mut r.requests {
+            q.input = input.unwrap_or(q.input);
+            q.output = output.unwrap_or(q.output);
+        }
+        Ok(())
     }
 }
 
@@ -166,13 +236,13 @@ fn basis(v: &ValidateArgs, args: &PairedArgs, line: &Line, r: &Recording) -> any
     let engine = match &v.engine {
         Some(name) => {
             let named = load::engine(name)?;
-            let rules = line.engine.unwrap_or(named.scheduler);
+            let rules = line.engine.or(r.engine).unwrap_or(named.scheduler);
             engines.under(named, rules, &device)
         }
         None => engines.choose(&EngineWanted {
             model: &model,
             device: &device,
-            engine: line.engine,
+            engine: line.engine.or(r.engine),
             release: release.or(told),
         }),
     };
@@ -248,17 +318,21 @@ fn draw(base: &Path, p: &paired::Paired) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
-    let (suppose, line) = (args.suppose()?, args.pasted()?);
-    let serve = &line.settings;
-    let mut recordings = vec![];
-    for path in &args.bench {
-        let r = read::parse(&files::read(path)?, &path.display().to_string())?;
-        if recordings.iter().any(|x: &Recording| x.name == r.name) {
-            bail!("--bench: two files are called `{}`; rename one", r.name);
-        }
-        recordings.push(r);
-    }
+/// A recording, and what it is predicted with.
+struct Case {
+    recording: Recording,
+    basis: Basis,
+    replay: Replay,
+}
+
+/// The recordings of a command with what they are predicted with, and whether the last one was interrupted.
+fn cases(
+    v: &ValidateArgs,
+    args: &PairedArgs,
+    line: &Line,
+    suppose: &Suppose,
+) -> anyhow::Result<(Vec<Case>, bool)> {
+    let mut recordings = args.stored()?;
     for id in &v.fit {
         let known: Vec<&str> = recordings.iter().map(|r| r.name.as_str()).collect();
         ensure!(
@@ -273,46 +347,102 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
         interrupted = partial;
         recordings.push(r);
     }
-    let mut basis = basis(v, args, &line, &recordings[0])?;
-    let replays = recordings
+    let all = recordings.into_iter().map(|recording| {
+        let basis = basis(v, args, line, &recording).with_context(|| recording.name.clone())?;
+        let replay = paired::replay(&recording, suppose)?;
+        Ok(Case {
+            recording,
+            basis,
+            replay,
+        })
+    });
+    Ok((all.collect::<anyhow::Result<_>>()?, interrupted))
+}
+
+/// The engine profile fitted to the recordings that were named for it.
+fn fitted(
+    v: &ValidateArgs,
+    cases: &mut [Case],
+    line: &Line,
+    suppose: &Suppose,
+) -> anyhow::Result<Option<Fit>> {
+    let named: Vec<&Case> = cases
         .iter()
-        .map(|r| paired::replay(r, &suppose))
-        .collect::<Result<Vec<_>, _>>()?;
-    let named: Vec<_> = recordings
-        .iter()
-        .zip(&replays)
-        .filter(|(r, _)| v.fit.contains(&r.name))
+        .filter(|c| v.fit.contains(&c.recording.name))
         .collect();
-    let fit = match &named[..] {
-        [] => None,
-        some => Some(paired::fitted(&basis, serve, some, &suppose)?),
+    let Some(first) = named.first() else {
+        return Ok(None);
     };
-    if let Some(path) = &args.write_runs {
-        let runs = recordings
-            .iter()
-            .map(|r| paired::recorded_run(r, serve, &suppose))
-            .collect();
-        write_runs(path, &basis, args, &recordings[0], runs)?;
+    for c in cases.iter() {
+        ensure!(
+            c.basis.engine.id == first.basis.engine.id,
+            "--fit: {} is predicted with {}, {} with {}: one profile is fitted at a time",
+            first.recording.name,
+            first.basis.engine.id,
+            c.recording.name,
+            c.basis.engine.id
+        );
     }
-    if let Some(f) = &fit {
-        basis.engine = f.profile.clone();
-        if let Some(path) = &v.write_profile {
-            files::write(path, &(serde_json::to_string_pretty(&f.profile)? + "\n"))?;
-        }
+    let runs: Vec<_> = named.iter().map(|c| (&c.recording, &c.replay)).collect();
+    let fit = paired::fitted(&first.basis, &line.settings, &runs, suppose)?;
+    if let Some(path) = &v.write_profile {
+        files::write(path, &(serde_json::to_string_pretty(&fit.profile)? + "\n"))?;
     }
-    let said = of_line(&line)?;
-    let mut all = vec![];
-    for (r, replay) in recordings.iter().zip(&replays) {
+    for c in cases {
+        c.basis.engine = fit.profile.clone();
+    }
+    Ok(Some(fit))
+}
+
+/// Compares each; what cannot be simulated is left out by name, unless nothing else is there.
+fn compared(
+    v: &ValidateArgs,
+    cases: &[Case],
+    line: &Line,
+    not_simulated: &[String],
+) -> anyhow::Result<(Vec<paired::Paired>, Vec<String>)> {
+    let (mut all, mut left_out) = (vec![], vec![]);
+    for c in cases {
+        let r = &c.recording;
         let fitted = v.fit.contains(&r.name);
-        let mut p = paired::compare(&basis, serve, r, replay, v.tolerance, fitted)
-            .with_context(|| r.name.clone())?;
-        let unmodelled = said.not_simulated.iter().cloned();
+        let compared = paired::compare(&c.basis, &line.settings, r, &c.replay, v.tolerance, fitted);
+        let mut p = match compared.with_context(|| r.name.clone()) {
+            Ok(p) => p,
+            Err(e) if cases.len() == 1 => return Err(e),
+            Err(e) => {
+                left_out.push(format!("{e:#}"));
+                continue;
+            }
+        };
+        p.notes.splice(0..0, other_model(r, &c.basis.model_name));
+        let unmodelled = not_simulated.iter().cloned();
         p.notes
             .extend(unmodelled.map(|flag| Caveat::Unmodelled(flag).to_string()));
         all.push(p);
     }
-    let base = v.svg.as_deref();
-    let pictures = match base {
+    ensure!(
+        !all.is_empty(),
+        "none of the results can be simulated:\n  {}",
+        left_out.join("\n  ")
+    );
+    Ok((all, left_out))
+}
+
+pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
+    let (suppose, line) = (args.suppose()?, args.pasted()?);
+    let (mut cases, interrupted) = cases(v, args, &line, &suppose)?;
+    let fit = fitted(v, &mut cases, &line, &suppose)?;
+    if let Some(path) = &args.write_runs {
+        let runs = cases
+            .iter()
+            .map(|c| paired::recorded_run(&c.recording, &line.settings, &suppose))
+            .collect();
+        let first = &cases[0];
+        write_runs(path, &first.basis, args, &first.recording, runs)?;
+    }
+    let said = of_line(&line)?;
+    let (all, left_out) = compared(v, &cases, &line, &said.not_simulated)?;
+    let pictures = match v.svg.as_deref() {
         Some(base) => all
             .iter()
             .map(|p| draw(base, p))
@@ -320,21 +450,22 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
         None => vec![],
     };
     if let Some(path) = &v.markdown {
-        files::write(
-            path,
-            &report::markdown(&basis, fit.as_ref(), &all, &pictures),
-        )?;
+        files::write(path, &report::markdown(fit.as_ref(), &all, &pictures))?;
     }
     if v.json {
         println!(
             "{}",
             json::text(&PairedAnswer {
                 harmless: said.harmless,
+                left_out,
                 ..PairedAnswer::new(fit.as_ref(), &all)
             })
         );
     } else {
-        print!("{}", report::text(&basis, fit.as_ref(), &all));
+        print!("{}", report::text(fit.as_ref(), &all));
+        for text in &left_out {
+            eprintln!("note: left out: {text}");
+        }
     }
     let agrees = all
         .iter()

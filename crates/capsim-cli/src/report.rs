@@ -118,9 +118,9 @@ fn object(name: &str, text: &str, value: Value, slo: Option<&Slo>) -> anyhow::Re
 /// A benchmark that another tool stored.
 #[cfg(feature = "live")]
 fn measured(name: &str, text: &str) -> anyhow::Result<Input> {
-    let recording = capsim_live::bench::read::parse(text, name)
+    let all = capsim_study::validate::recordings::recordings(text, name)
         .map_err(|e| anyhow::anyhow!("{e}; nor is it a result of capsim: it has no `schema`"))?;
-    Ok(Input::Section(page::measured(&recording)))
+    Ok(Input::Section(page::measured(&all)))
 }
 
 #[cfg(not(feature = "live"))]

@@ -32,6 +32,15 @@ pub struct ServeCommand {
     /// Key that /v1 asks for
     #[arg(long, help_heading = "Server")]
     api_key: Vec<String>,
+    /// Let answers call tools that need not be called; as vLLM it needs --tool-call-parser
+    #[arg(long, requires = "tool_call_parser", help_heading = "Server")]
+    enable_auto_tool_choice: bool,
+    /// Format of calls in the model's own text; any is accepted, since answers are written here
+    #[arg(long, value_name = "NAME", help_heading = "Server")]
+    tool_call_parser: Option<String>,
+    /// Pages that may ask, as a JSON list of origins (default: [\"*\"], all of them)
+    #[arg(long, value_name = "JSON", help_heading = "Server")]
+    allowed_origins: Option<String>,
     /// Time runs that many times as fast
     #[arg(long, default_value_t = 1.0, help_heading = "Server")]
     speedup: f64,
@@ -97,6 +106,26 @@ fn check(args: &ServeCommand) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The key that vLLM takes from its environment (vllm 0.33.0, envs.py: VLLM_API_KEY).
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the usual place of the key, so that it need not stand on the command line"
+)]
+fn key_of_environment() -> Option<String> {
+    std::env::var("VLLM_API_KEY").ok().filter(|k| !k.is_empty())
+}
+
+/// Whether the model has towers for images or sounds, of which only the text part is simulated.
+fn takes_more_than_text(scenario: &Scenario) -> bool {
+    let caveats = &scenario.model.config().caveats;
+    caveats.iter().any(|c| c.contains("vision or audio towers"))
+}
+
+/// Whether an address is every interface's.
+fn open_to_all(host: &str) -> bool {
+    matches!(host, "0.0.0.0" | "::" | "[::]" | "*")
 }
 
 /// What the server tells of itself.
@@ -196,6 +225,23 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
     if api_keys.is_empty() {
         api_keys.extend(pasted(&["--api-key"]));
     }
+    if api_keys.is_empty() {
+        api_keys.extend(key_of_environment());
+    }
+    let auto_tools = args.enable_auto_tool_choice || pasted(&["--tool-call-parser"]).is_some();
+    let origins = args
+        .allowed_origins
+        .or_else(|| pasted(&["--allowed-origins"]));
+    let origins = match origins {
+        None => vec!["*".into()],
+        Some(text) => serde_json::from_str(&text)
+            .with_context(|| format!("--allowed-origins `{text}`: must be a JSON list of origins, such as [\"http://localhost:3000\"]"))?,
+    };
+    if api_keys.is_empty() && open_to_all(&host) {
+        eprintln!(
+            "capsim serve: {host} can be reached from other machines, and no key is asked for (--api-key, VLLM_API_KEY)"
+        );
+    }
     let scenario = args.scenario.scenario()?;
     let model_name = args
         .served_model_name
@@ -225,6 +271,9 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         max_body: args.max_body_mib << 20,
         answer_length: args.answer_len.as_deref().map(answer_len).transpose()?,
         prompt_details: args.enable_prompt_tokens_details,
+        auto_tools,
+        multimodal: takes_more_than_text(&scenario),
+        origins,
         text,
     };
     stop::serve(async |mut stop| {

@@ -10,7 +10,11 @@ pub fn serve<F: Future<Output = anyhow::Result<ExitCode>>>(
         .enable_all()
         .build()
         .context("cannot start the server's threads")?;
-    runtime.block_on(async { until(Stop::new().context("cannot listen for signals")?).await })
+    let ended =
+        runtime.block_on(async { until(Stop::new().context("cannot listen for signals")?).await });
+    // What still computes for a client that is gone holds up no end.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    ended
 }
 
 /// SIGINT or SIGTERM.

@@ -4,9 +4,10 @@ use super::{files, load};
 use anyhow::{Context, bail};
 use capsim::engine::EngineVersion;
 use capsim::predict::{EngineWanted, Engines};
+use capsim::workload::trace::Trace;
 use capsim_study::report::json::{self, validation::Validation};
 use capsim_study::report::{svg, validation};
-use capsim_study::validate::compare::{RunComparison, candidates, compare};
+use capsim_study::validate::compare::{NotPredicted, RunComparison, candidates, compare};
 use capsim_study::validate::fit::{Fit, FitRun, fit};
 use capsim_study::validate::hypothesis::Basis;
 use capsim_study::validate::runs::RunsFile;
@@ -79,16 +80,16 @@ impl ValidateArgs {
     }
 }
 
-/// A file of runs with what it is predicted with.
+/// A file of runs with what it is predicted with, and the runs in it whose requests are not here.
 pub fn open(
     path: &Path,
     device: Option<&str>,
     engine: Option<&str>,
     release: Option<EngineVersion>,
-) -> anyhow::Result<(RunsFile, Basis)> {
+) -> anyhow::Result<(RunsFile, Basis, Vec<NotPredicted>)> {
     let name = path.display().to_string();
     let mut file = RunsFile::parse(&files::read(path)?, &name)?;
-    requests(path, &mut file)?;
+    let absent = requests(path, &mut file);
     let field = |f: &str| format!("{name}: field `{f}`");
     // Names of files are taken from the folder of the file of runs.
     let near = |given: &str| -> String {
@@ -135,11 +136,12 @@ pub fn open(
         release,
         moe_path: file.moe_tiles.clone(),
     };
-    Ok((file, basis))
+    Ok((file, basis, absent))
 }
 
-/// Reads the recorded requests of runs that name a file of them.
-pub fn requests(path: &Path, file: &mut RunsFile) -> anyhow::Result<()> {
+/// Reads the recorded requests of runs that name a file of them; runs whose file cannot be read leave, and are named.
+pub fn requests(path: &Path, file: &mut RunsFile) -> Vec<NotPredicted> {
+    let mut absent = vec![];
     for run in &mut file.runs {
         let Some(trace) = &mut run.workload.trace else {
             continue;
@@ -150,19 +152,20 @@ pub fn requests(path: &Path, file: &mut RunsFile) -> anyhow::Result<()> {
                 .parent()
                 .map_or_else(|| PathBuf::from(&trace.file), |p| p.join(&trace.file)),
         };
-        let text = files::read(&at).with_context(|| {
-            format!(
-                "run `{}`: its requests are not in this repository; CAPSIM_SHARED names the folder that holds them",
-                run.id
-            )
-        })?;
-        trace.data = Some(std::sync::Arc::new(capsim::workload::trace::Trace::parse(
-            &text,
-            &at.display().to_string(),
-            &trace.options,
-        )?));
+        let read = files::read(&at)
+            .context("its requests are not in this repository; CAPSIM_SHARED names the folder that holds them")
+            .and_then(|text| Ok(Trace::parse(&text, &at.display().to_string(), &trace.options)?));
+        match read {
+            Ok(data) => trace.data = Some(std::sync::Arc::new(data)),
+            Err(e) => absent.push(NotPredicted {
+                id: run.id.clone(),
+                problem: format!("{e:#}"),
+            }),
+        }
     }
-    Ok(())
+    file.runs
+        .retain(|r| !absent.iter().any(|a: &NotPredicted| a.id == r.id));
+    absent
 }
 
 /// Fits the engine profile to the named runs, each under the hypothesis that suits it best beforehand.
@@ -207,16 +210,18 @@ pub struct Compared {
     pub fit: Option<Fit>,
     /// The comparison, run by run.
     pub runs: Vec<RunComparison>,
+    /// Runs that could not be predicted.
+    pub not_predicted: Vec<NotPredicted>,
 }
 
 /// Fits to the runs named by `--fit`, predicts the others, compares.
 ///
 /// # Errors
-/// A file that cannot be used, a run that cannot be predicted.
+/// A file that cannot be used, or no run of which can be predicted.
 pub fn compared(args: &ValidateArgs) -> anyhow::Result<Compared> {
     args.check()?;
     let path = args.runs.as_deref().context("which runs?")?;
-    let (mut file, mut basis) = open(
+    let (mut file, mut basis, mut not_predicted) = open(
         path,
         args.device.as_deref(),
         args.engine.as_deref(),
@@ -230,13 +235,17 @@ pub fn compared(args: &ValidateArgs) -> anyhow::Result<Compared> {
     if let Some(f) = &fit {
         basis.engine = f.profile.clone();
     }
-    let runs = compare(&file, &basis, &args.fit)
-        .map_err(|(id, e)| anyhow::Error::from(e).context(format!("run `{id}`")))?;
+    let (runs, refused) = compare(&file, &basis, &args.fit);
+    not_predicted.extend(refused);
+    if let ([], Some(first)) = (&runs[..], not_predicted.first()) {
+        bail!("run `{}`: {}", first.id, first.problem);
+    }
     Ok(Compared {
         file,
         basis,
         fit,
         runs,
+        not_predicted,
     })
 }
 
@@ -266,6 +275,7 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         basis,
         fit,
         runs,
+        not_predicted,
     } = compared(args)?;
     drop(busy);
     if let (Some(path), Some(f)) = (&args.write_profile, &fit) {
@@ -284,15 +294,20 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!(
             "{}",
-            json::text(&Validation::new(&file, fit.as_ref(), &runs))
+            json::text(&Validation::new(&file, fit.as_ref(), &runs, &not_predicted))
         );
     } else if args.summary {
         print!("{}", validation::summary(&runs));
     } else {
         print!("{text}");
     }
+    if !args.json {
+        print!("{}", validation::not_predicted(&not_predicted));
+    }
     let ok = runs.iter().filter(|r| !r.fitted).all(|r| r.agrees());
-    Ok(if ok {
+    Ok(if !not_predicted.is_empty() {
+        ExitCode::from(2)
+    } else if ok {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -254,7 +254,8 @@ fn left_out(
     for runs in manifest.recorded.iter().filter_map(|s| s.runs.as_ref()) {
         let path = home.join(runs);
         if found(&path)? {
-            all.push(validate::open(&path, None, None, None)?);
+            let (file, basis, _) = validate::open(&path, None, None, None)?;
+            all.push((file, basis));
         }
     }
     let figures: Vec<_> = all

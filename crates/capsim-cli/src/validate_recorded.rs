@@ -1,6 +1,6 @@
 //! Comparisons that are kept as figures, for `capsim validate --all`; computed anew where their requests are found.
 use super::{files, validate};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use capsim::device::{EngineFile, EngineProfile};
 use capsim_calibrate::clock::now_utc;
 use capsim_study::report::accuracy_recorded::{Section, moved};
@@ -54,7 +54,10 @@ fn figures(run: &str, experiment: &str, c: &Candidate) -> FigureRun {
 
 /// Predicts the runs of a file whose requests were found.
 fn computed(path: &Path, date: String) -> anyhow::Result<Figures> {
-    let (file, basis) = validate::open(path, None, None, None)?;
+    let (file, basis, absent) = validate::open(path, None, None, None)?;
+    if let Some(a) = absent.first() {
+        bail!("run `{}`: {}", a.id, a.problem);
+    }
     let mut runs = vec![];
     for run in &file.runs {
         let all = candidates(&file, &basis, run).with_context(|| format!("run `{}`", run.id))?;

@@ -207,6 +207,16 @@ fn recorded_runs() {
     );
     assert_eq!(v["fitted_on"].as_array().unwrap().len(), 1);
     both("explanation", &["explain", RUNS], &[0]);
+    both(
+        "log",
+        &[
+            "explain",
+            "tests/data/logs/vllm-0.27.log",
+            "--device",
+            "rtx-4090",
+        ],
+        &[0],
+    );
 }
 
 #[test]

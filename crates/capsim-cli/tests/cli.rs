@@ -364,6 +364,29 @@ fn explain_finds_what_the_report_did_not_say() {
 }
 
 #[test]
+fn a_run_that_cannot_be_predicted_does_not_hide_the_others() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let text = std::fs::read_to_string(root.join(RUNS)).unwrap();
+    let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let runs = file["runs"].as_array_mut().unwrap();
+    let whole = runs.len();
+    let bad = runs[0]["id"].as_str().unwrap().to_string();
+    // No prompt of that length fits.
+    runs[0]["engine_args"]["max_model_len"] = 8.into();
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("one-bad.json");
+    std::fs::write(&at, file.to_string()).unwrap();
+    let out = capsim(&["validate", at.to_str().unwrap(), "--json"]);
+    assert_eq!(out.status.code(), Some(2));
+    let v: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(v["runs"].as_array().unwrap().len(), whole - 1);
+    assert_eq!(v["not_predicted"][0]["id"], bad.as_str());
+    let out = capsim(&["validate", at.to_str().unwrap(), "--summary"]);
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(said.contains(&format!("not predicted: {bad}: ")), "{said}");
+}
+
+#[test]
 fn broken_files_are_refused_by_file_and_field() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {

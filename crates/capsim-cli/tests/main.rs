@@ -18,6 +18,7 @@ mod calibrate;
 mod cli;
 mod devices;
 mod explore;
+mod files;
 mod exports;
 mod impossible;
 mod live;

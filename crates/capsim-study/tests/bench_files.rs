@@ -10,16 +10,33 @@ use capsim::units::{SimTime, Span};
 use capsim::workload::{Pace, PromptKind, vllm_bench};
 use capsim_live::bench::read::{Recorded, Recording, Tool, parse};
 use capsim_study::validate::hypothesis::Basis;
-use capsim_study::validate::paired::{Suppose, compare, fitted, recorded_run, replay, scenario};
+use capsim_study::validate::paired::{
+    Suppose, compare, fitted, measured, recorded_run, replay, scenario,
+};
+use capsim_study::validate::recordings::recordings;
 use proptest::prelude::*;
 use std::path::Path;
 
-const SAMPLES: [&str; 5] = [
+const SAMPLES: [&str; 19] = [
     "vllm-0.32.json",
     "vllm-0.12.json",
     "guidellm-0.8.json",
     "aiperf-0.13.jsonl",
     "aiperf-0.13-totals.json",
+    "aiperf-0.13-totals.csv",
+    "aiperf-0.8.jsonl",
+    "guidellm-0.3-sampled.json",
+    "inference-perf-2025.json",
+    "inferencex-2026.json",
+    "llama-benchy-0.2.json",
+    "llmd-report-0.1.yaml",
+    "llmperf.json",
+    "ollama-0.23.csv",
+    "sglang-2025.jsonl",
+    "vllm-0.25-sweep-summary.json",
+    "vllm-0.6-throughput.json",
+    "vllm-0.6.3-empty.json",
+    "vllm-2026-console.txt",
 ];
 
 fn text(name: &str) -> String {
@@ -27,8 +44,15 @@ fn text(name: &str) -> String {
     std::fs::read_to_string(path.join(name)).unwrap()
 }
 
-fn open(name: &str) -> Recording {
+fn all(name: &str) -> Vec<Recording> {
     parse(&text(name), name).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The one recording of a file.
+fn open(name: &str) -> Recording {
+    let mut found = all(name);
+    assert_eq!(found.len(), 1, "{name}");
+    found.remove(0)
 }
 
 /// Equal to the four decimals of a millisecond that the sample keeps.
@@ -172,11 +196,14 @@ fn what_is_no_result_is_refused_by_name() {
         assert!(e.contains(says) && e.contains("f.json"), "{pointer}: {e}");
     }
     for (text, says) in [
-        ("", "no JSON"),
+        ("", "is empty"),
         ("{}", "no result of"),
         ("[1, 2]", "no result of"),
+        ("hello", "begins with `hello`. Read are: GuideLLM"),
+        (r#"{"timestamp": 0, "input_length": 3}"#, "--trace-file"),
         (r#"{"benchmarks": []}"#, "there is none"),
-        ("{\"metadata\": {}, \"metrics\": {}}\n{", "request_start_ns"),
+        ("{\"metadata\": {}, \"metrics\": {}}\n{", "line 2"),
+        ("{\"metadata\": {}, \"metrics\": {}}", "request_start_ns"),
         (
             r#"{"total_input_tokens": 5, "total_output_tokens": 5, "completed": 0}"#,
             "completed",
@@ -195,7 +222,7 @@ fn numbers_that_only_python_writes_are_taken_for_missing() {
         1,
     );
     assert!(odd.contains("NaN"));
-    let mut r = parse(&odd, "vllm-0.32.json").unwrap();
+    let mut r = parse(&odd, "vllm-0.32.json").unwrap().remove(0);
     r.reported.remove(&named("p1_ttft_ms").into());
     assert_eq!(r, open("vllm-0.32.json"));
 }
@@ -241,6 +268,7 @@ fn simulated(r: &Recording, basis: &Basis, w: &Suppose) -> Recording {
     let mut records = seen.1;
     records.sort_by_key(|x| x.id);
     let mut out = r.clone();
+    out.reported.clear();
     out.duration = Some(run.summary.duration);
     for (q, s) in out.requests.iter_mut().filter(|q| q.measured).zip(&records) {
         q.sent = Some(s.arrival.secs());
@@ -386,19 +414,22 @@ fn mutate(value: &mut serde_json::Value, path: &[usize], with: &serde_json::Valu
 
 /// Whatever is read can be replayed or is refused with a reason; nothing panics.
 fn survives(text: &str) {
-    match parse(text, "f.json") {
+    match recordings(text, "f.json") {
         Err(e) => assert!(e.to_string().len() > 12),
-        Ok(r) => {
-            r.summary();
-            let few: Vec<Recorded> = r.requests.iter().take(20).cloned().collect();
-            let r = Recording { requests: few, ..r };
-            if let Ok(x) = replay(&r, &Suppose::default())
-                && x.requests()
-                    .iter()
-                    .all(|q| q.prompt.len() < 2000 && q.max_tokens < 2000)
-            {
-                // Settings may refuse it, with a reason.
-                let _ = predict_replay(&scenario(&basis(), &serve(), &r), &x, &mut ());
+        Ok(all) => {
+            for r in all.into_iter().take(3) {
+                r.summary();
+                measured(&r);
+                let few: Vec<Recorded> = r.requests.iter().take(20).cloned().collect();
+                let r = Recording { requests: few, ..r };
+                if let Ok(x) = replay(&r, &Suppose::default())
+                    && x.requests()
+                        .iter()
+                        .all(|q| q.prompt.len() < 2000 && q.max_tokens < 2000)
+                {
+                    // Settings may refuse it, with a reason.
+                    let _ = predict_replay(&scenario(&basis(), &serve(), &r), &x, &mut ());
+                }
             }
         }
     }
@@ -423,17 +454,23 @@ proptest! {
         ],
     ) {
         let text = text(name);
-        let changed = match serde_json::from_str::<serde_json::Value>(&text) {
-            Ok(mut v) => {
+        let lines: Result<Vec<serde_json::Value>, _> = text.lines().map(serde_json::from_str).collect();
+        let changed = match (serde_json::from_str::<serde_json::Value>(&text), lines) {
+            (Ok(mut v), _) => {
                 mutate(&mut v, &path, &with);
                 v.to_string()
             }
-            Err(_) => {
-                let mut lines: Vec<serde_json::Value> =
-                    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+            (Err(_), Ok(mut lines)) => {
                 let n = lines.len();
                 mutate(&mut lines[path[0] % n], &path[1..], &with);
                 lines.iter().map(|l| format!("{l}\n")).collect()
+            }
+            // Tables and YAML: a line is another value.
+            _ => {
+                let mut lines: Vec<String> = text.lines().map(String::from).collect();
+                let n = lines.len();
+                lines[path[0] % n] = with.to_string();
+                lines.join("\n")
             }
         };
         survives(&changed);

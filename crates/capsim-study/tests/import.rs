@@ -11,7 +11,9 @@ use capsim::model::{self, Model, Parallel, Precision};
 use capsim::units::{SimTime, Span};
 use capsim::workload::trace::Trace;
 use capsim::workload::{Answer, ListSource, Prompt, Request, RequestId, StreamId};
-use capsim_study::import::{self, Source, aiconfigurator, gpus, llamacpp, llmservingsim, vidur};
+use capsim_study::import::{
+    self, Source, aiconfigurator, gpus, llama_bench, llamacpp, llmservingsim, vidur,
+};
 use capsim_study::validate::compare::candidates;
 use capsim_study::validate::hypothesis::Basis;
 use capsim_study::validate::runs::RunsFile;
@@ -207,7 +209,7 @@ proptest! {
             4 => { let _ = vidur::tables((&damage(&sample("vidur/mlp.csv")), "mlp.csv"), None, 1); }
             5 => {
                 let text = "| model | test | t/s |\n| --- | --- | --- |\n| m | pp512 | 100.0 ± 1 |\n| m | tg128 | 10.0 ± 1 |\n";
-                if let Ok(all) = llamacpp::parse(&damage(text), "b.md") {
+                if let Ok(all) = llama_bench::read(&damage(text), "b.md").map(|o| o.measures()) {
                     let gpu = gpus::find("rtx-4090").unwrap();
                     if let Ok(d) = llamacpp::device(gpu, &m, &all, &source(), "b.md") {
                         DeviceProfile::parse(&serde_json::to_string(&d).unwrap(), "d").unwrap();
@@ -547,7 +549,7 @@ fn shipped_profiles_obey_their_data_sheets() {
             assert!(secs(&decode(256, 1000)) < 128.0 * one, "{} {name}", gpu.id);
             assert!(secs(&chunk(2048, 0)) < 512.0 * one, "{} {name}", gpu.id);
             // Nobody computes faster than 1.2 · 10¹⁵ operations per second in 16 bit.
-            let ops = 2.0 * m.parameters().active() as f64 / f64::from(tp) * 2048.0;
+            let ops = 2.0 * m.parameters().multiplied() as f64 / f64::from(tp) * 2048.0;
             assert!(ops / secs(&chunk(2048, 0)) < 1.2e15, "{} {name}", gpu.id);
         }
     }
@@ -560,7 +562,7 @@ fn a_whole_model_is_predicted_as_it_was_measured() {
     let config = model::builtin::find("llama-2-7b").unwrap().config();
     let m = Model::new(&config, Precision::by_name("q4_k_m", &config).unwrap());
     let text = "| model | test | t/s |\n| --- | --- | --- |\n| m | pp512 | 4000.0 ± 1 |\n| m | tg128 | 100.0 ± 1 |\n";
-    let all = llamacpp::parse(text, "b.md").unwrap();
+    let all = llama_bench::read(text, "b.md").unwrap().measures();
     let gpu = gpus::find("rtx-4090").unwrap();
     let mut d = llamacpp::device(gpu, &m, &all, &source(), "b.md").unwrap();
     d.launch.value = 1e-12;

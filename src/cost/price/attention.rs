@@ -12,6 +12,8 @@ pub struct AttentionPrice {
     /// Operations per (query, key) pair, both kinds of layer.
     pair_full: f64,
     pair_windowed: f64,
+    /// Operations per cached token to make keys and values of what is kept, for each chunk of a prompt anew.
+    expand: f64,
     /// Operations per second by queries computed at once.
     curve: Curve,
     efficiency: f64,
@@ -30,6 +32,7 @@ impl AttentionPrice {
             kv_windowed: 0.0,
             pair_full: 0.0,
             pair_windowed: 0.0,
+            expand: 0.0,
             curve: device.attention_prefill.clone(),
             efficiency: engine.attention_compute.value * device.curves.library(),
             tile: engine.attention_tile,
@@ -40,10 +43,14 @@ impl AttentionPrice {
                 continue;
             };
             let layers = f64::from(op.layers);
-            let per_token = layers * a.kv_bytes_per_token() / stream;
-            let pairs = layers * 4.0 * f64::from(a.q_heads) * f64::from(a.head_dim);
+            let decode = a.cache.decode_ops as f64 / f64::from(a.cache.tokens.max(1));
+            let compute = decode / (price.curve.peak() * price.efficiency);
+            let per_token = layers * (a.read_bytes_per_token() / stream).max(compute);
+            let pairs = layers * a.ops_per_pair();
+            price.expand += layers * a.cache.expand as f64;
             if let Some(w) = a.window {
-                price.window = Some(w);
+                // Steps are counted with one window: the narrowest.
+                price.window = Some(price.window.map_or(w, |known| known.min(w)));
                 price.kv_windowed += per_token;
                 price.pair_windowed += pairs;
             } else {
@@ -74,8 +81,13 @@ impl AttentionPrice {
 
     /// Seconds of arithmetic on prompts at a `rate` of operations per second.
     pub fn prefill_compute(&self, shape: &StepShape, rate: f64) -> f64 {
+        // What a chunk's queries see of tokens that were computed before.
+        let before = shape
+            .prefill_context
+            .saturating_sub(shape.prefill_tokens.into());
         (self.pair_full * shape.prefill_pairs as f64
-            + self.pair_windowed * shape.prefill_pairs_windowed as f64)
+            + self.pair_windowed * shape.prefill_pairs_windowed as f64
+            + self.expand * before as f64)
             / (rate * self.efficiency)
     }
 

@@ -56,6 +56,8 @@ struct ExpertGroup {
     top_k: f64,
     /// Columns of gate and up together, and of down.
     columns: (f64, f64),
+    /// Bytes of the first product for each of the second.
+    first: f64,
 }
 
 impl ExpertGroup {
@@ -66,7 +68,8 @@ impl ExpertGroup {
             activation_bytes_per_token: e.activation_bytes_per_token(),
             ops_per_row: e.ops_per_row(),
             top_k: f64::from(e.top_k),
-            columns: (2.0 * e.intermediate as f64, e.hidden as f64),
+            columns: (e.first_columns() as f64, e.hidden as f64),
+            first: if e.gated { 2.0 } else { 1.0 },
         }
     }
 }
@@ -178,11 +181,12 @@ impl ExpertsPrice {
             // Each expert's rows are padded to whole tiles. Few rows per expert make one tile each; with many,
             // (τ − 1)/2 rows are wasted on average (rows modulo τ taken as uniform).
             let tiles = touched.max((slots + touched * (tile - 1.0) / 2.0) / tile);
-            // Gate and up are two thirds of an expert's bytes, down one; each a kernel that may not fill the device.
+            // Gate and up are two thirds of an expert's bytes, down one (a half each without a gate); each a kernel that may not
+            // fill the device.
             let slower = regime.fill.as_ref().map_or(1.0, |f| {
                 let groups = |columns: f64| touched * libm::ceil(columns / f64::from(f.tile_cols));
                 let less = |columns| (f.workgroups.value / groups(columns)).max(1.0);
-                (2.0 * less(g.columns.0) + less(g.columns.1)) / 3.0
+                (g.first * less(g.columns.0) + less(g.columns.1)) / (g.first + 1.0)
             });
             let bytes =
                 touched * g.bytes_per_expert * slower + tokens * g.activation_bytes_per_token;

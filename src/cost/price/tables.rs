@@ -113,6 +113,10 @@ impl Tables {
             let OpKind::Attention(a) = op.kind else {
                 continue;
             };
+            // Times of keys and values per head group say nothing of latent ones.
+            if !a.is_plain() {
+                return;
+            }
             let shape = HeadShape {
                 q_heads: a.q_heads,
                 kv_heads: a.kv_heads,

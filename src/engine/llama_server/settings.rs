@@ -146,6 +146,7 @@ fn memory(
         total: bytes(total),
         requested: bytes(total),
         weights: bytes(weights),
+        rotary: Bytes::ZERO,
         activations: Bytes(0),
         non_torch: bytes(non_torch),
         kv_cache: bytes(kv),
@@ -153,5 +154,6 @@ fn memory(
         block_size,
         state_blocks: 0,
         groups: 1,
+        request_blocks: f64::from(per_slot.div_ceil(block_size)),
     })
 }

@@ -58,6 +58,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             enforce_eager,
             // A pool of their own, which is not sized here.
             states_in_blocks: false,
+            prefix_caching: false,
         };
         memory::plan(model, asked.device, asked.profile, &inputs)
     };

@@ -141,6 +141,9 @@ pub struct Release {
     /// The log's `GPU KV cache size` is the number of full-length requests that fit, times `max_model_len`, instead of blocks times
     /// block size (`get_kv_cache_capacity`; vLLM issues 40691 and 54458: after 0.19.0, at the latest in 0.28).
     pub reports_request_capacity: bool,
+    /// Fewer blocks than `max_num_seqs` of a model with recurrent layers are an error where graphs are captured
+    /// (`config/compilation.py: resolve_cudagraph_mode_and_sizes`; vllm-project/vllm#38270).
+    pub refuses_more_seqs_than_states: bool,
 }
 
 /// The oldest release that is simulated: 0.12.0.
@@ -161,6 +164,7 @@ const OLDEST: Release = Release {
     profiles_top_k_kernel: false,
     counts_graph_memory: false,
     reports_request_capacity: false,
+    refuses_more_seqs_than_states: false,
 };
 
 /// One thing that a release changed.
@@ -207,6 +211,13 @@ const CHANGES: &[Change] = &[
         rule: "the log's `GPU KV cache size` counts requests of full length",
         recorded: false,
         apply: |r| r.reports_request_capacity = true,
+    },
+    Change {
+        // Reported of 0.20 and later (vllm-project/vllm#49064, vllm-project/recipes#551); 0.19.0 captures, and fails then.
+        since: at(0, 20, 0),
+        rule: "a model with recurrent layers starts with as many blocks as `max_num_seqs` only",
+        recorded: false,
+        apply: |r| r.refuses_more_seqs_than_states = true,
     },
     Change {
         // Recorded on an H200: validation/h200-sxm/vllm-0.20.2. 0.19.1 still has 0.9.

@@ -55,7 +55,8 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             num_gpu_blocks_override: given.get(NUM_GPU_BLOCKS_OVERRIDE),
             version,
             enforce_eager,
-            states_in_blocks: !caching,
+            states_in_blocks: true,
+            prefix_caching: caching,
         },
     )?;
     let config = EngineConfig {

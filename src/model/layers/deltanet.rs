@@ -1,14 +1,13 @@
 //! Gated DeltaNet, linear attention: config, parameters, operators.
 use super::Expander;
-use crate::model::architecture::Architecture;
 use crate::model::config::{MAX_HEADS, Reader};
 use crate::model::error::ModelError;
 use crate::model::op::{OpKind, Recurrence};
 use crate::units::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Gated DeltaNet: linear attention with a state of fixed size per sequence (arXiv:2412.06464).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LinearAttention {
     /// Key (and query) heads.
     pub key_heads: u32,
@@ -52,82 +51,56 @@ impl LinearAttention {
     }
 }
 
-impl Reader<'_> {
-    fn hybrid(&self) -> bool {
-        matches!(
-            self.rules.arch,
-            Architecture::Qwen3Next | Architecture::Qwen35 | Architecture::Qwen35Moe
-        )
+impl LinearAttention {
+    pub(super) fn part(&self, t: u32) -> Self {
+        Self {
+            key_heads: (self.key_heads / t).max(1),
+            value_heads: (self.value_heads / t).max(1),
+            ..*self
+        }
     }
 
-    /// Which layers are recurrent: as `layer_types` says, else all but every `full_attention_interval`-th
+    pub(super) fn problem(&self, t: u32) -> Option<String> {
+        [
+            ("linear_num_key_heads", self.key_heads),
+            ("linear_num_value_heads", self.value_heads),
+        ]
+        .into_iter()
+        .find(|(_, n)| !n.is_multiple_of(t))
+        .map(|(name, n)| format!("{name} {n} is not divisible by {t}"))
+    }
+
+    pub(super) fn widest(&self) -> f64 {
+        (self.conv_width() + 2 * self.value_width()) as f64
+    }
+}
+
+impl Reader<'_> {
+    /// Whether a layer is recurrent: as `layer_types` says, else all but every `full_attention_interval`-th
     /// (4 in `Qwen3NextConfig` and `Qwen3_5TextConfig`).
-    pub(in crate::model) fn linear_layers(&self, layers: u32) -> Result<Vec<bool>, ModelError> {
-        let raw = self.raw;
-        if !self.hybrid() {
-            return Ok(vec![false; layers as usize]);
+    pub(super) fn is_delta(&self, layer: u32) -> Result<bool, ModelError> {
+        if let Some(kind) = self.layer_type(layer)? {
+            return Ok(kind == "linear_attention");
         }
-        let some = |field, linear: Vec<bool>| {
-            if linear.contains(&false) {
-                return Ok(linear);
-            }
-            // vLLM serves such a model without a KV cache, which capsim does not.
-            Err(self.invalid(
-                field,
-                format!("leaves none of the {layers} layers with attention; models without a KV cache are not simulated"),
-            ))
-        };
-        if let Some(types) = &raw.layer_types {
-            let linear = types.iter().map(|t| t == "linear_attention").collect();
-            return some("layer_types", linear);
-        }
-        let every = raw.full_attention_interval.unwrap_or(4);
+        let every = self.f.number("full_attention_interval")?.unwrap_or(4);
         if every == 0 {
-            return Err(self.invalid(
+            return Err(self.f.invalid(
                 "full_attention_interval",
                 "is 0; 4 means that every fourth layer sees everything".to_owned(),
             ));
         }
-        let linear = (0..layers).map(|i| !(i + 1).is_multiple_of(every));
-        some("full_attention_interval", linear.collect())
+        Ok(!(layer + 1).is_multiple_of(every))
     }
 
-    pub(in crate::model) fn linear(
-        &mut self,
-        layers: &[bool],
-    ) -> Result<Option<LinearAttention>, ModelError> {
-        if !layers.contains(&true) {
-            return Ok(None);
-        }
-        let raw = self.raw;
-        Ok(Some(LinearAttention {
-            key_heads: self.size(
-                "linear_num_key_heads",
-                raw.linear_num_key_heads.or(Some(16)),
-                MAX_HEADS,
-            )?,
-            value_heads: self.size(
-                "linear_num_value_heads",
-                raw.linear_num_value_heads.or(Some(32)),
-                MAX_HEADS,
-            )?,
-            key_dim: self.size(
-                "linear_key_head_dim",
-                raw.linear_key_head_dim.or(Some(128)),
-                1 << 12,
-            )?,
-            value_dim: self.size(
-                "linear_value_head_dim",
-                raw.linear_value_head_dim.or(Some(128)),
-                1 << 12,
-            )?,
-            conv: self.size(
-                "linear_conv_kernel_dim",
-                raw.linear_conv_kernel_dim.or(Some(4)),
-                1 << 10,
-            )?,
-            fp32_states: raw.mamba_ssm_dtype.as_deref() == Some("float32"),
-        }))
+    pub(super) fn delta(&self) -> Result<LinearAttention, ModelError> {
+        Ok(LinearAttention {
+            key_heads: self.size("linear_num_key_heads", Some(16), MAX_HEADS)?,
+            value_heads: self.size("linear_num_value_heads", Some(32), MAX_HEADS)?,
+            key_dim: self.size("linear_key_head_dim", Some(128), 1 << 12)?,
+            value_dim: self.size("linear_value_head_dim", Some(128), 1 << 12)?,
+            conv: self.size("linear_conv_kernel_dim", Some(4), 1 << 10)?,
+            fp32_states: self.f.word("mamba_ssm_dtype")? == Some("float32"),
+        })
     }
 }
 
@@ -137,7 +110,6 @@ impl Expander<'_> {
         let h = u64::from(self.c.hidden_size);
         let (conv, value) = (l.conv_width(), l.value_width());
         let heads = u64::from(l.value_heads);
-        self.norm();
         let parts = [(conv + value, self.p.recurrent)];
         self.gemm("linear_in_proj", &parts, h, false);
         // b and a are too narrow for blocks of weights: quantisers leave them in floats.
@@ -162,7 +134,5 @@ impl Expander<'_> {
         );
         let parts = [(h, self.p.recurrent)];
         self.gemm("linear_out_proj", &parts, value, false);
-        self.all_reduce();
-        self.post_norm();
     }
 }

@@ -1,6 +1,6 @@
 //! What happens once in a step: looking up the embedding, the output head, sampling.
 use super::{Expander, pass};
-use crate::model::architecture::Architecture;
+use crate::model::architecture::EmbeddingRule;
 use crate::model::format::WeightFormat;
 use crate::model::op::{Exchange, Op, OpKind, Pass, Rows};
 use crate::units::Bytes;
@@ -31,14 +31,28 @@ impl Expander<'_> {
         };
         self.each("embed", 1, OpKind::Elementwise(look_up));
         self.all_reduce();
-        if matches!(
-            c.architecture,
-            Architecture::Gemma
-                | Architecture::Gemma2
-                | Architecture::Gemma3
-                | Architecture::Gemma4
-        ) {
-            self.elementwise("embed_scale", 1, 0, 2 * h);
+        match c.embedding {
+            EmbeddingRule::Scaled | EmbeddingRule::PerLayer => {
+                self.elementwise("embed_scale", 1, 0, 2 * h);
+            }
+            EmbeddingRule::Normed => {
+                let scales = u64::from(c.norm_vectors) * h * self.p.norms.bytes();
+                self.elementwise("embed_norm", 1, scales, 2 * h);
+            }
+            EmbeddingRule::Positions(more) => {
+                let plain = self.p.dtype.format();
+                let rows = u64::from(c.max_position_embeddings) + u64::from(more);
+                let look_up = Pass {
+                    bytes_per_token: (3 * h * self.act) as f64,
+                    weights: Bytes::ZERO,
+                    table: plain.matrix_bytes(rows, h),
+                };
+                self.each("embed_positions", 1, OpKind::Elementwise(look_up));
+            }
+            EmbeddingRule::Plain => {}
+        }
+        if let Some(inputs) = c.per_layer {
+            self.layer_inputs(&inputs);
         }
     }
 
@@ -54,7 +68,7 @@ impl Expander<'_> {
             kind,
         };
         self.push(once("gather_sampled", 1, pass(0, 2 * h * self.act)));
-        let matrix = self.matrix(&[(v, self.p.lm_head)], h, false);
+        let matrix = self.matrix(&[(v, self.p.lm_head)], h, self.c.lm_head_bias);
         self.push(once("lm_head", 1, OpKind::Gemm(matrix)));
         self.exchange(
             "gather_logits",

@@ -26,21 +26,203 @@
 //! With torch.compile the elementwise kernels are fused further and with graphs launches cost less: that is
 //! the engine profile's business, not the model's.
 use super::config::ModelConfig;
+mod compressed;
 mod deltanet;
-pub(super) mod gqa;
+mod gqa;
 mod head;
-pub(super) mod mlp;
+mod kda;
+mod mamba;
+mod mla;
+mod mlp;
 mod moe;
+mod pattern;
+mod per_layer;
+mod short_conv;
 
+pub use compressed::Compressed;
 pub use deltanet::LinearAttention;
-pub use gqa::FullHeads;
+pub use gqa::{Attention, BlockIndex};
+pub use kda::Kda;
+pub use mamba::Mamba;
+pub use mla::{Index, Latent};
+pub use mlp::Mlp;
 pub use moe::MoeConfig;
+pub use per_layer::PerLayerInputs;
+pub use short_conv::ShortConv;
 
 use super::format::WeightFormat;
 use super::op::{Collective, Exchange, Gemm, Op, OpKind, Pass, Rows};
 use super::parallel::Parallel;
 use super::precision::Precision;
 use crate::units::Bytes;
+use serde::Serialize;
+
+/// What stands before the MLP of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mixer {
+    /// Keys and values per head group.
+    Attention(Attention),
+    /// Multi-head latent attention.
+    Latent(Latent),
+    /// DeepSeek-V4's.
+    Compressed(Compressed),
+    /// Gated DeltaNet.
+    Delta(LinearAttention),
+    /// Kimi delta attention.
+    Kda(Kda),
+    /// Mamba 1 or 2.
+    Mamba(Mamba),
+    /// A gated short convolution.
+    ShortConv(ShortConv),
+}
+
+/// What stands behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ffn {
+    /// A dense MLP.
+    Dense(Mlp),
+    /// A mixture of experts.
+    Experts(MoeConfig),
+}
+
+/// One decoder layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    /// What mixes tokens.
+    pub mixer: Option<Mixer>,
+    /// What does so beside it, on the same input (Falcon-H1).
+    pub beside: Option<Mamba>,
+    /// What works on each token.
+    pub ffn: Option<Ffn>,
+    /// Norms of the stream's width.
+    pub norms: u32,
+}
+
+/// The same for each kind of mixer.
+macro_rules! each_mixer {
+    ($mixer:expr, $m:ident => $do:expr) => {
+        match $mixer {
+            Mixer::Attention($m) => $do,
+            Mixer::Latent($m) => $do,
+            Mixer::Compressed($m) => $do,
+            Mixer::Delta($m) => $do,
+            Mixer::Kda($m) => $do,
+            Mixer::Mamba($m) => $do,
+            Mixer::ShortConv($m) => $do,
+        }
+    };
+}
+
+impl Mixer {
+    /// Whether it keeps a state per sequence and nothing per token.
+    pub fn is_recurrent(&self) -> bool {
+        !matches!(
+            self,
+            Self::Attention(_) | Self::Latent(_) | Self::Compressed(_)
+        )
+    }
+
+    /// Its name, if no run of a model with it was compared with prices.
+    pub fn uncompared(&self) -> Option<&'static str> {
+        match self {
+            Self::Attention(a) if a.index.is_none() => None,
+            Self::Delta(_) => None,
+            Self::Attention(_) => Some("block-sparse attention"),
+            Self::Latent(a) if a.reach.is_some() => Some("sparse latent attention"),
+            Self::Latent(_) => Some("latent attention"),
+            Self::Compressed(_) => Some("compressed attention"),
+            Self::Kda(_) => Some("Kimi delta attention"),
+            Self::Mamba(_) => Some("Mamba layers"),
+            Self::ShortConv(_) => Some("short convolutions"),
+        }
+    }
+
+    fn part(&self, t: u32) -> Self {
+        match self {
+            Self::Attention(m) => Self::Attention(m.part(t)),
+            Self::Latent(m) => Self::Latent(m.part(t)),
+            Self::Compressed(m) => Self::Compressed(m.part(t)),
+            Self::Delta(m) => Self::Delta(m.part(t)),
+            Self::Kda(m) => Self::Kda(m.part(t)),
+            Self::Mamba(m) => Self::Mamba(m.part(t)),
+            Self::ShortConv(m) => Self::ShortConv(m.part(t)),
+        }
+    }
+}
+
+impl Layer {
+    /// Parameters of what mixes tokens, in a stream of width `h`.
+    pub(super) fn mixer_parameters(&self, h: u128) -> u128 {
+        let own = |m: &Mixer| each_mixer!(m, m => m.parameters(h));
+        self.mixer.as_ref().map_or(0, own) + self.beside.map_or(0, |m| m.parameters(h))
+    }
+
+    /// Parameters of a dense MLP.
+    pub(super) fn dense_parameters(&self, h: u128) -> u128 {
+        match &self.ffn {
+            Some(Ffn::Dense(mlp)) => mlp.parameters(h),
+            _ => 0,
+        }
+    }
+
+    /// The experts, if it has any.
+    pub fn moe(&self) -> Option<&MoeConfig> {
+        match &self.ffn {
+            Some(Ffn::Experts(moe)) => Some(moe),
+            _ => None,
+        }
+    }
+
+    /// Tokens that its attention sees, if it slides.
+    pub fn window(&self) -> Option<u32> {
+        match &self.mixer {
+            Some(Mixer::Attention(a)) => a.window,
+            _ => None,
+        }
+    }
+
+    /// One device's part.
+    pub(super) fn part(&self, parallel: Parallel) -> Self {
+        let t = parallel.tensor;
+        Self {
+            mixer: self.mixer.as_ref().map(|m| m.part(t)),
+            beside: self.beside.map(|m| m.part(t)),
+            ffn: self.ffn.as_ref().map(|f| match f {
+                Ffn::Dense(mlp) => Ffn::Dense(mlp.part(t)),
+                Ffn::Experts(moe) => Ffn::Experts(moe.part(parallel)),
+            }),
+            norms: self.norms,
+        }
+    }
+
+    /// Why it cannot be divided so.
+    pub(super) fn problem(&self, parallel: Parallel) -> Option<String> {
+        let t = parallel.tensor;
+        let mixer = self.mixer.as_ref();
+        mixer
+            .and_then(|m| each_mixer!(m, m => m.problem(t)))
+            .or_else(|| self.beside.and_then(|m| m.problem(t)))
+            .or_else(|| match &self.ffn {
+                Some(Ffn::Dense(mlp)) => mlp.problem(t),
+                Some(Ffn::Experts(moe)) => moe.problem(parallel),
+                None => None,
+            })
+    }
+
+    /// The most elements that are alive at once per token, beside the stream.
+    pub(super) fn widest(&self, h: u32) -> f64 {
+        let mixer = self.mixer.as_ref();
+        let mixer = mixer.map_or(0.0, |m| each_mixer!(m, m => m.widest()));
+        let ffn = match &self.ffn {
+            Some(Ffn::Dense(mlp)) => mlp.widest(),
+            Some(Ffn::Experts(moe)) => moe.widest(h),
+            None => 0.0,
+        };
+        mixer.max(ffn).max(self.beside.map_or(0.0, |m| m.widest()))
+    }
+}
 
 /// All operators of a step in execution order, equal ones of several layers merged at their first place.
 ///
@@ -60,13 +242,19 @@ pub(super) fn expand(
         act: precision.dtype.bytes(),
     };
     x.embedding();
-    for layer in 0..part.num_hidden_layers {
-        match part.linear {
-            Some(l) if part.linear_layers[layer as usize] => x.linear_attention(&l),
-            _ => x.attention(layer),
-        }
-        x.mlp(layer);
+    let own: Vec<Precision> = match precision.by_layer {
+        true => part
+            .quantization_by_layer
+            .iter()
+            .map(|q| precision.of_layer(q))
+            .collect(),
+        false => vec![],
+    };
+    for (i, layer) in (0..).zip(&part.layers) {
+        x.p = own.get(i as usize).unwrap_or(precision);
+        x.layer(i, layer);
     }
+    x.p = precision;
     x.head();
     x.ops
 }
@@ -90,6 +278,41 @@ struct Expander<'a> {
 }
 
 impl Expander<'_> {
+    fn layer(&mut self, i: u32, layer: &Layer) {
+        if let Some(mixer) = &layer.mixer {
+            self.norm();
+            match mixer {
+                Mixer::Attention(m) => self.attention(m, i),
+                Mixer::Latent(m) => self.latent_attention(m),
+                Mixer::Compressed(m) => self.compressed_attention(m),
+                Mixer::Delta(m) => self.linear_attention(m),
+                Mixer::Kda(m) => self.kda(m),
+                Mixer::Mamba(m) => self.mamba(m),
+                Mixer::ShortConv(m) => self.convolution(m),
+            }
+            if let Some(mamba) = &layer.beside {
+                self.mamba(mamba);
+            }
+            self.all_reduce();
+            if layer.norms == 4 {
+                self.post_norm();
+            }
+        }
+        if let Some(ffn) = &layer.ffn {
+            // One norm for both where the MLP stands beside attention.
+            if layer.mixer.is_none() || layer.norms > 1 {
+                self.norm();
+            }
+            self.ffn(ffn, i);
+            if layer.norms == 4 {
+                self.post_norm();
+            }
+        }
+        if let Some(inputs) = self.c.per_layer {
+            self.layer_input(&inputs);
+        }
+    }
+
     fn push(&mut self, op: Op) {
         let same = |o: &&mut Op| {
             Op {
@@ -186,18 +409,18 @@ impl Expander<'_> {
         self.each(name, 1, OpKind::Gemm(matrix));
     }
 
-    /// `residual + x`, then RMSNorm: reads and writes both streams.
+    /// `residual + x`, then the norm: reads and writes both streams.
     fn norm(&mut self) {
         let h = u64::from(self.c.hidden_size);
-        self.elementwise("norm", 1, h * self.p.norms.bytes(), 4 * h);
+        let weights = u64::from(self.c.norm_vectors) * h * self.p.norms.bytes();
+        self.elementwise("norm", 1, weights, 4 * h);
     }
 
     /// RMSNorm of a sublayer's output, without a residual (Gemma 2 and 3).
     fn post_norm(&mut self) {
-        if self.c.norms_per_layer == 4 {
-            let h = u64::from(self.c.hidden_size);
-            self.elementwise("post_norm", 1, h * self.p.norms.bytes(), 2 * h);
-        }
+        let h = u64::from(self.c.hidden_size);
+        let weights = u64::from(self.c.norm_vectors) * h * self.p.norms.bytes();
+        self.elementwise("post_norm", 1, weights, 2 * h);
     }
 
     /// The format of a V or down projection in this layer.

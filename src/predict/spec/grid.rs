@@ -62,7 +62,7 @@ pub fn of_mixture(
 ) -> Result<Vec<Variation>, SpecError> {
     let (_, config) = base.config(catalog)?;
     let mut more = vec![];
-    if config.moe.is_none() {
+    if config.moe().is_none() {
         return Ok(more);
     }
     let load = &base.load;

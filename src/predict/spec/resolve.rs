@@ -237,6 +237,12 @@ pub fn weighted(
         Precision::by_name(name, config)
             .map_err(|e| SpecError::field(field, format!("`{said}`: {e}")))
     };
+    let checkpoint = || {
+        Precision::of_checkpoint(config).map_err(|e| {
+            let way = "name the weights' format with --weights (nvfp4, fp8, awq, int8, …)";
+            SpecError::field("model", format!("{e}; {way}"))
+        })
+    };
     let precision = match (named, &dtype) {
         (Some(("quantization", q)), _) => Precision::of_flag(q, config)
             .map_err(|e| SpecError::field("quantization", format!("`{q}`: {e}")))?,
@@ -249,9 +255,9 @@ pub fn weighted(
                 other => other,
             };
             // A quantized checkpoint stays one.
-            Precision::of(config).with_dtype(by_name("dtype", d, name)?.dtype)
+            checkpoint()?.with_dtype(by_name("dtype", d, name)?.dtype)
         }
-        (None, None) => Precision::of(config),
+        (None, None) => checkpoint()?,
     };
     let precision = match settings.get(KV_CACHE_DTYPE).as_deref() {
         None | Some("auto") => precision,

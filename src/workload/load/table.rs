@@ -18,7 +18,7 @@ const fn switch(name: &'static str, label: &'static str, help: &'static str) -> 
 /// All fields of a load.
 pub static LOAD: [Field; N] = ROWS;
 
-const N: usize = 33;
+const N: usize = 34;
 
 const ROWS: [Field; N] = [
     count(
@@ -156,7 +156,7 @@ const ROWS: [Field; N] = [
     text(
         "trace_format",
         "Format of the trace",
-        "Format of the trace: mooncake, bailian, llmservingsim, azure, burstgpt, vidur, csv, servegen (default: recognised by its first line)",
+        "Format of the trace: mooncake, bailian, llmservingsim, log, azure, burstgpt, vidur, csv, servegen (default: recognised by its first line)",
     ),
     text(
         "trace_columns",
@@ -172,6 +172,11 @@ const ROWS: [Field; N] = [
         "trace_skip_empty",
         "Leave out empty requests",
         "Leave out requests of the trace without input or output tokens, instead of refusing the file",
+    ),
+    switch(
+        "trace_sort",
+        "Put the trace in order",
+        "Put the trace's rows in the order of their times, instead of refusing a file that is out of order",
     ),
     number(
         "trace_start",
@@ -249,6 +254,7 @@ keys! {
     TRACE_COLUMNS: String = "trace_columns";
     TRACE_BLOCK_SIZE: u32 = "trace_block_size";
     TRACE_SKIP_EMPTY: bool = "trace_skip_empty";
+    TRACE_SORT: bool = "trace_sort";
     TRACE_START: f64 = "trace_start";
     TRACE_DURATION: f64 = "trace_duration";
     TRACE_SPREAD: bool = "trace_spread";

@@ -7,11 +7,12 @@ use crate::workload::trace::{Format, Options, Trace, TraceSpec};
 use std::sync::Arc;
 
 /// Fields that mean nothing without a trace.
-const ONLY_OF_TRACES: [&str; 9] = [
+const ONLY_OF_TRACES: [&str; 10] = [
     "trace_format",
     "trace_columns",
     "trace_block_size",
     "trace_skip_empty",
+    "trace_sort",
     "trace_start",
     "trace_duration",
     "trace_spread",
@@ -81,6 +82,7 @@ fn options(v: &LoadValues) -> Result<Options, FieldError> {
         format,
         columns: v.get(TRACE_COLUMNS),
         block_size: v.get(TRACE_BLOCK_SIZE),
+        sort: v.get(TRACE_SORT).unwrap_or(false),
         skip_empty: v.get(TRACE_SKIP_EMPTY).unwrap_or(false),
     })
 }

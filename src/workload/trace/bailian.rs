@@ -3,5 +3,5 @@
 use super::{Problem, Reader, mooncake};
 
 pub(super) fn read(text: &str, out: &mut Reader) -> Result<(), Problem> {
-    mooncake::lines(text, 1e9, out)
+    mooncake::lines(text, 1_000_000_000, out)
 }

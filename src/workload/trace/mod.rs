@@ -5,7 +5,9 @@
 mod bailian;
 mod error;
 mod llmservingsim;
+mod log;
 mod mooncake;
+mod names;
 mod servegen;
 mod spec;
 mod stats;
@@ -159,37 +161,66 @@ impl Trace {
             Some(f) => f,
             None => spec::detect(text, options).map_err(|p| fail(1, p))?,
         };
-        let mut reader = Reader {
-            rows: Builder::new(options.block_size.unwrap_or(format.block_size())),
-            first: None,
-            last: 0,
-            skip_empty: options.skip_empty,
-        };
         if options
             .block_size
             .is_some_and(|b| !(1..=1 << 20).contains(&b))
         {
             return Err(fail(0, "block size: must lie between 1 and 1048576".into()));
         }
-        let done = match format {
-            Format::Mooncake => mooncake::read(text, &mut reader),
-            Format::Bailian => bailian::read(text, &mut reader),
-            Format::LlmServingSim => llmservingsim::read(text, &mut reader),
-            Format::Azure | Format::BurstGpt | Format::Vidur | Format::Csv => {
-                table::read(text, format, options, &mut reader)
-            }
-            Format::ServeGen => Err((
-                0,
-                "ServeGen data is a folder of chunk-N-trace.csv and chunk-N-dataset.json: name the folder".into(),
-            )),
-        };
-        done.map_err(|(line, problem)| fail(line, problem))?;
+        let hashed = matches!(format, Format::Mooncake | Format::Bailian);
+        let block = options.block_size.unwrap_or(format.block_size());
+        let mut read = rows(text, format, options, block, true);
+        // Another writer's blocks: as large as they can be, the rest of a prompt being its own.
+        if hashed
+            && options.block_size.is_none()
+            && matches!(&read, Err((_, problem)) if problem.starts_with(NOT_COVERED))
+            && let Some(other) = mooncake::block_size(text, block)
+        {
+            read = rows(text, format, options, other, false);
+        }
+        let reader = read.map_err(|(line, problem)| fail(line, problem))?;
         if reader.rows.trace.rows.is_empty() {
             return Err(fail(0, "holds no request".into()));
         }
         Ok(reader.rows.finish())
     }
 }
+
+/// Reads every row. `whole`: hash ids must cover their prompt.
+fn rows(
+    text: &str,
+    format: Format,
+    options: &Options,
+    block: u32,
+    whole: bool,
+) -> Result<Reader, Problem> {
+    let mut reader = Reader {
+        rows: Builder::new(block),
+        first: None,
+        last: 0,
+        skip_empty: options.skip_empty,
+        whole,
+        unsorted: options.sort.then(Vec::new),
+    };
+    match format {
+        Format::Mooncake => mooncake::read(text, &mut reader),
+        Format::Bailian => bailian::read(text, &mut reader),
+        Format::LlmServingSim => llmservingsim::read(text, &mut reader),
+        Format::Log => log::read(text, &mut reader),
+        Format::Azure | Format::BurstGpt | Format::Vidur | Format::Csv => {
+            table::read(text, format, options, &mut reader)
+        }
+        Format::ServeGen => Err((
+            0,
+            "ServeGen data is a folder of chunk-N-trace.csv and chunk-N-dataset.json: name the folder".into(),
+        )),
+    }?;
+    reader.in_order()?;
+    Ok(reader)
+}
+
+/// How the error of hash ids that do not fit their prompt begins.
+const NOT_COVERED: &str = "hash_ids: ";
 
 /// Line number (0: the whole file) and what is wrong.
 type Problem = (u64, String);
@@ -200,6 +231,19 @@ struct Reader {
     first: Option<i128>,
     last: i128,
     skip_empty: bool,
+    /// Whether hash ids must cover their prompt.
+    whole: bool,
+    /// Rows that wait to be put in order, where the user wants that.
+    unsorted: Option<Vec<Unsorted>>,
+}
+
+/// A row in the order of the file.
+struct Unsorted {
+    at: i128,
+    line: u64,
+    input: u64,
+    output: u64,
+    hash_ids: Vec<u64>,
 }
 
 /// A row as it stands in a file.
@@ -214,7 +258,35 @@ struct Raw<'a> {
 }
 
 impl Reader {
+    /// Pushes the rows that waited, by time, those of one time as they stand in the file.
+    fn in_order(&mut self) -> Result<(), Problem> {
+        let Some(mut rows) = self.unsorted.take() else {
+            return Ok(());
+        };
+        rows.sort_by_key(|r| (r.at, r.line));
+        rows.into_iter().try_for_each(|r| {
+            let raw = Raw {
+                at: r.at,
+                input: r.input,
+                output: r.output,
+                hash_ids: &r.hash_ids,
+                names: ["the time", "prompt tokens", "output tokens"],
+            };
+            self.push(r.line, raw)
+        })
+    }
+
     fn push(&mut self, line: u64, raw: Raw) -> Result<(), Problem> {
+        if let Some(rows) = &mut self.unsorted {
+            rows.push(Unsorted {
+                at: raw.at,
+                line,
+                input: raw.input,
+                output: raw.output,
+                hash_ids: raw.hash_ids.to_vec(),
+            });
+            return Ok(());
+        }
         let [time, input, output] = raw.names;
         let bad = |problem: String| Err((line, problem));
         if raw.at < 0 {
@@ -222,7 +294,7 @@ impl Reader {
         }
         if self.first.is_some() && raw.at < self.last {
             return bad(format!(
-                "{time} goes backwards: this row is {:.6} s before the one above; sort the file by time",
+                "{time} goes backwards: this row is {:.6} s before the one above; --trace-sort puts rows in order",
                 (self.last - raw.at) as f64 / 1e9
             ));
         }
@@ -241,11 +313,12 @@ impl Reader {
         }
         let block = u64::from(self.rows.trace.block);
         if !raw.hash_ids.is_empty() {
-            let (least, most) = (raw.input / block, raw.input.div_ceil(block));
+            let least = if self.whole { raw.input / block } else { 0 };
+            let most = raw.input.div_ceil(block);
             let n = raw.hash_ids.len() as u64;
             if !(least..=most).contains(&n) {
                 return bad(format!(
-                    "hash_ids: {n} of them do not cover {input} {} in blocks of {block} tokens (expected {most}); \
+                    "{NOT_COVERED}{n} of them do not cover {input} {} in blocks of {block} tokens (expected {most}); \
                      --trace-block-size sets another size",
                     raw.input
                 ));

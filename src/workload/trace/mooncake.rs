@@ -1,12 +1,13 @@
 //! Mooncake (R. Qin et al., FAST 2025; kvcache-ai/Mooncake: FAST25-release/traces): one JSON object per line, `timestamp` in
-//! milliseconds, `input_length`, `output_length`, `hash_ids`: one per 512 tokens of the prompt, equal ids being equal
+//! milliseconds (some writers: microseconds or nanoseconds since 1970, also as text), `input_length`, `output_length`, `hash_ids`: one per 512 tokens of the prompt, equal ids being equal
 //! beginnings of prompts; the last block may be partly filled.
-use super::{Problem, Raw, Reader};
+use super::{Problem, Raw, Reader, timestamp::Clock};
 use serde::Deserialize;
+use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Line {
-    timestamp: f64,
+    timestamp: Value,
     input_length: u64,
     output_length: u64,
     #[serde(default)]
@@ -14,11 +15,12 @@ struct Line {
 }
 
 pub(super) fn read(text: &str, out: &mut Reader) -> Result<(), Problem> {
-    lines(text, 1e6, out)
+    lines(text, 1_000_000, out)
 }
 
-/// Lines of JSON whose timestamps are in units of `unit` nanoseconds.
-pub(super) fn lines(text: &str, unit: f64, out: &mut Reader) -> Result<(), Problem> {
+/// Lines of JSON whose timestamps are in units of `unit` nanoseconds, or of a finer unit where they are too large for that.
+pub(super) fn lines(text: &str, unit: i128, out: &mut Reader) -> Result<(), Problem> {
+    let mut clock = Clock::guessed(unit);
     for (i, line) in text.lines().enumerate() {
         let n = i as u64 + 1;
         if line.trim().is_empty() {
@@ -35,10 +37,14 @@ pub(super) fn lines(text: &str, unit: f64, out: &mut Reader) -> Result<(), Probl
             };
             (n, format!("{text}{hint}"))
         })?;
-        let at = row.timestamp * unit;
-        if !(at.is_finite() && at.abs() < 1e36) {
+        let at = match &row.timestamp {
+            Value::String(text) => clock.read(text),
+            Value::Number(number) => clock.read(&number.to_string()),
+            _ => None,
+        };
+        let Some(at) = at else {
             return Err((n, format!("timestamp {} is not a time", row.timestamp)));
-        }
+        };
         let ids: Vec<u64> = row
             .hash_ids
             .iter()
@@ -47,7 +53,7 @@ pub(super) fn lines(text: &str, unit: f64, out: &mut Reader) -> Result<(), Probl
         out.push(
             n,
             Raw {
-                at: libm::round(at) as i128,
+                at,
                 input: row.input_length,
                 output: row.output_length,
                 hash_ids: &ids,
@@ -56,4 +62,28 @@ pub(super) fn lines(text: &str, unit: f64, out: &mut Reader) -> Result<(), Probl
         )?;
     }
     Ok(())
+}
+
+/// Block sizes that writers of such traces use.
+const BLOCKS: [u32; 7] = [1024, 512, 256, 128, 64, 32, 16];
+
+/// The largest block size in use of which no prompt of a trace has more ids than blocks and some prompt has as many, where the ids of no
+/// prompt fit blocks of `usual` tokens; `None`: one of them does, so that the others are damaged, or there is no such size.
+pub(super) fn block_size(text: &str, usual: u32) -> Option<u32> {
+    let usual = u64::from(usual);
+    // A size, and whether a prompt has as many ids as blocks.
+    let mut fits: Vec<(u32, bool)> = BLOCKS.iter().map(|b| (*b, false)).collect();
+    for line in text.lines().filter(|l| !l.trim().is_empty()) {
+        let row: Line = serde_json::from_str(line).ok()?;
+        let (n, input) = (row.hash_ids.len() as u64, row.input_length);
+        if n > 0 && (input / usual..=input.div_ceil(usual)).contains(&n) {
+            return None;
+        }
+        let blocks = |b: u32| input.div_ceil(u64::from(b));
+        fits.retain(|(b, _)| n <= blocks(*b));
+        for (b, met) in &mut fits {
+            *met |= n > 0 && n == blocks(*b);
+        }
+    }
+    fits.iter().find(|(_, met)| *met).map(|(b, _)| *b)
 }

@@ -1,7 +1,9 @@
 //! Which trace, and how it is replayed.
 use super::super::spec::WorkloadError;
-use super::Trace;
+use super::{Trace, log, names};
+use crate::text;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A file format.
@@ -15,6 +17,8 @@ pub enum Format {
     Bailian,
     /// JSONL: `queued_ts` or `arrival_time` (s), `input_toks`, `output_toks`.
     LlmServingSim,
+    /// JSON objects of a gateway's or a server's log: a time and numbers of tokens under names in use.
+    Log,
     /// CSV: `TIMESTAMP,ContextTokens,GeneratedTokens`.
     Azure,
     /// CSV: `Timestamp,…,Request tokens,Response tokens,…`.
@@ -29,10 +33,11 @@ pub enum Format {
 
 impl Format {
     /// All, by name.
-    pub const ALL: [(&'static str, Format); 8] = [
+    pub const ALL: [(&'static str, Format); 9] = [
         ("mooncake", Format::Mooncake),
         ("bailian", Format::Bailian),
         ("llmservingsim", Format::LlmServingSim),
+        ("log", Format::Log),
         ("azure", Format::Azure),
         ("burstgpt", Format::BurstGpt),
         ("vidur", Format::Vidur),
@@ -69,6 +74,9 @@ pub struct Options {
     /// Tokens per hash id, where they are not the format's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_size: Option<u32>,
+    /// Put rows in the order of their times, instead of refusing a file that is out of order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sort: bool,
     /// Leave out requests without input or output tokens (failed ones), instead of refusing the file.
     pub skip_empty: bool,
 }
@@ -188,35 +196,70 @@ pub(super) fn detect(text: &str, options: &Options) -> Result<Format, String> {
         .map(str::trim)
         .find(|l| !l.is_empty())
         .ok_or_else(|| "the file is empty".to_string())?;
-    if line.starts_with('{') {
-        let has = |key: &str| line.contains(&format!("\"{key}\""));
-        return Ok(if has("input_toks") {
-            Format::LlmServingSim
-        } else if has("chat_id") || has("parent_chat_id") {
-            Format::Bailian
-        } else {
-            Format::Mooncake
-        });
+    if line.starts_with(['{', '[']) {
+        return of_json(text, line);
     }
     if options.columns.is_some() {
         return Ok(Format::Csv);
     }
-    let names: Vec<String> = line
-        .split(',')
-        .map(|c| c.trim().trim_matches('"').to_ascii_lowercase())
+    let columns: Vec<&str> = line
+        .split([',', ';', '\t'])
+        .map(|c| c.trim().trim_matches('"'))
         .collect();
-    let has = |name: &str| names.iter().any(|n| n == name);
+    let has = |name: &str| columns.iter().any(|n| n.eq_ignore_ascii_case(name));
+    let known = |of: &[&str]| names::column(of, &columns).is_some();
     if has("contexttokens") {
         Ok(Format::Azure)
     } else if has("request tokens") {
         Ok(Format::BurstGpt)
     } else if has("num_prefill_tokens") || has("arrived_at") {
         Ok(Format::Vidur)
+    } else if known(names::TIME) && known(names::INPUT) && known(names::OUTPUT) {
+        Ok(Format::Csv)
     } else {
         let shown: String = line.chars().take(80).collect();
         Err(format!(
-            "`{shown}` is the first line of no known format (mooncake, bailian, azure, burstgpt, vidur); for another CSV name \
-             its columns: --trace-columns time=NAME,input=NAME,output=NAME"
+            "`{shown}` is the first line of no known format (mooncake, bailian, llmservingsim, log, azure, burstgpt, vidur); for another CSV \
+             name its columns: --trace-columns time=NAME,input=NAME,output=NAME"
         ))
     }
+}
+
+/// The format of a text that begins as JSON does, by the keys of its first object.
+fn of_json(text: &str, line: &str) -> Result<Format, String> {
+    let first = match serde_json::from_str::<Value>(line) {
+        Ok(Value::Object(o)) => Value::Object(o),
+        _ => {
+            let found = text::values(text).map_err(|e| e.to_string())?;
+            found
+                .items
+                .into_iter()
+                .next()
+                .map(|i| i.value)
+                .ok_or("the file holds no object")?
+        }
+    };
+    let has = |key: &str| first.get(key).is_some();
+    Ok(if has("input_toks") {
+        Format::LlmServingSim
+    } else if has("chat_id") || has("parent_chat_id") {
+        Format::Bailian
+    } else if has("timestamp") && has("input_length") {
+        Format::Mooncake
+    } else if log::is(&first) {
+        Format::Log
+    } else {
+        let keys: Vec<&str> = first
+            .as_object()
+            .into_iter()
+            .flatten()
+            .take(8)
+            .map(|(k, _)| k.as_str())
+            .collect();
+        return Err(format!(
+            "an object with {} is of no known format: there must be a time and numbers of prompt and output tokens, such as `timestamp`, \
+             `prompt_tokens`, `completion_tokens`",
+            keys.join(", ")
+        ));
+    })
 }

@@ -3,18 +3,24 @@
 //! - Azure LLM inference 2023 (Azure/AzurePublicDataset; P. Patel et al., ISCA 2024): dates;
 //! - BurstGPT (HPMLL/BurstGPT; Y. Wang et al., arXiv 2401.17644): seconds; failed requests have 0 response tokens;
 //! - Vidur's processed traces (microsoft/vidur: data/processed_traces): seconds;
-//! - any other, by the names that the user gives.
-use super::{Format, Options, Problem, Raw, Reader, timestamp};
+//! - any other, by the names that the user gives, or by those that loggers use.
+use super::timestamp::Clock;
+use super::{Format, Options, Problem, Raw, Reader, names};
+use crate::text::{self, Lines};
 
 struct Columns {
     names: [String; 3],
-    unit: i128,
+    clock: Clock,
 }
 
-fn columns(format: Format, options: &Options) -> Result<Columns, Problem> {
+fn columns(
+    format: Format,
+    options: &Options,
+    header: &csv::StringRecord,
+) -> Result<Columns, Problem> {
     let of = |names: [&str; 3]| Columns {
         names: names.map(str::to_string),
-        unit: 1_000_000_000,
+        clock: Clock::guessed(1_000_000_000),
     };
     if let Some(text) = &options.columns {
         return mapping(text).map_err(|p| (0, format!("columns `{text}`: {p}")));
@@ -24,6 +30,15 @@ fn columns(format: Format, options: &Options) -> Result<Columns, Problem> {
         Format::BurstGpt => of(["Timestamp", "Request tokens", "Response tokens"]),
         Format::Vidur => of(["arrived_at", "num_prefill_tokens", "num_decode_tokens"]),
         _ => {
+            let have: Vec<&str> = header.iter().collect();
+            let known = |of| names::column(of, &have);
+            if let (Some(time), Some(input), Some(output)) = (
+                known(names::TIME),
+                known(names::INPUT),
+                known(names::OUTPUT),
+            ) {
+                return Ok(of([time, input, output]));
+            }
             return Err((
                 0,
                 "a CSV of one's own needs --trace-columns time=NAME,input=NAME,output=NAME".into(),
@@ -35,7 +50,7 @@ fn columns(format: Format, options: &Options) -> Result<Columns, Problem> {
 /// `time=NAME,input=NAME,output=NAME[,unit=s|ms|us|ns]`.
 fn mapping(text: &str) -> Result<Columns, String> {
     let mut names = [None, None, None];
-    let mut unit = 1_000_000_000;
+    let mut clock = Clock::guessed(1_000_000_000);
     for part in text.split(',') {
         let (key, value) = part
             .split_once('=')
@@ -46,11 +61,11 @@ fn mapping(text: &str) -> Result<Columns, String> {
             "input" => 1,
             "output" => 2,
             "unit" => {
-                unit = match value {
-                    "s" => 1_000_000_000,
-                    "ms" => 1_000_000,
-                    "us" => 1_000,
-                    "ns" => 1,
+                clock = match value {
+                    "s" => Clock::told(1_000_000_000),
+                    "ms" => Clock::told(1_000_000),
+                    "us" => Clock::told(1_000),
+                    "ns" => Clock::told(1),
                     other => return Err(format!("unit `{other}`: must be s, ms, us or ns")),
                 };
                 continue;
@@ -65,7 +80,7 @@ fn mapping(text: &str) -> Result<Columns, String> {
     match names {
         [Some(t), Some(i), Some(o)] => Ok(Columns {
             names: [t, i, o],
-            unit,
+            clock,
         }),
         _ => Err("must name all of time, input and output".into()),
     }
@@ -77,11 +92,16 @@ pub(super) fn read(
     options: &Options,
     out: &mut Reader,
 ) -> Result<(), Problem> {
-    let columns = columns(format, options)?;
+    let first = text
+        .lines()
+        .find(|l| !l.trim().is_empty())
+        .unwrap_or_default();
     let mut csv = csv::ReaderBuilder::new()
+        .delimiter(text::separator(first).unwrap_or(b','))
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
-    let line_of = |e: &csv::Error| e.position().map_or(0, csv::Position::line);
+    let mut lines = Lines::of(text);
+    let mut line_of = |at: Option<&csv::Position>| at.map_or(0, |p| lines.at(p.byte() as usize));
     let words = |e: &csv::Error| match e.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
@@ -90,7 +110,11 @@ pub(super) fn read(
         }
         _ => e.to_string(),
     };
-    let header = csv.headers().map_err(|e| (line_of(&e), words(&e)))?.clone();
+    let header = csv
+        .headers()
+        .map_err(|e| (line_of(e.position()), words(&e)))?
+        .clone();
+    let mut columns = columns(format, options, &header)?;
     let mut index = [0; 3];
     for (slot, name) in index.iter_mut().zip(&columns.names) {
         *slot = header
@@ -107,18 +131,19 @@ pub(super) fn read(
                 )
             })?;
     }
+    let clock = &mut columns.clock;
     let names = [0, 1, 2].map(|i| columns.names[i].as_str());
     let mut record = csv::StringRecord::new();
     loop {
         let more = csv
             .read_record(&mut record)
-            .map_err(|e| (line_of(&e), words(&e)))?;
+            .map_err(|e| (line_of(e.position()), words(&e)))?;
         if !more {
             return Ok(());
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = line_of(record.position());
         let field = |i: usize| record.get(index[i]).unwrap_or_default();
-        let at = timestamp::nanoseconds(field(0), columns.unit).ok_or_else(|| {
+        let at = clock.read(field(0)).ok_or_else(|| {
             (
                 line,
                 format!(

@@ -119,13 +119,15 @@ class LoadFields:
     trace_file: Optional[Path] = None
     """Replay a recorded trace: a file, or a folder of ServeGen clients."""
     trace_format: Optional[str] = None
-    """Format of the trace: mooncake, bailian, llmservingsim, azure, burstgpt, vidur, csv, servegen (default: recognised by its first line)."""
+    """Format of the trace: mooncake, bailian, llmservingsim, log, azure, burstgpt, vidur, csv, servegen (default: recognised by its first line)."""
     trace_columns: Optional[str] = None
     """Columns of another CSV: time=NAME,input=NAME,output=NAME[,unit=s|ms|us|ns]."""
     trace_block_size: Optional[int] = None
     """Tokens per hash id of the trace (default: 512 for mooncake, 16 for bailian)."""
     trace_skip_empty: Optional[bool] = None
     """Leave out requests of the trace without input or output tokens, instead of refusing the file."""
+    trace_sort: Optional[bool] = None
+    """Put the trace's rows in the order of their times, instead of refusing a file that is out of order."""
     trace_start: Optional[Number] = None
     """Seconds of recorded time to leave out at the beginning (default: 0)."""
     trace_duration: Optional[Number] = None

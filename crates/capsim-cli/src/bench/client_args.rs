@@ -3,6 +3,7 @@ use anyhow::{Context, bail, ensure};
 use capsim_live::bench::client::{Api, Client, ClientOptions};
 use capsim_live::bench::prompt::{PromptMaker, TOKEN_IDS, tokenizer};
 use capsim_live::bench::scrape::{self, ServerInfo};
+use capsim_live::bench::{Failure, FailureKind};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +86,47 @@ pub struct ClientArgs {
     /// Sent as x-request-id, followed by a number
     #[arg(long, default_value = "capsim-", help_heading = "Requests")]
     request_id_prefix: String,
+}
+
+/// What is wrong for good, and what to do; `None`: it may pass, or does no harm.
+fn permanent(f: &Failure) -> Option<String> {
+    let remedy = match f.kind {
+        FailureKind::Status(s @ (401 | 403)) => {
+            format!("status {s}: the server asks for a key; give --api-key, or set OPENAI_API_KEY")
+        }
+        FailureKind::Status(s @ 300..=399) => {
+            format!(
+                "status {s}: the address leads elsewhere; give --base-url the one that it leads to (often https://, or another path)"
+            )
+        }
+        FailureKind::Connect | FailureKind::BrokenStream => {
+            let detail = f.detail.to_ascii_lowercase();
+            let has = |words: &[&str]| words.iter().any(|w| detail.contains(w));
+            if has(&["certificate", "unknownissuer", "invalidcertificate"]) {
+                format!(
+                    "{}; --ca-cert FILE trusts its authority, --insecure trusts anyone",
+                    f.detail
+                )
+            } else if has(&[
+                "invalidcontenttype",
+                "corrupt message",
+                "received corrupt",
+                "tls handshake",
+            ]) {
+                format!("{}; does it speak http:// and not https://?", f.detail)
+            } else if has(&[
+                "dns error",
+                "failed to lookup address",
+                "name or service not known",
+            ]) {
+                format!("{}; is the host's name right?", f.detail)
+            } else {
+                return None;
+            }
+        }
+        _ => return None,
+    };
+    Some(remedy)
 }
 
 impl ClientArgs {
@@ -225,11 +267,11 @@ impl ClientArgs {
         let wait = async {
             loop {
                 match client.get("/v1/models", Duration::from_secs(5)).await {
-                    Ok(_) => return Ok(()),
+                    Ok(_) => return Ok(None),
+                    Err(f) if permanent(&f).is_some() => return Ok(permanent(&f)),
                     // It is there, whatever it says.
-                    Err(f) if matches!(f.kind, capsim_live::bench::FailureKind::Status(s) if s < 500) =>
-                    {
-                        return Ok::<_, String>(());
+                    Err(f) if matches!(f.kind, FailureKind::Status(s) if s < 500) => {
+                        return Ok::<_, String>(None);
                     }
                     Err(f) if patience.is_zero() => return Err(f.detail),
                     Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
@@ -249,6 +291,9 @@ impl ClientArgs {
                 ),
             }
         };
+        if let Ok(Some(remedy)) = &reached {
+            bail!("{}/v1/models: {remedy}", client.options().base_url);
+        }
         if let Err(why) = reached {
             bail!(
                 "{}: no server answered within {} s ({why}); start it, or give --base-url and --ready-check-timeout-sec",

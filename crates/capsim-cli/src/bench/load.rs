@@ -91,6 +91,17 @@ pub struct ServeLoad {
 }
 
 impl ServeLoad {
+    /// The flags that were given.
+    pub fn flags(&self) -> Vec<String> {
+        let given = self
+            .given
+            .iter()
+            .map(|(at, _)| format!("--{}", LoadSection::field(at).flag()));
+        given
+            .chain(self.own_draws.then(|| "--own-draws".into()))
+            .collect()
+    }
+
     /// The load. What is not said is `vllm bench serve`'s default, and its draws where it can send such a load.
     pub fn spec(&self, greedy: bool) -> anyhow::Result<WorkloadSpec> {
         let mut load = LoadValues::default();

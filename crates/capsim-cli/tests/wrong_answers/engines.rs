@@ -505,7 +505,9 @@ fn validate_takes_the_profile_that_predict_takes_and_the_servers_release() {
 
     // The release is what the server says, unless it was named; a build without tags says none.
     let file = std::fs::read_to_string(root().join(bench)).unwrap();
-    let mut r = capsim_live::bench::read::parse(&file, bench).unwrap();
+    let mut r = capsim_live::bench::read::parse(&file, bench)
+        .unwrap()
+        .remove(0);
     let config = model::builtin::find("qwen3-0.6b").unwrap().config();
     let mut basis = Basis {
         model_name: "qwen3-0.6b".into(),

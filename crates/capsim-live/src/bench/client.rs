@@ -3,8 +3,10 @@ use super::clock::Clock;
 use super::outcome::{Counted, Failure, FailureKind, Outcome};
 use super::prompt::Body;
 use crate::openai::sse::SseParser;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use serde::Deserialize;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokenizers::Tokenizer;
@@ -105,6 +107,9 @@ pub struct Client {
 /// Longest error text that is kept.
 const DETAIL: usize = 300;
 
+/// Longest wait that a server's `Retry-After` brings about.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Limit on opening a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -122,7 +127,7 @@ fn short(text: &str) -> String {
 /// What is read of a chunk or of a whole answer; every server has its own further fields.
 #[derive(Debug, Default, Deserialize)]
 struct Chunk {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     choices: Vec<Choice>,
     #[serde(default)]
     usage: Option<Usage>,
@@ -167,9 +172,9 @@ impl Delta {
 
 #[derive(Debug, Default, Deserialize)]
 struct Usage {
-    #[serde(default)]
-    prompt_tokens: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "count")]
+    prompt_tokens: Option<u32>,
+    #[serde(default, deserialize_with = "count")]
     completion_tokens: Option<u32>,
     #[serde(default)]
     prompt_tokens_details: Option<Details>,
@@ -177,15 +182,30 @@ struct Usage {
 
 #[derive(Debug, Default, Deserialize)]
 struct Details {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "count")]
     cached_tokens: Option<u32>,
+}
+
+/// A list, for which some servers write `null`.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
+}
+
+/// A number of tokens, for which some servers write `12.0`, `"12"` or `-1`; what is none is taken for missing.
+fn count<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    let value = Value::deserialize(d)?;
+    let number = value
+        .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok());
+    let whole = number.filter(|n| (0.0..=f64::from(u32::MAX)).contains(n) && n.fract() == 0.0);
+    Ok(whole.map(|n| n as u32))
 }
 
 impl Usage {
     fn counted(self) -> Option<Counted> {
         // A running count with every chunk (`continuous_usage_stats`) is overwritten by the last.
         Some(Counted {
-            prompt: self.prompt_tokens,
+            prompt: self.prompt_tokens.unwrap_or(0),
             completion: self.completion_tokens?,
             cached: self.prompt_tokens_details.and_then(|d| d.cached_tokens),
         })
@@ -372,9 +392,10 @@ impl Client {
         out.streamed = self.options.stream;
         let bytes = bytes::Bytes::from(self.body_of(prompt, out.max_tokens).to_string());
         out.sent = clock.now();
+        let mut wished = None;
         loop {
             let tried = tokio::select! {
-                r = tokio::time::timeout(self.options.timeout, self.once(bytes.clone(), out, clock)) => {
+                r = tokio::time::timeout(self.options.timeout, self.once(bytes.clone(), out, clock, &mut wished)) => {
                     r.unwrap_or_else(|_| Err(Failure {
                         kind: FailureKind::Timeout,
                         detail: format!("no whole answer within {} s", self.options.timeout.as_secs_f64()),
@@ -402,10 +423,21 @@ impl Client {
             }
             out.retries += 1;
             let pause = Duration::from_millis(100 << out.retries.min(6));
+            let pause = pause.max(wished.take().unwrap_or_default().min(MOST_PATIENCE));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stopped(&mut stop) => {}
             }
+        }
+        // Text came, and the server counted no token of it: its count is none.
+        if out.ok() && !out.text.is_empty() && out.usage.is_some_and(|u| u.completion == 0) {
+            out.uncounted = true;
+            out.sent_input = out
+                .usage
+                .map(|u| u.prompt)
+                .filter(|p| *p > 0)
+                .or(out.sent_input);
+            out.usage = None;
         }
         if out.ok() && out.usage.is_none() {
             out.recounted = tokenizer.and_then(|t| {
@@ -429,11 +461,13 @@ impl Client {
         }
     }
 
+    /// One try; `wished`: how long the server asks to be left alone.
     async fn once(
         &self,
         bytes: bytes::Bytes,
         out: &mut Outcome,
         clock: Clock,
+        wished: &mut Option<Duration>,
     ) -> Result<(), Failure> {
         let response = self
             .http
@@ -450,6 +484,14 @@ impl Client {
         out.first_byte = Some(clock.now());
         let status = response.status();
         if !status.is_success() {
+            // RFC 9110, 10.2.3; a date is rare and left alone.
+            let header = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|v| v.to_str().ok());
+            *wished = header
+                .and_then(|v| v.trim().parse().ok())
+                .map(Duration::from_secs);
             let detail = body(response).await.unwrap_or_default();
             return Err(Failure {
                 kind: FailureKind::Status(status.as_u16()),

@@ -218,6 +218,16 @@ impl Measured {
                 tokens as f64 / chunks.max(1) as f64
             ));
         }
+        let uncounted = n(&|o| o.ok() && o.uncounted);
+        if uncounted > 0 {
+            all.push(format!(
+                "the server counted 0 output tokens of {uncounted} answers that have text: they are counted by {}",
+                match n(&|o| o.uncounted && o.recounted.is_some()) {
+                    0 => "their chunks, one token each (--tokenizer FILE counts them)",
+                    _ => "the tokenizer",
+                }
+            ));
+        }
         let not_streamed = n(&|o| o.ok() && !o.streamed);
         if not_streamed > 0 {
             all.push(format!(

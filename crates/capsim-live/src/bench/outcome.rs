@@ -98,6 +98,8 @@ pub struct Outcome {
     pub end: SimTime,
     /// What the server counted.
     pub usage: Option<Counted>,
+    /// Whether the server counted no token of an answer that has text: its count is not used.
+    pub uncounted: bool,
     /// Output tokens by the client's own tokenizer, where it has one and the server did not count.
     pub recounted: Option<u32>,
     /// `finish_reason`.

@@ -57,23 +57,35 @@ request! {
         /// The chat so far.
         pub messages: Vec<ChatMessage>,
         /// Limit on output tokens, deprecated name.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
         pub max_tokens: Option<i64>,
         /// Limit on output tokens.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
         pub max_completion_tokens: Option<i64>,
         /// Token by token.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
         pub stream: Option<bool>,
         /// How.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub stream_options: Option<StreamOptions>,
         /// Log-probabilities.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
         pub logprobs: Option<bool>,
         /// Whether the turn of the assistant is opened; default yes.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
         pub add_generation_prompt: Option<bool>,
+        /// Candidates whose log-probabilities are told.
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
+        pub top_logprobs: Option<i64>,
+        /// Log-probabilities of the prompt.
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
+        pub prompt_logprobs: Option<i64>,
+        /// Functions that the answer may call.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub tools: Option<Vec<serde_json::Value>>,
+        /// `none`, `auto`, `required`, or the name of one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub tool_choice: Option<serde_json::Value>,
     }
 }
 
@@ -98,7 +110,7 @@ pub struct ChatAnswer {
     /// Unused.
     #[serde(default)]
     pub function_call: Option<serde_json::Value>,
-    /// Unused.
+    /// Calls of functions.
     #[serde(default)]
     pub tool_calls: Vec<serde_json::Value>,
     /// Text of models that think first.
@@ -192,6 +204,9 @@ pub struct Delta {
     /// Its old name; vLLM 0.12 always writes it.
     #[serde(default)]
     pub reasoning_content: Option<String>,
+    /// New parts of calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<serde_json::Value>>,
 }
 
 /// A choice of a chunk.

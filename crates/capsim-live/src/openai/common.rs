@@ -115,6 +115,12 @@ impl ErrorBody {
             },
         }
     }
+
+    /// With the parameter at fault.
+    pub fn of(mut self, param: Option<String>) -> Self {
+        self.error.param = param;
+        self
+    }
 }
 
 /// A model in the list of models.

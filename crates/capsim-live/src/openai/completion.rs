@@ -40,16 +40,16 @@ macro_rules! request {
         pub struct $name {
             $($own)*
             /// Choices per prompt.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub n: Option<u32>,
             /// 0 is greedy; absent is 1.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub temperature: Option<f64>,
             /// Nucleus.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub top_p: Option<f64>,
             /// Makes sampling repeatable.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub seed: Option<i64>,
             /// Texts that end the answer.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,19 +58,49 @@ macro_rules! request {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub stop_token_ids: Option<Vec<u32>>,
             /// Whether the answer goes on after an end-of-sequence token.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub ignore_eos: Option<bool>,
             /// Output tokens before which nothing ends the answer.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub min_tokens: Option<u32>,
             /// Discourages repetition.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub repetition_penalty: Option<f64>,
-            /// For `--scheduling-policy priority`.
+            /// Discourages what was said.
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
+            pub presence_penalty: Option<f64>,
+            /// Discourages what was said often.
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
+            pub frequency_penalty: Option<f64>,
+            /// Candidates per token.
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
+            pub top_k: Option<i64>,
+            /// Least probability of a candidate, relative to the best.
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
+            pub min_p: Option<f64>,
+            /// The form of the answer.
             #[serde(skip_serializing_if = "Option::is_none")]
+            pub response_format: Option<serde_json::Value>,
+            /// The same, as vLLM has it since 0.12: `json`, `regex`, `choice`, …
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub structured_outputs: Option<serde_json::Map<String, serde_json::Value>>,
+            /// The same before 0.12.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub guided_json: Option<serde_json::Value>,
+            /// Likewise.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub guided_regex: Option<serde_json::Value>,
+            /// Likewise.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub guided_choice: Option<serde_json::Value>,
+            /// Likewise; not simulated.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub guided_grammar: Option<serde_json::Value>,
+            /// For `--scheduling-policy priority`.
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub priority: Option<i32>,
             /// Whether chunks carry token ids.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
             pub return_token_ids: Option<bool>,
         }
 
@@ -88,13 +118,56 @@ macro_rules! request {
                     priority: self.priority.unwrap_or(0),
                 }
             }
+
+            /// Numbers that are only checked.
+            pub fn unsimulated(&self) -> $crate::openai::Unsimulated {
+                $crate::openai::Unsimulated {
+                    top_p: self.top_p,
+                    top_k: self.top_k,
+                    min_p: self.min_p,
+                    repetition_penalty: self.repetition_penalty,
+                    presence_penalty: self.presence_penalty,
+                    frequency_penalty: self.frequency_penalty,
+                }
+            }
+
+            /// The form of the answer, as vLLM's own fields demand it.
+            pub fn structured(&self) -> Vec<(&str, &serde_json::Value)> {
+                let now = self.structured_outputs.iter().flatten();
+                let now = now.filter(|(k, v)| !v.is_null() && !k.starts_with("disable_") && !k.starts_with('_'));
+                let before = [
+                    ("json", &self.guided_json),
+                    ("regex", &self.guided_regex),
+                    ("choice", &self.guided_choice),
+                    ("grammar", &self.guided_grammar),
+                ];
+                let before = before.into_iter().filter_map(|(k, v)| Some((k, v.as_ref()?)));
+                now.map(|(k, v)| (k.as_str(), v)).chain(before).collect()
+            }
         }
     };
 }
 pub(super) use request;
 
+/// Numbers of a request that are checked as vLLM checks them and change nothing here.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Unsimulated {
+    /// Nucleus.
+    pub top_p: Option<f64>,
+    /// Candidates per token.
+    pub top_k: Option<i64>,
+    /// Least probability of a candidate.
+    pub min_p: Option<f64>,
+    /// Discourages repetition.
+    pub repetition_penalty: Option<f64>,
+    /// Discourages what was said.
+    pub presence_penalty: Option<f64>,
+    /// Discourages what was said often.
+    pub frequency_penalty: Option<f64>,
+}
+
 /// What both endpoints take, with the defaults filled in.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sampling<'a> {
     /// Choices per prompt.
     pub n: u32,
@@ -127,21 +200,27 @@ request! {
         #[serde(
             default = "sixteen",
             skip_serializing_if = "Option::is_none",
-            deserialize_with = "Option::deserialize"
+            deserialize_with = "crate::openai::lax::option"
         )]
         pub max_tokens: Option<i64>,
         /// Token by token.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
         pub stream: Option<bool>,
         /// How.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub stream_options: Option<StreamOptions>,
         /// Whether the answer begins with the prompt.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
         pub echo: Option<bool>,
         /// Log-probabilities of so many candidates.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
         pub logprobs: Option<i64>,
+        /// Text after the answer; refused, as most models refuse it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub suffix: Option<String>,
+        /// Log-probabilities of the prompt.
+        #[serde(default, deserialize_with = "crate::openai::lax::option", skip_serializing_if = "Option::is_none")]
+        pub prompt_logprobs: Option<i64>,
     }
 }
 

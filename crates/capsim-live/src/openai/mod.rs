@@ -6,6 +6,7 @@
 mod chat;
 mod common;
 mod completion;
+pub mod lax;
 pub mod metrics;
 pub mod prometheus;
 pub mod sse;
@@ -14,25 +15,45 @@ pub use chat::*;
 pub use common::*;
 pub use completion::*;
 
-/// Reads a request body; an error names the field.
+/// Largest body in which a key may stand twice: it is read in a way that takes many times its bytes.
+const MOST_WITH_DUPLICATES: usize = 4 << 20;
+
+/// Reads a request body; an error names the field. As in vLLM a byte order mark is skipped, and of a key that stands twice the last one
+/// counts.
 ///
 /// # Errors
 /// Not JSON, or a field of the wrong type.
 pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut de = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut de).map_err(|e| {
-        let path = e.path().to_string();
-        let problem = e.inner().to_string();
-        BodyError {
-            field: (path != "." && !path.is_empty()).then_some(path),
-            problem,
+    match serde_path_to_error::deserialize(&mut de) {
+        Ok(value) => {
+            de.end().map_err(|e| BodyError {
+                field: None,
+                problem: e.to_string(),
+            })?;
+            Ok(value)
         }
-    })?;
-    de.end().map_err(|e| BodyError {
-        field: None,
-        problem: e.to_string(),
-    })?;
-    Ok(value)
+        Err(e)
+            if e.inner().to_string().starts_with("duplicate field")
+                && body.len() <= MOST_WITH_DUPLICATES =>
+        {
+            let value: serde_json::Value = serde_json::from_slice(body).map_err(|e| BodyError {
+                field: None,
+                problem: e.to_string(),
+            })?;
+            serde_path_to_error::deserialize(value).map_err(|e| named(&e))
+        }
+        Err(e) => Err(named(&e)),
+    }
+}
+
+fn named(e: &serde_path_to_error::Error<serde_json::Error>) -> BodyError {
+    let path = e.path().to_string();
+    BodyError {
+        field: (path != "." && !path.is_empty()).then_some(path),
+        problem: e.inner().to_string(),
+    }
 }
 
 /// A body that cannot be understood.

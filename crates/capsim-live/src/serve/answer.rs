@@ -1,4 +1,5 @@
 //! A request under way: its choices, what the engine said so far, and its end if the client leaves.
+use super::logprobs::{self, Told};
 use super::pace::{Command, Token};
 use super::prompt::Plan;
 use super::text::Tokenizer;
@@ -43,20 +44,57 @@ pub struct Choice {
     /// Bytes of text before clipping.
     pub bytes: usize,
     pub end: Option<FinishReason>,
+    /// How many candidates' log-probabilities are told, if any are.
+    pub candidates: Option<u32>,
+    /// Whether the answer is the prompt alone, although a token is generated: `echo` with `max_tokens` 0.
+    pub mute: bool,
+}
+
+/// A token as it is given out.
+pub struct Given<'t> {
+    /// Its text, without what belongs to a stop string.
+    pub piece: Cow<'t, str>,
+    /// Its id.
+    pub id: u32,
+    /// Its log-probability, if that is wanted.
+    pub told: Option<Told>,
 }
 
 impl Choice {
-    /// Text of the next token as far as it is given out, and its id.
-    pub fn next<'t>(&mut self, text: &'t Tokenizer) -> (Cow<'t, str>, u32) {
+    /// The next token.
+    pub fn next<'t>(&mut self, text: &'t Tokenizer) -> Given<'t> {
         let (stream, k) = (self.plan.answer.stream.0, self.tokens);
-        let mut piece = text.answer_text(stream, k);
+        let mut piece = match &self.plan.script {
+            Some(script) => script
+                .pieces
+                .get(k as usize)
+                .cloned()
+                .unwrap_or_default()
+                .into(),
+            None => text.answer_text(stream, k),
+        };
+        let told = self
+            .candidates
+            .map(|n| logprobs::told(text, stream, k, &piece, n));
         let left = self.plan.clip.saturating_sub(self.bytes);
         self.bytes += piece.len();
         self.tokens += 1;
         if left < piece.len() {
             piece = piece[..left].to_string().into();
         }
-        (piece, text.answer_id(stream, k))
+        if self.mute {
+            piece = "".into();
+        }
+        Given {
+            piece,
+            id: text.answer_id(stream, k),
+            told: told.filter(|_| !self.mute),
+        }
+    }
+
+    /// The tool that the answer calls.
+    pub fn tool(&self) -> Option<&str> {
+        self.plan.script.as_ref()?.tool.as_deref()
     }
 }
 
@@ -111,16 +149,17 @@ impl Active {
         usage
     }
 
-    /// Waits for all of it: text and token ids per choice. `Err`: the engine was stopped.
-    pub async fn collect(&mut self, text: &Tokenizer) -> Result<Vec<(String, Vec<u32>)>, String> {
-        let mut out = vec![(String::new(), vec![]); self.choices.len()];
+    /// Waits for all of it. `Err`: the engine was stopped.
+    pub async fn collect(&mut self, text: &Tokenizer) -> Result<Vec<Said>, String> {
+        let mut out: Vec<Said> = self.choices.iter().map(|_| Said::default()).collect();
         while self.open > 0 {
             match self.events.recv().await {
                 Some(token) => {
                     let i = token.choice as usize;
-                    let (piece, id) = self.choices[i].next(text);
-                    out[i].0.push_str(&piece);
-                    out[i].1.push(id);
+                    let given = self.choices[i].next(text);
+                    out[i].text.push_str(&given.piece);
+                    out[i].ids.push(given.id);
+                    out[i].told.extend(given.told);
                     self.end(i, token.end);
                 }
                 None => return Err("the engine was stopped".into()),
@@ -128,4 +167,15 @@ impl Active {
         }
         Ok(out)
     }
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Its text.
+    pub text: String,
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// Their log-probabilities, if they are wanted.
+    pub told: Vec<Told>,
 }

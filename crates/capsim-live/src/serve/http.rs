@@ -1,13 +1,15 @@
 //! The endpoints.
-use super::answer::{Active, Choice, Guard, word};
+use super::answer::{Active, Choice, Guard};
 use super::fault::Fault;
 use super::identity::{Follower, Identified, Identities, mix};
 use super::lock;
 use super::metrics::{Constants, Delay, Metrics};
 use super::pace::{Clock, Command, Job};
-use super::prompt::{self, AnswerLength, Bad, Tokens};
+use super::prompt::{self, AnswerLength, Bad, Form, Tokens};
 use super::stream::{Frame, Sse};
+use super::structured::Wanted;
 use super::text::Tokenizer;
+use super::{chat, completions, cors, responses};
 use crate::openai::{self as wire, ErrorBody, Sampling, StreamOptions};
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -58,29 +60,36 @@ pub struct App {
     pub max_body: usize,
     pub answer_length: Option<AnswerLength>,
     pub prompt_details: bool,
+    /// Whether tools are called that need not be.
+    pub auto_tools: bool,
+    /// Whether images and sounds may be in a prompt.
+    pub multimodal: bool,
+    /// Pages that may ask: `*`, or their origins.
+    pub origins: Vec<String>,
     pub next_id: AtomicU64,
     pub load: Arc<AtomicU64>,
     pub created: u64,
 }
 
-type Shared = State<Arc<App>>;
+pub(super) type Shared = State<Arc<App>>;
 
 /// An answer that is an error.
-struct Fail(StatusCode, ErrorBody);
+pub(super) struct Fail(StatusCode, ErrorBody);
 
 impl Fail {
     fn new(status: StatusCode, kind: &str, message: impl Into<String>) -> Self {
         Self(status, ErrorBody::new(status.as_u16(), kind, message))
     }
     /// Of the request's form: FastAPI's validation in vLLM.
-    fn form(message: impl Into<String>) -> Self {
+    pub(super) fn form(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request", message)
     }
 }
 
 impl From<Bad> for Fail {
     fn from(bad: Bad) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "BadRequestError", bad.0)
+        let Self(status, body) = Self::new(StatusCode::BAD_REQUEST, "BadRequestError", bad.message);
+        Self(status, body.of(bad.param.map(String::from)))
     }
 }
 
@@ -93,8 +102,9 @@ impl IntoResponse for Fail {
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/v1/completions", post(completions))
-        .route("/v1/chat/completions", post(chat))
+        .route("/v1/completions", post(completions::answer))
+        .route("/v1/chat/completions", post(chat::answer))
+        .route("/v1/responses", post(responses::answer))
         .route("/v1/models", get(models))
         .route("/health", get(|| async { StatusCode::OK }))
         .route(
@@ -126,6 +136,12 @@ fn detail(status: StatusCode, words: &str) -> Response {
 
 /// Before any endpoint: who may ask, and faults. After it: who answers.
 async fn gate(State(app): Shared, request: Request, next: Next) -> Response {
+    let origin = cors::allowed(&app.origins, request.headers());
+    if let Some(origin) = &origin
+        && let Some(answer) = cors::preflight(&request, origin)
+    {
+        return answer;
+    }
     let mut response = match refuse(&app, &request) {
         Some(response) => {
             discard(request.into_body(), app.max_body as u64).await;
@@ -133,6 +149,11 @@ async fn gate(State(app): Shared, request: Request, next: Next) -> Response {
         }
         None => next.run(request).await,
     };
+    if let Some(origin) = origin {
+        response
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
     response.headers_mut().insert(
         header::SERVER,
         header::HeaderValue::from_static(concat!(
@@ -197,7 +218,7 @@ fn allowed(keys: &[String], headers: &HeaderMap) -> bool {
 }
 
 /// Reads a JSON body.
-async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Fail> {
+pub(super) async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Fail> {
     let limit = app.max_body as u64;
     let kind = request
         .headers()
@@ -252,7 +273,23 @@ async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Fai
         }
         bytes.freeze()
     };
-    wire::parse(&bytes).map_err(|e| Fail::form(e.to_string()))
+    let parsed = off_worker(bytes.len() > LARGE, || wire::parse(&bytes));
+    parsed.map_err(|e| {
+        let Fail(status, body) = Fail::form(e.to_string());
+        Fail(status, body.of(e.field))
+    })
+}
+
+/// Body from which on its work is kept off the threads that serve others.
+pub(super) const LARGE: usize = 256 << 10;
+
+/// Runs what takes long where it keeps nobody else waiting.
+pub(super) fn off_worker<T>(long: bool, work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match long && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        true => tokio::task::block_in_place(work),
+        false => work(),
+    }
 }
 
 /// Reads what is left of a body that nobody wants, within bounds, so that its sender gets to read the refusal.
@@ -271,7 +308,7 @@ async fn discard(body: Body, limit: u64) {
     let _ = tokio::time::timeout(DISCARD_TIME, read).await;
 }
 
-fn check_model(app: &App, model: Option<&str>) -> Result<(), Fail> {
+pub(super) fn check_model(app: &App, model: Option<&str>) -> Result<(), Fail> {
     match model {
         None => Ok(()),
         Some(m) if m.is_empty() || m == app.constants.model_name => Ok(()),
@@ -283,7 +320,7 @@ fn check_model(app: &App, model: Option<&str>) -> Result<(), Fail> {
     }
 }
 
-fn unix_now() -> u64 {
+pub(super) fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())
@@ -295,12 +332,18 @@ pub fn created() -> u64 {
 }
 
 /// What both generating endpoints ask of the engine.
-struct Ask<'a> {
-    prompts: Vec<Tokens>,
-    sampling: Sampling<'a>,
-    max_tokens: Option<i64>,
-    echo: bool,
-    token_ids: bool,
+pub(super) struct Ask<'a> {
+    pub prompts: Vec<Tokens>,
+    pub sampling: Sampling<'a>,
+    pub max_tokens: Option<i64>,
+    pub echo: bool,
+    pub token_ids: bool,
+    /// What the answer must be.
+    pub wanted: Wanted,
+    /// How many candidates' log-probabilities are told.
+    pub candidates: Option<u32>,
+    /// Whether nothing but the prompt is given out.
+    pub mute: bool,
 }
 
 impl App {
@@ -312,25 +355,26 @@ impl App {
     }
 
     /// A prompt as text.
-    fn prompt_text(&self, tokens: &Tokens) -> Result<String, Bad> {
+    pub(super) fn prompt_text(&self, tokens: &Tokens) -> Result<String, Bad> {
         match &tokens.text {
             Some(text) => Ok(text.clone()),
             None => self
                 .text
                 .decode(&tokens.ids)
-                .map_err(|e| Bad(e.to_string())),
+                .map_err(|e| Bad::from(e.to_string())),
         }
     }
 
     /// Puts a request into the engine's queue.
-    fn start(&self, ask: Ask) -> Result<Active, Fail> {
+    pub(super) fn start(&self, ask: Ask) -> Result<Active, Fail> {
         let config = &self.constants.config;
         let n = ask.sampling.n;
         let count = ask.prompts.len().saturating_mul(n as usize);
         if count > MAX_CHOICES {
-            return Err(Bad(format!(
-                "{count} answers in one request; at most {MAX_CHOICES} are simulated"
-            ))
+            return Err(Bad::of(
+                "n",
+                format!("{count} answers in one request; at most {MAX_CHOICES} are simulated"),
+            )
             .into());
         }
         let first = self.next_id.fetch_add(count as u64, Ordering::Relaxed);
@@ -362,7 +406,10 @@ impl App {
                     c,
                     max_tokens,
                     id,
-                    self.answer_length,
+                    Form {
+                        length: self.answer_length,
+                        wanted: &ask.wanted,
+                    },
                     &self.text,
                 );
                 let request = EngineRequest {
@@ -373,7 +420,7 @@ impl App {
                     answer: plan.answer,
                     priority: ask.sampling.priority,
                 };
-                acceptable(config, &request).map_err(|e| Bad(e.to_string()))?;
+                acceptable(config, &request).map_err(|e| Bad::from(e.to_string()))?;
                 let follower = config
                     .enable_prefix_caching
                     .then(|| Follower::new(&identified, len, self.sharing, plan.answer.stream));
@@ -392,6 +439,8 @@ impl App {
                     tokens: 0,
                     bytes: 0,
                     end: None,
+                    candidates: ask.candidates,
+                    mute: ask.mute,
                 });
             }
         }
@@ -422,7 +471,7 @@ impl App {
         })
     }
 
-    fn stream(&self, active: Active, frame: Frame) -> Response {
+    pub(super) fn stream(&self, active: Active, frame: Frame) -> Response {
         let sse = Sse {
             active,
             frame,
@@ -442,7 +491,7 @@ impl App {
 }
 
 /// `cmpl-` and the client's own id of the request, or one of ours.
-fn request_id(app: &App, prefix: &str, headers: &HeaderMap) -> String {
+pub(super) fn request_id(app: &App, prefix: &str, headers: &HeaderMap) -> String {
     let own = headers
         .get("x-request-id")
         .and_then(|v| v.to_str().ok())
@@ -457,146 +506,17 @@ fn request_id(app: &App, prefix: &str, headers: &HeaderMap) -> String {
     }
 }
 
-fn check_stream(stream: Option<bool>, options: Option<StreamOptions>) -> Result<bool, Fail> {
+pub(super) fn check_stream(
+    stream: Option<bool>,
+    options: Option<StreamOptions>,
+) -> Result<bool, Fail> {
     let stream = stream == Some(true);
     if options.is_some() && !stream {
-        return Err(Fail::form(
-            "Stream options can only be defined when `stream=True`.",
-        ));
+        let Fail(status, body) =
+            Fail::form("Stream options can only be defined when `stream=True`.");
+        return Err(Fail(status, body.of(Some("stream_options".into()))));
     }
     Ok(stream)
-}
-
-async fn completions(State(app): Shared, request: Request) -> Result<Response, Fail> {
-    let id = request_id(&app, "cmpl", request.headers());
-    let mut r: wire::CompletionRequest = body(&app, request).await?;
-    let stream = check_stream(r.stream, r.stream_options)?;
-    check_model(&app, r.model.as_deref())?;
-    if r.logprobs.is_some() {
-        return Err(Bad("logprobs are not simulated".into()).into());
-    }
-    let input = r.prompt.take();
-    let sampling = r.sampling();
-    prompt::check_sampling(&sampling, r.top_p, r.max_tokens)?;
-    let token_ids = r.return_token_ids == Some(true);
-    let mut active = app.start(Ask {
-        prompts: prompt::prompts(input, &app.text)?,
-        sampling,
-        max_tokens: r.max_tokens,
-        echo: r.echo == Some(true),
-        token_ids,
-    })?;
-    let frame = Frame {
-        id,
-        created: unix_now(),
-        model: app.constants.model_name.clone(),
-        chat: false,
-        usage: StreamOptions::usage(r.stream_options),
-        token_ids,
-    };
-    if stream {
-        return Ok(app.stream(active, frame));
-    }
-    let answers = active.collect(&app.text).await.map_err(Bad)?;
-    let usage = active.usage();
-    let choices = answers
-        .into_iter()
-        .zip(active.choices)
-        .enumerate()
-        .map(|(i, ((text, ids), c))| wire::CompletionChoice {
-            index: i as u32,
-            text: c.echo.unwrap_or_default() + &text,
-            finish_reason: c.end.map(|e| word(e).into()),
-            stop_reason: c.plan.stop_reason,
-            token_ids: token_ids.then_some(ids),
-            prompt_token_ids: c.prompt_ids,
-            ..Default::default()
-        })
-        .collect();
-    Ok(Json(wire::CompletionResponse {
-        id: frame.id,
-        object: "text_completion".into(),
-        created: frame.created,
-        model: frame.model,
-        choices,
-        usage: Some(usage),
-        ..Default::default()
-    })
-    .into_response())
-}
-
-async fn chat(State(app): Shared, request: Request) -> Result<Response, Fail> {
-    let id = request_id(&app, "chatcmpl", request.headers());
-    let r: wire::ChatRequest = body(&app, request).await?;
-    let stream = check_stream(r.stream, r.stream_options)?;
-    check_model(&app, r.model.as_deref())?;
-    if r.logprobs == Some(true) {
-        return Err(Bad("logprobs are not simulated".into()).into());
-    }
-    // As vLLM: the new name first, and 0 counts as not given.
-    let max_tokens = r.max_completion_tokens.filter(|m| *m != 0).or(r.max_tokens);
-    let sampling = r.sampling();
-    prompt::check_sampling(&sampling, r.top_p, max_tokens)?;
-    let text = app
-        .text
-        .chat(&r.messages, r.add_generation_prompt != Some(false));
-    let ids = app
-        .text
-        .encode(&text, false)
-        .map_err(|e| Bad(e.to_string()))?;
-    let token_ids = r.return_token_ids == Some(true);
-    let mut active = app.start(Ask {
-        prompts: vec![Tokens { ids, text: None }],
-        sampling,
-        max_tokens,
-        echo: false,
-        token_ids,
-    })?;
-    let frame = Frame {
-        id,
-        created: unix_now(),
-        model: app.constants.model_name.clone(),
-        chat: true,
-        usage: StreamOptions::usage(r.stream_options),
-        token_ids,
-    };
-    if stream {
-        return Ok(app.stream(active, frame));
-    }
-    let answers = active.collect(&app.text).await.map_err(Bad)?;
-    let usage = active.usage();
-    let mut prompt_token_ids = None;
-    let choices = answers
-        .into_iter()
-        .zip(active.choices)
-        .enumerate()
-        .map(|(i, ((text, ids), c))| {
-            prompt_token_ids = c.prompt_ids;
-            wire::ChatChoice {
-                index: i as u32,
-                message: wire::ChatAnswer {
-                    role: "assistant".into(),
-                    content: Some(text),
-                    ..Default::default()
-                },
-                finish_reason: c.end.map(|e| word(e).into()),
-                stop_reason: c.plan.stop_reason,
-                token_ids: token_ids.then_some(ids),
-                ..Default::default()
-            }
-        })
-        .collect();
-    Ok(Json(wire::ChatResponse {
-        id: frame.id,
-        object: "chat.completion".into(),
-        created: frame.created,
-        model: frame.model,
-        choices,
-        usage: Some(usage),
-        prompt_token_ids,
-        ..Default::default()
-    })
-    .into_response())
 }
 
 fn json(value: impl Serialize) -> Response {
@@ -656,7 +576,7 @@ async fn tokenize(State(app): Shared, request: Request) -> Result<Response, Fail
     let tokens = app
         .text
         .encode(&text, special)
-        .map_err(|e| Bad(e.to_string()))?;
+        .map_err(|e| Bad::from(e.to_string()))?;
     Ok(json(wire::TokenizeResponse {
         count: tokens.len() as u32,
         max_model_len: app.constants.config.max_model_len,
@@ -669,7 +589,10 @@ async fn tokenize(State(app): Shared, request: Request) -> Result<Response, Fail
 async fn detokenize(State(app): Shared, request: Request) -> Result<Response, Fail> {
     let r: wire::DetokenizeRequest = body(&app, request).await?;
     check_model(&app, r.model.as_deref())?;
-    let prompt = app.text.decode(&r.tokens).map_err(|e| Bad(e.to_string()))?;
+    let prompt = app
+        .text
+        .decode(&r.tokens)
+        .map_err(|e| Bad::from(e.to_string()))?;
     Ok(json(wire::DetokenizeResponse { prompt }))
 }
 

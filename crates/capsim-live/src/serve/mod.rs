@@ -8,15 +8,24 @@
     reason = "a server lives in real time"
 )]
 mod answer;
+mod chat;
+mod completions;
 pub mod connection;
+mod cors;
 mod fault;
 mod http;
 pub mod identity;
+mod logprobs;
 mod metrics;
 mod pace;
 mod prompt;
+mod regex;
+mod responses;
+pub mod schema;
 mod server;
+mod stops;
 mod stream;
+mod structured;
 pub mod text;
 
 pub use fault::{Fault, FaultError};

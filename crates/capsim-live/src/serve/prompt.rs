@@ -1,17 +1,38 @@
 //! From a request's fields to what the engine is asked: prompts as tokens, limits checked as vLLM checks them, and the
 //! answer that will be given.
 use super::identity::{Chain, Identified, mix};
+use super::stops::stops;
+use super::structured::{Script, Wanted};
 use super::text::Tokenizer;
-use crate::openai::{PromptInput, Sampling};
+use crate::openai::{PromptInput, Sampling, Unsimulated};
 use capsim::workload::{Answer, StreamId};
+use std::sync::Arc;
 
 /// A refusal in vLLM's words: status 400.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad(pub String);
+pub struct Bad {
+    /// What is wrong.
+    pub message: String,
+    /// The parameter at fault.
+    pub param: Option<&'static str>,
+}
+
+impl Bad {
+    /// Of a parameter.
+    pub fn of(param: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            param: Some(param),
+        }
+    }
+}
 
 impl<T: Into<String>> From<T> for Bad {
     fn from(s: T) -> Self {
-        Self(s.into())
+        Self {
+            message: s.into(),
+            param: None,
+        }
     }
 }
 
@@ -51,39 +72,111 @@ pub fn prompts(input: Option<PromptInput>, text: &Tokenizer) -> Result<Vec<Token
     Ok(all)
 }
 
-/// Checks sampling parameters (vLLM 0.12.0, `sampling_params.py: _verify_args`).
+/// Most stop strings of a request (vllm 0.33.0, envs.py: VLLM_MAX_STOP_STRINGS).
+pub const MOST_STOPS: usize = 4;
+
+/// Most candidates whose log-probabilities are told (vllm 0.33.0, config/model.py: max_logprobs).
+pub const MOST_LOGPROBS: i64 = 20;
+
+/// How many candidates' log-probabilities an answer tells beside each token's own; `None`: no log-probabilities.
+pub fn candidates(asked: Option<i64>, param: &'static str) -> Result<Option<u32>, Bad> {
+    match asked {
+        None => Ok(None),
+        Some(n) if n < 0 => Err(Bad::of(
+            param,
+            format!("`{param}` must be a positive value or -1."),
+        )),
+        Some(n) if n > MOST_LOGPROBS => Err(Bad::of(
+            param,
+            format!(
+                "Requested sample logprobs of {n}, which is greater than max allowed: {MOST_LOGPROBS}"
+            ),
+        )),
+        Some(n) => Ok(Some(n as u32)),
+    }
+}
+
+/// Checks sampling parameters (vllm 0.12.0 to 0.33.0, sampling_params.py: _verify_args).
 pub fn check_sampling(
     s: &Sampling,
-    top_p: Option<f64>,
+    other: &Unsimulated,
     max_tokens: Option<i64>,
 ) -> Result<(), Bad> {
     if s.n < 1 {
-        return Err(format!("n must be at least 1, got {}.", s.n).into());
+        return Err(Bad::of("n", format!("n must be at least 1, got {}.", s.n)));
     }
-    if let Some(t) = s.temperature
-        && (t.is_nan() || t < 0.0)
-    {
-        return Err(format!("temperature must be non-negative, got {t:?}.").into());
+    let within =
+        |name: &'static str, value: Option<f64>, fits: fn(f64) -> bool, must: &str| match value {
+            Some(v) if !fits(v) => Err(Bad::of(name, format!("{name} must be {must}, got {v:?}."))),
+            _ => Ok(()),
+        };
+    within("temperature", s.temperature, |t| t >= 0.0, "non-negative")?;
+    within("temperature", s.temperature, |t| t <= 2.0, "in [0, 2]")?;
+    within("top_p", other.top_p, |p| p > 0.0 && p <= 1.0, "in (0, 1]")?;
+    within(
+        "min_p",
+        other.min_p,
+        |p| (0.0..=1.0).contains(&p),
+        "in [0, 1]",
+    )?;
+    within(
+        "presence_penalty",
+        other.presence_penalty,
+        |p| (-2.0..=2.0).contains(&p),
+        "in [-2, 2]",
+    )?;
+    within(
+        "frequency_penalty",
+        other.frequency_penalty,
+        |p| (-2.0..=2.0).contains(&p),
+        "in [-2, 2]",
+    )?;
+    within(
+        "repetition_penalty",
+        other.repetition_penalty,
+        |p| p > 0.0,
+        "greater than zero",
+    )?;
+    if let Some(k) = other.top_k.filter(|k| *k < -1) {
+        return Err(Bad::of(
+            "top_k",
+            format!("top_k must be 0 (disable), or at least 1, got {k}."),
+        ));
     }
-    if let Some(p) = top_p
-        && !(p > 0.0 && p <= 1.0)
-    {
-        return Err(format!("top_p must be in (0, 1], got {p:?}.").into());
+    if s.stop.len() > MOST_STOPS {
+        return Err(Bad::of(
+            "stop",
+            format!(
+                "List should have at most {MOST_STOPS} items after validation, not {}",
+                s.stop.len()
+            ),
+        ));
+    }
+    if s.stop.iter().any(String::is_empty) {
+        return Err(Bad::of("stop", "stop cannot contain an empty string."));
     }
     if let Some(m) = max_tokens {
         if m < 1 {
-            return Err(format!("max_tokens must be at least 1, got {m}.").into());
+            return Err(Bad::of(
+                "max_tokens",
+                format!("max_tokens must be at least 1, got {m}."),
+            ));
         }
         if i64::from(s.min_tokens) > m {
-            return Err(format!(
-                "min_tokens must be less than or equal to max_tokens={m}, got {}.",
-                s.min_tokens
-            )
-            .into());
+            return Err(Bad::of(
+                "min_tokens",
+                format!(
+                    "min_tokens must be less than or equal to max_tokens={m}, got {}.",
+                    s.min_tokens
+                ),
+            ));
         }
     }
     if s.temperature == Some(0.0) && s.n > 1 {
-        return Err(format!("n must be 1 when using greedy sampling, got {}.", s.n).into());
+        return Err(Bad::of(
+            "n",
+            format!("n must be 1 when using greedy sampling, got {}.", s.n),
+        ));
     }
     Ok(())
 }
@@ -129,6 +222,8 @@ pub struct Plan {
     pub clip: usize,
     /// What stopped it, for `stop_reason`.
     pub stop_reason: Option<serde_json::Value>,
+    /// Its text, where that is known beforehand.
+    pub script: Option<Arc<Script>>,
 }
 
 /// Lengths of answers that nothing else ends.
@@ -140,6 +235,15 @@ pub struct AnswerLength {
     pub high: u32,
 }
 
+/// What the answer is to be, besides long enough.
+#[derive(Clone, Copy)]
+pub struct Form<'a> {
+    /// How long answers are that nothing else ends.
+    pub length: Option<AnswerLength>,
+    /// What the request demands.
+    pub wanted: &'a Wanted,
+}
+
 /// Plans the answer to choice number `choice` of a prompt. Equal prompts get equal answers if greedy, or if the seed is
 /// the same; else every request gets its own, told apart by `unique`.
 pub fn plan(
@@ -148,9 +252,10 @@ pub fn plan(
     choice: u32,
     max_tokens: u32,
     unique: u64,
-    length: Option<AnswerLength>,
+    form: Form<'_>,
     text: &Tokenizer,
 ) -> Plan {
+    let Form { length, wanted } = form;
     let chance = match (s.temperature, s.seed) {
         (Some(0.0), _) => 0,
         (t, Some(seed)) => mix(seed as u64 ^ t.unwrap_or(1.0).to_bits()) ^ u64::from(choice),
@@ -164,7 +269,13 @@ pub fn plan(
         },
         clip: usize::MAX,
         stop_reason: None,
+        script: wanted.script(stream, max_tokens).map(Arc::new),
     };
+    if let Some(script) = &plan.script {
+        // The form ends the answer, whatever else would.
+        plan.answer.stop_at = Some(script.pieces.len() as u32 - 1);
+        return plan;
+    }
     if let Some(l) = length
         && !s.ignore_eos
     {
@@ -193,55 +304,6 @@ fn answer_stream(chain: Chain, chance: u64) -> u64 {
     mix(chain.value() ^ mix(chance ^ 0x616e_7377_6572))
 }
 
-/// The first of `end` tokens at which a stop string is complete or a stop token comes: its number, the text before,
-/// and which it was.
-fn stops(
-    stream: u64,
-    s: &Sampling,
-    end: u32,
-    text: &Tokenizer,
-) -> Option<(u32, usize, serde_json::Value)> {
-    let longest = s.stop.iter().map(String::len).max().unwrap_or(0);
-    if longest == 0 && s.stop_token_ids.is_empty() {
-        return None;
-    }
-    let mut so_far = String::new();
-    for k in 0..end {
-        let before = so_far.len();
-        let id = text.answer_id(stream, k);
-        so_far.push_str(&text.answer_text(stream, k));
-        if k + 1 < s.min_tokens {
-            continue;
-        }
-        if s.stop_token_ids.contains(&id) {
-            return Some((k, so_far.len(), id.into()));
-        }
-        // A stop string that ends in this token.
-        let from = floor_char(&so_far, before.saturating_sub(longest));
-        let found = s
-            .stop
-            .iter()
-            .filter(|stop| !stop.is_empty())
-            .filter_map(|stop| {
-                so_far[from..]
-                    .find(stop.as_str())
-                    .map(|at| (from + at, stop))
-            })
-            .min_by_key(|(at, _)| *at);
-        if let Some((at, stop)) = found {
-            return Some((k, at, stop.as_str().into()));
-        }
-    }
-    None
-}
-
-fn floor_char(s: &str, mut at: usize) -> usize {
-    while !s.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,24 +322,64 @@ mod tests {
         }
     }
 
+    const FREE: Form<'static> = Form {
+        length: None,
+        wanted: &Wanted::Text,
+    };
+
     #[test]
     fn limits_are_checked_in_vllms_words() {
         assert_eq!(output_limit(10, Some(90), 100), Ok(90));
         assert_eq!(output_limit(10, None, 100), Ok(90));
         assert_eq!(
-            output_limit(10, Some(91), 100).unwrap_err().0,
+            output_limit(10, Some(91), 100).unwrap_err().message,
             "'max_tokens' or 'max_completion_tokens' is too large: 91. This model's maximum context length is 100 tokens \
              and your request has 10 input tokens (91 > 100 - 10)."
         );
         assert!(output_limit(100, Some(1), 100).is_err());
         assert!(output_limit(1, Some(i64::MAX), 100).is_err());
-        assert!(check_sampling(&sampling(), None, Some(0)).is_err());
-        assert!(check_sampling(&sampling(), Some(0.0), None).is_err());
+        assert!(check_sampling(&sampling(), &Unsimulated::default(), Some(0)).is_err());
+        let nothing = Unsimulated::default();
+        let refused =
+            |other: Unsimulated| check_sampling(&sampling(), &other, None).unwrap_err().param;
+        assert_eq!(
+            refused(Unsimulated {
+                top_p: Some(0.0),
+                ..nothing
+            }),
+            Some("top_p")
+        );
+        assert_eq!(
+            refused(Unsimulated {
+                presence_penalty: Some(2.5),
+                ..nothing
+            }),
+            Some("presence_penalty")
+        );
+        let five = vec!["x".to_string(); 5];
+        for stop in [&five[..], &[String::new()]] {
+            let s = Sampling { stop, ..sampling() };
+            assert_eq!(
+                check_sampling(&s, &nothing, None).unwrap_err().param,
+                Some("stop")
+            );
+        }
         let hot = Sampling {
             temperature: Some(f64::NAN),
             ..sampling()
         };
-        assert!(check_sampling(&hot, None, None).is_err());
+        assert!(check_sampling(&hot, &nothing, None).is_err());
+        assert!(
+            check_sampling(
+                &Sampling {
+                    temperature: Some(2.5),
+                    ..sampling()
+                },
+                &nothing,
+                None
+            )
+            .is_err()
+        );
     }
 
     #[test]
@@ -286,7 +388,7 @@ mod tests {
         let ids = Identities::new(16, 10);
         let (a, b) = (ids.identify(&[1, 2, 3]), ids.identify(&[1, 2, 4]));
         let stream = |p: &Identified, s: &Sampling, choice, unique| {
-            plan(p, s, choice, 10, unique, None, &text).answer.stream
+            plan(p, s, choice, 10, unique, FREE, &text).answer.stream
         };
         let greedy = sampling();
         assert_eq!(stream(&a, &greedy, 0, 1), stream(&a, &greedy, 0, 2));
@@ -308,7 +410,7 @@ mod tests {
     fn stop_strings_and_lengths_end_an_answer_where_they_come() {
         let text = Tokenizer::words();
         let p = Identities::new(16, 10).identify(&[1]);
-        let free = plan(&p, &sampling(), 0, 50, 1, None, &text);
+        let free = plan(&p, &sampling(), 0, 50, 1, FREE, &text);
         let stream = free.answer.stream.0;
         let words: Vec<String> = (0..50)
             .map(|k| text.answer_text(stream, k).into())
@@ -319,7 +421,7 @@ mod tests {
             stop: &stop,
             ..sampling()
         };
-        let stopped = plan(&p, &s, 0, 50, 1, None, &text);
+        let stopped = plan(&p, &s, 0, 50, 1, FREE, &text);
         assert_eq!(stopped.answer.stream.0, stream);
         assert_eq!(stopped.answer.stop_at, Some(8));
         assert_eq!(stopped.clip, words[..7].concat().len() + 2);
@@ -329,11 +431,11 @@ mod tests {
             ..s
         };
         assert_ne!(
-            plan(&p, &late, 0, 50, 1, None, &text).answer.stop_at,
+            plan(&p, &late, 0, 50, 1, FREE, &text).answer.stop_at,
             Some(8)
         );
         let length = Some(AnswerLength { low: 12, high: 12 });
-        let short = plan(&p, &sampling(), 0, 50, 1, length, &text);
+        let short = plan(&p, &sampling(), 0, 50, 1, Form { length, ..FREE }, &text);
         assert_eq!(short.answer.stop_at, Some(11));
         assert_eq!(short.clip, words[..11].concat().len());
         let ignoring = Sampling {
@@ -341,7 +443,9 @@ mod tests {
             ..sampling()
         };
         assert_eq!(
-            plan(&p, &ignoring, 0, 50, 1, length, &text).answer.stop_at,
+            plan(&p, &ignoring, 0, 50, 1, Form { length, ..FREE }, &text)
+                .answer
+                .stop_at,
             None
         );
     }

@@ -48,6 +48,12 @@ pub struct Options {
     pub answer_length: Option<(u32, u32)>,
     /// Whether usage tells how many prompt tokens were cached.
     pub prompt_details: bool,
+    /// Whether tools are called that need not be (`--enable-auto-tool-choice` with a parser).
+    pub auto_tools: bool,
+    /// Whether images and sounds may be in a prompt.
+    pub multimodal: bool,
+    /// Pages that may ask: `*`, or their origins.
+    pub origins: Vec<String>,
     /// Text ↔ tokens.
     pub text: Tokenizer,
 }
@@ -69,6 +75,9 @@ impl Default for Options {
             max_body: 64 << 20,
             answer_length: None,
             prompt_details: false,
+            auto_tools: false,
+            multimodal: false,
+            origins: vec!["*".into()],
             text: Tokenizer::words(),
         }
     }
@@ -92,6 +101,9 @@ pub enum StartError {
     #[error("cannot start the engine's thread: {0}")]
     Thread(std::io::Error),
 }
+
+/// How long the end waits for what does not hear of it.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// A running server. Dropped, it is gone at once.
 pub struct Server {
@@ -182,6 +194,9 @@ impl Server {
                 .answer_length
                 .map(|(low, high)| AnswerLength { low, high }),
             prompt_details: options.prompt_details,
+            auto_tools: options.auto_tools,
+            multimodal: options.multimodal,
+            origins: options.origins,
             next_id: 1.into(),
             load: Arc::default(),
             created: created(),
@@ -222,11 +237,13 @@ impl Server {
             .is_ok();
         if !orderly {
             let _ = self.phase.send(Phase::Gone);
-            let _ = (&mut self.accepting).await;
+            let _ = tokio::time::timeout(LAST_MOMENT, &mut self.accepting).await;
         }
         let _ = self.commands.send(Command::Stop);
         if let Some(engine) = self.engine.take() {
-            let _ = tokio::task::spawn_blocking(move || engine.join()).await;
+            let joined = tokio::task::spawn_blocking(move || engine.join());
+            // A stall on demand is slept through; the process ends without it.
+            let _ = tokio::time::timeout(LAST_MOMENT, joined).await;
         }
         orderly
     }

@@ -1,11 +1,14 @@
 //! Answers token by token, framed as vLLM frames them.
 use super::answer::Active;
+use super::identity::mix;
+use super::logprobs;
 use super::metrics::Delay;
 use super::pace::{Clock, Token};
 use super::text::Tokenizer;
 use crate::openai::{ChatChunk, ChatDelta, CompletionChunk, CompletionDelta, Delta, Usage};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +26,8 @@ pub struct Frame {
     /// Usage at the end, usage in every chunk.
     pub usage: (bool, bool),
     pub token_ids: bool,
+    /// Whether a call ends in `stop`, as that of a tool that was named does.
+    pub named_tool: bool,
 }
 
 /// The body of a streamed answer.
@@ -37,7 +42,15 @@ pub struct Sse {
     pub buffer: Vec<Token>,
 }
 
-fn event(out: &mut BytesMut, value: &impl Serialize) {
+/// The id of a choice's call, in vLLM's form.
+pub fn call_id(request: &str, choice: usize) -> String {
+    let hash = request
+        .bytes()
+        .fold(choice as u64, |h, b| mix(h ^ u64::from(b)));
+    format!("chatcmpl-tool-{hash:016x}{:016x}", mix(hash))
+}
+
+pub(super) fn event(out: &mut BytesMut, value: &impl Serialize) {
     out.put_slice(b"data: ");
     // Writing plain structs to memory cannot fail.
     let _ = serde_json::to_writer(out.writer(), value);
@@ -103,28 +116,46 @@ impl Sse {
     ) {
         let text = Arc::clone(&self.text);
         let choice = &mut self.active.choices[i];
-        let (piece, id) = choice.next(&text);
+        let first = choice.tokens == 0;
+        let before = choice.bytes;
+        let given = choice.next(&text);
         let usage = self
             .frame
             .usage
             .1
             .then(|| Usage::new(choice.prompt, choice.tokens));
-        let token_ids = self.frame.token_ids.then(|| vec![id]);
+        let token_ids = self.frame.token_ids.then(|| vec![given.id]);
         let echo = choice.echo.take();
         let prompt_token_ids = choice.prompt_ids.take();
-        let finish_reason = self.active.end(i, end).map(str::to_string);
+        let tool = choice.tool().map(String::from);
+        let mut finish_reason = self.active.end(i, end).map(str::to_string);
+        if tool.is_some() && !self.frame.named_tool && finish_reason.as_deref() == Some("stop") {
+            finish_reason = Some("tool_calls".into());
+        }
         let stop_reason = finish_reason
             .as_ref()
             .and(self.active.choices[i].plan.stop_reason.clone());
         let index = i as u32;
+        let told = given.told.as_ref().map(std::slice::from_ref);
         if self.frame.chat {
-            let delta = ChatDelta {
-                index,
-                delta: Delta {
-                    content: Some(piece.into_owned()),
+            let delta = match tool {
+                Some(name) => Delta {
+                    tool_calls: Some(vec![self.call(
+                        i,
+                        first.then_some(name.as_str()),
+                        &given.piece,
+                    )]),
                     ..Default::default()
                 },
-                logprobs: None,
+                None => Delta {
+                    content: Some(given.piece.into_owned()),
+                    ..Default::default()
+                },
+            };
+            let delta = ChatDelta {
+                index,
+                delta,
+                logprobs: told.map(logprobs::chat),
                 stop_reason: finish_reason.is_some().then_some(stop_reason),
                 finish_reason,
                 token_ids: Some(token_ids),
@@ -133,17 +164,30 @@ impl Sse {
         } else {
             let delta = CompletionDelta {
                 index,
+                logprobs: told.map(|t| logprobs::completion(t, before)),
                 text: match echo {
-                    Some(prompt) => prompt + &piece,
-                    None => piece.into_owned(),
+                    Some(prompt) => prompt + &given.piece,
+                    None => given.piece.into_owned(),
                 },
-                logprobs: None,
                 finish_reason,
                 stop_reason,
                 prompt_token_ids,
                 token_ids,
             };
             event(out, &self.completion(vec![delta], usage));
+        }
+    }
+
+    /// A part of a call; the first one has the function's name.
+    fn call(&self, choice: usize, name: Option<&str>, arguments: &str) -> Value {
+        match name {
+            Some(name) => json!({
+                "index": 0,
+                "id": call_id(&self.frame.id, choice),
+                "type": "function",
+                "function": {"name": name, "arguments": arguments},
+            }),
+            None => json!({"index": 0, "function": {"arguments": arguments}}),
         }
     }
 

@@ -7,4 +7,5 @@
 mod answers;
 mod client;
 mod connections;
+mod forms;
 mod refusals;

@@ -1,4 +1,4 @@
-//! What llama.cpp's own tools print: `llama-bench` (JSON, JSON lines or Markdown), `llama-batched-bench` (table or JSON lines),
+//! Profiles from what llama.cpp's own tools print: `llama-bench` and `llama-batched-bench` ([`super::llama_bench`] reads them), and
 //! `test-backend-ops perf`.
 //!
 //! The first two time a whole model; rates of streaming and arithmetic follow from its bytes and operations. The last times
@@ -35,7 +35,7 @@ pub enum Measure {
 }
 
 /// pp512, tg128 @ d4096 and the like as a measure; `None` for combined tests.
-fn test(name: &str, per_second: f64) -> Option<Measure> {
+pub(super) fn test(name: &str, per_second: f64) -> Option<Measure> {
     let (what, depth) = match name.split_once('@') {
         Some((w, d)) => (w.trim(), d.trim().strip_prefix('d')?.parse().ok()?),
         None => (name.trim(), 0.0),
@@ -48,7 +48,7 @@ fn test(name: &str, per_second: f64) -> Option<Measure> {
     generation(n, depth, per_second)
 }
 
-fn prompt(tokens: f64, depth: f64, per_second: f64) -> Option<Measure> {
+pub(super) fn prompt(tokens: f64, depth: f64, per_second: f64) -> Option<Measure> {
     let ok = (1.0..=1e9).contains(&tokens) && (0.0..=1e9).contains(&depth) && per_second > 0.0;
     ok.then(|| Measure::Prompt {
         tokens,
@@ -57,7 +57,7 @@ fn prompt(tokens: f64, depth: f64, per_second: f64) -> Option<Measure> {
     })
 }
 
-fn generation(tokens: f64, depth: f64, per_second: f64) -> Option<Measure> {
+pub(super) fn generation(tokens: f64, depth: f64, per_second: f64) -> Option<Measure> {
     let ok = (1.0..=1e9).contains(&tokens) && (0.0..=1e9).contains(&depth) && per_second > 0.0;
     ok.then(|| Measure::Step {
         batch: 1.0,
@@ -66,114 +66,8 @@ fn generation(tokens: f64, depth: f64, per_second: f64) -> Option<Measure> {
     })
 }
 
-/// Cells of a Markdown row.
-fn cells(line: &str) -> Option<Vec<&str>> {
-    let inner = line.trim().strip_prefix('|')?;
-    let inner = inner.strip_suffix('|').unwrap_or(inner);
-    Some(inner.split('|').map(str::trim).collect())
-}
-
-/// Reads the output of `llama-bench` or `llama-batched-bench`, whatever stands around it.
-///
-/// # Errors
-/// If nothing in it is a measurement, or one is damaged.
-pub fn parse(text: &str, name: &str) -> Result<Vec<Measure>, ImportError> {
-    let line_error = |line: usize, problem: String| ImportError::Line {
-        file: name.into(),
-        line: line as u64 + 1,
-        problem,
-    };
-    let mut all = vec![];
-    // A JSON array is one value over many lines.
-    if text.trim_start().starts_with('[') {
-        let rows: Vec<serde_json::Value> = serde_json::from_str(text)
-            .map_err(|e| line_error(e.line().saturating_sub(1), e.to_string()))?;
-        for r in &rows {
-            all.extend(object(r));
-        }
-    } else {
-        let mut header: Vec<String> = vec![];
-        for (i, line) in text.lines().enumerate() {
-            if line.trim_start().starts_with('{') {
-                let r: serde_json::Value =
-                    serde_json::from_str(line).map_err(|e| line_error(i, e.to_string()))?;
-                all.extend(object(&r));
-                continue;
-            }
-            let Some(row) = cells(line) else {
-                continue;
-            };
-            let is_header = row.contains(&"test") || (row.contains(&"PP") && row.contains(&"TG"));
-            if is_header {
-                header = row.iter().map(|s| s.to_string()).collect();
-                continue;
-            }
-            if header.is_empty() || row.iter().all(|c| c.chars().all(|c| "-: ".contains(c))) {
-                continue;
-            }
-            if row.len() != header.len() {
-                return Err(line_error(
-                    i,
-                    format!(
-                        "{} cells where the header has {} (is the line cut off?)",
-                        row.len(),
-                        header.len()
-                    ),
-                ));
-            }
-            let cell = |n: &str| header.iter().position(|h| h == n).map(|i| row[i]);
-            let number = |n: &str| -> Result<f64, ImportError> {
-                let c = cell(n).ok_or_else(|| line_error(i, format!("there is no column {n}")))?;
-                // `1234.56 ± 7.89`
-                let c = c.split('±').next().unwrap_or_default().trim();
-                match c.parse::<f64>() {
-                    Ok(v) if (0.0..=1e12).contains(&v) => Ok(v),
-                    _ => Err(line_error(i, format!("{n} `{c}` is not a number"))),
-                }
-            };
-            if let Some(t) = cell("test") {
-                all.extend(test(t, number("t/s")?));
-            } else {
-                all.extend(batched(
-                    number("PP")?,
-                    number("TG")?,
-                    number("B")?,
-                    number("T_PP s")?,
-                    number("T_TG s")?,
-                ));
-            }
-        }
-    }
-    if all.is_empty() {
-        return Err(ImportError::File {
-            file: name.into(),
-            problem: "holds no measurement of llama-bench (test, t/s) or llama-batched-bench (PP, TG, B, T_PP s, T_TG s)"
-                .into(),
-        });
-    }
-    Ok(all)
-}
-
-/// The measures of one JSON object of either tool.
-fn object(r: &serde_json::Value) -> Vec<Measure> {
-    let n = |k: &str| r.get(k).and_then(serde_json::Value::as_f64);
-    if let (Some(pp), Some(tg), Some(b), Some(tp), Some(tt)) =
-        (n("pp"), n("tg"), n("pl"), n("t_pp"), n("t_tg"))
-    {
-        return batched(pp, tg, b, tp, tt);
-    }
-    let (Some(pp), Some(tg), Some(rate)) = (n("n_prompt"), n("n_gen"), n("avg_ts")) else {
-        return vec![];
-    };
-    let depth = n("n_depth").unwrap_or(0.0);
-    match (pp > 0.0, tg > 0.0) {
-        (true, false) => prompt(pp, depth, rate).into_iter().collect(),
-        (false, true) => generation(tg, depth, rate).into_iter().collect(),
-        _ => vec![],
-    }
-}
-
-fn batched(pp: f64, tg: f64, b: f64, t_pp: f64, t_tg: f64) -> Vec<Measure> {
+/// What a row of `llama-batched-bench` timed.
+pub(super) fn batched(pp: f64, tg: f64, b: f64, t_pp: f64, t_tg: f64) -> Vec<Measure> {
     let mut all = vec![];
     let ok = |v: f64| (1.0..=1e9).contains(&v);
     if b == 1.0 && ok(pp) && t_pp > 0.0 {
@@ -246,7 +140,7 @@ fn stream_of(model: &Model, all: &[Measure]) -> f64 {
 /// by their tokens.
 fn rates_of(model: &Model, all: &[Measure], stream: f64) -> (Points, Points) {
     let (weights, kv) = bytes_of(model);
-    let ops = 2.0 * model.parameters().active() as f64;
+    let ops = 2.0 * model.parameters().multiplied() as f64;
     let dense = model.experts().is_none();
     let mut gemm = vec![];
     let mut prompts: Vec<(f64, f64)> = vec![];
@@ -545,52 +439,7 @@ impl Operators {
 mod tests {
     use super::*;
 
-    // Made by hand in the formats of llama.cpp b6000 (tools/llama-bench, tools/batched-bench, tests/test-backend-ops.cpp).
-    const MARKDOWN: &str = "ggml: some line\n\
-        | model | size | params | backend | ngl | test | t/s |\n\
-        | --- | ---: | ---: | --- | --: | --: | --: |\n\
-        | llama 7B Q4_K - Medium | 3.80 GiB | 6.74 B | CUDA | 99 | pp512 | 4000.00 ± 12.5 |\n\
-        | llama 7B Q4_K - Medium | 3.80 GiB | 6.74 B | CUDA | 99 | tg128 | 100.00 ± 0.5 |\n\
-        | llama 7B Q4_K - Medium | 3.80 GiB | 6.74 B | CUDA | 99 | pp512 @ d4096 | 3000.00 ± 9 |\n\
-        | llama 7B Q4_K - Medium | 3.80 GiB | 6.74 B | CUDA | 99 | pp512+tg128 | 400.00 ± 9 |\n\
-        build: abc (6000)\n";
-
-    #[test]
-    fn three_ways_to_write_a_benchmark_say_the_same() {
-        let markdown = parse(MARKDOWN, "a.md").unwrap();
-        let json = r#"[{"n_prompt":512,"n_gen":0,"n_depth":0,"avg_ts":4000.0},{"n_prompt":0,"n_gen":128,"avg_ts":100.0},
-            {"n_prompt":512,"n_gen":0,"n_depth":4096,"avg_ts":3000.0},{"n_prompt":512,"n_gen":128,"avg_ts":400.0}]"#;
-        assert_eq!(parse(json, "a.json").unwrap(), markdown);
-        let lines = "{\"n_prompt\":512,\"n_gen\":0,\"avg_ts\":4000.0}\n{\"n_prompt\":0,\"n_gen\":128,\"avg_ts\":100.0}\n";
-        assert_eq!(parse(lines, "a.jsonl").unwrap(), markdown[..2]);
-        assert_eq!(markdown.len(), 3);
-    }
-
-    #[test]
-    fn a_batched_table_gives_steps() {
-        let t = "|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |\n\
-                 |-------|--------|------|--------|----------|----------|----------|----------|----------|----------|\n\
-                 |   128 |    100 |    1 |    228 |    0.100 |  1280.00 |    2.000 |    50.00 |    2.100 |   108.57 |\n\
-                 |   128 |    100 |    8 |   1824 |    0.700 |  1462.86 |    4.000 |   200.00 |    4.700 |   388.09 |\n";
-        let all = parse(t, "b.md").unwrap();
-        assert_eq!(all.len(), 3);
-        assert_eq!(
-            all[2],
-            Measure::Step {
-                batch: 8.0,
-                depth: 178.0,
-                seconds: 0.04
-            }
-        );
-        let cut = t.replace("|    4.700 |   388.09 |\n", "");
-        assert!(
-            parse(&cut, "b.md")
-                .unwrap_err()
-                .to_string()
-                .contains("line 4")
-        );
-    }
-
+    // Made by hand in the format of llama.cpp b6000 (tests/test-backend-ops.cpp).
     #[test]
     fn operator_times_are_read_and_the_rest_is_counted() {
         let t = "Testing 2 devices\n\nBackend 1/2: CUDA0\n  Device description: Some GPU\n  Device memory: 1024 MB (1000 MB free)\n\n\

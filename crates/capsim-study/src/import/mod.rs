@@ -6,6 +6,7 @@ pub mod aiconfigurator;
 pub mod compact;
 pub mod fit;
 pub mod gpus;
+pub mod llama_bench;
 pub mod llamacpp;
 pub mod llmservingsim;
 pub mod parquet;

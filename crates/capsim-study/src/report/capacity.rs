@@ -630,7 +630,7 @@ pub fn csv(slo: &Slo, c: &Capacity) -> String {
             p.waiting,
             p.kv_max,
             p.preemptions,
-            p.waits_for,
+            super::escape::quoted(&p.waits_for.to_string()),
             p.runs,
             p.runs_met,
             p.met,

@@ -1,6 +1,7 @@
 //! What the commands answer machines with: one type per answer, from which its JSON Schema follows (`capsim schema`).
 pub mod calibration;
 pub mod listing;
+pub mod log;
 pub mod paired;
 pub mod schemas;
 pub mod validation;

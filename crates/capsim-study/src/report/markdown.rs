@@ -1,5 +1,6 @@
 //! A report like those that people write by hand.
 use super::Row;
+use super::escape::{cell, quoted};
 use super::prediction::each;
 use super::table::three;
 use capsim::metrics::{Latency, Metric, Percentiles};
@@ -31,9 +32,9 @@ pub fn predictions(points: &[Row]) -> String {
         o,
         "# Predicted serving performance\n\n{refused}**Model:** {}  \n**Hardware:** {}  \n**Engine:** {}  \n**Rests on:** device profile \
          {}, engine profile {}; intervals are 90 %\n",
-        all(|r| r.scenario.model_name.clone(), "; "),
-        all(|r| r.scenario.device.name.clone(), "; "),
-        all(|r| r.scenario.engine.name.clone(), "; "),
+        cell(&all(|r| r.scenario.model_name.clone(), "; ")),
+        cell(&all(|r| r.scenario.device.name.clone(), "; ")),
+        cell(&all(|r| r.scenario.engine.name.clone(), "; ")),
         all(
             |r| r.scenario.device.provenance.origin.word().into(),
             " or "
@@ -62,7 +63,7 @@ pub fn predictions(points: &[Row]) -> String {
         {
             let text = c.to_string();
             if !seen.contains(&text) {
-                let _ = writeln!(o, "- {text}");
+                let _ = writeln!(o, "- {}", cell(&text));
                 seen.push(text);
             }
         }
@@ -74,7 +75,10 @@ pub fn predictions(points: &[Row]) -> String {
 fn row(o: &mut String, point: &Row) {
     let (varied, p) = (&point.varied, &point.prediction);
     let s = &p.run.summary;
-    let setting: Vec<String> = varied.iter().map(|(k, v)| format!("{k} {v}")).collect();
+    let setting: Vec<String> = varied
+        .iter()
+        .map(|(k, v)| cell(&format!("{k} {v}")))
+        .collect();
     let interval = p
         .interval_of(Metric::OutputThroughput)
         .map_or("–".into(), |i| {
@@ -143,7 +147,7 @@ pub fn csv(points: &[Row]) -> String {
     {
         let s = &p.run.summary;
         for (_, v) in varied {
-            let _ = write!(o, "{v},");
+            let _ = write!(o, "{},", quoted(&v.to_string()));
         }
         let i = p.interval_of(Metric::OutputThroughput);
         let m = |metric: Metric| s.metric(metric, Percentiles::Linear);
@@ -161,7 +165,7 @@ pub fn csv(points: &[Row]) -> String {
             p.run.occupancy.batch,
             p.run.occupancy.kv_max,
             s.preemptions,
-            p.binding,
+            quoted(&p.binding.to_string()),
             s.refused,
         );
     }

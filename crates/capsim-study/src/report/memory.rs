@@ -1,6 +1,7 @@
 //! An answer of `capsim memory` for people.
 use super::capacity::labelled;
 use super::table::{plain, wrap};
+use capsim::model::{Ffn, Layer, Mixer};
 use capsim::plan::memory::{HostPart, Memory, Way};
 use capsim::predict::Scenario;
 use capsim::units::Bytes;
@@ -67,7 +68,6 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
     let mut t = plain(["", "GiB", "share", "how"]);
     let share = |b: f64| format!("{:.1} %", 100.0 * b / m.total);
     let gib = |b: f64| format!("{:.2}", b / 1_073_741_824.0);
-    let p = scenario.model.precision();
     for (name, bytes, how) in [
         (
             "device memory",
@@ -79,11 +79,7 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
             m.requested,
             format!("× gpu-memory-utilization {}", m.utilization),
         ),
-        (
-            "weights",
-            m.weights,
-            format!("exact, experts {}", p.experts),
-        ),
+        ("weights", m.weights + m.position_table, stored(scenario)),
         (
             "activations",
             m.activations,
@@ -112,6 +108,29 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
     }
     o.push('\n');
     o
+}
+
+/// The formats of the weights by kind of matrix, those that the model has.
+fn stored(scenario: &Scenario) -> String {
+    let p = scenario.model.precision();
+    let layers = &scenario.model.config().layers;
+    let recurrent = |l: &Layer| l.mixer.as_ref().is_some_and(Mixer::is_recurrent);
+    let dense = |l: &Layer| matches!(l.ffn, Some(Ffn::Dense(_)));
+    let mut kinds = vec![("attention", p.attention)];
+    if layers.iter().any(recurrent) {
+        kinds.push(("recurrent", p.recurrent));
+    }
+    if layers.iter().any(dense) {
+        kinds.push(("MLP", p.mlp));
+    }
+    if scenario.model.experts().is_some() {
+        kinds.push(("experts", p.experts));
+    }
+    if kinds.iter().all(|(_, f)| *f == kinds[0].1) {
+        return format!("exact, {}", kinds[0].1);
+    }
+    let each: Vec<String> = kinds.iter().map(|(k, f)| format!("{k} {f}")).collect();
+    format!("exact, {}", each.join(", "))
 }
 
 /// What a host that shares its memory keeps.

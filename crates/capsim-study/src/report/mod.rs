@@ -6,6 +6,7 @@ pub mod calibration;
 pub mod chart;
 pub mod capacity;
 pub mod devices;
+pub mod escape;
 #[cfg(feature = "live")]
 pub mod bench;
 pub mod flat;

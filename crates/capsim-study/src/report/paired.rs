@@ -1,10 +1,11 @@
 //! Recorded benchmarks beside simulations of the very same requests.
+use super::escape::cell;
 use super::table::{WIDTH, three, with_header, wrap};
 use super::validation::fit_lines;
 use crate::validate::compare::MetricComparison;
 use crate::validate::fit::Fit;
-use crate::validate::hypothesis::Basis;
 use crate::validate::paired::{Component, Paired};
+use capsim::metrics::{Latency, Metric};
 use std::fmt::Write as _;
 
 const COLUMNS: [&str; 5] = ["metric", "measured", "predicted", "error", "90 % interval"];
@@ -48,10 +49,11 @@ fn part(c: &Component) -> [String; 4] {
 }
 
 fn settings(p: &Paired) -> String {
-    let c = &p.prediction.run.settings.config;
+    let s = &p.prediction.run.settings;
+    let c = &s.config;
     format!(
-        "vLLM {} rules, max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, {} KV blocks of {}, prefix caching {}, {}",
-        c.version,
+        "{}, max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, {} KV blocks of {}, prefix caching {}, {}",
+        s.rules(),
         c.max_num_seqs,
         c.max_num_batched_tokens,
         c.max_model_len,
@@ -64,6 +66,49 @@ fn settings(p: &Paired) -> String {
             "synchronous scheduling"
         }
     )
+}
+
+/// The figures of the table over several recordings.
+const OVERVIEW: [(&str, Metric); 4] = [
+    ("output tok/s", Metric::OutputThroughput),
+    ("TTFT ms", Metric::mean(Latency::Ttft)),
+    ("TPOT ms", Metric::mean(Latency::Tpot)),
+    ("E2EL ms", Metric::mean(Latency::E2el)),
+];
+
+/// One row per recording: what was measured and how far off the prediction is. Empty for a single one.
+fn overview(all: &[Paired]) -> Vec<Vec<String>> {
+    if all.len() < 2 {
+        return vec![];
+    }
+    let cell = |p: &Paired, metric: Metric| {
+        let found = p.metrics.iter().find(|m| m.metric.metric() == metric);
+        found.map_or("–".into(), |m| {
+            format!("{} ({:+.0} %)", three(m.measured), 100.0 * m.error)
+        })
+    };
+    let row = |p: &Paired| {
+        let cells = OVERVIEW.iter().map(|(_, metric)| cell(p, *metric));
+        std::iter::once(title(p)).chain(cells).collect()
+    };
+    all.iter().map(row).collect()
+}
+
+fn overview_header() -> Vec<&'static str> {
+    std::iter::once("measured (predicted is off by)")
+        .chain(OVERVIEW.iter().map(|(name, _)| *name))
+        .collect()
+}
+
+/// What the predictions were made with: each model and profile once.
+fn with(all: &[Paired]) -> Vec<&str> {
+    let mut seen: Vec<&str> = vec![];
+    for p in all {
+        if !seen.contains(&p.with.as_str()) {
+            seen.push(&p.with);
+        }
+    }
+    seen
 }
 
 /// Mean |error| of the means and throughputs that were predicted, and how many of all values lie in their interval.
@@ -98,7 +143,7 @@ fn title(p: &Paired) -> String {
 }
 
 /// For the terminal.
-pub fn text(basis: &Basis, fit: Option<&Fit>, all: &[Paired]) -> String {
+pub fn text(fit: Option<&Fit>, all: &[Paired]) -> String {
     let mut o = String::new();
     if let Some(f) = fit {
         o.push_str(&fit_lines(f));
@@ -132,51 +177,40 @@ pub fn text(basis: &Basis, fit: Option<&Fit>, all: &[Paired]) -> String {
         }
         o.push('\n');
     }
-    let with = format!(
-        "Model {}, device profile {} ({}), engine profile {} ({}).",
-        basis.model_name,
-        basis.device.id,
-        basis.device.provenance.origin.word(),
-        basis.engine.id,
-        basis.engine.provenance.origin.word()
-    );
-    for text in [closing(all), with] {
-        let _ = writeln!(o, "{}", wrap(&text, 80, ""));
+    let rows = overview(all);
+    if !rows.is_empty() {
+        let mut t = with_header(&overview_header());
+        for row in rows {
+            t.add_row(row);
+        }
+        t.set_width(WIDTH);
+        let _ = writeln!(o, "{t}\n");
+    }
+    let closing = closing(all);
+    for text in std::iter::once(closing.as_str()).chain(with(all)) {
+        let _ = writeln!(o, "{}", wrap(text, 80, ""));
     }
     o
 }
 
 /// As a document. `pictures` are file names per recording, relative to the document.
-pub fn markdown(
-    basis: &Basis,
-    fit: Option<&Fit>,
-    all: &[Paired],
-    pictures: &[Vec<String>],
-) -> String {
+pub fn markdown(fit: Option<&Fit>, all: &[Paired], pictures: &[Vec<String>]) -> String {
     let mut o = format!(
-        "# Measured against predicted, request by request\n\nModel {}, device profile `{}`, engine profile `{}`. {}\n",
-        basis.model_name,
-        basis.device.id,
-        basis.engine.id,
+        "# Measured against predicted, request by request\n\n{} {}\n",
+        cell(&with(all).join(" ")),
         closing(all)
     );
+    let rows = overview(all);
+    if !rows.is_empty() {
+        markdown_table(&mut o, &overview_header(), &rows);
+    }
     if let Some(f) = fit {
         let _ = writeln!(o, "```text\n{}```\n", fit_lines(f));
     }
     for (i, p) in all.iter().enumerate() {
-        let _ = writeln!(o, "## {}\n\n{}.\n", title(p), settings(p));
-        let mut table = |header: &[&str], rows: Vec<Vec<String>>| {
-            let _ = writeln!(
-                o,
-                "| {} |\n|{}",
-                header.join(" | "),
-                " --- |".repeat(header.len())
-            );
-            for r in rows {
-                let _ = writeln!(o, "| {} |", r.join(" | "));
-            }
-            o.push('\n');
-        };
+        let _ = writeln!(o, "## {}\n\n{}.\n", cell(&title(p)), settings(p));
+        let mut table =
+            |header: &[&str], rows: Vec<Vec<String>>| markdown_table(&mut o, header, &rows);
         table(
             &COLUMNS,
             p.metrics.iter().map(|m| row(m).to_vec()).collect(),
@@ -189,12 +223,26 @@ pub fn markdown(
         }
         let _ = writeln!(o, "**Largest difference**: {}.\n", p.blame);
         for n in &p.notes {
-            let _ = writeln!(o, "- {n}");
+            let _ = writeln!(o, "- {}", cell(n));
         }
         for picture in pictures.get(i).into_iter().flatten() {
-            let _ = writeln!(o, "\n![{}]({picture})", p.name);
+            let _ = writeln!(o, "\n![{}]({picture})", cell(&p.name));
         }
         o.push('\n');
     }
     o
+}
+
+fn markdown_table(o: &mut String, header: &[&str], rows: &[Vec<String>]) {
+    let _ = writeln!(
+        o,
+        "| {} |\n|{}",
+        header.join(" | "),
+        " --- |".repeat(header.len())
+    );
+    for r in rows {
+        let cells: Vec<String> = r.iter().map(|c| cell(c)).collect();
+        let _ = writeln!(o, "| {} |", cells.join(" | "));
+    }
+    o.push('\n');
 }

@@ -1,6 +1,6 @@
 //! Measured beside predicted.
 use super::table::{WIDTH, three, with_header, wrap};
-use crate::validate::compare::{Candidate, RunComparison};
+use crate::validate::compare::{Candidate, NotPredicted, RunComparison};
 use crate::validate::fit::Fit;
 use crate::validate::hypothesis::{AS_RECORDED, Basis};
 use crate::validate::runs::RunsFile;
@@ -418,4 +418,12 @@ pub fn markdown(
     }
     o.push_str(&closing(runs));
     o
+}
+
+/// Runs that could not be predicted, a line each; empty if there is none.
+pub fn not_predicted(all: &[NotPredicted]) -> String {
+    all.iter().fold(String::new(), |mut o, n| {
+        let _ = writeln!(o, "not predicted: {}: {}", n.id, n.problem);
+        o
+    })
 }

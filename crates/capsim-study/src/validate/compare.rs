@@ -3,6 +3,8 @@ use super::hypothesis::{Basis, Hypothesis, hypotheses};
 use super::runs::{RecordedRun, RunsFile};
 use capsim::metrics::{Metric, MetricName, Percentiles};
 use capsim::predict::{Interval, PredictError, Prediction, predict};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// One metric of one run.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,25 +187,36 @@ pub fn candidates(
     }
 }
 
-/// Compares every run of a file.
-///
-/// # Errors
-/// The id of a run that cannot be simulated, with the reason.
+/// A run that could not be predicted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NotPredicted {
+    /// Its id.
+    pub id: String,
+    /// Why, and what to do.
+    pub problem: String,
+}
+
+/// Compares every run of a file that can be predicted, and names those that cannot.
 pub fn compare(
     file: &RunsFile,
     basis: &Basis,
     fitted: &[String],
-) -> Result<Vec<RunComparison>, (String, PredictError)> {
-    file.runs
-        .iter()
-        .map(|run| {
-            Ok(RunComparison {
+) -> (Vec<RunComparison>, Vec<NotPredicted>) {
+    let (mut runs, mut not) = (vec![], vec![]);
+    for run in &file.runs {
+        match candidates(file, basis, run) {
+            Ok(candidates) => runs.push(RunComparison {
                 id: run.id.clone(),
                 fitted: fitted.contains(&run.id),
-                candidates: candidates(file, basis, run).map_err(|e| (run.id.clone(), e))?,
-            })
-        })
-        .collect()
+                candidates,
+            }),
+            Err(e) => not.push(NotPredicted {
+                id: run.id.clone(),
+                problem: e.to_string(),
+            }),
+        }
+    }
+    (runs, not)
 }
 
 #[cfg(test)]

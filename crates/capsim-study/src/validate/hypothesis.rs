@@ -132,6 +132,20 @@ pub struct Basis {
 }
 
 impl Basis {
+    /// Model, device profile and engine profile, in words.
+    pub fn words(&self) -> String {
+        format!(
+            "Model {}, device profile {} ({}), engine profile {} ({}).",
+            self.model_name,
+            self.device.id,
+            self.device.provenance.origin.word(),
+            self.engine.id,
+            self.engine.provenance.origin.word()
+        )
+    }
+}
+
+impl Basis {
     /// The run as a scenario, under a hypothesis.
     pub fn scenario(&self, run: &RecordedRun, h: &Hypothesis) -> Scenario {
         let w = &run.workload;

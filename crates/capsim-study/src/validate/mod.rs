@@ -12,5 +12,7 @@ pub mod nnls;
 #[cfg(feature = "live")]
 pub mod paired;
 pub mod recorded;
+#[cfg(feature = "live")]
+pub mod recordings;
 pub mod runs;
 pub mod unknown;

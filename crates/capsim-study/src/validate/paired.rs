@@ -21,9 +21,10 @@ use capsim_live::bench::read::{Recorded, Recording};
 use capsim_live::bench::scrape::{Sample, ServerInfo};
 use replay::used;
 
-/// Settings with what the server told of itself, where `args` leave them open.
-pub fn settings(args: &SettingValues, server: &ServerInfo) -> SettingValues {
-    let mut s = args.clone();
+/// Settings with what the file and the server tell of themselves, where `args` leave them open.
+pub fn settings(args: &SettingValues, r: &Recording) -> SettingValues {
+    let (mut s, server) = (r.served.clone(), &r.server);
+    s.overlay(args);
     s.set(MAX_MODEL_LEN, s.get(MAX_MODEL_LEN).or(server.max_model_len));
     s.set(BLOCK_SIZE, s.get(BLOCK_SIZE).or(server.block_size));
     if s.get(KV_CACHE_MEMORY_BYTES).is_none() && s.get(GPU_MEMORY_UTILIZATION).is_none() {
@@ -81,6 +82,8 @@ pub struct Pair {
 pub struct Paired {
     /// The recording.
     pub name: String,
+    /// Model, device profile and engine profile, in words.
+    pub with: String,
     /// Whether the engine profile was fitted to it.
     pub fitted: bool,
     /// Every metric that both have.
@@ -125,19 +128,21 @@ const METRICS: &[Metric] = &[
     Metric::Latency(Latency::E2el, Statistic::Max),
 ];
 
-/// The metrics of a recording: computed from its requests, else as stated.
+/// The metrics of a recording: as its tool states them, else computed from its requests. What else the tool states follows.
 pub fn measured(r: &Recording) -> Vec<(MetricName, f64)> {
     let summary = r.summary();
-    METRICS
+    let known = METRICS.iter().filter_map(|m| {
+        let name = MetricName::recorded(*m);
+        let stated = r.reported.get(&name).copied();
+        let v = stated.or_else(|| Some(summary.as_ref()?.metric(*m, Percentiles::Linear)))?;
+        (v.is_finite() && v > 0.0).then_some((name, v))
+    });
+    let more = r
+        .reported
         .iter()
-        .filter_map(|m| {
-            let name = MetricName::recorded(*m);
-            let v = match &summary {
-                Some(s) => s.metric(*m, Percentiles::Linear),
-                None => *r.reported.get(&name)?,
-            };
-            (v.is_finite() && v > 0.0).then_some((name, v))
-        })
+        .filter(|(name, _)| !METRICS.contains(&name.metric()));
+    known
+        .chain(more.map(|(name, v)| (name.clone(), *v)))
         .collect()
 }
 
@@ -172,7 +177,7 @@ pub fn scenario(basis: &Basis, args: &SettingValues, r: &Recording) -> Scenario 
         engine: basis.engine.clone(),
         engines: None,
         release: released(basis, &r.server),
-        serve: settings(args, &r.server),
+        serve: settings(args, r),
         moe_path: basis.moe_path.clone(),
         routing: Routing::default(),
         workload: load,
@@ -210,6 +215,17 @@ pub fn compare(
     let components = components(r, &prediction, &kept);
     let blame = blame(r, &prediction, &components);
     let mut notes = r.notes.clone();
+    let served = r
+        .served
+        .iter()
+        .map(|(field, value)| format!("{} {value}", field.name.replace('_', "-")));
+    let served: Vec<String> = served.collect();
+    if !served.is_empty() {
+        notes.push(format!(
+            "server settings that the file tells: {}",
+            served.join(", ")
+        ));
+    }
     notes.extend(prediction.caveats.iter().map(ToString::to_string));
     if r.failed() > 0 {
         notes.push(format!(
@@ -219,6 +235,7 @@ pub fn compare(
     }
     Ok(Paired {
         name: r.name.clone(),
+        with: basis.words(),
         fitted,
         pairs: pairs(r, &kept),
         metrics,
@@ -515,7 +532,7 @@ pub fn recorded_run(r: &Recording, args: &SettingValues, w: &Suppose) -> Recorde
         diagnosis: None,
         doubt: None,
         unknown: vec![],
-        engine_args: Some(settings(args, &r.server)),
+        engine_args: Some(settings(args, r)),
         workload: RecordedWorkload {
             trace: None,
             num_prompts: answered,
@@ -573,7 +590,7 @@ pub fn fitted(
             basis: Some(own),
             hypothesis: Hypothesis {
                 words: AS_RECORDED.into(),
-                serve: settings(args, &r.server),
+                serve: settings(args, r),
                 together: true,
                 serial: false,
             },

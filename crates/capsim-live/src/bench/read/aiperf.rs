@@ -1,39 +1,40 @@
-//! AIPerf 0.13: `profile_export.jsonl`, one record per request (`common/models/record_models.py: MetricRecordInfo`), and
-//! `profile_export_aiperf.json`, totals.
+//! AIPerf 0.5 to 0.13: `profile_export.jsonl`, one record per request (`common/models/record_models.py: MetricRecordInfo`), and
+//! `profile_export_aiperf.json`, totals; GenAI-Perf's `profile_export_genai_perf.json` has the same keys. Every value names its unit.
+use super::totals::{MEAN_LENGTHS, milliseconds};
 use super::{Bad, Recorded, Recording, Tool, number, tokens};
-use capsim::metrics::{Latency, Metric, MetricName, Statistic};
+use capsim::metrics::Latency;
+use capsim::text::Item;
 use serde_json::Value;
 
 /// A metric's value in milliseconds, whatever its unit.
 fn millis(v: &Value, at: &str) -> Result<f64, Bad> {
     let value = number(&v["value"], at)?;
-    match v["unit"].as_str() {
-        Some("ms") | None => Ok(value),
-        Some("ns") => Ok(value / 1e6),
-        Some("us") => Ok(value / 1e3),
-        Some("sec" | "s") => Ok(value * 1e3),
-        Some(other) => Err((at.into(), format!("unit `{other}` is none that is known"))),
-    }
+    Ok(scale(v, at)? * value)
 }
 
-pub(super) fn lines(text: &str) -> Result<Recording, Bad> {
+/// Milliseconds per unit of a metric's values.
+fn scale(v: &Value, at: &str) -> Result<f64, Bad> {
+    let unit = v["unit"].as_str().unwrap_or("ms");
+    milliseconds(unit).ok_or_else(|| (at.into(), format!("unit `{unit}` is none that is known")))
+}
+
+pub(super) fn is_record(v: &Value) -> bool {
+    v.get("metadata").is_some_and(Value::is_object)
+        && v.get("metrics").is_some_and(Value::is_object)
+}
+
+pub(super) fn is_totals(v: &Value) -> bool {
+    v.get("request_latency")
+        .is_some_and(|m| m.get("avg").is_some())
+}
+
+pub(super) fn records(rows: &[Item]) -> Result<Recording, Bad> {
     let mut r = Recording::empty(Tool::Aiperf);
     let mut begin = f64::INFINITY;
-    for (i, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, l)| !l.trim().is_empty())
-    {
-        let at = |f: &str| format!("line {}: {f}", i + 1);
-        let v: Value = serde_json::from_str(line)
-            .map_err(|e| (format!("line {}", i + 1), format!("is no JSON: {e}")))?;
+    for row in rows {
+        let at = |f: &str| row.at(f);
+        let v = &row.value;
         let (meta, metrics) = (&v["metadata"], &v["metrics"]);
-        if !meta.is_object() || !metrics.is_object() {
-            return Err((
-                format!("line {}", i + 1),
-                "is no record of AIPerf: metadata or metrics are missing".into(),
-            ));
-        }
         let start = number(&meta["request_start_ns"], &at("metadata.request_start_ns"))? / 1e9;
         begin = begin.min(start);
         let error = !v["error"].is_null();
@@ -90,7 +91,7 @@ pub(super) fn lines(text: &str) -> Result<Recording, Bad> {
     r.duration = (to > from).then_some(to - from);
     r.notes.push(
         "AIPerf's per-request export does not say how requests were paced: they are replayed at their recorded times, \
-         or with --max-concurrency as a closed loop"
+         or with --clients as a closed loop"
             .into(),
     );
     r.notes.push(
@@ -110,72 +111,95 @@ pub(super) fn totals(v: &Value) -> Result<Recording, Bad> {
     for (theirs, ours) in [
         ("time_to_first_token", Latency::Ttft),
         ("inter_token_latency", Latency::Tpot),
+        ("inter_chunk_latency", Latency::Itl),
         ("request_latency", Latency::E2el),
     ] {
-        let Some(m) = v.get(theirs).filter(|m| m.is_object()) else {
-            continue;
-        };
-        for (stat, statistic) in [
-            ("avg", Statistic::Mean),
-            ("p50", Statistic::MEDIAN),
-            ("min", Statistic::Min),
-            ("max", Statistic::Max),
-            ("p90", Statistic::Percentile(90.0)),
-            ("p99", Statistic::Percentile(99.0)),
-        ] {
-            if let Some(n) = m[stat].as_f64().filter(|n| n.is_finite() && *n > 0.0) {
-                r.reported
-                    .insert(Metric::Latency(ours, statistic).into(), n);
-            }
+        if let Some(m) = v.get(theirs).filter(|m| m.is_object()) {
+            r.statistics(ours, m, scale(m, theirs)?);
         }
     }
-    for (theirs, ours) in [
-        ("request_throughput", Metric::RequestThroughput),
-        ("output_token_throughput", Metric::OutputThroughput),
-    ] {
-        if let Some(n) = avg(theirs)?.filter(|n| *n > 0.0) {
-            r.reported.insert(MetricName::recorded(ours), n);
-        }
-    }
-    r.duration = avg("benchmark_duration")?.filter(|d| *d > 0.0);
-    let count = avg("request_count")?.unwrap_or(0.0);
-    let (input, output) = (
-        avg("input_sequence_length")?,
-        avg("output_sequence_length")?,
+    r.throughputs(
+        avg("request_throughput")?,
+        avg("output_token_throughput")?,
+        avg("total_token_throughput")?,
     );
-    let (Some(input), Some(output), true) = (input, output, (1.0..1e6).contains(&count)) else {
-        return Err((
-            "request_count".into(),
-            "request_count, input_sequence_length and output_sequence_length are needed".into(),
-        ));
+    let duration = v.get("benchmark_duration").filter(|m| m.is_object());
+    let told = duration.map(|m| {
+        let seconds =
+            serde_json::json!({"value": m["avg"], "unit": m["unit"].as_str().unwrap_or("sec")});
+        millis(&seconds, "benchmark_duration.avg").map(|ms| ms / 1e3)
+    });
+    r.duration = told.transpose()?.filter(|d| *d > 0.0);
+    let rate = avg("request_throughput")?;
+    // GenAI-Perf states no duration; and no count in its first releases.
+    let count = match (avg("request_count")?, rate, r.duration) {
+        (Some(n), ..) => n,
+        (None, Some(rate), Some(d)) => (rate * d).round(),
+        _ => v
+            .pointer("/request_latency/count")
+            .and_then(Value::as_f64)
+            .unwrap_or(100.0),
     };
-    let phases = v.pointer("/input_config/phases").and_then(Value::as_array);
-    let measured = phases.and_then(|all| all.iter().find(|p| p["kind"] == "profiling"));
-    if let Some(phase) = measured {
-        r.max_concurrency = phase["concurrency"].as_f64().map(|c| c as u32);
-        r.request_rate = phase["rate"].as_f64();
-    }
-    r.model = v
-        .pointer("/input_config/models/items/0/name")
-        .and_then(Value::as_str)
-        .map(Into::into);
+    r.duration = r
+        .duration
+        .or_else(|| rate.filter(|r| *r > 0.0).map(|rate| count / rate));
+    let mean = |key: &str| {
+        avg(key)?.ok_or_else(|| {
+            (
+                format!("{key}.avg"),
+                "is missing: the lengths are needed".to_string(),
+            )
+        })
+    };
+    let (input, output) = (
+        mean("input_sequence_length")?,
+        mean("output_sequence_length")?,
+    );
+    r.of_means(count, input, output)?;
+    load(v, &mut r);
+    r.streamed = v.get("time_to_first_token").is_some_and(Value::is_object);
     let errors = v["error_summary"].as_array().map_or(&[][..], Vec::as_slice);
     let failed: u64 = errors.iter().filter_map(|e| e["count"].as_u64()).sum();
     if failed > 0 {
         r.notes
             .push(format!("{failed} requests failed; they are in no figure"));
     }
-    r.requests = vec![
-        Recorded {
-            measured: true,
-            ok: true,
-            input: input as u32,
-            output: output as u32,
-            ..Recorded::default()
-        };
-        count as usize
-    ];
-    r.notes
-        .push("only totals were stored: every request is taken to have the mean lengths".into());
+    r.notes.push(MEAN_LENGTHS.into());
+    r.clients_by_littles_law();
     Ok(r)
+}
+
+/// Concurrency, rate and model: since 0.13 in the phases of `input_config`, before under `loadgen`, in GenAI-Perf at its top or under
+/// `perf_analyzer.stimulus`.
+fn load(v: &Value, r: &mut Recording) {
+    let input = &v["input_config"];
+    let phases = input["phases"].as_array();
+    let measured = phases.and_then(|all| all.iter().find(|p| p["kind"] == "profiling"));
+    let none = Value::Null;
+    let places = [
+        measured.unwrap_or(&none),
+        &input["loadgen"],
+        input,
+        &input["perf_analyzer"]["stimulus"],
+    ];
+    let get = |keys: &[&str]| {
+        let found = |at: &Value| {
+            keys.iter()
+                .find_map(|k| at[*k].as_f64())
+                .filter(|n| *n > 0.0)
+        };
+        places.iter().find_map(|at| found(at))
+    };
+    r.max_concurrency = get(&["concurrency"]).map(|c| c as u32);
+    r.request_rate = get(&["rate", "request_rate"]);
+    r.model = [
+        "/input_config/models/items/0/name",
+        "/input_config/endpoint/model_names/0",
+        "/input_config/model_names/0",
+        "/input_config/model/0",
+        "/input_config/model",
+    ]
+    .iter()
+    .find_map(|p| v.pointer(p).and_then(Value::as_str))
+    .map(Into::into);
 }

@@ -1,12 +1,27 @@
-//! Stored results of several tools → one [`Recording`]: what was asked, when, and how long it took.
+//! Stored results of many tools → [`Recording`]s: what was asked, when, and how long it took.
 //!
-//! Formats: `vllm bench serve` 0.12 (no send times, no latencies) and 0.32 on (with them), capsim's superset of it, GuideLLM's
-//! `benchmarks.json`, AIPerf's `profile_export.jsonl` (per request) and `profile_export_aiperf.json` (totals).
+//! [`capsim::text`] finds the values in a text (JSON, JSON Lines, JSON after a program's chatter, tables), `forms` says whose they are, and
+//! one reader per form reads them. A file may hold several results; each is a recording of its own.
 mod aiperf;
+mod console;
+mod forms;
 mod guidellm;
+mod guidellm_csv;
+mod inference_perf;
+mod inferencex;
+mod llama_benchy;
+mod llmd;
+mod llmperf;
+mod offline;
+mod ollama;
+mod sglang;
+mod table;
+mod totals;
 mod vllm;
 
 use super::scrape::{Deltas, Sample, ServerInfo};
+use capsim::device::EngineId;
+use capsim::engine::settings::SettingValues;
 use capsim::metrics::{Dist, MetricName, Percentiles, Summary, Timing};
 use capsim::units::{SimTime, Span};
 use capsim::workload::{Prompt, StreamId, WorkloadSpec};
@@ -20,10 +35,30 @@ pub enum Tool {
     Capsim,
     /// `vllm bench serve`.
     Vllm,
+    /// `vllm bench throughput`.
+    VllmThroughput,
+    /// `vllm bench latency`.
+    VllmLatency,
+    /// SGLang's `bench_serving`.
+    Sglang,
     /// GuideLLM.
     Guidellm,
-    /// AIPerf.
+    /// AIPerf or GenAI-Perf.
     Aiperf,
+    /// inference-perf.
+    InferencePerf,
+    /// llm-d's benchmark report.
+    Llmd,
+    /// LLMPerf.
+    Llmperf,
+    /// InferenceX (InferenceMAX).
+    InferenceX,
+    /// llama-benchy.
+    LlamaBenchy,
+    /// llama.cpp's `llama-bench`.
+    LlamaBench,
+    /// Durations of Ollama's API.
+    Ollama,
 }
 
 impl Tool {
@@ -32,8 +67,18 @@ impl Tool {
         match self {
             Tool::Capsim => "capsim bench",
             Tool::Vllm => "vllm bench serve",
+            Tool::VllmThroughput => "vllm bench throughput",
+            Tool::VllmLatency => "vllm bench latency",
+            Tool::Sglang => "SGLang's bench_serving",
             Tool::Guidellm => "GuideLLM",
             Tool::Aiperf => "AIPerf",
+            Tool::InferencePerf => "inference-perf",
+            Tool::Llmd => "llm-d's benchmark report",
+            Tool::Llmperf => "LLMPerf",
+            Tool::InferenceX => "InferenceX",
+            Tool::LlamaBenchy => "llama-benchy",
+            Tool::LlamaBench => "llama-bench",
+            Tool::Ollama => "Ollama",
         }
     }
 }
@@ -94,6 +139,10 @@ pub struct Recording {
     pub model: Option<String>,
     /// The server's account of itself, where recorded.
     pub server: ServerInfo,
+    /// The engine that served, where the file tells.
+    pub engine: Option<EngineId>,
+    /// Settings of the server that the file tells.
+    pub served: SettingValues,
     /// Most open requests; `None`: no limit.
     pub max_concurrency: Option<u32>,
     /// Requests per second, where they arrived by themselves.
@@ -108,8 +157,12 @@ pub struct Recording {
     pub spec: Option<WorkloadSpec>,
     /// The requests, in order of creation. Empty: only totals were stored.
     pub requests: Vec<Recorded>,
-    /// Metrics as the tool states them, under the names that recorded runs have, in capsim's units.
+    /// Metrics as the tool states them, in capsim's units and under vLLM's definitions: the measurement, where there is one.
     pub reported: BTreeMap<MetricName, f64>,
+    /// What the tool states and no simulation keeps.
+    pub left_out: Vec<String>,
+    /// Whether only the sum of prompt and output tokens is known, and was divided in half.
+    pub unsplit: bool,
     /// Duration that the tool states.
     pub duration: Option<f64>,
     /// Growth of the server's counters, where recorded.
@@ -139,73 +192,52 @@ const MOST: usize = 5_000_000;
 const LONGEST: f64 = (1 << 24) as f64;
 const YEAR: f64 = 366.0 * 86_400.0;
 
-/// Reads a stored result; `file` appears in errors.
+/// Reads the results that a text holds, in its order; `file` appears in errors and in names: `run` for `run.json`, `run#2` for the second
+/// of several.
 ///
 /// # Errors
-/// Names the field that is missing, of the wrong type or out of range.
-pub fn parse(text: &str, file: &str) -> Result<Recording, ReadError> {
-    let text = &without_nan(text);
-    let fail = |(field, problem): (String, String)| ReadError {
+/// Names the field that is missing, of the wrong type or out of range, and the result that it belongs to.
+pub fn parse(text: &str, file: &str) -> Result<Vec<Recording>, ReadError> {
+    let fail = |(field, problem): Bad| ReadError {
         file: file.into(),
         field,
         problem,
     };
-    let mut recording = match serde_json::from_str::<Value>(text) {
-        Ok(v) if v.get("benchmarks").is_some_and(Value::is_array) => guidellm::read(&v),
-        Ok(v) if v.get("metadata").is_some() && v.get("metrics").is_some() => aiperf::lines(text),
-        Ok(v) if v.get("request_latency").is_some_and(Value::is_object) => aiperf::totals(&v),
-        Ok(v) if v.get("total_input_tokens").is_some() || v.get("input_lens").is_some() => {
-            vllm::read(&v)
-        }
-        Ok(_) => Err((
-            "(the whole file)".into(),
-            "is no result of vllm bench serve, capsim bench, GuideLLM or AIPerf".into(),
-        )),
-        // Several JSON objects, one per line.
-        Err(e) if text.trim_start().starts_with('{') && text.trim().lines().count() > 1 => {
-            aiperf::lines(text).map_err(|(f, p)| match f.as_str() {
-                "line 1" => (f, format!("{p}; and the whole is no JSON: {e}")),
-                _ => (f, p),
-            })
-        }
-        Err(e) => Err(("(the whole file)".into(), format!("is no JSON: {e}"))),
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut all = forms::read(text).map_err(fail)?;
+    let several = all.len() > 1;
+    name_each(&mut all, file);
+    for (i, r) in all.iter_mut().enumerate() {
+        r.close();
+        check(r).map_err(|(field, problem)| match several {
+            true => fail((format!("result {}: {field}", i + 1), problem)),
+            false => fail((field, problem)),
+        })?;
     }
-    .map_err(fail)?;
-    recording.name = file
-        .rsplit(['/', '\\'])
-        .next()
-        .unwrap_or(file)
-        .trim_end_matches(".jsonl")
-        .trim_end_matches(".json")
-        .into();
-    check(&recording).map_err(fail)?;
-    Ok(recording)
+    Ok(all)
 }
 
-/// Python writes numbers that JSON has not, for a mean of nothing or a burstiness without end: they become `null`.
-fn without_nan(text: &str) -> std::borrow::Cow<'_, str> {
-    const ODD: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
-    if !ODD[1..].iter().any(|w| text.contains(w)) {
-        return text.into();
+/// Names the recordings of a file: `run` for `run.json`, `run#2` for the second of several.
+pub fn name_each(all: &mut [Recording], file: &str) {
+    let several = all.len() > 1;
+    for (i, r) in all.iter_mut().enumerate() {
+        r.name = match several {
+            true => format!("{}#{}", stem(file), i + 1),
+            false => stem(file).into(),
+        };
     }
-    let (mut out, mut rest, mut quoted) = (String::with_capacity(text.len()), text, false);
-    while let Some(c) = rest.chars().next() {
-        if !quoted && let Some(word) = ODD.iter().find(|w| rest.starts_with(**w)) {
-            out.push_str("null");
-            rest = &rest[word.len()..];
-            continue;
-        }
-        let mut n = c.len_utf8();
-        match c {
-            '"' => quoted = !quoted,
-            // What is escaped ends no string.
-            '\\' if quoted => n += rest[1..].chars().next().map_or(0, char::len_utf8),
-            _ => {}
-        }
-        out.push_str(&rest[..n]);
-        rest = &rest[n..];
+}
+
+/// A file's name without its folder and endings.
+fn stem(file: &str) -> &str {
+    let mut name = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    for end in [".gz", ".zst", ".jsonl", ".json"] {
+        name = name
+            .strip_suffix(end)
+            .filter(|n| !n.is_empty())
+            .unwrap_or(name);
     }
-    out.into()
+    name
 }
 
 type Bad = (String, String);
@@ -288,7 +320,11 @@ fn brief(v: &Value) -> String {
 }
 
 impl Recording {
-    /// Nothing yet.
+    /// Nothing yet, by this tool.
+    pub fn of_tool(tool: Tool) -> Self {
+        Self::empty(tool)
+    }
+
     fn empty(tool: Tool) -> Self {
         Self {
             tool,
@@ -296,6 +332,8 @@ impl Recording {
             date: None,
             model: None,
             server: ServerInfo::default(),
+            engine: None,
+            served: SettingValues::default(),
             max_concurrency: None,
             request_rate: None,
             burstiness: 1.0,
@@ -304,6 +342,8 @@ impl Recording {
             spec: None,
             requests: vec![],
             reported: BTreeMap::new(),
+            left_out: vec![],
+            unsplit: false,
             duration: None,
             deltas: Deltas::new(),
             series: vec![],

@@ -1,7 +1,11 @@
 //! `vllm bench serve`'s result file, and capsim's superset of it.
+use super::totals::MEAN_LENGTHS;
 use super::{Bad, Recorded, Recording, Tool, number, tokens};
+use crate::bench::definition::MetricsAs;
 use crate::bench::scrape::{Sample, ServerInfo};
-use capsim::metrics::{Metric, MetricName};
+use capsim::engine::settings::EngineSection;
+use capsim::fields::Section;
+use capsim::metrics::Metric;
 use capsim::workload::{Prompt, Segment, StreamId};
 use serde_json::Value;
 
@@ -14,6 +18,10 @@ fn list<'a>(v: &'a Value, key: &str) -> Result<Option<&'a Vec<Value>>, Bad> {
             format!("must be a list, not {}", super::brief(other)),
         )),
     }
+}
+
+pub(super) fn is(v: &Value) -> bool {
+    v.get("total_input_tokens").is_some() || v.get("input_lens").is_some()
 }
 
 pub(super) fn read(v: &Value) -> Result<Recording, Bad> {
@@ -42,14 +50,16 @@ pub(super) fn read(v: &Value) -> Result<Recording, Bad> {
         .map(|d| number(d, "duration"))
         .transpose()?
         .filter(|d| *d > 0.0);
-    if let Some(o) = v.as_object() {
-        for (k, value) in o {
-            if let (Some(name), Some(n)) = (known(k), value.as_f64())
-                && n.is_finite()
-                && n > 0.0
-            {
-                r.reported.insert(name, n);
+    // Latencies under another tool's definitions are none of vLLM's: those of the requests count.
+    let defined =
+        ours.is_none_or(|c| c["metrics_as"] == MetricsAs::Vllm.name() || c["metrics_as"].is_null());
+    for (k, value) in v.as_object().into_iter().flatten() {
+        match known(k) {
+            Some(metric) if defined || metric.latency().is_none() => {
+                r.state(metric, value.as_f64())
             }
+            Some(_) => {}
+            None => served(k, value, &mut r),
         }
     }
     match ours {
@@ -59,13 +69,37 @@ pub(super) fn read(v: &Value) -> Result<Recording, Bad> {
     Ok(r)
 }
 
-/// The metric that a key of the file holds.
-fn known(key: &str) -> Option<MetricName> {
-    let name: MetricName = key.parse().ok()?;
-    match name.metric() {
-        Metric::Latency(..) => Some(name),
-        Metric::Completed | Metric::PrefixHitRate => None,
-        metric => Some(MetricName::recorded(metric)),
+/// The metric that a key of the file holds. SGLang calls E2EL `e2e_latency`.
+fn known(key: &str) -> Option<Metric> {
+    if key == "total_throughput" {
+        return Some(Metric::TotalThroughput);
+    }
+    let key = key.replace("e2e_latency", "e2el");
+    let percentile = || {
+        // Also of gaps that no simulation keeps: they are named as left out.
+        let (statistic, latency) = key.strip_suffix("_ms")?.split_once('_')?;
+        Some(Metric::Latency(
+            latency.parse().ok()?,
+            statistic.parse().ok()?,
+        ))
+    };
+    let metric = key.parse::<Metric>().ok().or_else(percentile)?;
+    (!matches!(metric, Metric::Completed | Metric::PrefixHitRate)).then_some(metric)
+}
+
+/// `vllm bench sweep serve` puts the server's settings beside a result's own keys, and so does --metadata.
+fn served(key: &str, value: &Value, r: &mut Recording) {
+    let Ok(place) = EngineSection::place(key) else {
+        return;
+    };
+    let field = EngineSection::field(place);
+    let text = match value {
+        Value::String(s) => s.clone(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return,
+        other => other.to_string(),
+    };
+    if let Ok(value) = field.parse(&text) {
+        r.served.put(place, value);
     }
 }
 
@@ -78,32 +112,18 @@ fn totals(v: &Value, r: &mut Recording) -> Result<(), Bad> {
             format!("{count} requests were answered: there is nothing to compare"),
         ));
     }
-    let mean = |key: &str| -> Result<u32, Bad> {
-        let total = number(&v[key], key)?;
-        if !(0.0..=count * super::LONGEST).contains(&total) {
-            return Err((key.into(), format!("{total} is no number of tokens")));
-        }
-        Ok(((total / count) as u32).max(1))
-    };
-    r.requests = vec![
-        Recorded {
-            measured: true,
-            ok: true,
-            input: mean("total_input_tokens")?,
-            output: mean("total_output_tokens")?,
-            ..Recorded::default()
-        };
-        count as usize
-    ];
-    Ok(())
+    let total = |key: &str| number(&v[key], key);
+    r.of_means(
+        count,
+        total("total_input_tokens")? / count,
+        total("total_output_tokens")? / count,
+    )
 }
 
 /// The lists of `--save-detailed`.
 fn details(v: &Value, r: &mut Recording) -> Result<(), Bad> {
     let Some(inputs) = list(v, "input_lens")? else {
-        r.notes.push(
-            "only totals were stored (no --save-detailed): every request is taken to have the mean lengths".into(),
-        );
+        r.notes.push(format!("{MEAN_LENGTHS} (no --save-detailed)"));
         return totals(v, r);
     };
     let column = |key: &str| -> Result<Option<&Vec<Value>>, Bad> {
@@ -129,6 +149,7 @@ fn details(v: &Value, r: &mut Recording) -> Result<(), Bad> {
             "is missing, and so are itls: there are no latencies".into(),
         ));
     }
+    let mut empty = 0;
     for i in 0..inputs.len() {
         let at = |key: &str| format!("{key}[{i}]");
         let get = |l: Option<&Vec<Value>>, key: &str| -> Result<Option<f64>, Bad> {
@@ -160,9 +181,23 @@ fn details(v: &Value, r: &mut Recording) -> Result<(), Bad> {
         if q.latency.is_none() {
             q.latency = q.ttft.map(|t| t + q.itls.iter().sum::<f64>());
         }
-        let error = errors.is_some_and(|l| l[i].as_str().is_some_and(|e| !e.is_empty()));
-        q.ok = !error && q.output > 0 && q.latency.is_some_and(|l| l > 0.0);
+        let error = errors.map(|l| l[i].as_str().is_some_and(|e| !e.is_empty()));
+        q.ok = match error {
+            Some(error) => !error,
+            None => q.output > 0 && q.latency.is_some_and(|l| l > 0.0),
+        };
+        // vLLM up to 0.6 stores an answer whose first token ended the sequence as empty, with no times.
+        if q.ok && q.output == 0 {
+            empty += 1;
+            q.output = 1;
+            (q.ttft, q.latency) = (None, None);
+        }
         r.requests.push(q);
+    }
+    if empty > 0 {
+        r.notes.push(format!(
+            "{empty} answers ended with their first token and were stored without times: they are simulated and in the counts, in no latency"
+        ));
     }
     r.streamed = r
         .requests

@@ -1,6 +1,7 @@
 //! Results of many predictions as one table of columns: CSV and, with the feature `parquet`, Parquet.
 #[cfg(feature = "parquet")]
 mod parquet;
+use super::escape;
 use super::json::listing::SweepPoint;
 use super::json::{Figure, Point};
 use super::page::worded;
@@ -117,7 +118,7 @@ pub fn csv(table: &Table, out: &mut impl Write) -> anyhow::Result<()> {
         w.write_record(table.columns.iter().map(|(_, c)| match c {
             Column::Int(v) => v[i].map_or(String::new(), |x| x.to_string()),
             Column::Float(v) => v[i].map_or(String::new(), |x| x.to_string()),
-            Column::Text(v) => v[i].clone().unwrap_or_default(),
+            Column::Text(v) => escape::field(v[i].as_deref().unwrap_or_default()),
         }))?;
     }
     w.flush()?;

@@ -17,12 +17,16 @@ pub struct ModelEntry {
     pub name: String,
     /// Parameters.
     pub parameters: u64,
-    /// Parameters that a token touches.
+    /// Parameters without the routed experts that a token does not visit; the embedding is among them.
     pub active_parameters: u64,
     /// Bytes of the weights in the format of its config.json.
     pub weight_bytes: u64,
     /// Bytes that a token takes in the KV cache.
     pub kv_bytes_per_token: u64,
+    /// Bytes of the states that recurrent layers keep of a sequence; 0 without such layers.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub state_bytes_per_sequence: u64,
 }
 
 /// A profile that ships.

@@ -86,6 +86,10 @@ pub struct PairedAnswer {
     #[serde(default)]
     #[schemars(!default)]
     pub harmless: Vec<String>,
+    /// Results of the files that could not be simulated, and why.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub left_out: Vec<String>,
     /// Recordings.
     pub recordings: Vec<Recording>,
 }
@@ -139,6 +143,7 @@ impl PairedAnswer {
             schema: "capsim.paired/1".into(),
             fitted_on: fitted_on(fit),
             harmless: vec![],
+            left_out: vec![],
             recordings: all.iter().map(recording).collect(),
         }
     }

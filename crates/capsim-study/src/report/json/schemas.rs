@@ -85,7 +85,8 @@ pub const ALL: &[Format] = &[
     answer::<super::paired::BenchResult>("bench", "bench --json and its result file"),
     #[cfg(feature = "live")]
     answer::<super::paired::BenchSweep>("bench-sweep", "bench sweep --json"),
-    answer::<validation::Explanation>("explanation", "explain --json"),
+    answer::<validation::Explanation>("explanation", "explain RUNS --json"),
+    answer::<super::log::LogAnswer>("log", "explain LOG --json"),
     answer::<calibration::Calibration>("calibration", "calibrate --json"),
     answer::<calibration::Comparison>("calibration-comparison", "calibrate --compare --json"),
     answer::<listing::Devices>("devices", "devices --json"),

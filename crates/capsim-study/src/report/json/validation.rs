@@ -2,7 +2,7 @@
 use super::finite;
 use crate::report::accuracy::Set;
 use crate::validate::accuracy::{Accuracy, Kind, Role, Scored};
-use crate::validate::compare::{Candidate, MetricComparison, RunComparison};
+use crate::validate::compare::{Candidate, MetricComparison, NotPredicted, RunComparison};
 use crate::validate::explain::{Finding, RunFindings};
 use crate::validate::fit::Fit;
 use crate::validate::runs::RunsFile;
@@ -128,6 +128,9 @@ pub struct Validation {
     pub fitted_on: Option<Vec<String>>,
     /// Runs.
     pub runs: Vec<Run>,
+    /// Runs that could not be predicted; then the exit code is 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_predicted: Vec<NotPredicted>,
 }
 
 /// Runs that a profile was fitted to.
@@ -138,7 +141,12 @@ pub(crate) fn fitted_on(fit: Option<&Fit>) -> Option<Vec<String>> {
 
 impl Validation {
     /// Of compared runs.
-    pub fn new(file: &RunsFile, fit: Option<&Fit>, runs: &[RunComparison]) -> Self {
+    pub fn new(
+        file: &RunsFile,
+        fit: Option<&Fit>,
+        runs: &[RunComparison],
+        not_predicted: &[NotPredicted],
+    ) -> Self {
         let run = |r: &RunComparison| Run {
             id: r.id.clone(),
             fitted: r.fitted,
@@ -150,6 +158,7 @@ impl Validation {
             name: file.name.clone(),
             fitted_on: fitted_on(fit),
             runs: runs.iter().map(run).collect(),
+            not_predicted: not_predicted.to_vec(),
         }
     }
 }

@@ -19,8 +19,31 @@ fn load(r: &Recording) -> String {
     }
 }
 
-/// The section of a stored result.
-pub fn measured(r: &Recording) -> Section {
+/// The section of a file's results.
+pub fn measured(all: &[Recording]) -> Section {
+    let mut pictures = vec![];
+    let bodies = all.iter().map(|r| {
+        let (body, more) = one(r);
+        pictures.extend(more);
+        match all.len() {
+            1 => body,
+            _ => format!("<h3>{}</h3>\n{body}", escape(&r.name)),
+        }
+    });
+    let body: String = bodies.collect();
+    let title = match all {
+        [one] => format!("Measured: {}", one.name),
+        several => format!("Measured: {} results", several.len()),
+    };
+    Section {
+        title,
+        body,
+        pictures,
+    }
+}
+
+/// What stands beneath a result's heading, and the pictures in it.
+fn one(r: &Recording) -> (String, Vec<Picture>) {
     let counted = || r.requests.iter().filter(|q| q.measured);
     let answered = || counted().filter(|q| q.ok);
     let mut body = format!(
@@ -56,9 +79,5 @@ pub fn measured(r: &Recording) -> Section {
     let head = ["metric", "measured"].map(String::from);
     body += &table("Figures as stored", &head, &rows);
     body += &list(&r.notes);
-    Section {
-        title: format!("Measured: {}", r.name),
-        body,
-        pictures,
-    }
+    (body, pictures)
 }

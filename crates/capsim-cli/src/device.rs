@@ -55,6 +55,9 @@ struct NewArgs {
     /// File or folder (default: calibration/NAME/datasheet/device.json)
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
+    /// Print the profile as well, instead of words (capsim schema device)
+    #[arg(long)]
+    json: bool,
 }
 
 /// A name as a file's: lower case, digits, single dashes.
@@ -96,7 +99,12 @@ pub fn run(args: &DeviceArgs) -> anyhow::Result<ExitCode> {
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
     }
-    files::write(&path, &(serde_json::to_string_pretty(&profile)? + "\n"))?;
+    let text = serde_json::to_string_pretty(&profile)? + "\n";
+    files::write(&path, &text)?;
+    if new.json {
+        print!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let spread = |c: &capsim::device::Curve| 100.0 * c.points[c.points.len() - 1].rel_sd;
     println!(
         "{}: {:.0} GB/s ± {:.0} %, {:.0} TFLOPS ± {:.0} % (16 bits), {:.1} GiB\n{}\n\nWritten to {}\nNext: capsim predict --device {}",

@@ -560,13 +560,16 @@ fn a_format_that_stands_beside_the_config_is_not_overlooked() {
         std::fs::write(dir.path().join("hf_quant_config.json"), text).unwrap();
     };
     say("FP8");
-    assert!(weights(&memory()) < 0.8 * plain);
+    let fp8 = weights(&memory());
+    assert!(fp8 < 0.8 * plain);
     say("NVFP4");
+    assert!(weights(&memory()) < 0.8 * fp8);
+    say("FP3");
     let o = memory();
     assert_eq!(o.status.code(), Some(2));
     let said = String::from_utf8_lossy(&o.stderr).into_owned();
     assert!(
-        said.contains("quant_algo") && said.contains("NVFP4"),
+        said.contains("quant_algo") && said.contains("FP3") && said.contains("--weights"),
         "{said}"
     );
 }

@@ -420,6 +420,12 @@ class Memory(Answer):
     """What the engine may use."""
     weights: float
     """Weights."""
+    position_table: float
+    """The table of the rotary embedding, which engines load with them."""
+    parameters: float
+    """Parameters of the whole model, on all devices."""
+    active_parameters: float
+    """Those without the routed experts that a token does not visit."""
     activations: float
     """Peak activations of the profiling run, estimated."""
     non_torch: float
@@ -430,6 +436,8 @@ class Memory(Answer):
     """What the utilisation leaves on the device: graphs, which are captured once the KV cache is sized, and other processes."""
     kv_per_token: float
     """KV bytes of one token, all layers."""
+    state_per_sequence: float
+    """Bytes of the states that recurrent layers keep of a sequence, all layers; 0 without such layers."""
     block_size: int
     """Tokens per block."""
     kv_per_block: float

@@ -86,7 +86,7 @@ fn check_model(case: &Value, line: &Line) {
         found.model.id
     );
     assert_eq!(found.model.id, wanted, "{id}");
-    let config = found.config();
+    let config = found.config().unwrap_or_else(|e| panic!("{id}: {e}"));
     let model: Model =
         weighted(&config, None, &line.settings).unwrap_or_else(|e| panic!("{id}: {e}"));
     if let Some(format) = case["weights"].as_str() {

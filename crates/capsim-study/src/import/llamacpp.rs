@@ -445,7 +445,7 @@ mod tests {
         let t = "Testing 2 devices\n\nBackend 1/2: CUDA0\n  Device description: Some GPU\n  Device memory: 1024 MB (1000 MB free)\n\n\
             \x20 MUL_MAT(type_a=q4_K,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3],v=0):  22152 runs -    45.22 us/run - 117.44 MFLOP/run -   2.60 TFLOPS\n\
             \x20 MUL_MAT(type_a=q4_K,type_b=f32,m=4096,n=2,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3],v=0):  22152 runs -    46.00 us/run - 117.44 MFLOP/run -   2.60 TFLOPS\n\
-            \x20 MUL_MAT(type_a=iq2_xs,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3],v=0):  2 runs -    46.00 us/run - 1 MFLOP/run -   2.60 TFLOPS\n\
+            \x20 MUL_MAT(type_a=tq9_9,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3],v=0):  2 runs -    46.00 us/run - 1 MFLOP/run -   2.60 TFLOPS\n\
             \x20 MUL_MAT_ID(type_a=q4_K,type_b=f32,n_mats=128,n_used=8,b=0,m=768,n=1,k=2048):  2 runs -    46.00 us/run - 1 MFLOP/run - 2.60 TFLOPS\n\
             \x20 MUL_MAT(type_a=bf16,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],nr=[1,1],per=[0,1,2,3]): not supported\n";
         let o = operators(t, "ops.txt").unwrap();

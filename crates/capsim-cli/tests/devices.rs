@@ -216,3 +216,93 @@ fn works_in_a_bare_root() {
         "{text}"
     );
 }
+
+/// A card without measurements: by its name, in a word, or as a profile of its own; an unknown one is told the ways.
+#[test]
+fn a_card_from_its_data_sheet_is_predicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("device.json").display().to_string();
+    let new = [
+        "device",
+        "new",
+        "My Card 7",
+        "--memory-gib",
+        "32",
+        "--bandwidth-gbs",
+        "1792",
+        "--tflops-bf16",
+        "210",
+        "--like",
+        "rtx-pro-6000",
+        "--json",
+        "-o",
+        &file,
+    ];
+    let out = capsim(&new, &[]);
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    let printed: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(printed, written);
+    assert_eq!(written["schema"], "capsim.device/1");
+    assert_eq!(written["name"], "NVIDIA My Card 7");
+    let predict = |device: &str| {
+        let args = [
+            "predict",
+            "--model",
+            "qwen3-0.6b",
+            "--num-prompts",
+            "2",
+            "--device",
+            device,
+        ];
+        let out = capsim(&args, &[]);
+        let text = [&out.stdout[..], &out.stderr[..]].concat();
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    for device in [
+        file.as_str(),
+        "NVIDIA GeForce RTX 5090",
+        "x:32GiB,1792GB/s,210TFLOPS,like=rtx-pro-6000",
+    ] {
+        let (code, text) = predict(device);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(
+            text.contains("data sheet") && text.contains("rtx-pro-6000"),
+            "{text}"
+        );
+    }
+    // Two devices, one of them with commas of its own.
+    let (code, text) = predict("l40s,x:32GiB,1792GB/s,210TFLOPS");
+    assert!(code == Some(0) && text.contains("device l40s"), "{text}");
+    let (code, text) = predict("RTX 5070");
+    assert_eq!(code, Some(2));
+    for way in [
+        "capsim calibrate",
+        "capsim device new rtx-5070",
+        "capsim import",
+    ] {
+        assert!(text.contains(way), "{text}");
+    }
+    let (code, text) = predict("x:32GiB,1792GB/s");
+    assert!(code == Some(2) && text.contains("matrix rate"), "{text}");
+    let wrong = [
+        "device",
+        "new",
+        "x",
+        "--memory-gib=-1",
+        "--bandwidth-gbs",
+        "9",
+        "--tflops-bf16",
+        "9",
+    ];
+    let out = capsim(&wrong, &[]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("memory_gib"));
+}

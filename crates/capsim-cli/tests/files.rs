@@ -64,8 +64,7 @@ fn several_results_are_all_compared_or_one_is_picked() {
     );
     let text = String::from_utf8(bench(file, &[], None).stdout).unwrap();
     assert!(
-        text.contains("measured (predicted is off by)")
-            && text.contains("THE FILE NAMES ANOTHER MODEL"),
+        text.contains("measured (error)") && text.contains("THE FILE NAMES ANOTHER MODEL"),
         "{text}"
     );
     let second = format!("{file}#2");

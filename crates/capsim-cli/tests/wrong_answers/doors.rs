@@ -273,7 +273,9 @@ fn chunked_prefill_is_known_to_four_files() {
                     "chunked prefill",
                 ];
                 // SGLang's flag for another setting, the token budget, is not this one.
-                let text = text.replace("--chunked-prefill-size", "");
+                let text = text
+                    .replace("--chunked-prefill-size", "")
+                    .replace("chunked_prefill_size", "");
                 if spelled.iter().any(|s| text.contains(s)) {
                     found.push(path.display().to_string());
                 }

@@ -49,7 +49,7 @@ fn start(log: &mut ServerLog, n: usize, text: &str) -> bool {
         arguments(log, n, rest);
         return true;
     }
-    if text.contains("Chunked prefill is enabled with max_num_batched_tokens") {
+    if text.contains(" is enabled with max_num_batched_tokens=") {
         return say(
             &mut log.max_num_batched_tokens,
             n,

@@ -95,7 +95,7 @@ fn overview(all: &[Paired]) -> Vec<Vec<String>> {
 }
 
 fn overview_header() -> Vec<&'static str> {
-    std::iter::once("measured (predicted is off by)")
+    std::iter::once("measured (error)")
         .chain(OVERVIEW.iter().map(|(name, _)| *name))
         .collect()
 }

@@ -250,10 +250,11 @@ pub fn find(name: &str) -> Result<&'static Builtin, ModelError> {
     if let Some(found) = sibling(short(&wanted)).filter(owned) {
         return Ok(found);
     }
+    // What follows the sizes says nothing about which model was meant: `-instruct` is longer than a size.
     let names: Vec<String> = ALL.iter().map(Builtin::name).collect();
     let name: String = name.chars().take(100).collect();
-    Err(ModelError::UnknownModel {
-        suggestion: closest(short(&name), names.iter().map(String::as_str)),
-        name,
-    })
+    let lower = name.to_ascii_lowercase();
+    let near = closest(stem(short(&lower)).0, names.iter().map(|n| stem(n).0));
+    let suggestion = near.and_then(|n| names.iter().find(|own| stem(own).0 == n).cloned());
+    Err(ModelError::UnknownModel { suggestion, name })
 }

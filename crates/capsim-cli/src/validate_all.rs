@@ -330,10 +330,22 @@ pub fn run(
         accuracy.runs.extend(runs);
         sections.push(section);
     }
-    let text = report::markdown(&manifest, &shown, &accuracy, &unusable, &sections);
-    let text = text + &left_out::markdown(&left_out(&manifest, home, &sets)?);
     let docs = home.join("../docs");
-    files::write(markdown.unwrap_or(&docs.join("accuracy.md")), &text)?;
+    let front = markdown.map_or_else(|| docs.join("accuracy.md"), Path::to_path_buf);
+    let folder = front.with_extension("");
+    let seen = folder
+        .file_name()
+        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let pages = report::pages(&manifest, &shown, &accuracy, &unusable, &sections, &seen);
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    for page in pages {
+        if page.name.is_empty() {
+            let text = page.text + &left_out::markdown(&left_out(&manifest, home, &sets)?);
+            files::write(&front, &text)?;
+        } else {
+            files::write(&folder.join(format!("{}.md", page.name)), &page.text)?;
+        }
+    }
     files::write(
         svg.unwrap_or(&docs.join("accuracy.svg")),
         &report::svg(&shown, &accuracy),

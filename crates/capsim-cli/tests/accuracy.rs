@@ -162,9 +162,20 @@ fn the_committed_report_is_what_the_command_writes() {
     }
     let told = |key: &str| answer[key].as_array().unwrap().len();
     assert_eq!(told("runs") + told("failed"), recorded);
-    for (written, committed) in [(md, "docs/accuracy.md"), (svg, "docs/accuracy.svg")] {
+    let mut files = vec![
+        (md, root().join("docs/accuracy.md")),
+        (svg, root().join("docs/accuracy.svg")),
+    ];
+    for page in std::fs::read_dir(dir.path().join("a")).unwrap() {
+        let page = page.unwrap();
+        let committed = root().join("docs/accuracy").join(page.file_name());
+        files.push((page.path(), committed));
+    }
+    let pages = std::fs::read_dir(root().join("docs/accuracy")).unwrap();
+    assert_eq!(pages.count(), files.len() - 2, "a page of no device");
+    for (written, committed) in files {
         let written = std::fs::read_to_string(written).unwrap();
-        let committed = std::fs::read_to_string(root().join(committed)).unwrap();
+        let committed = std::fs::read_to_string(committed).unwrap();
         let differs = written
             .lines()
             .zip(committed.lines())
@@ -175,6 +186,16 @@ fn the_committed_report_is_what_the_command_writes() {
             "run `CAPSIM_SHARED=none capsim validate --all --write-profiles` again: {differs:?}"
         );
     }
+}
+
+/// The committed report: the front page and all others.
+fn report() -> String {
+    let mut all = std::fs::read_to_string(root().join("docs/accuracy.md")).unwrap();
+    for page in std::fs::read_dir(root().join("docs/accuracy")).unwrap() {
+        all += "\n";
+        all += &std::fs::read_to_string(page.unwrap().path()).unwrap();
+    }
+    all
 }
 
 /// The text of a section, without its heading.
@@ -189,7 +210,7 @@ fn section<'a>(report: &'a str, heading: &str) -> &'a str {
 /// Recorded comparisons are counted, say what was fitted and what was not blind, and that their data are absent.
 #[test]
 fn recorded_comparisons_are_part_of_the_report() {
-    let report = std::fs::read_to_string(root().join("docs/accuracy.md")).unwrap();
+    let report = report();
     let m = Manifest::parse(&index().to_string(), "index").unwrap();
     assert_eq!(m.recorded.len(), 4);
     for set in &m.recorded {
@@ -232,7 +253,7 @@ fn recorded_comparisons_are_part_of_the_report() {
 /// Ten rows per device at most, and no experiment twice.
 #[test]
 fn the_worst_are_listed_per_device_and_each_experiment_once() {
-    let report = std::fs::read_to_string(root().join("docs/accuracy.md")).unwrap();
+    let report = report();
     let m = Manifest::parse(&index().to_string(), "index").unwrap();
     let mut devices: Vec<&str> = m.recorded.iter().map(|r| r.device.as_str()).collect();
     devices.push("gfx1151");

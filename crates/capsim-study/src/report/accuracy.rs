@@ -172,40 +172,95 @@ fn by(o: &mut String, title: &str, runs: &[&ScoredRun], class: impl Fn(&ScoredRu
     }
 }
 
-/// The whole report.
-pub fn markdown(
+/// A page of the report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Its file's name without `.md`; that of the front page is empty.
+    pub name: String,
+    /// Markdown.
+    pub text: String,
+}
+
+/// A device's name as a file's.
+fn slug(device: &str) -> String {
+    let plain: String = device
+        .chars()
+        .map(|c| match c.is_ascii_alphanumeric() {
+            true => c.to_ascii_lowercase(),
+            false => '-',
+        })
+        .collect();
+    let words: Vec<&str> = plain.split('-').filter(|w| !w.is_empty()).collect();
+    words.join("-")
+}
+
+const BACK: &str = "Written by `capsim validate --all`; do not edit. [All devices](../accuracy.md)";
+
+/// The whole report: a front page, one per device, and one that says what was fitted. `folder` is the pages' folder, seen from the
+/// front page.
+pub fn pages(
     manifest: &Manifest,
     sets: &[Set],
     a: &Accuracy,
     unusable: &[Unusable],
     sections: &[recorded::Section],
-) -> String {
+    folder: &str,
+) -> Vec<Page> {
     let all = predicted(a);
+    let mut fits = format!("# What was fitted on what, and what was not simulated\n\n{BACK}\n");
+    fitted(&mut fits, manifest, a);
+    not_simulated(&mut fits, a, unusable);
+    let mut pages = vec![
+        Page {
+            name: String::new(),
+            text: front(sets, a, &all, folder),
+        },
+        Page {
+            name: "fits".into(),
+            text: fits,
+        },
+    ];
+    for device in devices(sets) {
+        let mut text = format!("# Accuracy on {device}\n\n{BACK}\n\n");
+        for line in headline(sets, a).lines() {
+            if let Some(figures) = line.strip_prefix(&format!("{device}: ")) {
+                let _ = writeln!(text, "{figures}. † not strictly blind.");
+            }
+        }
+        worst(&mut text, device, sets, &all);
+        let own = sections.iter().filter(|s| s.about.device == device);
+        recorded::sections(&mut text, a, own);
+        everything(&mut text, device, sets, a);
+        pages.push(Page {
+            name: slug(device),
+            text,
+        });
+    }
+    pages
+}
+
+fn front(sets: &[Set], a: &Accuracy, all: &[&ScoredRun], folder: &str) -> String {
     let mut o = String::from(
         "# Accuracy\n\nWritten by `capsim validate --all`; do not edit. Public measurements in, public runs predicted, every error \
-         listed.\n\n",
+         listed: one page per device.\n\n",
     );
     for line in headline(sets, a).lines() {
-        let _ = writeln!(o, "- {line}");
+        let (device, figures) = line.split_once(": ").unwrap_or((line, ""));
+        let _ = writeln!(o, "- [{device}]({folder}/{}.md): {figures}", slug(device));
     }
-    o.push_str(
+    let _ = write!(
+        o,
         "\nAn error is predicted / measured − 1. Decoding is counted as a rate (output tokens per second, or the inverse of TPOT or \
          of the inter-token latency), once per run; TTFT as a time. A run is *fitted*, *beside* (another part of a fitted \
          experiment; counted nowhere) or *predicted*; no run is two of these. An experiment is one published measurement; \
-         llama-bench tables and depth curves give several runs each; repetitions of a load are one.\n\n† Not strictly blind: \
-         something about this very run was chosen with its data in hand; the sections below say what. The priors of the gfx1151 \
+         llama-bench tables and depth curves give several runs each; repetitions of a load are one. [What was fitted on what, and \
+         what was not simulated]({folder}/fits.md).\n\n† Not strictly blind: \
+         something about this very run was chosen with its data in hand; its device's page says what. The priors of the gfx1151 \
          profiles, and the choice of the experiments that they are fitted to, were made with that collection known.\n\n## By class, \
          predicted runs only\n",
     );
-    by_class(&mut o, sets, &all);
-    fitted(&mut o, manifest, a);
+    by_class(&mut o, sets, all);
     intervals(&mut o, a);
-    for device in devices(sets) {
-        worst(&mut o, device, sets, &all);
-    }
-    not_simulated(&mut o, a, unusable);
-    recorded::sections(&mut o, a, sections);
-    everything(&mut o, sets, a);
     o
 }
 
@@ -391,11 +446,11 @@ fn dagger(r: &ScoredRun) -> &'static str {
     }
 }
 
-fn everything(o: &mut String, sets: &[Set], a: &Accuracy) {
+fn everything(o: &mut String, device: &str, sets: &[Set], a: &Accuracy) {
     o.push_str("\n## Every run\n\nIntervals are 90 %; • marks a measured value outside.\n");
     for (i, file) in sets.iter().enumerate() {
         let runs: Vec<&ScoredRun> = a.runs.iter().filter(|r| r.file == i).collect();
-        if runs.is_empty() {
+        if runs.is_empty() || file.device != device {
             continue;
         }
         let _ = write!(

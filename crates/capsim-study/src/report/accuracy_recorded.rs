@@ -45,8 +45,8 @@ fn value(name: &str, v: f64) -> String {
     }
 }
 
-/// All sections.
-pub fn sections(o: &mut String, a: &Accuracy, sections: &[Section]) {
+/// Sections, one after the other.
+pub fn sections<'a>(o: &mut String, a: &Accuracy, sections: impl Iterator<Item = &'a Section>) {
     for s in sections {
         let _ = writeln!(o, "\n## {}\n\n{}", s.about.name, s.about.note);
         let _ = writeln!(

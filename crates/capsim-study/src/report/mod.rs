@@ -10,6 +10,7 @@ pub mod escape;
 #[cfg(feature = "live")]
 pub mod bench;
 pub mod flat;
+mod frame;
 pub mod json;
 pub mod markdown;
 pub mod memory;

@@ -1,127 +1,64 @@
 //! Measured over predicted as pictures: each request as a dot, quantiles against quantiles, the engine over time.
-use super::chart::escape;
+use super::frame::{Axis, Dot, Frame, INK, SOFT, heading, page, text};
 use super::table::three;
 use crate::validate::paired::{Pair, Paired};
 use capsim_live::bench::scrape::Sample;
 use std::fmt::Write as _;
 
-const INK: &str = "#1a1a1a";
-const SOFT: &str = "#555555";
-const GRID: &str = "#d0d0d0";
 const MEASURED: &str = "#b5532a";
 const PREDICTED: &str = "#134a78";
 
 /// Most points drawn of one curve: beyond it a picture only gets slower.
 const MOST: usize = 2000;
 
-/// A frame with axes from 0.
-struct Panel {
-    left: f64,
-    top: f64,
-    width: f64,
-    height: f64,
-    x_max: f64,
-    y_max: f64,
+/// A panel: its title above, its axes named.
+fn panel(o: &mut String, f: &Frame, title: &str, x: &str, y: &str) {
+    let (left, top) = (f.left, f.top);
+    text(o, (left, top - 24.0), "start", INK, title);
+    text(o, (left, top - 8.0), "start", SOFT, y);
+    text(o, (f.right(), f.bottom() + 32.0), "end", SOFT, x);
+    f.columns(o, &three);
+    f.rows(o, &three);
 }
 
-impl Panel {
-    fn x(&self, v: f64) -> f64 {
-        self.left + self.width * (v / self.x_max).clamp(0.0, 1.0)
-    }
-    fn y(&self, v: f64) -> f64 {
-        self.top + self.height * (1.0 - (v / self.y_max).clamp(0.0, 1.0))
-    }
+fn diagonal(o: &mut String, f: &Frame, most: f64) {
+    f.line(o, (0.0, 0.0), (most, most), INK);
+}
 
-    fn frame(&self, o: &mut String, title: &str, x: &str, y: &str) {
-        let (l, t, w, h) = (self.left, self.top, self.width, self.height);
-        let _ = writeln!(
-            o,
-            "<text x=\"{l}\" y=\"{:.1}\" font-weight=\"600\" fill=\"{INK}\">{}</text>",
-            t - 24.0,
-            escape(title)
-        );
-        let _ = writeln!(
-            o,
-            "<text x=\"{l}\" y=\"{:.1}\" fill=\"{SOFT}\">{}</text>",
-            t - 8.0,
-            escape(y)
-        );
-        let _ = writeln!(
-            o,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{SOFT}\">{}</text>",
-            l + w,
-            t + h + 32.0,
-            escape(x)
-        );
-        for i in 0..=4 {
-            let part = f64::from(i) / 4.0;
-            let (px, py) = (l + w * part, t + h * (1.0 - part));
-            let _ = writeln!(
-                o,
-                "<line x1=\"{px:.1}\" x2=\"{px:.1}\" y1=\"{t}\" y2=\"{:.1}\" stroke=\"{GRID}\"/><text x=\"{px:.1}\" y=\"{:.1}\" \
-                 text-anchor=\"middle\" fill=\"{SOFT}\">{}</text>",
-                t + h,
-                t + h + 16.0,
-                three(self.x_max * part)
-            );
-            let _ = writeln!(
-                o,
-                "<line x1=\"{l}\" x2=\"{:.1}\" y1=\"{py:.1}\" y2=\"{py:.1}\" stroke=\"{GRID}\"/><text x=\"{:.1}\" y=\"{:.1}\" \
-                 text-anchor=\"end\" fill=\"{SOFT}\">{}</text>",
-                l + w,
-                l - 6.0,
-                py + 4.0,
-                three(self.y_max * part)
-            );
-        }
+fn dots(o: &mut String, f: &Frame, points: &[(f64, f64)], colour: &str) {
+    let dot = Dot {
+        radius: 2.5,
+        colour,
+        opacity: 0.5,
+        words: None,
+    };
+    let step = points.len().div_ceil(MOST).max(1);
+    for at in points.iter().step_by(step) {
+        f.dot(o, *at, dot);
     }
+}
 
-    fn diagonal(&self, o: &mut String) {
-        let end = self.x_max.min(self.y_max);
-        let _ = writeln!(
-            o,
-            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{INK}\"/>",
-            self.x(0.0),
-            self.y(0.0),
-            self.x(end),
-            self.y(end)
-        );
-    }
-
-    fn dots(&self, o: &mut String, points: &[(f64, f64)], colour: &str) {
-        let step = points.len().div_ceil(MOST).max(1);
-        for (x, y) in points.iter().step_by(step) {
-            let _ = writeln!(
-                o,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\" fill=\"{colour}\" opacity=\"0.5\"/>",
-                self.x(*x),
-                self.y(*y)
-            );
-        }
-    }
-
-    /// A curve that keeps its value until the next point.
-    fn steps(&self, o: &mut String, points: &[(f64, f64)], colour: &str) {
-        let step = points.len().div_ceil(MOST).max(1);
-        let mut d = String::new();
-        let mut last = None;
-        for (x, y) in points.iter().step_by(step) {
-            let (px, py) = (self.x(*x), self.y(*y));
-            match last {
-                None => {
-                    let _ = write!(d, "M{px:.1} {py:.1}");
-                }
-                Some(before) => {
-                    let _ = write!(d, "L{px:.1} {before:.1}L{px:.1} {py:.1}");
-                }
+/// A curve that keeps its value until the next point.
+fn steps(o: &mut String, f: &Frame, points: &[(f64, f64)], colour: &str) {
+    let step = points.len().div_ceil(MOST).max(1);
+    let mut d = String::new();
+    let mut last = None;
+    for (x, y) in points.iter().step_by(step) {
+        let (px, py) = (f.px(*x), f.py(*y));
+        match last {
+            None => {
+                let _ = write!(d, "M{px:.1} {py:.1}");
             }
-            last = Some(py);
+            Some(before) => {
+                let _ = write!(d, "L{px:.1} {before:.1}L{px:.1} {py:.1}");
+            }
         }
-        let _ = writeln!(
-            o,
-            "<path d=\"{d}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"
-        );
+        last = Some(py);
     }
+    let _ = writeln!(
+        o,
+        "<path d=\"{d}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"
+    );
 }
 
 fn top(values: impl Iterator<Item = f64>) -> f64 {
@@ -139,12 +76,9 @@ fn top(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn open(width: f64, height: f64, title: &str) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" font-family=\"system-ui, \
-         sans-serif\" font-size=\"12\">\n<title>{0}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n<text \
-         x=\"16\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"{INK}\">{0}</text>\n",
-        escape(title)
-    )
+    let mut o = page(width, height, 12, title);
+    heading(&mut o, 16.0, title);
+    o
 }
 
 type Values = (Vec<f64>, Vec<f64>);
@@ -177,36 +111,38 @@ pub fn requests(p: &Paired) -> Option<String> {
     );
     for (i, (name, (measured, predicted))) in columns.iter().enumerate() {
         let most = top(measured.iter().chain(predicted).copied());
-        let at = |column: f64| Panel {
+        let at = |column: f64| Frame {
             left: 70.0 + 380.0 * column,
             top: 90.0 + 360.0 * i as f64,
             width: 290.0,
             height: 260.0,
-            x_max: most,
-            y_max: most,
+            x: Axis::Linear(most),
+            y: Axis::Linear(most),
         };
-        let panel = at(0.0);
-        panel.frame(
+        let frame = at(0.0);
+        panel(
             &mut o,
+            &frame,
             &format!("{name}, request by request"),
             "measured",
             "predicted",
         );
-        panel.diagonal(&mut o);
+        diagonal(&mut o, &frame, most);
         let pairs: Vec<_> = measured
             .iter()
             .copied()
             .zip(predicted.iter().copied())
             .collect();
-        panel.dots(&mut o, &pairs, PREDICTED);
-        let panel = at(1.0);
-        panel.frame(
+        dots(&mut o, &frame, &pairs, PREDICTED);
+        let frame = at(1.0);
+        panel(
             &mut o,
+            &frame,
             &format!("{name}, quantile by quantile"),
             "measured",
             "predicted",
         );
-        panel.diagonal(&mut o);
+        diagonal(&mut o, &frame, most);
         let sorted = |v: &[f64]| {
             let mut v = v.to_vec();
             v.sort_by(f64::total_cmp);
@@ -216,7 +152,7 @@ pub fn requests(p: &Paired) -> Option<String> {
             .into_iter()
             .zip(sorted(predicted))
             .collect();
-        panel.dots(&mut o, &quantiles, PREDICTED);
+        dots(&mut o, &frame, &quantiles, PREDICTED);
     }
     o.push_str("</svg>\n");
     Some(o)
@@ -247,19 +183,19 @@ pub fn series(p: &Paired) -> Option<String> {
          fill=\"{PREDICTED}\">— predicted</tspan></text>"
     );
     for (i, (title, value)) in curves.iter().enumerate() {
-        let panel = Panel {
+        let frame = Frame {
             left: 70.0,
             top: 90.0 + 230.0 * i as f64,
             width: 680.0,
             height: 140.0,
-            x_max: top(both().map(|s| s.t)),
-            y_max: top(both().map(value)),
+            x: Axis::Linear(top(both().map(|s| s.t))),
+            y: Axis::Linear(top(both().map(value))),
         };
-        panel.frame(&mut o, title, "seconds", "");
+        panel(&mut o, &frame, title, "seconds", "");
         let of = |all: &[Sample]| all.iter().map(|s| (s.t, value(s))).collect::<Vec<_>>();
-        panel.steps(&mut o, &of(&p.predicted_series), PREDICTED);
+        steps(&mut o, &frame, &of(&p.predicted_series), PREDICTED);
         // Looks half a second apart make no curve.
-        panel.dots(&mut o, &of(&p.series), MEASURED);
+        dots(&mut o, &frame, &of(&p.series), MEASURED);
     }
     o.push_str("</svg>\n");
     Some(o)

@@ -1,5 +1,5 @@
 //! The roofline picture: attainable rate over arithmetic intensity, with every measured point on it.
-use super::chart::escape;
+use super::frame::{Axis, Dot as Mark, Frame, SOFT, heading, page, text};
 use capsim_calibrate::fit::{Fit, Kind, kind_of};
 use capsim_calibrate::samples::SamplesFile;
 use std::fmt::Write as _;
@@ -28,22 +28,6 @@ fn group(family: &str) -> usize {
         2
     } else {
         3
-    }
-}
-
-struct Axes {
-    x: (f64, f64),
-    y: (f64, f64),
-}
-
-impl Axes {
-    fn px(&self, v: f64) -> f64 {
-        LEFT + (libm::log10(v) - self.x.0) / (self.x.1 - self.x.0) * (WIDTH - LEFT - RIGHT)
-    }
-    fn py(&self, v: f64) -> f64 {
-        HEIGHT
-            - BOTTOM
-            - (libm::log10(v) - self.y.0) / (self.y.1 - self.y.0) * (HEIGHT - TOP - BOTTOM)
     }
 }
 
@@ -99,7 +83,7 @@ struct Plot {
     /// Most operations per second.
     peak: f64,
     dots: Vec<Dot>,
-    axes: Axes,
+    frame: Frame,
     /// Least and largest intensity in the plot.
     x: (f64, f64),
     /// Least rate in the plot.
@@ -129,7 +113,14 @@ impl Plot {
             peak,
             x: (x0, libm::pow(10.0, x.1)),
             y0: libm::pow(10.0, y.0),
-            axes: Axes { x, y },
+            frame: Frame {
+                left: LEFT,
+                top: TOP,
+                width: EDGE - LEFT,
+                height: BASE - TOP,
+                x: Axis::Decades(x.0 as i32, x.1 as i32),
+                y: Axis::Decades(y.0 as i32, y.1 as i32),
+            },
             dots,
         }
     }
@@ -141,60 +132,35 @@ impl Plot {
 
     /// Title and frame.
     fn head(&self, name: &str, software: bool) -> String {
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" font-family=\"system-ui, \
-             sans-serif\" font-size=\"13\">\n<title>Roofline of {0}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
-             <text x=\"16\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{0}</text>\n<text x=\"16\" y=\"44\" \
-             fill=\"#555555\">measured rates over arithmetic intensity{1}</text>\n<clipPath id=\"plot\"><rect x=\"{LEFT}\" y=\"{TOP}\" \
-             width=\"{2:.1}\" height=\"{3:.1}\"/></clipPath>\n",
-            escape(name),
-            if software {
-                "; a software device: no GPU's speed"
-            } else {
-                ""
-            },
+        let mut o = page(WIDTH, HEIGHT, 13, &format!("Roofline of {name}"));
+        heading(&mut o, 16.0, name);
+        let device = if software {
+            "; a software device: no GPU's speed"
+        } else {
+            ""
+        };
+        let words = format!("measured rates over arithmetic intensity{device}");
+        text(&mut o, (16.0, 44.0), "start", SOFT, &words);
+        let _ = writeln!(
+            o,
+            "<clipPath id=\"plot\"><rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/></clipPath>",
             EDGE - LEFT,
             BASE - TOP
-        )
+        );
+        o
     }
 
     /// A line and its label at every power of ten.
     fn grid(&self, o: &mut String) {
-        let (axes, right, base) = (&self.axes, EDGE, BASE);
-        let (x, y) = (axes.x, axes.y);
-        let mut grid = |at: f64, label: String, vertical: bool| {
-            if vertical {
-                let px = axes.px(at);
-                let _ = writeln!(
-                    o,
-                    "<line x1=\"{px:.1}\" x2=\"{px:.1}\" y1=\"{TOP}\" y2=\"{base}\" stroke=\"#e4e4e4\"/><text x=\"{px:.1}\" y=\"{:.1}\" \
-                     text-anchor=\"middle\" fill=\"#555555\">{label}</text>",
-                    base + 18.0
-                );
-            } else {
-                let py = axes.py(at);
-                let _ = writeln!(
-                    o,
-                    "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{py:.1}\" y2=\"{py:.1}\" stroke=\"#e4e4e4\"/><text x=\"{:.1}\" \
-                     y=\"{:.1}\" text-anchor=\"end\" fill=\"#555555\">{label}</text>",
-                    LEFT - 8.0,
-                    py + 4.5
-                );
-            }
-        };
-        for d in x.0 as i32..=x.1 as i32 {
-            let v = libm::pow(10.0, f64::from(d));
-            grid(v, intensity_words(v), true);
-        }
-        for d in y.0 as i32..=y.1 as i32 {
-            let v = libm::pow(10.0, f64::from(d));
-            grid(v, rate_words(v), false);
-        }
+        self.frame.columns(o, &intensity_words);
+        self.frame.rows(o, &rate_words);
     }
 
     fn roofs(&self, o: &mut String) {
-        let (axes, peak, (x0, x1)) = (&self.axes, self.peak, self.x);
+        let (axes, peak, (x0, x1)) = (&self.frame, self.peak, self.x);
         let mut roof = |rate: f64, colour: &str, dash: &str, width: f64| {
+            // From where it enters the plot.
+            let x0 = (self.y0 / rate).max(x0);
             let _ = writeln!(
                 o,
                 "<polyline clip-path=\"url(#plot)\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"{dash} points=\"{:.1},{:.1} \
@@ -215,30 +181,27 @@ impl Plot {
 
     fn dots(&self, o: &mut String) {
         for d in &self.dots {
-            let _ = writeln!(
-                o,
-                "<circle clip-path=\"url(#plot)\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\" fill=\"{}\" fill-opacity=\"0.75\"><title>{}: {}op/s at \
-                 {:.2} op/B</title></circle>",
-                self.axes.px(d.x),
-                self.axes.py(d.y),
-                GROUPS[d.group].1,
-                escape(&d.key),
-                rate_words(d.y),
-                d.x
-            );
+            let words = format!("{}: {}op/s at {:.2} op/B", d.key, rate_words(d.y), d.x);
+            let mark = Mark {
+                radius: 4.0,
+                colour: GROUPS[d.group].1,
+                opacity: 0.75,
+                words: Some(&words),
+            };
+            self.frame.dot(o, (d.x, d.y), mark);
         }
     }
 
     /// The roofs' rates, and what the axes are.
     fn labels(&self, o: &mut String) {
-        let (axes, dram, cache, peak) = (&self.axes, self.dram, self.cache, self.peak);
+        let (axes, dram, cache, peak) = (&self.frame, self.dram, self.cache, self.peak);
         let (x0, ridge) = (self.x.0, peak / dram);
         let _ = writeln!(
             o,
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#1a1a1a\" font-weight=\"600\">{}</text>",
             EDGE - 6.0,
             axes.py(peak) - 8.0,
-            escape(&format!("{} op/s", super::calibration::si(peak)))
+            format_args!("{} op/s", super::calibration::si(peak))
         );
         // Where the memory roof enters the plot, its label stands below it, to the right.
         let low = (self.y0 / dram).max(x0);

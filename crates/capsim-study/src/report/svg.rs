@@ -1,5 +1,5 @@
 //! The accuracy picture: predicted over measured for every predicted run, with its interval.
-use super::chart::escape;
+use super::frame::{Axis, Dot, Frame, INK, SOFT, heading, page, text};
 use crate::validate::compare::RunComparison;
 use capsim::metrics::{Latency, Metric};
 use std::fmt::Write as _;
@@ -17,11 +17,6 @@ const TOP: f64 = 58.0;
 /// Ratio at the left and right edge of the plot.
 const RANGE: (f64, f64) = (0.80, 1.20);
 
-fn x(ratio: f64) -> f64 {
-    let t = (ratio.clamp(RANGE.0, RANGE.1) - RANGE.0) / (RANGE.1 - RANGE.0);
-    LEFT + t * (WIDTH - LEFT - 30.0)
-}
-
 /// An SVG with one row per metric and predicted run. Dots are predicted / measured, bars the 90 % interval, the band
 /// the tolerance; fitted runs are left out.
 pub fn accuracy(title: &str, runs: &[RunComparison]) -> String {
@@ -37,55 +32,55 @@ pub fn accuracy(title: &str, runs: &[RunComparison]) -> String {
         })
         .collect();
     let height = TOP + ROW * rows.len() as f64 + 40.0;
-    let bottom = height - 34.0;
-    let mut o = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" font-family=\"system-ui, \
-         sans-serif\" font-size=\"13\">\n<title>{0}: predicted over measured</title>\n<rect width=\"100%\" height=\"100%\" \
-         fill=\"#ffffff\"/>\n<text x=\"16\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{0}</text>\n<text x=\"16\" \
-         y=\"43\" fill=\"#555555\">predicted / measured; bars: 90 % interval; band: ±5 %</text>\n",
-        escape(title)
+    let frame = Frame {
+        left: LEFT,
+        top: TOP,
+        width: WIDTH - LEFT - 30.0,
+        height: ROW * rows.len() as f64 + 6.0,
+        x: Axis::Between(RANGE.0, RANGE.1),
+        // Rows from the top: 1 is above the first, 0 below the last.
+        y: Axis::Linear(1.0),
+    };
+    let mut o = page(
+        WIDTH,
+        height,
+        13,
+        &format!("{title}: predicted over measured"),
     );
+    heading(&mut o, 16.0, title);
+    let below = "predicted / measured; bars: 90 % interval; band: ±5 %";
+    text(&mut o, (16.0, 43.0), "start", SOFT, below);
     let _ = writeln!(
         o,
         "<rect x=\"{:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#dcebf7\"/>",
-        x(0.95),
-        x(1.05) - x(0.95),
-        bottom - TOP
+        frame.px(0.95),
+        frame.px(1.05) - frame.px(0.95),
+        frame.height
     );
-    for tick in [0.8, 0.9, 1.0, 1.1, 1.2] {
-        let _ = writeln!(
-            o,
-            "<line x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\" stroke=\"{1}\"/><text x=\"{0:.1}\" y=\"{2:.1}\" \
-             text-anchor=\"middle\" fill=\"#555555\">{tick:.1}</text>",
-            x(tick),
-            if tick == 1.0 { "#1a1a1a" } else { "#d0d0d0" },
-            bottom + 18.0
-        );
-    }
+    frame.columns(&mut o, &|v| format!("{v:.1}"));
+    frame.line(&mut o, (1.0, 0.0), (1.0, 1.0), INK);
     for (i, (run, m, words)) in rows.iter().enumerate() {
-        let y = TOP + ROW * (i as f64 + 0.5);
-        let ratio = m.predicted / m.measured;
-        let _ = writeln!(
-            o,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#1a1a1a\">{} · {words}</text>",
-            LEFT - 14.0,
-            y + 4.5,
-            escape(&run.id)
-        );
+        let down = ROW * (i as f64 + 0.5);
+        let y = TOP + down;
+        let name = format!("{} · {words}", run.id);
+        text(&mut o, (LEFT - 14.0, y + 4.5), "end", INK, &name);
         if let Some(iv) = m.interval {
             let _ = writeln!(
                 o,
                 "<line x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#2b6ca3\" stroke-width=\"3\" opacity=\"0.45\"/>",
-                x(iv.low / m.measured),
-                x(iv.high / m.measured)
+                frame.px(iv.low / m.measured),
+                frame.px(iv.high / m.measured)
             );
         }
-        let _ = writeln!(
-            o,
-            "<circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"#134a78\"><title>{:+.1} %</title></circle>",
-            x(ratio),
-            100.0 * (ratio - 1.0)
-        );
+        let ratio = m.predicted / m.measured;
+        let words = format!("{:+.1} %", 100.0 * (ratio - 1.0));
+        let dot = Dot {
+            radius: 5.0,
+            colour: "#134a78",
+            opacity: 1.0,
+            words: Some(&words),
+        };
+        frame.dot(&mut o, (ratio, 1.0 - down / frame.height), dot);
     }
     o.push_str("</svg>\n");
     o

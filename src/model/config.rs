@@ -301,7 +301,12 @@ impl Reader<'_> {
 
     /// vLLM serves a model without attention without a KV cache, which capsim does not.
     fn some_attention(&self, layers: &[Layer]) -> Result<(), ModelError> {
-        let keeps = |l: &Layer| l.mixer.as_ref().is_some_and(|m| !m.is_recurrent());
+        let keeps = |l: &Layer| match &l.mixer {
+            // A window alone keeps nothing of what lies before it.
+            Some(Mixer::Compressed(c)) => c.ratio > 0,
+            Some(m) => !m.is_recurrent(),
+            None => false,
+        };
         if layers.iter().any(keeps) {
             return Ok(());
         }
@@ -311,6 +316,7 @@ impl Reader<'_> {
             "hybrid_override_pattern",
             "linear_attn_config",
             "block_configs",
+            "compress_ratios",
         ];
         let field = names.into_iter().find(|n| self.f.get(n).is_some());
         Err(self.f.invalid(

@@ -103,12 +103,21 @@ impl Compressed {
     }
 }
 
+/// Tokens of an entry beyond which it would be less than a byte per token.
+const MAX_RATIO: u32 = 512;
+
 impl Reader<'_> {
     pub(super) fn compressed_at(&self, layer: u32) -> Result<Compressed, ModelError> {
         let f = &self.f;
         let Some(ratio) = f.number_of("compress_ratios", layer)? else {
             return Err(self.missing("compress_ratios"));
         };
+        if ratio > MAX_RATIO {
+            return Err(f.invalid(
+                "compress_ratios",
+                format!("an entry of {ratio} tokens: capsim takes up to {MAX_RATIO}, the largest known is 128"),
+            ));
+        }
         let heads = self.size("num_attention_heads", None, MAX_HEADS)?;
         let groups = self.size("o_groups", None, MAX_HEADS)?;
         if !heads.is_multiple_of(groups) {
@@ -132,7 +141,7 @@ impl Reader<'_> {
             q_rank: self.size("q_lora_rank", None, MAX_WIDTH)?,
             groups,
             o_rank: self.size("o_lora_rank", None, MAX_WIDTH)?,
-            ratio: ratio.min(1 << 20),
+            ratio,
             window: self.size("sliding_window", Some(128), MAX_WIDTH)?,
             reach: index.map(|_| topk.saturating_mul(ratio)),
             index,

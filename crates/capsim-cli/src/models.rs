@@ -6,7 +6,7 @@ use capsim::predict::spec::Catalog;
 use capsim::units::Bytes;
 use capsim_study::report::json;
 use capsim_study::report::json::listing::{ModelEntry, Models, ProfileEntry};
-use capsim_study::report::table::{left, plain};
+use capsim_study::report::table::{left, plain, unbroken};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -118,7 +118,8 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
             },
         ]);
     }
-    println!("{t}");
+    // Names are copied: they stay whole, however wide.
+    print!("{}", unbroken(t).0);
     if args.filter.is_some() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -91,23 +91,20 @@ fn all(filter: Option<&str>) -> anyhow::Result<Models> {
     })
 }
 
-pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
-    let all = all(args.filter.as_deref())?;
-    if args.json {
-        println!("{}", json::text(&all));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut t = plain([
-        "model",
+/// Columns of a name; a longer one has a line to itself, for names are copied and must stay whole.
+const NAME: usize = 20;
+
+fn models(all: &[ModelEntry]) -> String {
+    let header = [
         "parameters",
         "active",
         "weights",
         "KV/token",
         "state/sequence",
-    ]);
-    for m in &all.models {
+    ];
+    let mut t = plain(header);
+    for m in all {
         t.add_row([
-            m.name.clone(),
             format!("{:.2} B", m.parameters as f64 / 1e9),
             format!("{:.2} B", m.active_parameters as f64 / 1e9),
             Bytes(m.weight_bytes).to_string(),
@@ -118,8 +115,30 @@ pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
             },
         ]);
     }
-    // Names are copied: they stay whole, however wide.
-    print!("{}", unbroken(t).0);
+    let figures = unbroken(t).0;
+    let names = std::iter::once("model").chain(all.iter().map(|m| m.name.as_str()));
+    let mut text = String::new();
+    for (name, figures) in names.zip(figures.lines()) {
+        let (line, rest) = match name.len() < NAME {
+            true => (name, ""),
+            false => ("", name),
+        };
+        if !rest.is_empty() {
+            text += rest;
+            text.push('\n');
+        }
+        text += &format!("{line:<NAME$}{figures}\n");
+    }
+    text
+}
+
+pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
+    let all = all(args.filter.as_deref())?;
+    if args.json {
+        println!("{}", json::text(&all));
+        return Ok(ExitCode::SUCCESS);
+    }
+    print!("{}", models(&all.models));
     if args.filter.is_some() {
         return Ok(ExitCode::SUCCESS);
     }

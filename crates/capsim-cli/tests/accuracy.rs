@@ -130,7 +130,7 @@ fn no_experiment_is_dropped_silently() {
 #[test]
 fn the_committed_report_is_what_the_command_writes() {
     let dir = tempfile::tempdir().unwrap();
-    let (md, svg) = (dir.path().join("a.md"), dir.path().join("a.svg"));
+    let (md, svg) = (dir.path().join("accuracy.md"), dir.path().join("a.svg"));
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_capsim"))
         .current_dir(root())
         // The committed report is that of a fresh clone, without the data that may not lie here.
@@ -166,7 +166,7 @@ fn the_committed_report_is_what_the_command_writes() {
         (md, root().join("docs/accuracy.md")),
         (svg, root().join("docs/accuracy.svg")),
     ];
-    for page in std::fs::read_dir(dir.path().join("a")).unwrap() {
+    for page in std::fs::read_dir(dir.path().join("accuracy")).unwrap() {
         let page = page.unwrap();
         let committed = root().join("docs/accuracy").join(page.file_name());
         files.push((page.path(), committed));

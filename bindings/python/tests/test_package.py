@@ -20,8 +20,8 @@ def test_a_model():
     m = capsim.Model("qwen3-30b-a3b-instruct-2507")
     assert (m.num_experts, m.experts_per_token, m.num_layers) == (128, 8, 48)
     assert m.parameters == pytest.approx(30.5e9, rel=0.01)
-    # Less the embedding, of which a token reads one row: 3.35e9 in all.
-    assert m.active_parameters == pytest.approx(3.35e9 - 151936 * 2048, rel=0.01)
+    # With the embedding, as its makers count: 3.35e9, of which 151936 x 2048 are the table.
+    assert m.active_parameters == pytest.approx(3.35e9, rel=0.01)
     # Two bytes per parameter; KV: two of 4 heads of 128 values of two bytes in each layer.
     assert m.weight_bytes == pytest.approx(2 * m.parameters, rel=1e-3)
     assert m.kv_bytes_per_token == 2 * 4 * 128 * 2 * 48

@@ -1,7 +1,7 @@
 // Measures: y[id] = W[expert] x[id / share] for every id of every tile: the products of a decode step. A dense product has one expert.
 // Prices the dense products of decode, lm_head and the experts of a mixture.
 // Buffers: w [experts, n, k] in FORMAT (0 f32, 1 f16, 2 bf16, 3 int8, 4 int4, low bits first); s, f16 scales of groups of 128
-// (unused otherwise); x [rows, k] f32; tiles, each an expert and TM ids (2^32-1: nobody); y [ids, n] f32.
+// (unused otherwise); x [rows, k] f32; tiles, each an expert and TM ids (2^32-1: unused); y [ids, n] f32.
 // Numbers: n, k, share. Work-groups: (n / ROWS, tiles).
 // Bytes per launch: the weights of the distinct experts once, x and y. FLOPs per launch: 2 n k per id.
 // SHAPE 0: WG / ROWS neighbouring items share a row of W and read 16 bytes each in turn. SHAPE 1: an item has a row.

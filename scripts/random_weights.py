@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a checkpoint of random weights for a Qwen3-MoE `config.json`: a model that a real server loads, and that nobody has to
+"""Write a checkpoint of random weights for a Qwen3-MoE `config.json`: a model that a real server loads, and that needs no
 download. Needs torch and safetensors, which vLLM brings along.
 
     python3 random_weights.py config.json OUT

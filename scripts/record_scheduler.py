@@ -75,7 +75,7 @@ class Tokens:
 
 
 class InFlight(Future):
-    """The output of a batch that is never ready before somebody waits for it: the executor is the bottleneck."""
+    """The output of a batch that is never ready before its result is waited for: the executor is the bottleneck."""
 
     def __init__(self, value):
         super().__init__()

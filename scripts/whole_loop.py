@@ -216,7 +216,7 @@ class Loop:
     def send(self, address, load, seed, path):
         words = [self.capsim, "bench", "serve", "--base-url", address, "--seed", seed, "--request-timeout", 600, *load.flags]
         self.pinned(self.a.client_core, [*words, "--save-result", "--result-filename", path])
-        # Recordings are for others too: the server tells its model's place on this machine, which is nobody's business.
+        # Recordings are for others too: the server tells its model's path on this machine, which is left out.
         text = path.read_text().replace(f"{pathlib.Path(self.a.live).absolute()}/", "")
         path.write_text(text)
         return json.loads(text)

@@ -66,7 +66,7 @@ fn random_case(seed: u64) -> Case {
     } else {
         max_model_len.max(max_num_seqs)
     };
-    // At least one request of full length fits, so that everybody ends.
+    // At least one request of full length fits, so that all end.
     let enable_prefix_caching = rng.random_bool(0.7);
     // States of recurrent layers.
     let state_blocks = if rng.random_bool(0.6) {

@@ -142,7 +142,7 @@ fn prompt_pieces_go_in_the_order_of_slots() {
     assert!(v.records[3].first_token > v.records[2].first_token);
 }
 
-/// A slot remembers what it computed, to the token, and nobody else's slot does.
+/// A slot remembers what it computed, to the token, and no other slot does.
 #[test]
 fn a_slot_keeps_its_own_prompt() {
     let c = config(2, 64, 10_000, true);

@@ -131,15 +131,15 @@ proptest! {
             prop_assert!(r.arrival <= r.scheduled && r.scheduled < r.first_token && r.first_token <= r.finish);
             prop_assert!(r.cached_tokens < r.prompt_tokens);
         }
-        // Time goes forward and steps do not overlap. The engine pauses only while nobody is there, and then until the
+        // Time goes forward and steps do not overlap. The engine pauses only while no request is there, and then until the
         // next arrival; asynchronously a batch may wait for the one before it, but never overlaps it.
         for w in log.steps.windows(2) {
             let end = w[0].start + w[0].duration;
             prop_assert!(w[1].start >= end);
-            let somebody = log.requests.iter().any(|r| r.arrival <= end && r.finish > end);
-            if somebody && !config.async_scheduling {
+            let open = log.requests.iter().any(|r| r.arrival <= end && r.finish > end);
+            if open && !config.async_scheduling {
                 prop_assert_eq!(w[1].start, end, "work conservation");
-            } else if !somebody {
+            } else if !open {
                 let next = log.requests.iter().map(|r| r.arrival).filter(|a| *a > end).min();
                 prop_assert_eq!(Some(w[1].start), next, "begins with the next arrival");
             }

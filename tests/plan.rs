@@ -327,7 +327,7 @@ mod memory {
         assert_eq!(m.kv_tokens, u64::from(m.num_gpu_blocks) * 16);
         // get_max_concurrency_for_kv_cache_config: 4096 tokens are 256 blocks.
         assert_eq!(m.max_concurrency, f64::from(m.num_gpu_blocks) / 256.0);
-        // 1000 tokens are 62.5 blocks, so 63; the null block is nobody's.
+        // 1000 tokens are 62.5 blocks, so 63; no request gets the null block.
         assert_eq!(m.table[0].blocks, 63);
         assert_eq!(m.table[0].held, (m.num_gpu_blocks - 1) / 63);
         assert_eq!(m.table[1].running, 16.min((m.num_gpu_blocks - 1) / 256));

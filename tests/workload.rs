@@ -535,7 +535,7 @@ fn a_conversation_grows_by_answer_and_question_and_its_past_is_cached() {
     let mut by_length = std::collections::BTreeMap::new();
     for r in &r {
         *by_length.entry(r.prompt_tokens).or_insert(0) += 1;
-        // Everything said before but the answer's last token, whose KV nobody computed: 160 + 64 = 224 tokens a turn, 16 a block.
+        // Everything said before but the answer's last token, whose KV was not computed: 160 + 64 = 224 tokens a turn, 16 a block.
         let said = r.prompt_tokens - 160;
         let want = if said == 0 { 0 } else { (said - 1) / 16 * 16 };
         assert_eq!(r.cached_tokens, want, "{r:?}");

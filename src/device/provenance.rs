@@ -10,7 +10,7 @@ pub enum Origin {
     Measured,
     /// Fitted to recorded runs that are named in the source.
     Fitted,
-    /// Measured and published by somebody else.
+    /// Measured and published by others.
     Published,
     /// The maker's data sheet.
     Datasheet,

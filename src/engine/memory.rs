@@ -295,6 +295,36 @@ fn non_torch_bytes(model: &Model, engine: &EngineProfile, inputs: &MemoryInputs)
     non_torch
 }
 
+/// Bytes that are taken before the KV cache.
+struct Used {
+    weights: f64,
+    activations: f64,
+    non_torch: f64,
+}
+
+/// The refusal of a device on which nothing is left for the KV cache, with what would leave some.
+fn no_room(used: Used, total: f64, inputs: &MemoryInputs) -> MemoryError {
+    let needed = used.weights + used.activations + used.non_torch;
+    let hint = if needed < total * 0.98 {
+        format!(
+            "gpu_memory_utilization {:.2} would leave room",
+            libm::ceil((needed / total + 0.02) * 100.0) / 100.0
+        )
+    } else {
+        "quantised weights or a device with more memory would be needed".into()
+    };
+    let bytes = |v: f64| Bytes(v.max(0.0) as u64);
+    MemoryError::NoRoom {
+        weights: bytes(used.weights),
+        activations: bytes(used.activations),
+        non_torch: bytes(used.non_torch),
+        requested: bytes(total * inputs.utilization),
+        utilization: inputs.utilization,
+        total: bytes(total),
+        hint,
+    }
+}
+
 /// Divides the memory as vLLM does at start-up.
 ///
 /// # Errors
@@ -337,24 +367,12 @@ pub fn plan(
     };
     let room = total - weights - activations - non_torch;
     if blocks < 2.0 || (asked.is_some() && room < 2.0 * page * layers) {
-        let needed = weights + activations + non_torch;
-        let hint = if needed < total * 0.98 {
-            format!(
-                "gpu_memory_utilization {:.2} would leave room",
-                libm::ceil((needed / total + 0.02) * 100.0) / 100.0
-            )
-        } else {
-            "quantised weights or a device with more memory would be needed".into()
+        let used = Used {
+            weights,
+            activations,
+            non_torch,
         };
-        return Err(MemoryError::NoRoom {
-            weights: bytes(weights),
-            activations: bytes(activations),
-            non_torch: bytes(non_torch),
-            requested: bytes(requested),
-            utilization: inputs.utilization,
-            total: bytes(total),
-            hint,
-        });
+        return Err(no_room(used, total, inputs));
     }
     if let Some((setting, asked, each)) = asked
         && blocks * page * layers > room

@@ -178,6 +178,13 @@ fn dated(word: &str) -> bool {
     date || version
 }
 
+/// The numbers in a name, in order.
+fn numbers(name: &str) -> Vec<&str> {
+    name.split(|c: char| !c.is_ascii_digit())
+        .filter(|n| !n.is_empty())
+        .collect()
+}
+
 /// A name without the words at its end that keep the sizes, and those.
 fn stem(name: &str) -> (&str, Vec<&str>) {
     let (mut stem, mut words) = (name, vec![]);
@@ -254,7 +261,13 @@ pub fn find(name: &str) -> Result<&'static Builtin, ModelError> {
     let names: Vec<String> = ALL.iter().map(Builtin::name).collect();
     let name: String = name.chars().take(100).collect();
     let lower = name.to_ascii_lowercase();
-    let near = closest(stem(short(&lower)).0, names.iter().map(|n| stem(n).0));
+    let wanted = stem(short(&lower)).0;
+    // A misspelling keeps the numbers: another size or generation is another model, and no advice.
+    let meant = names.iter().filter(|n| {
+        let own = stem(n).0;
+        numbers(own) == numbers(wanted) || own.starts_with(&format!("{wanted}-"))
+    });
+    let near = closest(wanted, meant.map(|n| stem(n).0));
     let suggestion = near.and_then(|n| names.iter().find(|own| stem(own).0 == n).cloned());
     Err(ModelError::UnknownModel { suggestion, name })
 }

@@ -423,7 +423,7 @@ mod tests {
             ),
             ("hf://Qwen/Qwen3-8B", "qwen3-8b", None),
             (
-                "/root/.cache/huggingface/hub/models--Qwen--Qwen3-8B-AWQ/snapshots/0123",
+                "cache/hub/models--Qwen--Qwen3-8B-AWQ/snapshots/0123",
                 "qwen3-8b",
                 Some("int4-g128"),
             ),

@@ -40,137 +40,152 @@ impl Kind {
     }
 
     /// The names that its matrices have in a layer, by the habit of different classes.
-    fn families(self, dense_beside: bool) -> &'static [&'static [&'static str]] {
+    fn families(self, dense_beside: bool) -> Families {
         match self {
-            Self::Attention => &[
-                &[
-                    "self_attn.q_proj",
-                    "self_attn.k_proj",
-                    "self_attn.v_proj",
-                    "self_attn.o_proj",
-                ],
-                &["self_attn.qkv_proj", "self_attn.o_proj"],
-                &["self_attn.W_pack", "self_attn.o_proj"],
-                &[
-                    "self_attn.q_a_proj",
-                    "self_attn.q_b_proj",
-                    "self_attn.kv_a_proj_with_mqa",
-                    "self_attn.kv_b_proj",
-                    "self_attn.o_proj",
-                ],
-                &[
-                    "attn.wq_a",
-                    "attn.wq_b",
-                    "attn.wkv",
-                    "attn.wo_a",
-                    "attn.wo_b",
-                ],
-                &[
-                    "mixer.q_proj",
-                    "mixer.k_proj",
-                    "mixer.v_proj",
-                    "mixer.o_proj",
-                ],
-                &[
-                    "attention.q_proj",
-                    "attention.k_proj",
-                    "attention.v_proj",
-                    "attention.o_proj",
-                ],
-            ],
-            Self::Recurrent => &[
-                &[
-                    "linear_attn.in_proj_qkv",
-                    "linear_attn.in_proj_z",
-                    "linear_attn.out_proj",
-                ],
-                &["linear_attn.in_proj_qkvz", "linear_attn.out_proj"],
-                &["mamba.in_proj", "mamba.out_proj"],
-                &["mixer.in_proj", "mixer.out_proj"],
-                &["conv.in_proj", "conv.out_proj"],
-                &[
-                    "self_attn.q_proj",
-                    "self_attn.k_proj",
-                    "self_attn.v_proj",
-                    "self_attn.o_proj",
-                ],
-            ],
-            Self::Mlp => &[
-                &["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"],
-                &["mlp.gate_up_proj", "mlp.down_proj"],
-                &[
-                    "feed_forward.gate_proj",
-                    "feed_forward.up_proj",
-                    "feed_forward.down_proj",
-                ],
-                &["feed_forward.w1", "feed_forward.w2", "feed_forward.w3"],
-                &["mixer.up_proj", "mixer.down_proj"],
-                &["mlp.fc1", "mlp.fc2"],
-            ],
-            Self::Shared => &[
-                &[
-                    "mlp.shared_expert.gate_proj",
-                    "mlp.shared_expert.up_proj",
-                    "mlp.shared_expert.down_proj",
-                ],
-                &[
-                    "mlp.shared_experts.gate_proj",
-                    "mlp.shared_experts.up_proj",
-                    "mlp.shared_experts.down_proj",
-                ],
-                &[
-                    "mixer.shared_experts.up_proj",
-                    "mixer.shared_experts.down_proj",
-                ],
-                &[
-                    "feed_forward.shared_expert.gate_proj",
-                    "feed_forward.shared_expert.up_proj",
-                    "feed_forward.shared_expert.down_proj",
-                ],
-                &[
-                    "ffn.shared_experts.w1",
-                    "ffn.shared_experts.w2",
-                    "ffn.shared_experts.w3",
-                ],
-                &["block_sparse_moe.shared_experts.gate_proj"],
-                &["shared_mlp.input_linear", "shared_mlp.output_linear"],
-            ],
-            // Beside a dense MLP they are not inside it (Gemma 4).
-            Self::Experts if dense_beside => &[
-                &[
-                    "experts.0.gate_proj",
-                    "experts.0.up_proj",
-                    "experts.0.down_proj",
-                ],
-                &["experts.gate_up_proj", "experts.down_proj"],
-                &["moe.experts"],
-            ],
-            Self::Experts => &[
-                &[
-                    "mlp.experts.0.gate_proj",
-                    "mlp.experts.0.up_proj",
-                    "mlp.experts.0.down_proj",
-                ],
-                &["mlp.experts"],
-                &[
-                    "block_sparse_moe.experts.0.w1",
-                    "block_sparse_moe.experts.0.w2",
-                    "block_sparse_moe.experts.0.w3",
-                ],
-                &["mixer.experts.0.up_proj", "mixer.experts.0.down_proj"],
-                &[
-                    "feed_forward.experts.gate_up_proj",
-                    "feed_forward.experts.down_proj",
-                ],
-                &["ffn.experts.0.w1", "ffn.experts.0.w2", "ffn.experts.0.w3"],
-                &[
-                    "block_sparse_moe.input_linear",
-                    "block_sparse_moe.output_linear",
-                ],
-            ],
+            Self::Attention => ATTENTION,
+            Self::Recurrent => RECURRENT,
+            Self::Mlp => MLP,
+            Self::Shared => SHARED,
+            Self::Experts if dense_beside => EXPERTS_BESIDE,
+            Self::Experts => EXPERTS,
         }
     }
 }
+
+/// Names that belong together, once for each habit.
+type Families = &'static [&'static [&'static str]];
+
+const ATTENTION: Families = &[
+    &[
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+    ],
+    &["self_attn.qkv_proj", "self_attn.o_proj"],
+    &["self_attn.W_pack", "self_attn.o_proj"],
+    &[
+        "self_attn.q_a_proj",
+        "self_attn.q_b_proj",
+        "self_attn.kv_a_proj_with_mqa",
+        "self_attn.kv_b_proj",
+        "self_attn.o_proj",
+    ],
+    &[
+        "attn.wq_a",
+        "attn.wq_b",
+        "attn.wkv",
+        "attn.wo_a",
+        "attn.wo_b",
+    ],
+    &[
+        "mixer.q_proj",
+        "mixer.k_proj",
+        "mixer.v_proj",
+        "mixer.o_proj",
+    ],
+    &[
+        "attention.q_proj",
+        "attention.k_proj",
+        "attention.v_proj",
+        "attention.o_proj",
+    ],
+];
+
+const RECURRENT: Families = &[
+    &[
+        "linear_attn.in_proj_qkv",
+        "linear_attn.in_proj_z",
+        "linear_attn.out_proj",
+    ],
+    &["linear_attn.in_proj_qkvz", "linear_attn.out_proj"],
+    &["mamba.in_proj", "mamba.out_proj"],
+    &["mixer.in_proj", "mixer.out_proj"],
+    &["conv.in_proj", "conv.out_proj"],
+    &[
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+    ],
+];
+
+const MLP: Families = &[
+    &["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"],
+    &["mlp.gate_up_proj", "mlp.down_proj"],
+    &[
+        "feed_forward.gate_proj",
+        "feed_forward.up_proj",
+        "feed_forward.down_proj",
+    ],
+    &["feed_forward.w1", "feed_forward.w2", "feed_forward.w3"],
+    &["mixer.up_proj", "mixer.down_proj"],
+    &["mlp.fc1", "mlp.fc2"],
+];
+
+const SHARED: Families = &[
+    &[
+        "mlp.shared_expert.gate_proj",
+        "mlp.shared_expert.up_proj",
+        "mlp.shared_expert.down_proj",
+    ],
+    &[
+        "mlp.shared_experts.gate_proj",
+        "mlp.shared_experts.up_proj",
+        "mlp.shared_experts.down_proj",
+    ],
+    &[
+        "mixer.shared_experts.up_proj",
+        "mixer.shared_experts.down_proj",
+    ],
+    &[
+        "feed_forward.shared_expert.gate_proj",
+        "feed_forward.shared_expert.up_proj",
+        "feed_forward.shared_expert.down_proj",
+    ],
+    &[
+        "ffn.shared_experts.w1",
+        "ffn.shared_experts.w2",
+        "ffn.shared_experts.w3",
+    ],
+    &["block_sparse_moe.shared_experts.gate_proj"],
+    &["shared_mlp.input_linear", "shared_mlp.output_linear"],
+];
+
+/// Beside a dense MLP they are not inside it (Gemma 4).
+const EXPERTS_BESIDE: Families = &[
+    &[
+        "experts.0.gate_proj",
+        "experts.0.up_proj",
+        "experts.0.down_proj",
+    ],
+    &["experts.gate_up_proj", "experts.down_proj"],
+    &["moe.experts"],
+];
+
+const EXPERTS: Families = &[
+    &[
+        "mlp.experts.0.gate_proj",
+        "mlp.experts.0.up_proj",
+        "mlp.experts.0.down_proj",
+    ],
+    &["mlp.experts"],
+    &[
+        "block_sparse_moe.experts.0.w1",
+        "block_sparse_moe.experts.0.w2",
+        "block_sparse_moe.experts.0.w3",
+    ],
+    &["mixer.experts.0.up_proj", "mixer.experts.0.down_proj"],
+    &[
+        "feed_forward.experts.gate_up_proj",
+        "feed_forward.experts.down_proj",
+    ],
+    &["ffn.experts.0.w1", "ffn.experts.0.w2", "ffn.experts.0.w3"],
+    &[
+        "block_sparse_moe.input_linear",
+        "block_sparse_moe.output_linear",
+    ],
+];
 
 /// What may stand before a layer's number.
 const PREFIXES: [&str; 6] = [

@@ -84,7 +84,7 @@ impl Axis {
         }
     }
 
-    /// Requests that make a run long enough: twenty beyond the percentile asked for, and, where everybody may begin at
+    /// Requests that make a run long enough: twenty beyond the percentile asked for, and, where all users may begin at
     /// once, enough for each that the beginning is a small part.
     pub fn prompts(self, load: f64, percentile: f64, turns: u32) -> u32 {
         let beyond = libm::ceil(20.0 / (1.0 - percentile / 100.0).max(0.001));

@@ -159,7 +159,7 @@ pub struct Memory {
     pub notes: Vec<String>,
 }
 
-/// Requests of a length that the KV cache holds. One block of all is the null block, which nobody gets.
+/// Requests of a length that the KV cache holds. One block is the null block, which no request gets.
 fn held(s: &Settings, context: u32) -> u32 {
     (s.config.num_gpu_blocks - 1) / s.config.blocks_for(context).max(1)
 }

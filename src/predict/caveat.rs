@@ -7,7 +7,7 @@ use crate::engine::EngineVersion;
 pub enum Caveat {
     /// A flag that may change performance and is not modelled.
     Unmodelled(String),
-    /// Coefficients that nobody measured matter: names, and their share of the interval's variance.
+    /// Coefficients that were not measured matter: names, and their share of the interval's variance.
     Assumed(Vec<String>),
     /// A matrix size outside the measured range of the device's curve.
     Extrapolated {

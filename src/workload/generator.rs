@@ -32,7 +32,7 @@ pub struct Generator {
     /// Where they are recorded: the trace and the first row replayed.
     trace: Option<(Arc<Trace>, usize)>,
     users: Option<Box<People>>,
-    /// Arrivals that are decided, earliest first, with the user's number (0 if nobody asks).
+    /// Arrivals that are decided, earliest first, with the user's number (0 without users).
     pending: BinaryHeap<Reverse<(SimTime, u32)>>,
     /// Planned time of the next send, while it waits for a place at the client. No send beyond it is planned yet.
     held: Option<SimTime>,

@@ -87,7 +87,7 @@ impl Think {
         })
     }
 
-    /// What is left of a think time that somebody is found in: uniform on the length-biased law (D. R. Cox, Renewal
+    /// What is left of a think time at a random moment in it: uniform on the length-biased law (D. R. Cox, Renewal
     /// Theory, 1962, ch. 5). Users who begin like this are spread as they are after a long time without load.
     pub(super) fn residual(self, rng: &mut Rng) -> Span {
         Span::from_secs(match self {

@@ -130,7 +130,7 @@ unsafe impl Send for ArrowSchema {}
 unsafe impl Send for ArrowArray {}
 unsafe impl Send for ArrowArrayStream {}
 
-/// Whoever drops one that was not moved from releases it, as the interface demands of its owner.
+/// Dropping one that was not moved from releases it, as the interface demands of its owner.
 macro_rules! released_on_drop {
     ($($t:ty),*) => {$(
         impl Drop for $t {

@@ -62,7 +62,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What a simulation that is not wanted any more unwinds with.
 struct Stopped;
 
-/// Whether nobody waits for the answer any more.
+/// Whether the caller no longer waits for the answer.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
@@ -72,7 +72,7 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked for the end.
+    /// Whether the end was asked for.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -88,7 +88,7 @@ pub fn interruptible<T: Send + 'static>(
     let (send, mut receive) = channel();
     let told = stop.clone();
     std::thread::spawn(move || {
-        // Nobody may be there to receive.
+        // The receiver may be gone.
         let _ = send.send(catch_unwind(AssertUnwindSafe(|| work(&told))));
     });
     loop {
@@ -122,7 +122,7 @@ impl Pool for Threads {
             jobs.par_iter()
                 .map(|j| {
                     if self.stop.is_set() {
-                        // Nobody waits: unwinds to `interruptible` without a word.
+                        // The caller is gone: unwinds to `interruptible` without a word.
                         resume_unwind(Box::new(Stopped));
                     }
                     f(j)

@@ -43,7 +43,7 @@ pub fn main(py: Python<'_>, args: Vec<OsString>, program: Option<PathBuf>) -> u8
     let code = py.allow_threads(|| capsim_cli::main(args, Some(&Ray)));
     // A process that Rust began would do this at its end.
     let _ = std::io::stdout().flush();
-    // `ExitCode` tells its number to nobody else.
+    // `ExitCode` does not show its number otherwise.
     (0..=u8::MAX)
         .find(|&n| ExitCode::from(n) == code)
         .unwrap_or(1)

@@ -91,7 +91,7 @@ def test_of_two_copies_the_first_answer_counts_and_a_lost_one_is_no_loss():
     again, other = handout.next({"a": 1, "b": 1}, LATE_S)
     assert again is chunk and {node, other} == {"a", "b"}
     handout.handed("second", again, other, LATE_S)
-    # There is nobody else to give it to.
+    # There is no other node to give it to.
     assert handout.next({"a": 1, "b": 1}, 10 * LATE_S) is None
     handout.lost("first")
     assert chunk.lost == 0 and not handout.waiting and handout

@@ -46,7 +46,7 @@ pub fn run(command: &mut Command, deadline: Duration) -> Result<String, String> 
 }
 
 /// Runs a command that reports in lines on its standard output for as long as it works. `input` is its first line of standard
-/// input, which stays open: a child that finds it closed knows that nobody listens any more.
+/// input, which stays open: a child that finds it closed knows that its parent is gone.
 ///
 /// # Errors
 /// In a few words: it could not start, said nothing for `silence` (and was killed), was killed by a signal, or failed.
@@ -225,7 +225,7 @@ mod tests {
         let (e, heard) = watch("echo one; exec sleep 600", 0.3);
         assert_eq!(e.unwrap_err(), "no sign of life for 0.3 s");
         assert_eq!(heard, ["one"]);
-        // Whoever reads standard input sees its end when we are done, not before.
+        // The reader of standard input sees its end when we are done, not before.
         let (ok, _) = watch("read a; echo x; exec >&-; exit 0", 60.0);
         assert_eq!(ok, Ok(()));
     }

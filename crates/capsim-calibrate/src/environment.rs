@@ -107,7 +107,7 @@ impl Default for Root {
     }
 }
 
-/// Busier than this and the GPU is somebody else's, in per cent. An idle desktop's compositor stays below.
+/// Busier than this and another process uses the GPU, in per cent. An idle desktop's compositor stays below.
 const BUSY_PERCENT: u32 = 10;
 
 /// Threads that want to run, per processor, above which the host is busy.
@@ -392,7 +392,7 @@ fn parse_nvidia(text: &str) -> Result<Vec<Gpu>, String> {
                 })
                 .into()
         };
-        // `00000000:01:00.0` → `0000:01:00.0`, as everybody else writes it.
+        // `00000000:01:00.0` → `0000:01:00.0`, as other tools write it.
         let pci = pci.to_ascii_lowercase();
         let pci = match pci.split_once(':') {
             Some((domain, rest)) if domain.len() == 8 && domain.is_ascii() => {

@@ -147,7 +147,7 @@ macro_rules! ask {
     };
 }
 
-/// A small program that compiles only where a feature is there; run by nobody.
+/// A small program that compiles only where a feature is there; it is never run.
 const F16: &str = "#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n\
     __kernel void probe(__global half *x) { half4 v = vload4(0, x); v = v * v + v; vstore4(v, 0, x); }";
 const WMMA_F16: &str = "#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n\

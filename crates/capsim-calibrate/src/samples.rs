@@ -381,7 +381,7 @@ impl SamplesFile {
             let Some(stats) = p.stats else {
                 return bad(at("stats"), "a measured point has them");
             };
-            // Whoever edits samples has to edit their figures too; a slip is found here.
+            // Edited samples need edited figures; a mismatch is found here.
             let again = Stats::of(&p.samples_s);
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * b.abs() + 1e-15;
             if stats.n != again.n

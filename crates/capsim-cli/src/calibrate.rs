@@ -326,7 +326,7 @@ fn check(args: &CalibrateArgs, target: &Target) -> anyhow::Result<()> {
         );
     }
     if let Some(why) = &target.busy {
-        // Nobody takes a software device's speed for more than it is: a warning is enough there.
+        // A software device's speed is never used as a GPU's: a warning is enough there.
         ensure!(
             args.force || target.info.software,
             "the device is busy: {why}. Another program's load would be measured as slowness; stop it, or use --force"
@@ -382,7 +382,7 @@ fn bar() -> indicatif::ProgressBar {
     bar
 }
 
-/// What happens, for whoever waits.
+/// Progress on standard error.
 fn show_news(bar: &indicatif::ProgressBar, news: News) {
     match news {
         News::Heard(Message::Begin {

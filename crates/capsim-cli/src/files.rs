@@ -132,7 +132,7 @@ impl Files {
     }
 }
 
-/// Writes a file whole: to a temporary neighbour, then renamed, so that nobody ever sees half of it.
+/// Writes a file whole: to a temporary neighbour, then renamed, so that half of it is never visible.
 pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut file = Pending::new(path)?;
     file.write_all(text.as_bytes())

@@ -69,7 +69,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         .read_line(&mut line)
         .context("the job")?;
     let job: Job = serde_json::from_str(&line).context("the job, a line of JSON on stdin")?;
-    // Standard input ends when whoever waits for the results is gone: nothing is measured for nobody.
+    // Standard input ends when the parent is gone: measuring ends, too.
     std::thread::spawn(|| {
         let mut rest = [0; 64];
         while matches!(std::io::stdin().lock().read(&mut rest), Ok(n) if n > 0) {}

@@ -29,7 +29,7 @@ fn appears(bar: ProgressBar, after: Duration, on: ProgressDrawTarget) -> Progres
 pub struct Busy(ProgressBar);
 
 impl Busy {
-    /// Of so many steps; 0: nobody knows of how many.
+    /// Number of steps; 0: unknown.
     pub fn new(what: &'static str, steps: usize) -> Self {
         let bar = match steps {
             0 => late(ProgressBar::no_length()),
@@ -109,7 +109,7 @@ mod tests {
         bar.inc(1);
         std::thread::sleep(takes);
         bar.finish_and_clear();
-        // Whoever waits to show it gets the time for it.
+        // Gives the thread that shows it time to run.
         std::thread::sleep(after.min(Duration::from_millis(100)));
         let text = paper.0.lock().unwrap();
         text.contains("1/4")

@@ -154,7 +154,7 @@ fn description(scenario: &Scenario, settings: &Settings, speedup: f64, text: &To
     })
 }
 
-/// The same in words, for whoever started it.
+/// The same in words, for the terminal.
 fn about(scenario: &Scenario, settings: &Settings, speedup: f64, text: &Tokenizer) -> String {
     let config = &settings.config;
     format!(

@@ -175,7 +175,7 @@ fn the_timeline_conserves_tokens_time_and_preemptions() {
                 + column(rows, "decode_tokens").iter().sum::<f64>()
         };
         if k == 0 {
-            // Without warm-up both files tell of the same requests. Whoever is preempted is computed again.
+            // Without warm-up both files tell of the same requests. A preempted request is computed again.
             let once: f64 = requests
                 .iter()
                 .map(|r| num(r, "input_tokens") + num(r, "output_tokens") - 1.0)
@@ -192,7 +192,7 @@ fn the_timeline_conserves_tokens_time_and_preemptions() {
             near(kv, num(occupancy, "kv_usage_max"), "KV usage");
             let weighted: f64 = steps.iter().map(|s| num(s, "busy") * num(s, "batch")).sum();
             near(weighted / busy, num(occupancy, "batch"), "batch");
-            // With room for all, nobody is.
+            // With room for all, no request is preempted.
             let at = 1 + args
                 .iter()
                 .position(|a| *a == "--num-gpu-blocks-override")

@@ -284,7 +284,7 @@ fn contradictions_between_shapes_are_refused_before_anything_is_sent() {
             "--vllm-bench",
         ),
     ] {
-        // Nobody listens there: it does not come to that.
+        // No server listens there, and none is asked.
         let mut args = vec!["bench", "serve", "--url", "http://127.0.0.1:9"];
         args.extend(flags);
         let out = capsim(&args);

@@ -548,7 +548,7 @@ fn shipped_profiles_obey_their_data_sheets() {
             // 256 sequences at once cost less than one after the other, and a chunk less than decoding it.
             assert!(secs(&decode(256, 1000)) < 128.0 * one, "{} {name}", gpu.id);
             assert!(secs(&chunk(2048, 0)) < 512.0 * one, "{} {name}", gpu.id);
-            // Nobody computes faster than 1.2 · 10¹⁵ operations per second in 16 bit.
+            // No kernel computes faster than 1.2 · 10¹⁵ operations per second in 16 bit.
             let ops = 2.0 * m.parameters().multiplied() as f64 / f64::from(tp) * 2048.0;
             assert!(ops / secs(&chunk(2048, 0)) < 1.2e15, "{} {name}", gpu.id);
         }

@@ -1,4 +1,4 @@
-//! Shapes that nobody timed, from the times of shapes that were: what the tables of a device say beyond their own rows.
+//! Times of shapes that were not measured, from those of the nearest measured shapes in a device's tables.
 //!
 //! A kernel takes a start (launch, first loads, drain) and then time in proportion to its work; tiles, waves and kernel switches of
 //! a similar shape are kept. A test leaves each measured shape out in turn and holds how far this comes from it.

@@ -253,26 +253,7 @@ impl DataSheet {
     pub fn profile(&self) -> Result<DeviceProfile, ProfileError> {
         self.check()?;
         let all = measured();
-        let near = match &self.like {
-            None => nearest(self, &all),
-            Some(name) => all
-                .iter()
-                .find(|m| {
-                    m.sheet.id != self.id
-                        && (same(name, &m.sheet.id)
-                            || m.profile.aliases.iter().any(|a| same(name, a)))
-                })
-                .ok_or_else(|| {
-                    let ids: Vec<&str> = all.iter().map(|m| m.sheet.id.as_str()).collect();
-                    ProfileError::Value {
-                        field: "like".into(),
-                        problem: format!(
-                            "`{name}` is no measured device; there are: {}",
-                            ids.join(", ")
-                        ),
-                    }
-                })?,
-        };
+        let near = self.reference(&all)?;
         // A name without a maker is of the reference's.
         let known = ["nvidia", "amd", "intel", "apple"];
         let name = match known.contains(&maker(&self.name).as_str()) {
@@ -312,22 +293,7 @@ impl DataSheet {
             id: self.id.clone(),
             name,
             aliases: self.aliases.clone(),
-            memory: Memory {
-                total_bytes: Quantity {
-                    value: libm::floor(self.memory_gib.value * GIB * share),
-                    rel_sd: 0.02,
-                    provenance: Provenance {
-                        origin: Origin::Datasheet,
-                        source: self.memory_gib.source.clone(),
-                        note: format!(
-                            "{:.1} % of {:.1} GiB, the share that runtimes report of measured devices",
-                            100.0 * share,
-                            self.memory_gib.value
-                        ),
-                    },
-                },
-                unified: false,
-            },
+            memory: self.memory(share),
             stream_read: scaled(&r.stream_read, bytes, spread.stream, bandwidth),
             gemm_f16: scaled(&r.gemm_f16, ops, spread.matrix, matrix),
             attention_prefill: scaled(&r.attention_prefill, ops, spread.attention, matrix),
@@ -361,6 +327,48 @@ impl DataSheet {
                 ),
             },
         })
+    }
+
+    /// The measured device whose shares of its own data sheet count: the one that `like` names, or the nearest.
+    fn reference<'a>(&self, all: &'a [Measured]) -> Result<&'a Measured, ProfileError> {
+        let Some(name) = &self.like else {
+            return Ok(nearest(self, all));
+        };
+        let named = |m: &&Measured| {
+            let aliases = &m.profile.aliases;
+            m.sheet.id != self.id
+                && (same(name, &m.sheet.id) || aliases.iter().any(|a| same(name, a)))
+        };
+        all.iter().find(named).ok_or_else(|| {
+            let ids: Vec<&str> = all.iter().map(|m| m.sheet.id.as_str()).collect();
+            ProfileError::Value {
+                field: "like".into(),
+                problem: format!(
+                    "`{name}` is no measured device; there are: {}",
+                    ids.join(", ")
+                ),
+            }
+        })
+    }
+
+    /// The `share` of its memory that a runtime reports.
+    fn memory(&self, share: f64) -> Memory {
+        Memory {
+            total_bytes: Quantity {
+                value: libm::floor(self.memory_gib.value * GIB * share),
+                rel_sd: 0.02,
+                provenance: Provenance {
+                    origin: Origin::Datasheet,
+                    source: self.memory_gib.source.clone(),
+                    note: format!(
+                        "{:.1} % of {:.1} GiB, the share that runtimes report of measured devices",
+                        100.0 * share,
+                        self.memory_gib.value
+                    ),
+                },
+            },
+            unified: false,
+        }
     }
 
     /// Where all of it comes from, in a line.

@@ -26,16 +26,6 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
     let block_size = asked.block_size()?;
     let utilization = asked.utilization(release.gpu_memory_utilization)?;
     let (parallel, model) = divided(asked)?;
-    let policy = match given.get(SCHEDULING_POLICY).as_deref() {
-        None | Some("fcfs") => SchedulingPolicy::Fcfs,
-        Some("priority") => SchedulingPolicy::Priority,
-        Some(other) => {
-            return Err(bad(
-                "scheduling_policy",
-                format!("`{other}` is neither fcfs nor priority"),
-            ));
-        }
-    };
     // Models with recurrent layers: off unless asked for (`ModelConfig.is_prefix_caching_supported`).
     let caching = given
         .get(ENABLE_PREFIX_CACHING)
@@ -71,7 +61,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         state_blocks: memory.state_blocks,
         long_prefill_token_threshold: given.get(LONG_PREFILL_TOKEN_THRESHOLD).unwrap_or(0),
         scheduler_reserve_full_isl: reserve_full_isl(asked, &release)?,
-        policy,
+        policy: policy(given)?,
         async_scheduling: given
             .get(ASYNC_SCHEDULING)
             .unwrap_or(release.async_scheduling),
@@ -100,17 +90,30 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         gpu_memory_utilization: utilization,
         micro_batch: given.get(MICRO_BATCH),
         engine: EngineId::Vllm,
-        // `cli/serve.py`@0.12.0: as many as engines, unless it is said.
-        api_servers: match given.get(API_SERVER_COUNT).unwrap_or(parallel.data) {
-            n @ 1..=1024 => n,
-            n => {
-                return Err(bad(
-                    "api_server_count",
-                    format!("must lie between 1 and 1024, not {n}"),
-                ));
-            }
-        },
+        api_servers: api_servers(given, parallel)?,
     })
+}
+
+fn policy(given: &SettingValues) -> Result<SchedulingPolicy, SettingsError> {
+    match given.get(SCHEDULING_POLICY).as_deref() {
+        None | Some("fcfs") => Ok(SchedulingPolicy::Fcfs),
+        Some("priority") => Ok(SchedulingPolicy::Priority),
+        Some(other) => Err(bad(
+            "scheduling_policy",
+            format!("`{other}` is neither fcfs nor priority"),
+        )),
+    }
+}
+
+/// `cli/serve.py`@0.12.0: one per data-parallel engine unless the flag says otherwise.
+fn api_servers(given: &SettingValues, parallel: Parallel) -> Result<u32, SettingsError> {
+    match given.get(API_SERVER_COUNT).unwrap_or(parallel.data) {
+        n @ 1..=1024 => Ok(n),
+        n => Err(bad(
+            "api_server_count",
+            format!("must lie between 1 and 1024, not {n}"),
+        )),
+    }
 }
 
 fn max_model_len(asked: &Asked<'_>) -> Result<u32, SettingsError> {

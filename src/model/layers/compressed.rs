@@ -229,24 +229,15 @@ impl Expander<'_> {
         self.gemm("index_q_proj", &parts, a.q_rank.into(), false);
         let parts = [(heads + a.compressor(i.width), plain)];
         self.gemm("index_k_proj", &parts, h, false);
-        self.each(
-            "index",
+        self.index_scan(
+            (i.heads, i.width),
             2,
-            OpKind::Attention(AttentionDims {
-                q_heads: i.heads,
-                kv_heads: 1,
-                head_dim: i.width,
-                value_dim: 0,
-                window: None,
-                kv_block_bytes: 32,
-                cache: Cache {
-                    tokens: a.ratio,
-                    decode_ops: 2 * heads * w,
-                    ..Cache::of(i.key_bytes())
-                },
-                activations_per_row: Bytes(heads * w * self.act),
-                weights: Bytes::ZERO,
-            }),
+            32,
+            Cache {
+                tokens: a.ratio,
+                decode_ops: 2 * heads * w,
+                ..Cache::of(i.key_bytes())
+            },
         );
     }
 }

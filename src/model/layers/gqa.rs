@@ -465,20 +465,11 @@ impl Expander<'_> {
             2 * w * self.p.norms.bytes(),
             2 * (heads + 1) * w,
         );
-        self.each(
-            "index",
+        self.index_scan(
+            (i.heads, i.width),
             1,
-            OpKind::Attention(AttentionDims {
-                q_heads: i.heads,
-                kv_heads: 1,
-                head_dim: i.width,
-                value_dim: 0,
-                window: None,
-                kv_block_bytes: 32 * self.act,
-                cache: Cache::of(w * self.act),
-                activations_per_row: Bytes(heads * w * self.act),
-                weights: Bytes::ZERO,
-            }),
+            32 * self.act,
+            Cache::of(w * self.act),
         );
     }
 }

@@ -242,6 +242,33 @@ impl Expander<'_> {
         }
     }
 
+    /// The scan of an index: `heads` queries of `width` columns score every cached key, of which there is one per token. `block` is the
+    /// bytes of 32 cached elements; `cache` says what is kept and read of them.
+    pub(super) fn index_scan(
+        &mut self,
+        (heads, width): (u32, u32),
+        kernels: u32,
+        block: u64,
+        cache: Cache,
+    ) {
+        let row = u64::from(heads) * u64::from(width);
+        self.each(
+            "index",
+            kernels,
+            OpKind::Attention(AttentionDims {
+                q_heads: heads,
+                kv_heads: 1,
+                head_dim: width,
+                value_dim: 0,
+                window: None,
+                kv_block_bytes: block,
+                cache,
+                activations_per_row: Bytes(row * self.act),
+                weights: Bytes::ZERO,
+            }),
+        );
+    }
+
     /// The index: its projections, its scan of all keys, and the choice of the best.
     pub(super) fn index(&mut self, i: &Index, query_input: u64) {
         let h = u64::from(self.c.hidden_size);
@@ -261,23 +288,14 @@ impl Expander<'_> {
         );
         self.elementwise("index_norm", 1, 2 * w * self.p.norms.bytes(), 4 * w);
         let bytes = i.key_bytes();
-        self.each(
-            "index",
+        self.index_scan(
+            (i.heads, i.width),
             2,
-            OpKind::Attention(AttentionDims {
-                q_heads: i.heads,
-                kv_heads: 1,
-                head_dim: i.width,
-                value_dim: 0,
-                window: None,
-                kv_block_bytes: 32,
-                cache: Cache {
-                    decode_ops: 2 * heads * w,
-                    ..Cache::of(bytes)
-                },
-                activations_per_row: Bytes(heads * w * self.act),
-                weights: Bytes::ZERO,
-            }),
+            32,
+            Cache {
+                decode_ops: 2 * heads * w,
+                ..Cache::of(bytes)
+            },
         );
     }
 }

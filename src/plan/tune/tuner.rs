@@ -116,7 +116,7 @@ impl<P: Pool> Tuner<'_, P> {
             })
     }
 
-    /// Requests of a run of that part of the full length: short, but long enough that everybody asks twice.
+    /// Requests of a run of that part of the full length: short, but long enough that every user sends two requests.
     fn shortened(&self, level: Option<u32>, part: u32) -> u32 {
         let full = self.full(level);
         let clients = level.or(self.base.workload.max_concurrency).unwrap_or(0);

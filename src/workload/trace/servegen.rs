@@ -123,7 +123,7 @@ impl Client {
                 .saturating_sub(1);
             let mut left = match due {
                 Some(d) => d,
-                // A gap that somebody looks into at any moment: uniform in it, it being drawn in proportion to its length.
+                // A gap that a random moment falls into: uniform in it, it being drawn in proportion to its length.
                 None => residual(w, &mut gaps),
             };
             loop {

@@ -103,7 +103,7 @@ pub struct TraceSpec {
     /// Whether requests of one and the same time are spread up to the next.
     #[serde(default)]
     pub spread: bool,
-    /// What was read. Files are not this crate's core's business: whoever has it puts it here.
+    /// What was read. The core reads no files: the caller puts it here.
     #[serde(skip)]
     pub data: Option<Arc<Trace>>,
 }

@@ -19,7 +19,7 @@ pub struct ReblockError {
 
 impl Trace {
     /// The same trace with hash ids of `block` tokens. Joined ids are equal where all that stands before and in the block is
-    /// equal. Requests without ids get ids of their own, so that whoever replays them shares nothing either.
+    /// equal. Requests without ids get ids of their own, so that they share nothing when they are replayed either.
     ///
     /// # Errors
     /// If `block` is not a multiple of the present size.

@@ -22,7 +22,7 @@ class Chunk:
 
     points: List[int]
     lost: int = 0
-    """Times that whoever had it was lost, and nobody else had it."""
+    """How often the only task that had it was lost."""
     since: float = 0.0
     """When it was handed out last."""
     nodes: Set[str] = field(default_factory=set)
@@ -42,12 +42,12 @@ class Handout(Generic[T]):
         return bool(self.waiting or self.out)
 
     def next(self, cpus: Mapping[str, int], now: float) -> Optional[Tuple[Chunk, str]]:
-        """A chunk, and the node to hand it to; None while nobody has room. `cpus`: processors of the nodes that are alive."""
+        """A chunk, and the node to hand it to; None while no node has room. `cpus`: processors of the nodes that are alive."""
         if self.waiting:
             accounts = cpus or {ANYWHERE: 1}
             node = min(accounts, key=lambda n: self._held[n] / accounts[n])
             return (self.waiting.popleft(), node) if self._held[node] < PER_CPU * accounts[node] else None
-        # A node that somebody else keeps busy must not hold up the end. Twice the same work does no harm to a processor that idles.
+        # A node that is busy with other work must not hold up the end. Twice the same work does no harm to a processor that idles.
         idle = [n for n in cpus if self._held[n] < cpus[n]]
         for chunk, _ in self.out.values() if idle else ():
             if now - chunk.since >= LATE_S:
@@ -64,7 +64,7 @@ class Handout(Generic[T]):
         self._held[node] += 1
 
     def done(self, task: T) -> Tuple[Chunk, List[T]]:
-        """The first answer counts: the chunk, and the other tasks with it, which nobody needs any more."""
+        """The first answer counts: the chunk, and the other tasks with it, which are no longer needed."""
         chunk = self._back(task)
         others = [t for t, (c, _) in self.out.items() if c is chunk]
         for other in others:
@@ -72,7 +72,7 @@ class Handout(Generic[T]):
         return chunk, others
 
     def lost(self, task: T) -> Chunk:
-        """The task's node or process is gone: its chunk goes to the end of the queue, unless somebody else has it, too."""
+        """The task's node or process is gone: its chunk goes to the end of the queue, unless another task has it, too."""
         chunk = self._back(task)
         if all(c is not chunk for c, _ in self.out.values()):
             chunk.lost += 1

@@ -1,6 +1,6 @@
 """The points of a sweep on a Ray cluster.
 
-A point is a hash and the words of a `capsim predict` line. Whoever simulates it makes the same bytes, so a task may be lost, repeated
+A point is a hash and the words of a `capsim predict` line. Every node that simulates it makes the same bytes, so a task may be lost, repeated
 or done twice at once: nothing else has to be agreed upon. The files that the plan names (profiles, configs, traces) are put into
 Ray's object store once, from which each node fetches them once; no node needs them on its disk.
 """
@@ -71,7 +71,7 @@ def _import() -> Any:
 
 
 def _answers(address: str) -> None:
-    """An error at once where nobody listens: Ray itself would try for minutes."""
+    """An error at once where no cluster listens: Ray itself would try for minutes."""
     host, _, port = address[len("ray://") :].rpartition(":") if address.startswith("ray://") else address.rpartition(":")
     if not (host and port.isdigit()):
         return
@@ -82,7 +82,7 @@ def _answers(address: str) -> None:
 
 
 def _connect(ray: Any, address: Optional[str]) -> bool:
-    """Connects, unless somebody did. Whether to disconnect afterwards."""
+    """Connects, unless a connection is there. Whether to disconnect afterwards."""
     if ray.is_initialized():
         return False
     _answers(address or os.environ.get("RAY_ADDRESS", ""))

@@ -11,7 +11,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// A buffer with every page touched. All bits are set: a NaN in every format, so that a word nobody wrote is seen.
+    /// A buffer with every page touched. All bits are set: a NaN in every format, so that a word that was never written is seen.
     pub fn new(bytes: u64) -> Result<Self, BackendError> {
         let refuse = |reason: String| BackendError::Memory { bytes, reason };
         let len = usize::try_from(bytes.div_ceil(4)).map_err(|e| refuse(e.to_string()))?;

@@ -4,8 +4,8 @@ use super::shapes::Shapes;
 use crate::backend::{Kernel, Launch, Slice, Work};
 use crate::family::{Effort, Point, ProbeError, Scope, Variant};
 
-/// Marks a row of a tile that nobody needs.
-const NOBODY: u32 = u32::MAX;
+/// Marks an unused row of a tile.
+const UNUSED: u32 = u32::MAX;
 
 /// One grouped product in memory.
 pub(super) struct Grouped<'a> {
@@ -49,7 +49,7 @@ impl Grouped<'_> {
         let mut y = vec![f64::NAN; ids * self.n];
         let groups = self.k / QUANT_GROUP;
         for tile in self.tiles.chunks(self.tm + 1) {
-            for id in tile[1..].iter().filter(|id| **id != NOBODY) {
+            for id in tile[1..].iter().filter(|id| **id != UNUSED) {
                 let row = *id as usize / self.share;
                 for n in 0..self.n {
                     let at = tile[0] as usize * self.n + n;
@@ -166,7 +166,7 @@ pub(super) fn dense_tiles(m: usize, tm: usize) -> Vec<u32> {
                 if t * tm + i < m {
                     (t * tm + i) as u32
                 } else {
-                    NOBODY
+                    UNUSED
                 }
             };
             std::iter::once(0).chain((0..tm).map(id))
@@ -525,7 +525,7 @@ pub(super) fn expert_tiles(chosen: &[Vec<u32>], experts: usize, tm: usize) -> (V
         for ids in ids.chunks(tm) {
             tiles.push(e as u32);
             tiles.extend(ids);
-            tiles.resize(tiles.len().next_multiple_of(tm + 1), NOBODY);
+            tiles.resize(tiles.len().next_multiple_of(tm + 1), UNUSED);
         }
     }
     let distinct = by_expert.iter().filter(|ids| !ids.is_empty()).count();

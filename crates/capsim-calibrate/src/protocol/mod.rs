@@ -1,4 +1,5 @@
 //! How points are measured (docs/calibration.md): warm-up, choice of variant, samples, sentinel, plausibility, budget.
+mod budget;
 mod guard;
 pub mod order;
 pub mod plausible;
@@ -6,6 +7,7 @@ mod ring;
 pub mod sampling;
 pub mod sentinel;
 
+pub use budget::{memory_budget, ring_bytes, time_budget};
 pub use guard::Guarded;
 
 use super::backend::{Backend, BackendError, DeviceInfo};
@@ -25,38 +27,6 @@ const PLENTY: Duration = Duration::from_secs(30);
 const SOAK_READINGS: u32 = 120;
 /// Warm-up of the session.
 const WARM_UP: Duration = Duration::from_millis(500);
-
-/// Time that an effort may take, measuring only; `None`: as long as it takes.
-pub fn time_budget(effort: Effort) -> Option<Duration> {
-    match effort {
-        // 20 s and 2 min, less what starting, compiling the last kernel and fitting take.
-        Effort::Quick => Some(Duration::from_secs(17)),
-        Effort::Standard => Some(Duration::from_secs(112)),
-        Effort::Full => None,
-    }
-}
-
-/// Bytes that a cold working set has at least: max(4 × last-level cache, 256 MiB). A quick look at a software device, which
-/// is about plumbing and no speed, makes do with a quarter.
-pub fn ring_bytes(device: &DeviceInfo, effort: Effort) -> u64 {
-    let ring = (4 * device.cache_bytes).max(256 << 20);
-    if device.software && effort == Effort::Quick {
-        (ring / 4).min(64 << 20)
-    } else {
-        ring
-    }
-}
-
-/// The memory guard: min(2 GiB, 40 % of the free memory); the device's total stands in where nothing is known to be free.
-pub fn memory_budget(device: &DeviceInfo, free: Option<u64>) -> u64 {
-    let known = match (free, device.memory_bytes) {
-        (Some(f), 0) => f,
-        (Some(f), total) => f.min(total),
-        (None, 0) => 4 << 30,
-        (None, total) => total,
-    };
-    (known / 5 * 2).min(2 << 30)
-}
 
 /// What happens while measuring.
 #[derive(Clone, Debug, PartialEq)]
@@ -289,7 +259,7 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Whoever watches wants to know whom to blame for a crash. An observer that gives up is heard at the point's end.
+    /// The observer learns of the variant first, so that a crash can be assigned to it. An observer that gives up is heard at the point's end.
     fn trying(&mut self, file: &SamplesFile, f: usize, variant: &Variant) {
         let key = (f, variant.id.clone());
         if !matches!(self.checked.get(&key), Some(Err(_))) {

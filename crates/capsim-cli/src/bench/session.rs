@@ -25,7 +25,7 @@ impl<'a> Session<'a> {
     /// Reaches the server. `keep_text`, `keep_tokens`: whether generated texts and tokens are wanted.
     ///
     /// # Errors
-    /// Flags that make no sense, or nobody there.
+    /// Flags that make no sense, or no server there.
     pub fn open(
         args: &'a ClientArgs,
         model: Option<&str>,

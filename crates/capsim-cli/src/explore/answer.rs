@@ -27,7 +27,7 @@ const TOKENS: u64 = 50_000_000;
 /// Steps between two looks at the clock.
 const LOOK: u32 = 256;
 
-/// When to give up: nobody waits any more, or it takes too long.
+/// When to give up: the client is gone, or it takes too long.
 #[derive(Clone)]
 pub struct Stop {
     gone: Arc<AtomicBool>,
@@ -58,7 +58,7 @@ impl Stop {
     }
 }
 
-/// Somebody who waits.
+/// A waiting client.
 pub struct Guard(Arc<AtomicBool>);
 
 impl Drop for Guard {
@@ -205,7 +205,7 @@ impl Answers {
                 "request_rate" => w.request_rate = Some(load),
                 _ => {
                     w.max_concurrency = Some(load as u32);
-                    // As `capsim predict` does where nobody says how many.
+                    // As `capsim predict` does without a number.
                     w.num_prompts = w.num_prompts.max((load as u32).saturating_mul(4));
                 }
             }

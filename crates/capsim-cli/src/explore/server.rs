@@ -235,7 +235,7 @@ fn refused(status: StatusCode, r: &Refusal) -> Response {
 
 type Sent = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
-/// Checks a state and lets `work` answer it on a thread of its own. If whoever asked is gone, the work ends, too.
+/// Checks a state and lets `work` answer it on a thread of its own. If the client is gone, the work ends, too.
 async fn answered(
     app: Arc<App>,
     sent: Sent,

@@ -1,4 +1,4 @@
-//! A sweep under way: its points, its folder, what is left to do. Whoever simulates a point, here or elsewhere, the result is the
+//! A sweep under way: its points, its folder, what is left to do. Wherever a point is simulated, the result is the
 //! same bytes, so that a point may be lost, repeated or done twice at once.
 use super::super::files::{Files, Texts};
 use super::super::scenario_args::{flag, of_line, read_line};

@@ -29,7 +29,7 @@ fn a_known_schedule_is_measured_as_it_is() {
         );
         assert!(o.intended <= o.released && o.released <= o.sent && o.sent < t.first_token);
     }
-    // Two rounds of two clients: nobody asks anew before the answer is there.
+    // Two rounds of two clients: no client asks again before its answer is there.
     assert!(m.summary.duration >= 2.0 * (0.118 + 9.0 * 0.018));
     // Only the measured part counts.
     assert_eq!(m.watched.deltas["vllm:generation_tokens_total"], 40.0);

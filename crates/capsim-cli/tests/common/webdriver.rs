@@ -138,7 +138,7 @@ impl Browser {
         }
     }
 
-    /// Presses keys, as somebody at the keyboard would.
+    /// Presses keys, as a user at the keyboard would.
     pub async fn press(&self, keys: &str) {
         let actions: Vec<Value> = keys
             .chars()

@@ -230,7 +230,7 @@ impl Client {
             what: what.into(),
             problem,
         };
-        // Whoever comes first installs it; both would install the same.
+        // The first thread installs it; all would install the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
         if let Some(key) = &options.api_key {
@@ -582,7 +582,7 @@ impl Client {
     }
 }
 
-/// Until `stop` turns true; for ever, if nobody is left who could turn it.
+/// Until `stop` turns true; forever, if its sender is gone.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|s| *s).await.is_err() {
         std::future::pending().await

@@ -232,7 +232,7 @@ impl Drive<'_> {
                 .await;
             let said = std::mem::take(&mut outcome.said);
             prompts.remember(request.answer.stream, said);
-            // Nobody listens only after an interruption.
+            // The receiver is gone only after an interruption.
             let _ = tell.send(outcome);
         });
     }

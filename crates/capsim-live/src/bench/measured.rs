@@ -164,8 +164,19 @@ impl Measured {
 
     /// What a reader must know.
     pub fn remarks(&self) -> Vec<String> {
+        let mut all = self.remarks_on_failures();
+        all.extend(self.remarks_on_tokens());
+        all.extend(self.remarks_on_the_load());
+        all
+    }
+
+    fn count(&self, f: impl Fn(&Outcome) -> bool) -> usize {
+        self.measured().filter(|o| f(o)).count()
+    }
+
+    /// Requests that are missing from the figures.
+    fn remarks_on_failures(&self) -> Vec<String> {
         let mut all = vec![];
-        let n = |f: &dyn Fn(&Outcome) -> bool| self.measured().filter(|o| f(o)).count();
         if self.interrupted {
             all.push(format!(
                 "PARTIAL: interrupted; {} of {} requests were never sent",
@@ -188,13 +199,19 @@ impl Measured {
         if lost_warmups > 0 {
             all.push(format!("{lost_warmups} warm-up requests failed"));
         }
-        let wrong = n(&|o| o.wrong_count(self.ignore_eos));
+        all
+    }
+
+    /// How tokens were counted.
+    fn remarks_on_tokens(&self) -> Vec<String> {
+        let mut all = vec![];
+        let wrong = self.count(|o| o.wrong_count(self.ignore_eos));
         if wrong > 0 {
             all.push(format!(
                 "{wrong} answers have another number of tokens than was asked for"
             ));
         }
-        let uncounted = n(&|o| o.ok() && o.usage.is_none());
+        let uncounted = self.count(|o| o.ok() && o.usage.is_none());
         if uncounted > 0 {
             all.push(format!(
                 "{uncounted} answers without usage: tokens counted by {}",
@@ -205,7 +222,7 @@ impl Measured {
                 }
             ));
         }
-        let multi = n(&|o| o.multi_token_chunks());
+        let multi = self.count(|o| o.multi_token_chunks());
         if multi > 0 {
             let (tokens, chunks) = self
                 .measured()
@@ -218,22 +235,28 @@ impl Measured {
                 tokens as f64 / chunks.max(1) as f64
             ));
         }
-        let uncounted = n(&|o| o.ok() && o.uncounted);
+        let uncounted = self.count(|o| o.ok() && o.uncounted);
         if uncounted > 0 {
             all.push(format!(
                 "the server counted 0 output tokens of {uncounted} answers that have text: they are counted by {}",
-                match n(&|o| o.uncounted && o.recounted.is_some()) {
+                match self.count(|o| o.uncounted && o.recounted.is_some()) {
                     0 => "their chunks, one token each (--tokenizer FILE counts them)",
                     _ => "the tokenizer",
                 }
             ));
         }
-        let not_streamed = n(&|o| o.ok() && !o.streamed);
+        let not_streamed = self.count(|o| o.ok() && !o.streamed);
         if not_streamed > 0 {
             all.push(format!(
                 "{not_streamed} answers were not streamed: they have no TTFT, TPOT or ITL"
             ));
         }
+        all
+    }
+
+    /// Where the load was not the one that was asked for.
+    fn remarks_on_the_load(&self) -> Vec<String> {
+        let mut all = vec![];
         let hits = self.watched.deltas.get("vllm:prefix_cache_hits_total");
         if let Some(hits) = hits.filter(|_| self.distinct()) {
             all.push(format!(

@@ -146,7 +146,7 @@ impl PromptMaker {
     }
 
     fn said(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Vec<u32>>> {
-        // Whoever panicked with it left a whole map.
+        // A thread that panicked with it left a whole map.
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -270,6 +270,6 @@ mod tests {
             panic!("asked for text");
         };
         assert_eq!(text.split(' ').count(), 17);
-        assert_eq!(count, None, "nobody counted");
+        assert_eq!(count, None, "not counted");
     }
 }

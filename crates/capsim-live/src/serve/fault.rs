@@ -1,4 +1,4 @@
-//! Faults on demand, for whoever tests a client, a gateway or an autoscaler.
+//! Faults on demand, for tests of clients, gateways and autoscalers.
 use std::str::FromStr;
 use std::time::Duration;
 

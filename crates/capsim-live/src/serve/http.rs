@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How long a client may take to send its body.
 const BODY: Duration = Duration::from_secs(60);
-/// How much of a body that nobody wants is read and thrown away before the refusal, in multiples of the limit. A client that is
+/// How much of a refused body is read and thrown away before the refusal, in multiples of the limit. A client that is
 /// still sending when its connection closes sees a broken pipe instead of the answer; one that never ends is cut off.
 const DISCARD: u64 = 8;
 /// How long that may take.
@@ -283,7 +283,7 @@ pub(super) async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Re
 /// Body from which on its work is kept off the threads that serve others.
 pub(super) const LARGE: usize = 256 << 10;
 
-/// Runs what takes long where it keeps nobody else waiting.
+/// Runs long work off the async workers.
 pub(super) fn off_worker<T>(long: bool, work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match long && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
@@ -292,7 +292,7 @@ pub(super) fn off_worker<T>(long: bool, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Reads what is left of a body that nobody wants, within bounds, so that its sender gets to read the refusal.
+/// Reads what is left of a refused body, within bounds, so that its sender gets to read the refusal.
 async fn discard(body: Body, limit: u64) {
     let mut stream = body.into_data_stream();
     let mut seen = 0;
@@ -304,7 +304,7 @@ async fn discard(body: Body, limit: u64) {
             }
         }
     };
-    // Whoever sends for longer is cut off.
+    // A client that sends for longer is cut off.
     let _ = tokio::time::timeout(DISCARD_TIME, read).await;
 }
 
@@ -444,6 +444,20 @@ impl App {
                 });
             }
         }
+        let guard = self.submit(jobs)?;
+        Ok(Active {
+            events,
+            guard,
+            open: choices.len(),
+            choices,
+            prompt_tokens,
+            cached: None,
+            details: self.prompt_details,
+        })
+    }
+
+    /// Hands jobs to the engine; the guard takes back what is not done when it is dropped.
+    fn submit(&self, jobs: Vec<Box<Job>>) -> Result<Guard, Fail> {
         self.load.fetch_add(1, Ordering::Relaxed);
         let guard = Guard {
             ids: jobs.iter().map(|j| j.request.id).collect(),
@@ -460,15 +474,7 @@ impl App {
                 ));
             }
         }
-        Ok(Active {
-            events,
-            guard,
-            open: choices.len(),
-            choices,
-            prompt_tokens,
-            cached: None,
-            details: self.prompt_details,
-        })
+        Ok(guard)
     }
 
     pub(super) fn stream(&self, active: Active, frame: Frame) -> Response {

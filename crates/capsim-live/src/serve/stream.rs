@@ -225,7 +225,7 @@ impl futures_util::Stream for Sse {
             .poll_recv_many(cx, &mut this.buffer, AT_ONCE);
         let count = ready!(polled);
         if count == 0 {
-            // The engine gave up on this client, or was stopped: cut off, so that nobody takes it for a whole answer.
+            // The engine gave up on this client, or was stopped: cut off, so that it is not taken for a whole answer.
             this.finished = true;
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }

@@ -278,7 +278,7 @@ fn find_pieces(tokenizer: &Hf) -> Vec<(u32, String)> {
             }
         }
     }
-    // One after another in many orders; whoever does not come back leaves.
+    // One after another in many orders; a number that does not come back is dropped.
     for round in 0..8u64 {
         let mut order: Vec<usize> = (0..found.len()).collect();
         order.sort_by_key(|&i| mix(round ^ mix(i as u64)));

@@ -30,7 +30,7 @@ pub fn moved(prior: &EngineProfile, fitted: &EngineProfile) -> Vec<(String, f64,
         .into_iter()
         .filter_map(|(name, q)| {
             let (_, p) = before.iter().find(|(n, _)| *n == name)?;
-            // Written with a few digits, read again: what nobody moved may differ in the last one.
+            // Written with a few digits, read again: an unchanged value may differ in the last one.
             let same = (q.value / p.value - 1.0).abs() < 1e-6;
             (!same).then_some((name, p.value, q.value))
         })

@@ -53,7 +53,7 @@ pub struct Dot {
     pub y: f64,
     /// Ends of the value's interval.
     pub range: Option<(f64, f64)>,
-    /// What it is, for whoever points at it; may be empty.
+    /// Its tooltip; may be empty.
     pub label: String,
 }
 

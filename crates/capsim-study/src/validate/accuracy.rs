@@ -103,7 +103,7 @@ pub struct ScoredRun {
     pub moe: bool,
     /// Its metrics.
     pub metrics: Vec<Scored>,
-    /// Why it is missed, where somebody knows.
+    /// Why it is missed, where known.
     pub diagnosis: Option<String>,
     /// What was chosen with this very run's data in hand; `None`: nothing, it was predicted blindly.
     pub doubt: Option<String>,

@@ -2,8 +2,8 @@
 use super::super::call::Call;
 use super::product::{Rows, Segment, Weights, product};
 
-/// Marks a row of a tile that nobody needs.
-const NOBODY: u32 = u32::MAX;
+/// Marks an unused row of a tile.
+const UNUSED: u32 = u32::MAX;
 
 /// `y[id] = W[expert] · x[id / share]` for every id of every tile; a dense product is the case of one expert. Neighbouring tiles
 /// of one expert are one product.
@@ -14,7 +14,7 @@ pub(super) fn grouped(mut call: Call) {
     let mut segments: Vec<Segment> = vec![];
     for tile in tiles.chunks_exact(tile) {
         let matrix = tile[0] as usize;
-        let ids = tile[1..].iter().filter(|id| **id != NOBODY);
+        let ids = tile[1..].iter().filter(|id| **id != UNUSED);
         match segments.last_mut() {
             Some(last) if last.matrix == matrix => last.ids.extend(ids),
             _ => segments.push(Segment {

@@ -278,7 +278,7 @@ pub struct AllRun {
     pub inferred: Option<String>,
     /// Its metrics.
     pub metrics: Vec<Score>,
-    /// Why it is missed, where somebody knows.
+    /// Why it is missed, where known.
     pub diagnosis: Option<String>,
 }
 

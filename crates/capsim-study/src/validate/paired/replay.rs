@@ -178,7 +178,7 @@ pub fn replay(r: &Recording, w: &Suppose) -> Result<Replay, ReplayError> {
 
 /// Which answer each request followed, and how long after: how long a user thought is not for a simulation to draw anew. A turn of a
 /// conversation follows the answer that it quotes. Users are all alike, so that any other request may have followed any answer that
-/// nobody else did, and that was there.
+/// no other client did, and that was there.
 fn follows(used: &[(usize, &Recorded)], users: u32) -> Vec<Option<Follows>> {
     let sent = |i: usize| used[i].1.sent.unwrap_or(0.0);
     let end = |i: usize| sent(i) + used[i].1.latency.unwrap_or(0.0);

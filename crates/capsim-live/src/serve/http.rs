@@ -424,13 +424,13 @@ impl App {
                 let follower = config
                     .enable_prefix_caching
                     .then(|| Follower::new(&identified, len, self.sharing, plan.answer.stream));
-                jobs.push(Box::new(Job {
+                jobs.push(Job {
                     request,
                     choice,
                     group,
                     follower,
                     sink: sink.clone(),
-                }));
+                });
                 choices.push(Choice {
                     plan,
                     prompt: len,
@@ -457,7 +457,7 @@ impl App {
     }
 
     /// Hands jobs to the engine; the guard takes back what is not done when it is dropped.
-    fn submit(&self, jobs: Vec<Box<Job>>) -> Result<Guard, Fail> {
+    fn submit(&self, jobs: Vec<Job>) -> Result<Guard, Fail> {
         self.load.fetch_add(1, Ordering::Relaxed);
         let guard = Guard {
             ids: jobs.iter().map(|j| j.request.id).collect(),
@@ -466,7 +466,7 @@ impl App {
             done: false,
         };
         for job in jobs {
-            if self.commands.send(Command::Submit(job)).is_err() {
+            if self.commands.send(Command::Submit(Box::new(job))).is_err() {
                 return Err(Fail::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Service Unavailable",

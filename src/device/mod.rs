@@ -13,6 +13,7 @@ mod link;
 mod profile;
 mod provenance;
 pub mod sheet;
+mod spread;
 mod times;
 
 pub use curve::{Curve, Point, Reading};
@@ -32,6 +33,7 @@ pub use kernels::{
 pub use link::{Link, LinkGroup};
 pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};
+pub use spread::{BatchClass, ModelSpread, Phase};
 pub use times::{TimePoint, Times};
 
 /// What is wrong with a profile.

@@ -8,6 +8,7 @@ mod bounds;
 mod caveat;
 mod engine_choice;
 mod interval;
+mod nearest;
 mod prediction;
 mod refused;
 mod run;
@@ -20,6 +21,7 @@ pub(crate) use beyond::variance as beyond_profile;
 pub use caveat::Caveat;
 pub use engine_choice::{EngineWanted, Engines, unknown_kind};
 pub use interval::{Interval, METRICS, Sensitivity};
+pub use nearest::{Nearest, Record, Records, nearest};
 pub use prediction::{
     Binding, Notes, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
     predict_replay,

@@ -92,6 +92,11 @@ fn measured() -> Vec<Measured> {
         .collect()
 }
 
+/// The maker of a device with a data sheet, in lower case.
+pub fn maker_of(id: &str) -> Option<String> {
+    all().iter().find(|s| s.id == id).map(|s| maker(&s.name))
+}
+
 /// The first word of a name: its maker.
 fn maker(name: &str) -> String {
     name.split_whitespace().next().unwrap_or("").to_lowercase()

@@ -11,7 +11,7 @@ use capsim::device::Origin;
 use capsim::engine::settings::SettingValues;
 use capsim::fields;
 use capsim::metrics::{Metric, Percentiles};
-use capsim::predict::{METRICS, Prediction, Scenario};
+use capsim::predict::{METRICS, Prediction, Records, Scenario, nearest};
 use capsim::workload::WorkloadSpec;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -135,6 +135,52 @@ pub struct RestsOn {
     pub slope_of_output_throughput: Option<f64>,
 }
 
+/// A recorded run, and how far off its prediction was.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct NearestRun {
+    /// In what it differs from what was asked: `device`, `engine`, `weights`, `experts`, `model size`, `batch`.
+    pub differs_in: Vec<String>,
+    /// Device profile.
+    pub device: String,
+    /// Engine profile.
+    pub engine: String,
+    /// Model.
+    pub model: String,
+    /// Kind of weight format.
+    pub weights: String,
+    /// Mean sequences in a batch.
+    pub batch: f64,
+    /// Mean prompt tokens.
+    pub prompt: f64,
+    /// Predicted / measured − 1 of the decode rate.
+    pub decode_error: Option<f64>,
+    /// Predicted / measured − 1 of the mean time to first token.
+    pub ttft_error: Option<f64>,
+    /// Who published it.
+    pub source: String,
+    /// Whether something about the model was chosen with this run known.
+    pub seen: bool,
+}
+
+impl From<capsim::predict::Nearest<'_>> for NearestRun {
+    fn from(n: capsim::predict::Nearest<'_>) -> Self {
+        let r = n.record.clone();
+        Self {
+            differs_in: n.differs.iter().map(ToString::to_string).collect(),
+            device: r.device,
+            engine: r.profile,
+            model: r.model,
+            weights: r.weights,
+            batch: r.batch,
+            prompt: r.prompt,
+            decode_error: r.decode,
+            ttft_error: r.ttft,
+            source: r.source,
+            seen: r.seen,
+        }
+    }
+}
+
 /// One prediction.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
@@ -190,6 +236,10 @@ pub struct Point {
     pub caveats: Vec<String>,
     /// Coefficients, the most important first.
     pub rests_on: Vec<RestsOn>,
+    /// The recorded run nearest to this one.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub nearest: Option<NearestRun>,
 }
 
 /// `capsim predict --json`.
@@ -296,6 +346,7 @@ pub fn prediction(
                 slope_of_output_throughput: finite(s.slope),
             })
             .collect(),
+        nearest: nearest(&Records::builtin(), scenario, p).map(NearestRun::from),
     }
 }
 

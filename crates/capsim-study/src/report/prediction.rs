@@ -5,7 +5,7 @@ use capsim::cost::Part;
 use capsim::device::{Origin, Provenance};
 use capsim::fields::Value;
 use capsim::metrics::{Latency, Metric, Percentiles, Statistic, TtftParts};
-use capsim::predict::{Caveat, Prediction, Refused, Scenario, Sensitivity};
+use capsim::predict::{Caveat, Prediction, Records, Refused, Scenario, Sensitivity, nearest};
 use std::fmt::Write as _;
 
 /// Everything about one prediction.
@@ -276,6 +276,7 @@ pub fn footer(rows: &[(&Scenario, &Prediction)]) -> String {
         o.push_str(&source("Profile", &s.engine.name, &s.engine.provenance));
     }
     o.push_str(&rests_on(rows));
+    o.push_str(&nearest_runs(rows));
     o.push_str("Intervals are 90 %; see docs/methodology.md for what they contain.\n");
     o
 }
@@ -372,6 +373,16 @@ fn rests_on(rows: &[(&Scenario, &Prediction)]) -> String {
         }
     }
     o
+}
+
+/// The recorded run nearest to each model, device and engine profile, and how far off the prediction was there.
+fn nearest_runs(rows: &[(&Scenario, &Prediction)]) -> String {
+    let records = Records::builtin();
+    let of = |(s, p): &(&Scenario, &Prediction)| nearest(&records, s, p).map(|n| n.to_string());
+    let told = distinct(rows.iter().filter_map(of), String::clone);
+    // Of a sweep, those of the first few rows: they differ in batch alone.
+    let lines = told.iter().take(3);
+    lines.map(|text| labelled("Nearest", text)).collect()
 }
 
 /// What tells a model, device and engine profile from the others of a table.

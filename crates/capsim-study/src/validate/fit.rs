@@ -164,6 +164,10 @@ fn made_from(profile: &mut EngineProfile, basis: &Basis, runs: &[FitRun<'_>]) {
     }
 }
 
+/// Largest standard deviation of a coefficient's logarithm: a factor of 140 to either side at 90 %. One that the fit moved nearly to
+/// nothing is as sure as ever in seconds, and unsure beyond measure in logarithms.
+const WIDEST: f64 = 3.0;
+
 /// Fits the engine profile of `basis` to `runs`.
 ///
 /// # Errors
@@ -175,8 +179,9 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
     let covariance = solution.covariance();
     // From factors to logarithms of coefficients; an efficiency goes with −ln θ.
     let sign = |j: usize| if is_cost(&names[j]) { 1.0 } else { -1.0 };
-    let log_cov =
-        |i: usize, j: usize| sign(i) * sign(j) * covariance[(i, j)] / (theta[i] * theta[j]);
+    let plain = |i: usize, j: usize| sign(i) * sign(j) * covariance[(i, j)] / (theta[i] * theta[j]);
+    let narrowed = |i: usize| (WIDEST / libm::sqrt(plain(i, i)).max(WIDEST)).min(1.0);
+    let log_cov = |i: usize, j: usize| plain(i, j) * narrowed(i) * narrowed(j);
 
     let mut profile = apply(&basis.engine, names, theta);
     let run_names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();
@@ -235,7 +240,7 @@ fn change(
     let q = profile
         .coefficient_mut(name)
         .expect("listed by the profile");
-    q.rel_sd = sd.min(3.0);
+    q.rel_sd = sd.min(WIDEST);
     // What the data did not move keeps its origin: the fit knows nothing of it.
     if sd < 0.95 * before.rel_sd || (q.value / before.value - 1.0).abs() > 0.005 {
         q.provenance = Provenance {

@@ -284,7 +284,9 @@ class Loop:
             raise Problem(f"recorded, but not known to this script: {', '.join(sorted(left))}")
         coefficients = json.loads(profile.read_text())
         result = {"schema": "capsim.loop/1", **facts, "aims": AIMS, "fitted_on": fitted, "runs": list(runs.values())}
-        (self.out / "comparison.json").write_text(json.dumps(result, indent=1) + "\n")
+        # Notes name the model's file by its path on this machine.
+        text = json.dumps(result, indent=1).replace(f"{ROOT}/", "")
+        (self.out / "comparison.json").write_text(text + "\n")
         text = report(result, coefficients)
         (self.out / "comparison.md").write_text(text)
         print(summary(result))

@@ -15,6 +15,7 @@ use capsim_study::report::json;
 use capsim_study::validate::accuracy::{Accuracy, FittedProfile, ScoredRun, fit_profile, score};
 use capsim_study::validate::hypothesis::Basis;
 use capsim_study::validate::manifest::{Manifest, Unusable, UnusableFile};
+use capsim_study::validate::reselect::{self, StructuresFile};
 use capsim_study::validate::runs::RunsFile;
 use capsim_study::validate::spread::{Spreads, intervals};
 use capsim_study::validate::{left_out, nearby};
@@ -284,6 +285,61 @@ fn left_out(
     Ok(figures.concat())
 }
 
+/// What an index names, read and checked.
+struct Opened {
+    manifest: Manifest,
+    priors: Vec<Prior>,
+    unusable: Vec<Unusable>,
+    sets: Vec<(RunsFile, Basis)>,
+}
+
+fn opened(index: &Path) -> anyhow::Result<Opened> {
+    let name = index.display().to_string();
+    let manifest = Manifest::parse(&files::read(index)?, &name)?;
+    let home = index.parent().unwrap_or(Path::new("."));
+    let priors = priors(&manifest, home)?;
+    let (unusable, not) = unusable(&manifest, home)?;
+    let mut sets = vec![];
+    for s in &manifest.sets {
+        for path in set(&home.join(s), &not)? {
+            sets.push(open(&path, &priors)?);
+        }
+    }
+    let plain: Vec<RunsFile> = sets.iter().map(|(f, _)| f.clone()).collect();
+    manifest.check(&name, &plain)?;
+    Ok(Opened {
+        manifest,
+        priors,
+        unusable,
+        sets,
+    })
+}
+
+/// Structures and fits chosen anew for every source left out; the page of it.
+pub fn reselect(index: &Path, markdown: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let home = index.parent().unwrap_or(Path::new("."));
+    let o = opened(index)?;
+    let path = home.join("structures.json");
+    let structures = StructuresFile::parse(&files::read(&path)?, &path.display().to_string())
+        .map_err(anyhow::Error::msg)?;
+    let pairs = reselect::pairs(&o.manifest, &o.sets);
+    let busy = Busy::new("choosing anew", pairs.len());
+    let chosen: Result<Vec<_>, String> = pairs
+        .par_iter()
+        .map(|(plan, source)| {
+            let (plan, prior) = (&o.manifest.profiles[*plan], &o.priors[*plan].1);
+            let chosen = reselect::choose(plan, prior, &structures, &o.sets, source);
+            busy.step();
+            chosen.map_err(|e| format!("profile `{}` without {source}: {e}", plan.id))
+        })
+        .collect();
+    let text = reselect::markdown(&chosen.map_err(anyhow::Error::msg)?);
+    let page = home.join("../docs/accuracy/reselected.md");
+    files::write(markdown.unwrap_or(&page), &text)?;
+    print!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The sets as the report names them, and the comparisons that are kept as figures with their sections.
 fn kept(
     manifest: &Manifest,
@@ -322,20 +378,13 @@ pub fn run(
     write_profiles: bool,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let name = index.display().to_string();
-    let manifest = Manifest::parse(&files::read(index)?, &name)?;
     let home = index.parent().unwrap_or(Path::new("."));
-    let priors = priors(&manifest, home)?;
-    let (unusable, not) = unusable(&manifest, home)?;
-    let mut sets = vec![];
-    for s in &manifest.sets {
-        for path in set(&home.join(s), &not)? {
-            sets.push(open(&path, &priors)?);
-        }
-    }
-    let plain: Vec<RunsFile> = sets.iter().map(|(f, _)| f.clone()).collect();
-    manifest.check(&name, &plain)?;
-
+    let Opened {
+        manifest,
+        priors,
+        unusable,
+        mut sets,
+    } = opened(index)?;
     let profiles = fitted(&manifest, &priors, &sets)?;
     for (file, basis) in &mut sets {
         let fitted = profiles

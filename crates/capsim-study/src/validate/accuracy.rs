@@ -264,7 +264,7 @@ pub fn fit_profile(
 }
 
 /// The repository or thread that a run was published in: its source up to the path, the commit or the date.
-fn group(file: &RunsFile, run: &RecordedRun) -> String {
+pub fn group(file: &RunsFile, run: &RecordedRun) -> String {
     let source = run.source.as_deref().unwrap_or(&file.source);
     let rest = source.strip_prefix("https://github.com/").unwrap_or(source);
     let mut parts = rest.split(['/', ':', ',', ' ', '@']);

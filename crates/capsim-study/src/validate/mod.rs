@@ -16,6 +16,7 @@ pub mod paired;
 pub mod recorded;
 #[cfg(feature = "live")]
 pub mod recordings;
+pub mod reselect;
 pub mod runs;
 pub mod spread;
 pub mod unknown;

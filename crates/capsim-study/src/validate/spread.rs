@@ -192,8 +192,21 @@ fn needed(errors: &[&Residual]) -> f64 {
     0.0
 }
 
-/// The deviation of a class, from all groups but one.
+/// The deviation of a class, from all groups but one. Tails are at least as uncertain as what they are the tails of, of which there
+/// are more figures.
 pub fn deviation(all: &[Residual], class: &Class, without: Option<&str>, s: &Structure) -> f64 {
+    let own = of_class(all, class, without, s);
+    if !class.tail {
+        return own;
+    }
+    let middle = Class {
+        tail: false,
+        ..class.clone()
+    };
+    own.max(of_class(all, &middle, without, s))
+}
+
+fn of_class(all: &[Residual], class: &Class, without: Option<&str>, s: &Structure) -> f64 {
     let mut of: Vec<&Residual> = all
         .iter()
         .filter(|r| (r.class.phase, r.class.tail) == (class.phase, class.tail))

@@ -42,6 +42,11 @@ pub enum Caveat {
     },
     /// What the model's description leaves out.
     Model(String),
+    /// The layers or the formats of another class stand for the model's own, which are not known.
+    Resembles {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// No engine profile was made from models with these kinds of layers.
     OtherLayers {
         /// The kinds.
@@ -195,6 +200,11 @@ impl std::fmt::Display for Caveat {
                 Widened(*rel_sd)
             ),
             Caveat::Model(said) => f.write_str(said),
+            Caveat::Resembles { rel_sd } => write!(
+                f,
+                "the model is counted as one that it resembles: its sizes may be off, and its prices more so; {}",
+                Widened(*rel_sd)
+            ),
             Caveat::OtherLayers { kinds, rel_sd } => write!(
                 f,
                 "no run of a model with {} was compared with prices yet; {}",

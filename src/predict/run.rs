@@ -200,6 +200,7 @@ impl Scenario {
                 micro_batch: settings.micro_batch,
                 moe_path: self.moe_path.clone(),
                 routing: self.routing.clone(),
+                images: self.workload.images,
             },
         )
     }

@@ -2,8 +2,8 @@
 use super::arrival::Clock;
 use super::length::Sampler;
 use super::{
-    Answer, Prompt, Request, RequestId, Segment, Source, StreamId, Trace, Users, WorkloadSpec,
-    vllm_bench,
+    Answer, Prompt, PromptKind, Request, RequestId, Segment, Source, StreamId, Trace, Users,
+    WorkloadSpec, vllm_bench,
 };
 use crate::rng::{Rng, Seed};
 use crate::units::{SimTime, Span};
@@ -44,6 +44,9 @@ pub struct Generator {
     /// Measured requests in all.
     total: u64,
 }
+
+/// The first stream of images: beyond those of all texts.
+const IMAGES: u64 = 1 << 62;
 
 /// The places that `max_concurrency` gives a client which sends at planned times.
 #[derive(Clone, Debug)]
@@ -256,6 +259,25 @@ impl Generator {
     }
 }
 
+impl Generator {
+    /// The prompt with the request's images behind its text; no two requests have the same ones, unless all prompts are identical.
+    fn with_images(&self, id: u64, prompt: Prompt) -> Prompt {
+        let Some(images) = &self.spec.images else {
+            return prompt;
+        };
+        let id = match self.spec.prompts {
+            PromptKind::Identical => 0,
+            _ => id,
+        };
+        let seen = Segment {
+            stream: StreamId(IMAGES + id),
+            start: 0,
+            len: images.tokens(),
+        };
+        Prompt::new(prompt.segments().iter().copied().chain([seen]))
+    }
+}
+
 impl People {
     /// The prompt of a user's next turn: all that was said, and what is `new`.
     fn continue_talk(
@@ -308,6 +330,7 @@ impl Source for Generator {
         self.handed += 1;
         let measured = id.checked_sub(self.spec.warmup.into());
         let (prompt, answer, max_tokens) = self.compose(id, measured, user);
+        let prompt = self.with_images(id, prompt);
         if measured.is_some() {
             self.draw_arrival();
         }

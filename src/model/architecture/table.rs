@@ -72,7 +72,7 @@ const LATENT: Rules = Rules {
     ..BASE
 };
 
-pub(super) const RULES: &[Rules] = &[
+pub(crate) const RULES: &[Rules] = &[
     // Granite scales embedding, residuals and logits by constants: no size depends on them. SmolLM3 leaves out the rotary embedding of
     // every fourth layer.
     Rules {

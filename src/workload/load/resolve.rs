@@ -4,7 +4,7 @@ use super::{LoadFiles, LoadValues, ensure, laws, traced, wrong};
 use crate::fields::{FieldError, Key, Value};
 use crate::units::Span;
 use crate::workload::arrival::{Arrival, RampUp};
-use crate::workload::{PromptKind, Think, Users, WorkloadSpec};
+use crate::workload::{Images, PromptKind, Think, Users, WorkloadSpec};
 
 /// Clients of a closed loop where nothing sets a pace.
 const CLIENTS: u32 = 32;
@@ -38,6 +38,10 @@ pub fn resolve(
             let law = laws::length(&text, files);
             *slot = Some(law.map_err(|e| wrong(key.name(), format!("`{text}`: {e}")))?);
         }
+    }
+    if let Some(text) = v.get(IMAGES) {
+        let images = Images::parse(&text);
+        w.images = Some(images.map_err(|e| wrong(IMAGES.name(), format!("`{text}`: {e}")))?);
     }
     w.trace = traced::trace(v, files)?;
     contradictions(v)?;

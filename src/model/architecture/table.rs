@@ -128,6 +128,15 @@ pub(crate) const RULES: &[Rules] = &[
         mlp: PLAIN,
         ..BASE
     },
+    // Two matrices with xIELU between them, whose two parameters a layer are not counted.
+    Rules {
+        names: &["ApertusForCausalLM", "apertus"],
+        kv_heads_default_to_q: true,
+        bias: ALL_BY_FLAG,
+        qk_norm: QkNorm::Head,
+        mlp: PLAIN,
+        ..BASE
+    },
     Rules {
         names: &["DeciLMForCausalLM", "nemotron-nas", "deci"],
         mixer: MixerRule::Blocks,

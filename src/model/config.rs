@@ -109,7 +109,7 @@ const MAX_PARAMETERS: u128 = 1_000_000_000_000_000;
 
 /// Reads the text of a `config.json`. `source_name` (usually the path) appears in errors.
 ///
-/// A multimodal wrapper's `text_config` is unwrapped. Fields that do not change sizes are ignored. What ModelOpt writes beside the
+/// A multimodal wrapper's `text_config` is unwrapped; Mistral's `params.json` is read as well. Fields that do not change sizes are ignored. What ModelOpt writes beside the
 /// config may stand in it as `hf_quant_config`.
 ///
 /// # Errors
@@ -173,6 +173,9 @@ fn text_path(map: &Map<String, Value>) -> Option<String> {
 
 fn read(json: &str, source_name: &str, over: &Overrides) -> Result<ModelConfig, ModelError> {
     let mut map = object(json, source_name)?;
+    if let Some(adapted) = super::params_json::adapted(&map) {
+        map = adapted;
+    }
     let part = text_path(&map);
     over.apply(&mut map, part.as_deref(), source_name)?;
     let outer = Fields::new(&map, source_name);

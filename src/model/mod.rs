@@ -41,6 +41,7 @@ mod op;
 pub mod overrides;
 mod parallel;
 mod params;
+mod params_json;
 mod pattern;
 mod precision;
 mod quantization;

@@ -8,6 +8,7 @@
 //! | another engine's prices | [`OTHER_ENGINE`] |
 //! | layers that no profile was made from | [`OTHER_LAYERS`] |
 //! | layers or formats of a class that is not known | [`RESEMBLES`] |
+//! | images | [`IMAGES`] |
 use super::{Caveat, Scenario};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
@@ -30,6 +31,9 @@ pub(super) const OTHER_LAYERS: f64 = 0.3;
 /// Deviation of all times of a model whose layers or formats are those of another class: assumed, as much as another engine's prices and
 /// other layers together.
 pub(super) const RESEMBLES: f64 = 0.42;
+
+/// Deviation of all times of a load with images: assumed, as much as other layers, as no run with images was compared.
+pub(super) const IMAGES: f64 = 0.3;
 
 /// Kinds of layers of a model that no profile was made from. Attention with keys and values per head group and gated DeltaNet are in the
 /// runs that profiles were fitted to (docs/accuracy.md).
@@ -105,6 +109,9 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     if s.model.config().resembles {
         sum += RESEMBLES * RESEMBLES;
     }
+    if s.workload.images.is_some() {
+        sum += IMAGES * IMAGES;
+    }
     sum
 }
 
@@ -115,6 +122,9 @@ impl Scenario {
         let mut all: Vec<Caveat> = said.cloned().map(Caveat::Model).collect();
         if self.model.config().resembles {
             all.push(Caveat::Resembles { rel_sd: RESEMBLES });
+        }
+        if self.workload.images.is_some() {
+            all.push(Caveat::Images { rel_sd: IMAGES });
         }
         let kinds = unknown_layers(self);
         if !kinds.is_empty() {

@@ -92,6 +92,13 @@ pub enum Caveat {
     },
     /// The KV cache was nearly full, so that small errors of its size decide about preemptions.
     KvNearlyFull(f64),
+    /// Layers with a window give back what lies behind it; the simulation keeps it.
+    WindowsKept,
+    /// The load has images.
+    Images {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// Identical prompts, greedy: the result depends on whether requests are admitted in the same step.
     Lockstep {
         /// Whether the simulated ones were.
@@ -240,6 +247,16 @@ impl std::fmt::Display for Caveat {
                 f,
                 "KV cache up to {:.0} % full: the number of preemptions depends on its exact size",
                 usage * 100.0
+            ),
+            Caveat::WindowsKept => f.write_str(
+                "layers with a sliding window free their blocks behind it, which is not simulated: more requests run at once than here, and \
+                 fewer are preempted",
+            ),
+            Caveat::Images { rel_sd } => write!(
+                f,
+                "the vision tower's time is counted from its products, no run with images was compared with it, and preparing images in the \
+                 front end is not simulated; {}",
+                Widened(*rel_sd)
             ),
             Caveat::Lockstep { together } => f.write_str(lockstep(*together)),
             Caveat::ShortGradients { prompts, of } => write!(

@@ -438,4 +438,7 @@ impl StepCost for Probe<'_> {
     fn wants_distinct_tokens(&self) -> bool {
         self.cost.wants_distinct_tokens()
     }
+    fn images(&self) -> Option<crate::cost::ImagesAtEnd> {
+        self.cost.images()
+    }
 }

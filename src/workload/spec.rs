@@ -314,7 +314,10 @@ impl WorkloadSpec {
                 ("request_rate", self.request_rate.is_some()),
                 ("max_concurrency", self.max_concurrency.is_some()),
                 ("vllm_bench", self.vllm_bench),
-                ("trace", self.trace.is_some()),
+                (
+                    "trace: recorded lengths are those of single requests, and these users talk in turns",
+                    self.trace.is_some() && users.turns > 1,
+                ),
             ] {
                 if there {
                     return bad(
@@ -386,6 +389,13 @@ impl WorkloadSpec {
 
     /// How requests come, in a few words.
     pub fn pace(&self) -> String {
+        if let (Some(t), Some(u)) = (&self.trace, &self.users) {
+            let think = u.think.mean();
+            return format!(
+                "{} users, {think} s of thought, lengths as in {}",
+                u.count, t.file
+            );
+        }
         if let Some(t) = &self.trace {
             return match t.speedup {
                 1.0 => format!("as recorded in {}", t.file),

@@ -19,7 +19,12 @@ fn file_of(files: &Files, name: &str, file: &str) -> Option<PathBuf> {
         return None;
     }
     Some(if files.is_dir(&path) {
-        path.join(file)
+        // Mistral's checkpoints may have their own form alone.
+        let other = path.join("params.json");
+        match path.join(file) {
+            own if file == "config.json" && !files.exists(&own) && files.exists(&other) => other,
+            own => own,
+        }
     } else {
         path
     })
@@ -57,6 +62,13 @@ fn config_text(files: &Files, path: &Path) -> anyhow::Result<String> {
 impl LoadFiles for Files {
     fn text(&self, path: &str) -> Result<String, String> {
         self.read(Path::new(path)).map_err(|e| format!("{e:#}"))
+    }
+    fn pieces(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        Files::pieces(self, Path::new(path), take).map_err(|e| format!("{e:#}"))
     }
     fn is_folder(&self, path: &str) -> bool {
         self.is_dir(Path::new(path))

@@ -30,7 +30,7 @@ const ROWS: [Field; N] = [
     text(
         "model",
         "Model",
-        "Model: a built-in name (capsim models), or the path of a Hugging Face config.json (default: the pasted line's, \
+        "Model: a built-in name (capsim models), or the path of a Hugging Face config.json, Mistral's params.json, a .gguf file or a checkpoint's folder (default: the pasted line's, \
          else Qwen3-30B-A3B)",
     ),
     text(

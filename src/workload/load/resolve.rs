@@ -235,7 +235,7 @@ fn contradictions(v: &LoadValues) -> Result<(), FieldError> {
     let outputs = ["random_output_len", "random_range_ratio"];
     let times = ["request_rate", "arrival", "ramp_up_strategy"];
     let paces = ["request_rate", "max_concurrency", "arrival"];
-    let pairs: [(&str, &[&str]); 8] = [
+    let pairs: [(&str, &[&str]); 9] = [
         ("users", &paces),
         ("users", &["ramp_up_strategy", "vllm_bench"]),
         ("ramp_up_strategy", &["request_rate", "arrival"]),
@@ -243,7 +243,12 @@ fn contradictions(v: &LoadValues) -> Result<(), FieldError> {
         ("output_dist", &outputs),
         ("trace_file", &times),
         ("trace_file", &["random_input_len", "random_output_len"]),
-        ("trace_file", &["random_range_ratio", "vllm_bench", "users"]),
+        (
+            "trace_file",
+            &["random_range_ratio", "vllm_bench", "images"],
+        ),
+        // Of users' requests the trace says how long they are, not when they come.
+        ("users", &["trace_speedup", "trace_spread"]),
     ];
     for (field, others) in pairs {
         if let Some(other) = others.iter().find(|o| said(field) && said(o)) {

@@ -20,6 +20,7 @@ fn price(m: &Model) -> StepPrice {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        images: None,
     };
     StepPrice::new(m, &device, &engine, options).unwrap()
 }

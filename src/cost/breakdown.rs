@@ -21,6 +21,8 @@ pub enum Part {
     LmHead,
     /// Launch cost of kernels on the device.
     Launch,
+    /// Vision tower.
+    Encoder,
     /// Exchange between devices that share a layer.
     Comm,
     /// Host time that the device waits for.
@@ -29,7 +31,7 @@ pub enum Part {
 
 impl Part {
     /// All parts, in the order of tables.
-    pub const ALL: [Part; 10] = [
+    pub const ALL: [Part; 11] = [
         Part::Dense,
         Part::Experts,
         Part::Router,
@@ -38,6 +40,7 @@ impl Part {
         Part::Elementwise,
         Part::LmHead,
         Part::Launch,
+        Part::Encoder,
         Part::Comm,
         Part::Host,
     ];
@@ -53,6 +56,7 @@ impl Part {
             Part::Elementwise => "elementwise",
             Part::LmHead => "lm_head and sampling",
             Part::Launch => "kernel launches",
+            Part::Encoder => "vision tower",
             Part::Comm => "communication",
             Part::Host => "host",
         }

@@ -36,7 +36,8 @@ pub enum ModelError {
     },
     /// An architecture capsim has no operators for.
     #[error(
-        "{file}: field `{field}`: unknown architecture \"{value}\"{}; known: {known}",
+        "{file}: field `{field}`: unknown architecture \"{value}\"{}; {why}--assume-architecture NAME counts its layers as those of another \
+         class; known: {known}",
         did_you_mean(.suggestion)
     )]
     UnknownArchitecture {
@@ -46,8 +47,10 @@ pub enum ModelError {
         field: String,
         /// What it says.
         value: String,
-        /// The closest known name, if any is close.
+        /// The known name that it is a misspelling of, if it may be one.
         suggestion: Option<String>,
+        /// Why no known class stands for it, ending in `; `; empty where nothing is to be said.
+        why: String,
         /// All known names.
         known: String,
     },

@@ -97,6 +97,10 @@ pub struct Memory {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
     pub position_table: f64,
+    /// The vision tower.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub encoder: f64,
     /// Parameters of the whole model, on all devices.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
@@ -236,6 +240,7 @@ fn unknown(scenario: &Scenario) -> Memory {
         requested: 0.0,
         weights: model.total_weight_bytes().as_f64(),
         position_table: 0.0,
+        encoder: 0.0,
         parameters: model.parameters().total() as f64,
         active_parameters: model.parameters().active() as f64,
         activations: 0.0,
@@ -323,7 +328,8 @@ fn fill(m: &mut Memory, s: &Settings) {
     m.utilization = s.gpu_memory_utilization;
     m.requested = p.requested.as_f64();
     m.position_table = p.rotary.as_f64();
-    m.weights = p.weights.as_f64() - m.position_table;
+    m.encoder = p.encoder.as_f64();
+    m.weights = p.weights.as_f64() - m.position_table - m.encoder;
     m.activations = p.activations.as_f64();
     m.non_torch = p.non_torch.as_f64();
     m.kv_cache = p.kv_cache.as_f64();

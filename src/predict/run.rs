@@ -200,6 +200,7 @@ impl Scenario {
                 micro_batch: settings.micro_batch,
                 moe_path: self.moe_path.clone(),
                 routing: self.routing.clone(),
+                images: self.workload.images,
             },
         )
     }
@@ -436,5 +437,8 @@ impl StepCost for Probe<'_> {
     }
     fn wants_distinct_tokens(&self) -> bool {
         self.cost.wants_distinct_tokens()
+    }
+    fn images(&self) -> Option<crate::cost::ImagesAtEnd> {
+        self.cost.images()
     }
 }

@@ -70,6 +70,7 @@ fn cost(model: &Model, device: &DeviceProfile) -> StepPrice {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        images: None,
     };
     StepPrice::new(model, device, &engine, options).unwrap()
 }
@@ -576,6 +577,7 @@ fn a_whole_model_is_predicted_as_it_was_measured() {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        images: None,
     };
     let c = StepPrice::new(&m, &d, &e, options).unwrap();
     let step = c.step(&decode(1, 64)).secs();

@@ -147,6 +147,8 @@ fn memory(
         requested: bytes(total),
         weights: bytes(weights),
         rotary: Bytes::ZERO,
+        // Its file (--mmproj) is one of its own.
+        encoder: Bytes::ZERO,
         activations: Bytes(0),
         non_torch: bytes(non_torch),
         kv_cache: bytes(kv),

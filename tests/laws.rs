@@ -353,6 +353,8 @@ fn priced(
             max_num_seqs: 256,
             max_num_batched_tokens: 2048,
             micro_batch: None,
+            placement: Default::default(),
+            op_offload: true,
             moe_path: None,
             routing: Routing::Uniform,
         },
@@ -445,6 +447,8 @@ fn experts_launched_without_graphs_cost_their_time_once_per_layer() {
             max_num_seqs: 256,
             max_num_batched_tokens: 2048,
             micro_batch: None,
+            placement: Default::default(),
+            op_offload: true,
             moe_path: None,
             routing: Routing::Uniform,
         };

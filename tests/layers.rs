@@ -20,6 +20,8 @@ fn price(m: &Model) -> StepPrice {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        placement: Default::default(),
+        op_offload: true,
     };
     StepPrice::new(m, &device, &engine, options).unwrap()
 }

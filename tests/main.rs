@@ -13,6 +13,7 @@ mod laws;
 mod layers;
 mod models;
 mod numpy;
+mod offload;
 mod plan;
 mod recipes;
 mod serve_core;

@@ -23,13 +23,17 @@ pub enum Part {
     Launch,
     /// Exchange between devices that share a layer.
     Comm,
+    /// What the processor computes, with weights in the host's memory.
+    Processor,
+    /// Weights and activations on their way between the host's memory and the device.
+    Bus,
     /// Host time that the device waits for.
     Host,
 }
 
 impl Part {
     /// All parts, in the order of tables.
-    pub const ALL: [Part; 10] = [
+    pub const ALL: [Part; 12] = [
         Part::Dense,
         Part::Experts,
         Part::Router,
@@ -39,6 +43,8 @@ impl Part {
         Part::LmHead,
         Part::Launch,
         Part::Comm,
+        Part::Processor,
+        Part::Bus,
         Part::Host,
     ];
 
@@ -54,6 +60,8 @@ impl Part {
             Part::LmHead => "lm_head and sampling",
             Part::Launch => "kernel launches",
             Part::Comm => "communication",
+            Part::Processor => "processor (layers there)",
+            Part::Bus => "bus to host memory",
             Part::Host => "host",
         }
     }

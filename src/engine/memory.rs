@@ -31,6 +31,8 @@ pub struct MemoryInputs {
     pub states_in_blocks: bool,
     /// Whether full blocks are kept for requests that begin alike.
     pub prefix_caching: bool,
+    /// Weights that lie in the host's memory.
+    pub host_weights: Bytes,
 }
 
 /// Where the device memory goes.
@@ -40,8 +42,12 @@ pub struct MemoryPlan {
     pub total: Bytes,
     /// total × utilisation.
     pub requested: Bytes,
-    /// Weights as loaded, with the table of the rotary embedding.
+    /// Weights as loaded, with the table of the rotary embedding, but for those of the host.
     pub weights: Bytes,
+    /// Weights in the host's memory.
+    pub host_weights: Bytes,
+    /// Keys and values in the host's memory.
+    pub host_kv: Bytes,
     /// That table.
     pub rotary: Bytes,
     /// Peak activations of the profiling run (estimated).
@@ -337,7 +343,7 @@ pub fn plan(
 ) -> Result<MemoryPlan, MemoryError> {
     let total = device.memory.total_bytes.value;
     let requested = total * inputs.utilization;
-    let weights = model.total_weight_bytes().as_f64() + rotary_bytes(model);
+    let weights = (model.total_weight_bytes() - inputs.host_weights).as_f64() + rotary_bytes(model);
     let activations = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
     let non_torch = non_torch_bytes(model, engine, inputs);
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
@@ -412,6 +418,8 @@ pub fn plan(
         total: bytes(total),
         requested: bytes(requested),
         weights: bytes(weights),
+        host_weights: inputs.host_weights,
+        host_kv: Bytes::ZERO,
         rotary: bytes(rotary_bytes(model)),
         activations: bytes(activations),
         non_torch: bytes(non_torch),
@@ -460,6 +468,7 @@ mod tests {
                 enforce_eager: false,
                 states_in_blocks: true,
                 prefix_caching: false,
+                host_weights: Bytes::ZERO,
             },
         )
     }

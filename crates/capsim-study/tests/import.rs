@@ -70,6 +70,8 @@ fn cost(model: &Model, device: &DeviceProfile) -> StepPrice {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        placement: Default::default(),
+        op_offload: true,
     };
     StepPrice::new(model, device, &engine, options).unwrap()
 }
@@ -576,6 +578,8 @@ fn a_whole_model_is_predicted_as_it_was_measured() {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        placement: Default::default(),
+        op_offload: true,
     };
     let c = StepPrice::new(&m, &d, &e, options).unwrap();
     let step = c.step(&decode(1, 64)).secs();

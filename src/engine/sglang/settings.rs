@@ -16,7 +16,7 @@ use crate::engine::memory::{self, MemoryInputs};
 use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, only_one};
 use crate::engine::settings::*;
 use crate::engine::{EngineConfig, EngineVersion, Group, Router};
-use crate::model::Parallel;
+use crate::model::{Parallel, Placement};
 use crate::units::Bytes;
 
 /// Fills in defaults and sizes the KV cache.
@@ -59,6 +59,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             // A pool of their own, which is not sized here.
             states_in_blocks: false,
             prefix_caching: false,
+            host_weights: Bytes::ZERO,
         };
         memory::plan(model, asked.device, asked.profile, &inputs)
     };
@@ -101,5 +102,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         micro_batch: None,
         engine: EngineId::Sglang,
         api_servers: 1,
+        placement: Placement::Device,
+        op_offload: false,
     })
 }

@@ -20,10 +20,14 @@ const fn text(name: &'static str, label: &'static str, help: &'static str) -> Fi
     Field::new(name, Kind::Text, label, help)
 }
 
+const fn number(name: &'static str, label: &'static str, help: &'static str) -> Field {
+    Field::new(name, Kind::Number, label, help)
+}
+
 /// All fields.
 pub static SERVED: [Field; N] = ROWS;
 
-const N: usize = 8;
+const N: usize = 11;
 
 const ROWS: [Field; N] = [
     text(
@@ -74,6 +78,21 @@ const ROWS: [Field; N] = [
         "Expert popularity",
         "Popularity of experts: uniform, or zipf:S (default: uniform)",
     ),
+    number(
+        "host_bandwidth_gbs",
+        "Bandwidth of the host's memory",
+        "GB/s that the processor reads weights with that lie in the host's memory (default: the device profile's, else assumed)",
+    ),
+    number(
+        "host_tflops",
+        "Matrix rate of the processor",
+        "10^12 operations per second that the processor reaches on weights in the host's memory (default: the device profile's, else assumed)",
+    ),
+    number(
+        "bus_gbs",
+        "Rate of the bus",
+        "GB/s from the host's memory to the device (default: the device profile's or data sheet's, else assumed)",
+    ),
 ];
 
 const NAMES: [&str; N] = {
@@ -87,21 +106,24 @@ const NAMES: [&str; N] = {
 };
 
 macro_rules! keys {
-    ($($key:ident = $name:literal;)*) => {
+    ($($key:ident: $of:ty = $name:literal;)*) => {
         $(
             #[doc = concat!("`", $name, "`; its row in [`SERVED`] says what it is.")]
-            pub const $key: Key<ServedSection, String> = Key::at(position(&NAMES, $name));
+            pub const $key: Key<ServedSection, $of> = Key::at(position(&NAMES, $name));
         )*
     };
 }
 
 keys! {
-    MODEL = "model";
-    WEIGHTS = "weights";
-    DEVICE = "device";
-    ENGINE = "engine";
-    SERVER = "server";
-    ENGINE_VERSION = "engine_version";
-    MOE_TILES = "moe_tiles";
-    ROUTING = "routing";
+    MODEL: String = "model";
+    WEIGHTS: String = "weights";
+    DEVICE: String = "device";
+    ENGINE: String = "engine";
+    SERVER: String = "server";
+    ENGINE_VERSION: String = "engine_version";
+    MOE_TILES: String = "moe_tiles";
+    ROUTING: String = "routing";
+    HOST_BANDWIDTH_GBS: f64 = "host_bandwidth_gbs";
+    HOST_TFLOPS: f64 = "host_tflops";
+    BUS_GBS: f64 = "bus_gbs";
 }

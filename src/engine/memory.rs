@@ -33,6 +33,8 @@ pub struct MemoryInputs {
     pub prefix_caching: bool,
     /// Weights that lie in the host's memory.
     pub host_weights: Bytes,
+    /// Whether activations are part of the share that the engine may use.
+    pub activations_within: bool,
 }
 
 /// Where the device memory goes.
@@ -349,7 +351,8 @@ pub fn plan(
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
     let left = match inputs.kv_cache_memory_bytes {
         Some(b) => b as f64,
-        None => requested - weights - activations - non_torch,
+        None if inputs.activations_within => requested - weights - activations - non_torch,
+        None => requested - weights - non_torch,
     };
     let cut = pages(model, inputs);
     let Pages {
@@ -469,6 +472,7 @@ mod tests {
                 states_in_blocks: true,
                 prefix_caching: false,
                 host_weights: Bytes::ZERO,
+                activations_within: true,
             },
         )
     }

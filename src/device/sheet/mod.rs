@@ -296,7 +296,7 @@ impl DataSheet {
         let r = &near.profile;
         let (bandwidth, matrix) = (&self.bandwidth_gbs.source, &self.tflops_bf16.source);
         let share = reported(&all);
-        let nvidia = maker(&name) == "nvidia";
+        let nvidia = maker(&near.sheet.name) == "nvidia";
         Ok(DeviceProfile {
             schema: DeviceProfile::SCHEMA.into(),
             id: self.id.clone(),

@@ -96,16 +96,11 @@ fn placement(asked: &Asked<'_>) -> Result<Placement, SettingsError> {
         None => 0,
     };
     let host_experts = match given.get(CPU_MOE) {
+        // A pattern that is found in no tensor's name moves none.
+        _ if asked.model.experts().is_none() => 0,
         Some(true) => layers,
         _ => given.get(N_CPU_MOE).unwrap_or(0).min(layers),
     };
-    if host_experts > 0 && asked.model.experts().is_none() {
-        return Err(bad(
-            "n_cpu_moe",
-            "the model has no experts; leave --n-cpu-moe and --cpu-moe out, or give --n-gpu-layers"
-                .into(),
-        ));
-    }
     let overrides = match given.get(OVERRIDE_TENSOR) {
         Some(text) => Override::list(&text).map_err(|e| bad("override_tensor", e))?,
         None => vec![],

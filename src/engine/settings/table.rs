@@ -188,7 +188,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 29;
+const N: usize = 30;
 
 const ROWS: [Setting; N] = [
     count(
@@ -339,6 +339,17 @@ const ROWS: [Setting; N] = [
         "Give each device whole experts instead of slices of all (default: off)",
     )
     .short(&["-ep"]),
+    switch(
+        "enable_dp_attention",
+        "Attention in data parallel",
+        "Divide the devices of SGLang among data-parallel ranks for attention, while all share the experts (default: off)",
+    )
+    .not_vllm()
+    .spelled(&[Spelling {
+        engine: Sglang,
+        flags: &["--enable-dp-attention"],
+        means: Means::On,
+    }]),
     switch(
         "data_parallel_external_lb",
         "External load balancer",
@@ -520,6 +531,8 @@ keys! {
     DATA_PARALLEL_SIZE: u32 = "data_parallel_size";
     /// Whether a load balancer outside of vLLM routes requests in turn.
     DATA_PARALLEL_EXTERNAL_LB: bool = "data_parallel_external_lb";
+    /// Whether attention's ranks share the experts' devices.
+    ENABLE_DP_ATTENTION: bool = "enable_dp_attention";
     /// Whole experts per device.
     ENABLE_EXPERT_PARALLEL: bool = "enable_expert_parallel";
 }

@@ -52,6 +52,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
                 .placed(&placement)
                 .host
                 .map_or(Bytes::ZERO, |h| h.total_weight_bytes()),
+            activations_within: true,
         },
     )?;
     let config = EngineConfig {

@@ -189,6 +189,12 @@ fn sglang_flags_become_settings() {
         l.changes,
         ["--attention-backend triton", "--schedule-policy lpm"]
     );
+    let l = good("sglang serve m --tp 8 --ep 8 --dp 8 --enable-dp-attention");
+    assert_eq!(l.settings.get(ENABLE_EXPERT_PARALLEL), Some(true));
+    assert_eq!(l.settings.get(ENABLE_DP_ATTENTION), Some(true));
+    assert_eq!(l.changes, [""; 0]);
+    let l = good("sglang serve m --tp 8 --ep-size 4");
+    assert_eq!(l.changes, ["--ep-size 4"]);
     let l = good("sglang serve --model m --chunked-prefill-size -1");
     assert_eq!(
         (l.model.as_deref(), l.changes.as_slice()),

@@ -65,11 +65,11 @@ pub(super) fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
     offers.batch();
     offers.kv_type();
     offers.weights();
-    offers.host();
     if offers.all.iter().all(|w| !w.same_answers) {
         offers.utilization_and_length();
     }
     offers.devices();
+    offers.host();
     offers.all
 }
 
@@ -207,7 +207,7 @@ impl Offers<'_> {
                     self.offer(format!("--n-gpu-layers {n}"), true, &of(n));
                 }
             }
-            EngineId::Sglang => {}
+            _ => {}
         }
     }
 

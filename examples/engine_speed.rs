@@ -111,6 +111,8 @@ fn cost() -> StepPrice {
             max_num_seqs: 256,
             max_num_batched_tokens: 8192,
             micro_batch: None,
+            placement: Default::default(),
+            op_offload: true,
             moe_path: None,
             routing: Routing::Uniform,
         },

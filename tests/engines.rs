@@ -3,7 +3,7 @@ use capsim::cost::Routing;
 use capsim::cost::{LinearCost, StepShape};
 use capsim::device::{EngineId, builtin};
 use capsim::engine::observe::{Observer, RequestRecord, StepRecord};
-use capsim::engine::settings::{DATA_PARALLEL_SIZE, MAX_MODEL_LEN, SettingValues};
+use capsim::engine::settings::*;
 use capsim::engine::{EngineConfig, Group, Runtime, SimSummary};
 use capsim::model::{Model, Precision, builtin as models};
 use capsim::predict::{Scenario, simulate_once};
@@ -226,6 +226,63 @@ fn sglang_runs_data_parallel() {
     };
     let (one, four) = (run(1, 16), run(4, 64));
     assert!((four / one / 4.0 - 1.0).abs() < 0.05, "{one} {four}");
+}
+
+/// Under SGLang as under vLLM: a size of 1 is none, ranks in lock-step with equal loads go as fast as each alone does on what it shares, and
+/// what does not divide is refused.
+#[test]
+fn sglang_divides_a_model_among_devices() {
+    let config = models::find("qwen3-30b-a3b").unwrap().config();
+    let scenario = |serve: SettingValues, users: u32| Scenario {
+        model_name: "m".into(),
+        model: Model::new(&config, Precision::of(&config)),
+        engine: builtin::engine("sglang-h200").unwrap(),
+        device: builtin::device("h200-sxm").unwrap(),
+        release: None,
+        serve: serve.with(MAX_MODEL_LEN, 4096).with(MAX_NUM_SEQS, 64),
+        moe_path: None,
+        routing: Routing::Uniform,
+        workload: WorkloadSpec::closed_loop(4 * users, users, 128, 32),
+        engines: None,
+        notes: Default::default(),
+    };
+    let run = |serve, users| simulate_once(&scenario(serve, users)).unwrap();
+    let none = SettingValues::default;
+    let plain = run(none(), 8);
+    let ones = none()
+        .with(TENSOR_PARALLEL_SIZE, 1)
+        .with(ENABLE_EXPERT_PARALLEL, true)
+        .with(ENABLE_DP_ATTENTION, true);
+    assert_eq!(run(ones, 8).summary, plain.summary);
+    let four = run(none().with(TENSOR_PARALLEL_SIZE, 4), 8);
+    assert_eq!(four.settings.devices(), 4);
+    assert!(four.summary.output_throughput() > plain.summary.output_throughput());
+    assert!(four.settings.memory.weights.as_f64() < 0.3 * plain.settings.memory.weights.as_f64());
+    // Attention of each rank on one device, experts on all four.
+    let attention = none()
+        .with(TENSOR_PARALLEL_SIZE, 4)
+        .with(DATA_PARALLEL_SIZE, 4)
+        .with(ENABLE_DP_ATTENTION, true);
+    let ranks = run(attention.clone(), 8);
+    assert_eq!(ranks.settings.devices(), 4);
+    let kv = |r: &capsim::predict::Run| {
+        r.settings.memory.kv_cache.as_f64() / r.settings.config.num_gpu_blocks as f64
+    };
+    assert!(
+        kv(&ranks) > 3.9 * kv(&four),
+        "each keeps all heads of its own requests"
+    );
+    assert_eq!(ranks.settings.config.max_num_seqs, 16);
+    for (serve, field) in [
+        (
+            attention.with(TENSOR_PARALLEL_SIZE, 6),
+            "data_parallel_size",
+        ),
+        (none().with(TENSOR_PARALLEL_SIZE, 5), "tensor_parallel_size"),
+    ] {
+        let e = simulate_once(&scenario(serve, 8)).unwrap_err();
+        assert!(e.to_string().starts_with(field), "{e}");
+    }
 }
 
 proptest! {

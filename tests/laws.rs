@@ -354,6 +354,8 @@ fn priced(
             max_num_batched_tokens: 2048,
             micro_batch: None,
             images: None,
+            placement: Default::default(),
+            op_offload: true,
             moe_path: None,
             routing: Routing::Uniform,
         },
@@ -448,6 +450,8 @@ fn experts_launched_without_graphs_cost_their_time_once_per_layer() {
             max_num_batched_tokens: 2048,
             micro_batch: None,
             images: None,
+            placement: Default::default(),
+            op_offload: true,
             moe_path: None,
             routing: Routing::Uniform,
         };

@@ -21,6 +21,8 @@ fn price(m: &Model) -> StepPrice {
         routing: Routing::Uniform,
         micro_batch: None,
         images: None,
+        placement: Default::default(),
+        op_offload: true,
     };
     StepPrice::new(m, &device, &engine, options).unwrap()
 }

@@ -14,6 +14,7 @@ mod laws;
 mod layers;
 mod models;
 mod numpy;
+mod offload;
 mod plan;
 mod recipes;
 mod serve_core;

@@ -25,13 +25,17 @@ pub enum Part {
     Encoder,
     /// Exchange between devices that share a layer.
     Comm,
+    /// What the processor computes, with weights in the host's memory.
+    Processor,
+    /// Weights and activations on their way between the host's memory and the device.
+    Bus,
     /// Host time that the device waits for.
     Host,
 }
 
 impl Part {
     /// All parts, in the order of tables.
-    pub const ALL: [Part; 11] = [
+    pub const ALL: [Part; 13] = [
         Part::Dense,
         Part::Experts,
         Part::Router,
@@ -42,6 +46,8 @@ impl Part {
         Part::Launch,
         Part::Encoder,
         Part::Comm,
+        Part::Processor,
+        Part::Bus,
         Part::Host,
     ];
 
@@ -58,6 +64,8 @@ impl Part {
             Part::Launch => "kernel launches",
             Part::Encoder => "vision tower",
             Part::Comm => "communication",
+            Part::Processor => "processor (layers there)",
+            Part::Bus => "bus to host memory",
             Part::Host => "host",
         }
     }

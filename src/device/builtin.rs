@@ -53,6 +53,14 @@ const ENGINES: &[(&str, &str)] = &[
         include_str!("../../calibration/engines/sglang-rocm.json"),
     ),
     (
+        "calibration/engines/sglang-cuda.json",
+        include_str!("../../calibration/engines/sglang-cuda.json"),
+    ),
+    (
+        "calibration/engines/sglang-instinct.json",
+        include_str!("../../calibration/engines/sglang-instinct.json"),
+    ),
+    (
         "calibration/engines/llamacpp-vulkan.json",
         include_str!("../../calibration/engines/llamacpp-vulkan.json"),
     ),

@@ -29,6 +29,9 @@ pub struct EngineProfile {
     /// one. Empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<String>,
+    /// Kinds of layers that the coefficients are known for, besides those that every profile is: `latent attention`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
     /// How far prices of other weight formats may be off, where something is known about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_weights: Vec<OtherWeights>,

@@ -8,6 +8,7 @@ mod curve;
 mod curves;
 mod engine_file;
 mod engine_profile;
+mod host;
 mod kernels;
 mod link;
 mod profile;
@@ -26,6 +27,7 @@ pub use engine_profile::{
     EngineId, EngineProfile, Fill, FitRecord, FrontEndTimes, HostCost, MemoryOverhead, MoePath,
     MoeRegime, OtherWeights, tile_of,
 };
+pub use host::{CROSSING, Host, HostRates};
 pub use kernels::{
     AttentionTimes, ExpertPoint, ExpertTimes, Grid, KernelTimes, Mixed, Piece, Residual, RowShape,
     RowTimes, Seconds,

@@ -1,5 +1,7 @@
 //! The device profile: what the hardware can do.
-use super::{Curve, KernelCurves, KernelTimes, Link, ProfileError, Provenance, Quantity, parse};
+use super::{
+    Curve, Host, KernelCurves, KernelTimes, Link, ProfileError, Provenance, Quantity, parse,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -52,6 +54,9 @@ pub struct DeviceProfile {
     /// How devices of this kind in one node reach each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+    /// The machine that it sits in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
 }
@@ -184,6 +189,9 @@ impl DeviceProfile {
         }
         if let Some(link) = &self.link {
             link.check()?;
+        }
+        if let Some(host) = &self.host {
+            host.check()?;
         }
         Ok(())
     }

@@ -31,6 +31,10 @@ pub struct MemoryInputs {
     pub states_in_blocks: bool,
     /// Whether full blocks are kept for requests that begin alike.
     pub prefix_caching: bool,
+    /// Weights that lie in the host's memory.
+    pub host_weights: Bytes,
+    /// Whether activations are part of the share that the engine may use.
+    pub activations_within: bool,
 }
 
 /// Where the device memory goes.
@@ -40,8 +44,12 @@ pub struct MemoryPlan {
     pub total: Bytes,
     /// total × utilisation.
     pub requested: Bytes,
-    /// Weights as loaded, with the table of the rotary embedding.
+    /// Weights as loaded, with the table of the rotary embedding, but for those of the host.
     pub weights: Bytes,
+    /// Weights in the host's memory.
+    pub host_weights: Bytes,
+    /// Keys and values in the host's memory.
+    pub host_kv: Bytes,
     /// That table.
     pub rotary: Bytes,
     /// The vision tower, of which `weights` contains the bytes.
@@ -370,7 +378,9 @@ pub fn plan(
 ) -> Result<MemoryPlan, MemoryError> {
     let total = device.memory.total_bytes.value;
     let requested = total * inputs.utilization;
-    let weights = model.total_weight_bytes().as_f64() + rotary_bytes(model) + encoder_bytes(model);
+    let weights = (model.total_weight_bytes() - inputs.host_weights).as_f64()
+        + rotary_bytes(model)
+        + encoder_bytes(model);
     let language = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
     let (run, results) = encoder_activations(model, inputs);
     let activations = run.max(language + results);
@@ -378,7 +388,8 @@ pub fn plan(
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
     let left = match inputs.kv_cache_memory_bytes {
         Some(b) => b as f64,
-        None => requested - weights - activations - non_torch,
+        None if inputs.activations_within => requested - weights - activations - non_torch,
+        None => requested - weights - non_torch,
     };
     let cut = pages(model, inputs);
     let Pages {
@@ -447,6 +458,8 @@ pub fn plan(
         total: bytes(total),
         requested: bytes(requested),
         weights: bytes(weights),
+        host_weights: inputs.host_weights,
+        host_kv: Bytes::ZERO,
         rotary: bytes(rotary_bytes(model)),
         encoder: bytes(encoder_bytes(model)),
         activations: bytes(activations),
@@ -496,6 +509,8 @@ mod tests {
                 enforce_eager: false,
                 states_in_blocks: true,
                 prefix_caching: false,
+                host_weights: Bytes::ZERO,
+                activations_within: true,
             },
         )
     }

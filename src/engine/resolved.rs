@@ -3,7 +3,7 @@ use super::memory::{MemoryError, MemoryPlan};
 use super::settings::*;
 use super::{EngineConfig, EngineVersion, Group, kind};
 use crate::device::{DeviceProfile, EngineId, EngineProfile};
-use crate::model::{Model, Parallel};
+use crate::model::{Model, Parallel, Placement};
 
 /// An engine ready to start.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub struct Settings {
     pub engine: EngineId,
     /// Processes of the front end.
     pub api_servers: u32,
+    /// Where weights lie.
+    pub placement: Placement,
+    /// Whether large batches take weights from the host's memory to the device.
+    pub op_offload: bool,
 }
 
 /// Settings that contradict each other or the device.

@@ -14,19 +14,14 @@ use crate::model::gguf_name as gguf;
 /// Slots unless `-np` says otherwise.
 const AUTO_SLOTS: u32 = 4;
 
-/// Layers on the device from which on all are taken to be there: no model has as many, and lines say 99 or 999.
-const ALL_LAYERS: i64 = 99;
-
 /// Values that are the engine's defaults, or what is simulated.
 const DEFAULTS: &[(&str, &[&str])] = &[
     ("--flash-attn", &["", "on", "auto", "1", "true"]),
     ("--split-mode", &["none"]),
     ("--main-gpu", &["0"]),
-    ("--gpu-layers", &["all", "auto", "-1"]),
+    ("--gpu-layers", &["all", "auto", "-1", "-2"]),
     ("--kv-offload", &[""]),
-    ("--op-offload", &[""]),
     ("--fit", &["", "on"]),
-    ("--n-cpu-moe", &["0"]),
     ("--repack", &[""]),
 ];
 
@@ -95,8 +90,14 @@ fn flag(line: &mut Line, slots: &mut Slots, given: &Given) -> Result<(), LineErr
         "--cache-type-v" => slots.values = Some(cache_type(given.value()?)),
         "--kv-unified" => slots.unified = Some(true),
         "--no-kv-unified" => slots.unified = Some(false),
-        "--gpu-layers" if given.value()?.parse::<i64>().is_ok_and(|n| n >= ALL_LAYERS) => {
-            line.harmless.push(given.typed.clone());
+        // −1 is `auto`, −2 `all`: what fits, which here is everything or an error.
+        "--gpu-layers" if given.value()?.parse::<u32>().is_err() => line.other(given, DEFAULTS),
+        // Several stand in one list.
+        "--override-tensor" => {
+            let before = line.settings.get(OVERRIDE_TENSOR);
+            let all = before.into_iter().chain([given.value()?.to_string()]);
+            let all: Vec<String> = all.collect();
+            line.settings.set(OVERRIDE_TENSOR, all.join(","));
         }
         name => {
             if let Some((_, model)) = PRESETS.iter().find(|(flag, _)| *flag == name) {

@@ -5,7 +5,8 @@ use super::launch::{Launch, ReadFile, Source, unwrap};
 use super::{LineError, bench, llama_server, sglang, variables, vllm};
 use crate::device::Scheduler;
 use crate::engine::settings::{
-    DATA_PARALLEL_SIZE, EngineSection, Means, SettingValues, TABLE, TENSOR_PARALLEL_SIZE,
+    DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, SettingValues, TABLE,
+    TENSOR_PARALLEL_SIZE,
 };
 use crate::fields::{Kind, Section, Value};
 use crate::workload::load::LoadValues;
@@ -155,6 +156,11 @@ impl Line {
             Means::Off => Value::Switch(given.off),
             Means::Value => parsed(EngineSection::field(place).kind, given)?,
         };
+        if place == GPU_MEMORY_UTILIZATION.place()
+            && !matches!(value, Value::Number(f) if f > 0.0 && f <= 1.0)
+        {
+            return Err(given.bad("a fraction above 0 and at most 1"));
+        }
         self.settings.put(place, value);
         Ok(true)
     }
@@ -198,8 +204,8 @@ pub(super) fn parsed(kind: Kind, given: &Given) -> Result<Value, LineError> {
             None => Err(given.bad(format!("a whole number from 0 to {most}"))),
         },
         Kind::Number => match text.parse::<f64>() {
-            Ok(f) if f > 0.0 && f <= 1.0 => Ok(Value::Number(f)),
-            _ => Err(given.bad("a fraction above 0 and at most 1")),
+            Ok(f) if f.is_finite() && f >= 0.0 => Ok(Value::Number(f)),
+            _ => Err(given.bad("a number")),
         },
         Kind::Switch => Ok(Value::Switch(!given.off)),
         Kind::Choice(_) | Kind::Text if text.is_empty() => Err(given.bad("a value")),

@@ -3,7 +3,9 @@ use super::LineError;
 use super::flags::FlagList;
 use super::read::{self, Line};
 use crate::device::Scheduler;
-use crate::engine::settings::NUM_GPU_BLOCKS_OVERRIDE;
+use crate::engine::settings::{
+    ENABLE_EXPERT_PARALLEL, NUM_GPU_BLOCKS_OVERRIDE, TENSOR_PARALLEL_SIZE,
+};
 
 /// Values that are the engine's defaults, or what is simulated.
 const DEFAULTS: &[(&str, &[&str])] = &[
@@ -26,13 +28,23 @@ const DEFAULTS: &[(&str, &[&str])] = &[
 pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
     let list = FlagList::of(Scheduler::Sglang);
     let arguments = read::given(args, &list, Scheduler::Sglang)?;
+    let mut experts = None;
     for given in &arguments.given {
         match given.name() {
+            "--expert-parallel-size" if given.value()? != "1" => experts = Some(given),
             "--model-path" => line.model = Some(given.value()?.into()),
             "--config" => {}
             "--chunked-prefill-size" if given.value()? == "-1" => line.change(given.words()),
             _ if line.set(Scheduler::Sglang, given)? => {}
             _ => line.other(given, DEFAULTS),
+        }
+    }
+    // Whole experts are given to all devices, or to none.
+    if let Some(given) = experts {
+        let devices = line.settings.get(TENSOR_PARALLEL_SIZE).unwrap_or(1);
+        match given.value()?.parse() == Ok(devices) {
+            true => line.settings.set(ENABLE_EXPERT_PARALLEL, true),
+            false => line.change(given.words()),
         }
     }
     // One token is the null block, which no request gets.

@@ -17,7 +17,6 @@ const DEFAULTS: &[(&str, &[&str])] = &[
     ("--nnodes", &["1"]),
     ("--node-rank", &["0"]),
     ("--api-server-count", &["1"]),
-    ("--cpu-offload-gb", &["0"]),
     ("--num-scheduler-steps", &["1"]),
     ("--stream-interval", &["1"]),
     ("--distributed-executor-backend", &["mp", "uni"]),

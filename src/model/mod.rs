@@ -43,6 +43,7 @@ mod parallel;
 mod params;
 mod params_json;
 mod pattern;
+mod placement;
 mod precision;
 mod quantization;
 mod raw;
@@ -62,6 +63,7 @@ pub use op::{
 pub use overrides::Overrides;
 pub use parallel::Parallel;
 pub use params::Parameters;
+pub use placement::{Override, Placed, Placement, Split};
 pub use precision::{Dtype, KvDtype, Precision};
 
 use crate::units::Bytes;
@@ -112,13 +114,33 @@ impl Model {
     /// ([`Parallel::problem`]) is rounded.
     fn divided(config: &ModelConfig, precision: Precision, parallel: Parallel) -> Self {
         let part = parallel.part(config);
-        let ops = layers::expand(config, &part, &precision, parallel);
+        let ops = layers::expand(config, &part, &precision, parallel, &Placement::Device).device;
         Self {
             config: config.clone(),
             part,
             parallel,
             precision,
             ops,
+        }
+    }
+
+    /// What the device's memory holds of it, and what the host's does.
+    pub fn placed(&self, placement: &Placement) -> Placed {
+        let of = |ops| Self {
+            ops,
+            ..self.clone()
+        };
+        let ops = layers::expand(
+            &self.config,
+            &self.part,
+            &self.precision,
+            self.parallel,
+            placement,
+        );
+        Placed {
+            host: (!ops.host.is_empty()).then(|| of(ops.host)),
+            device: of(ops.device),
+            crossings: ops.crossings,
         }
     }
 
@@ -253,6 +275,9 @@ impl Model {
             .iter()
             .filter(|o| matches!(o.kind, OpKind::Experts(_)));
         let layers: u32 = ops.clone().map(|o| o.layers).sum();
+        if layers == 0 {
+            return None;
+        }
         let bytes: Bytes = ops.map(|o| o.weight_bytes() * o.layers.into()).sum();
         Some(Experts {
             num: moe.num_experts,

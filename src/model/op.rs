@@ -296,6 +296,32 @@ impl Op {
         }
     }
 
+    /// The part of it that `part` of its `total` bytes of weights make, and the rest: fewer columns of a matrix, a narrower expert.
+    pub(super) fn split(&self, part: u64, total: u64) -> (Self, Self) {
+        let of = |n: u64| (u128::from(n) * u128::from(part) / u128::from(total.max(1))) as u64;
+        let (mut one, mut rest) = (*self, *self);
+        match (&mut one.kind, &mut rest.kind) {
+            (OpKind::Gemm(a), OpKind::Gemm(b)) | (OpKind::Router(a), OpKind::Router(b)) => {
+                a.out_features = of(a.out_features);
+                b.out_features -= a.out_features;
+                a.weights = Bytes(of(a.weights.0));
+                b.weights = b.weights - a.weights;
+                a.activations_per_row = Bytes(of(a.activations_per_row.0));
+                b.activations_per_row = b.activations_per_row - a.activations_per_row;
+            }
+            (OpKind::Experts(a), OpKind::Experts(b)) => {
+                a.intermediate = of(a.intermediate);
+                b.intermediate -= a.intermediate;
+                a.weights_per_expert = Bytes(of(a.weights_per_expert.0));
+                b.weights_per_expert = b.weights_per_expert - a.weights_per_expert;
+                a.activations_per_token = Bytes(of(a.activations_per_token.0));
+                b.activations_per_token = b.activations_per_token - a.activations_per_token;
+            }
+            _ => {}
+        }
+        (one, rest)
+    }
+
     /// Weight bytes that one layer reads when the batch touches `distinct` experts (ignored by other
     /// operators). The embedding reads rows, not the table: 0.
     pub fn weight_bytes_touched(&self, distinct: u64) -> Bytes {

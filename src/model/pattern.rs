@@ -26,7 +26,7 @@ enum What {
 
 /// A regular expression.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Regex(Vec<Vec<Item>>);
+pub struct Regex(Vec<Vec<Item>>);
 
 /// Steps after which a match is given up: lists are short, and an expression that takes longer is not meant for them.
 const STEPS: u32 = 20_000;
@@ -57,6 +57,13 @@ impl Regex {
             .collect();
         items.push(one(What::End));
         Self(vec![items])
+    }
+
+    /// Whether it is found anywhere in the text, as `re.search`.
+    pub fn is_in(&self, text: &str) -> bool {
+        let chars: Vec<char> = text.chars().collect();
+        let mut steps = STEPS;
+        (0..=chars.len()).any(|at| any_of(&self.0, &[], &chars, at, &mut steps))
     }
 
     /// Whether the text's beginning matches, as `re.match`.

@@ -7,6 +7,7 @@ use crate::engine::settings::*;
 use crate::engine::vllm::Release;
 use crate::predict::memory::MemoryError;
 use crate::predict::{Scenario, Settings, SettingsError};
+use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use ways::{largest, ways};
 
@@ -93,6 +94,14 @@ pub struct Memory {
     pub requested: f64,
     /// Weights.
     pub weights: f64,
+    /// Weights in the host's memory.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub host_weights: f64,
+    /// Keys and values in the host's memory.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub host_kv: f64,
     /// The table of the rotary embedding, which engines load with them.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
@@ -239,6 +248,8 @@ fn unknown(scenario: &Scenario) -> Memory {
         utilization: scenario.serve.get(GPU_MEMORY_UTILIZATION).unwrap_or(0.9),
         requested: 0.0,
         weights: model.total_weight_bytes().as_f64(),
+        host_weights: 0.0,
+        host_kv: 0.0,
         position_table: 0.0,
         encoder: 0.0,
         parameters: model.parameters().total() as f64,
@@ -277,12 +288,14 @@ fn refuse(m: &mut Memory, scenario: &Scenario, e: MemoryError, contexts: &[u32])
     m.problem = Some(e.to_string());
     match e {
         MemoryError::NoRoom {
+            weights,
             activations,
             non_torch,
             requested,
             utilization,
             ..
         } => {
+            on_device(m, weights);
             m.activations = activations.as_f64();
             m.non_torch = non_torch.as_f64();
             m.requested = requested.as_f64();
@@ -293,6 +306,7 @@ fn refuse(m: &mut Memory, scenario: &Scenario, e: MemoryError, contexts: &[u32])
                 m.num_gpu_blocks = u32::try_from(e.asked).unwrap_or(u32::MAX);
                 m.kv_per_block = e.kv_cache.as_f64() / e.asked as f64;
             }
+            on_device(m, e.weights);
             m.activations = e.activations.as_f64();
             m.non_torch = e.non_torch.as_f64();
             m.requested = e.requested.as_f64();
@@ -323,6 +337,12 @@ fn refuse(m: &mut Memory, scenario: &Scenario, e: MemoryError, contexts: &[u32])
     m.outside = m.total - m.requested;
 }
 
+/// Of the whole model's weights, those that an engine wanted on the device, its table of positions among them; the others are the host's.
+fn on_device(m: &mut Memory, weights: Bytes) {
+    m.host_weights = (m.weights - weights.as_f64()).max(0.0);
+    m.weights -= m.host_weights;
+}
+
 fn fill(m: &mut Memory, s: &Settings) {
     let (p, c) = (&s.memory, &s.config);
     m.utilization = s.gpu_memory_utilization;
@@ -330,6 +350,8 @@ fn fill(m: &mut Memory, s: &Settings) {
     m.position_table = p.rotary.as_f64();
     m.encoder = p.encoder.as_f64();
     m.weights = p.weights.as_f64() - m.position_table - m.encoder;
+    m.host_weights = p.host_weights.as_f64();
+    m.host_kv = p.host_kv.as_f64();
     m.activations = p.activations.as_f64();
     m.non_torch = p.non_torch.as_f64();
     m.kv_cache = p.kv_cache.as_f64();

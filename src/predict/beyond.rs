@@ -43,7 +43,8 @@ fn unknown_layers(s: &Scenario) -> Vec<&'static str> {
         let kind = layer.mixer.as_ref().and_then(Mixer::uncompared);
         let beside = layer.beside.map(|_| "Mamba layers");
         for kind in kind.into_iter().chain(beside) {
-            if !kinds.contains(&kind) {
+            let known = s.engine.layers.iter().any(|k| k == kind);
+            if !known && !kinds.contains(&kind) {
                 kinds.push(kind);
             }
         }

@@ -198,6 +198,8 @@ impl Scenario {
                 max_num_seqs: settings.config.max_num_seqs,
                 max_num_batched_tokens: settings.config.max_num_batched_tokens,
                 micro_batch: settings.micro_batch,
+                placement: settings.placement.clone(),
+                op_offload: settings.op_offload,
                 moe_path: self.moe_path.clone(),
                 routing: self.routing.clone(),
                 images: self.workload.images,

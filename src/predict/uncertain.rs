@@ -1,7 +1,7 @@
 //! The coefficients that a prediction is uncertain about: which they are, how far each may be off, and together with which
 //! others.
 use super::prediction::Scenario;
-use crate::device::{Curve, Origin};
+use crate::device::{Curve, DeviceProfile, Origin};
 use crate::engine::settings::*;
 use std::fmt;
 
@@ -29,6 +29,12 @@ pub enum Coefficient {
     LinkLatency,
     /// Rate of the link between devices.
     LinkRate,
+    /// Rate of the host's memory.
+    HostMemory,
+    /// Matrix rate of the host's processor.
+    HostArithmetic,
+    /// Rate of the bus to the host's memory.
+    Bus,
     /// All times together: what the model does not resolve, and how runs differ.
     Everything,
 }
@@ -45,6 +51,9 @@ impl fmt::Display for Coefficient {
             Coefficient::Kernels => "device.kernels",
             Coefficient::LinkLatency => "device.link.latency",
             Coefficient::LinkRate => "device.link.rate",
+            Coefficient::HostMemory => "device.host.memory",
+            Coefficient::HostArithmetic => "device.host.arithmetic",
+            Coefficient::Bus => "device.host.bus",
             Coefficient::Everything => "model and repeats",
         })
     }
@@ -91,7 +100,13 @@ impl Coefficient {
                     link.rate.value *= factor
                 }
             }
+            Coefficient::HostMemory | Coefficient::HostArithmetic | Coefficient::Bus => {
+                self.scale_host(&mut s.device, factor)
+            }
             Coefficient::Everything => {
+                for rate in [Self::HostMemory, Self::HostArithmetic, Self::Bus] {
+                    rate.scale_host(&mut s.device, 1.0 / factor);
+                }
                 let d = &mut s.device;
                 for c in [
                     &mut d.stream_read,
@@ -123,6 +138,22 @@ impl Coefficient {
                 }
             }
         }
+    }
+
+    /// Multiplies one of the host's rates, and leaves the others as they are.
+    fn scale_host(&self, device: &mut DeviceProfile, factor: f64) {
+        let mut q = match self {
+            Self::HostMemory => device.host_rates().memory,
+            Self::HostArithmetic => device.host_rates().arithmetic,
+            _ => device.host_rates().bus,
+        };
+        q.value *= factor;
+        let host = device.host.get_or_insert_default();
+        *match self {
+            Self::HostMemory => &mut host.memory,
+            Self::HostArithmetic => &mut host.arithmetic,
+            _ => &mut host.bus,
+        } = Some(q);
     }
 
     /// Whether it changes when requests come or answers go, and not only what steps cost: the front end; the client's turnaround, of a
@@ -220,7 +251,27 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
             push(coefficient, q.rel_sd, q.provenance.origin);
         }
     }
+    if offloads(scenario) {
+        let rates = d.host_rates();
+        for (coefficient, q) in [
+            (Coefficient::HostMemory, rates.memory),
+            (Coefficient::HostArithmetic, rates.arithmetic),
+            (Coefficient::Bus, rates.bus),
+        ] {
+            push(coefficient, q.rel_sd, q.provenance.origin);
+        }
+    }
     all
+}
+
+/// Whether settings may leave weights in the host's memory.
+pub(super) fn offloads(scenario: &Scenario) -> bool {
+    let s = &scenario.serve;
+    s.get(CPU_OFFLOAD_GB).is_some()
+        || s.get(N_GPU_LAYERS).is_some()
+        || s.get(N_CPU_MOE).is_some()
+        || s.get(CPU_MOE).is_some()
+        || s.get(OVERRIDE_TENSOR).is_some()
 }
 
 /// Covariance of the coefficients' logarithms: the fit's own where there is one, else each for itself with the log-normal's

@@ -41,6 +41,8 @@ fn price(device: &DeviceProfile, shape: &StepShape) -> f64 {
         max_num_batched_tokens: 4096,
         micro_batch: None,
         images: None,
+        placement: Default::default(),
+        op_offload: true,
         moe_path: None,
         routing: Routing::Uniform,
     };

@@ -39,6 +39,9 @@ struct NewArgs {
     /// Link to another device, each way, in GB/s
     #[arg(long, value_name = "GB/S")]
     link_gbs: Option<f64>,
+    /// Bus to the host's memory, each way, in GB/s
+    #[arg(long, value_name = "GB/S")]
+    bus_gbs: Option<f64>,
     /// Power limit in watts
     #[arg(long, value_name = "W")]
     tdp_w: Option<f64>,
@@ -85,6 +88,7 @@ pub fn run(args: &DeviceArgs) -> anyhow::Result<ExitCode> {
         tflops_bf16: stated(new.tflops_bf16),
         tflops_fp8: new.tflops_fp8.map(stated),
         link_gbs: new.link_gbs.map(stated),
+        bus_gbs: new.bus_gbs.map(stated),
         tdp_w: new.tdp_w.map(stated),
         like: new.like.clone(),
     };

@@ -71,6 +71,8 @@ fn cost(model: &Model, device: &DeviceProfile) -> StepPrice {
         routing: Routing::Uniform,
         micro_batch: None,
         images: None,
+        placement: Default::default(),
+        op_offload: true,
     };
     StepPrice::new(model, device, &engine, options).unwrap()
 }
@@ -578,6 +580,8 @@ fn a_whole_model_is_predicted_as_it_was_measured() {
         routing: Routing::Uniform,
         micro_batch: None,
         images: None,
+        placement: Default::default(),
+        op_offload: true,
     };
     let c = StepPrice::new(&m, &d, &e, options).unwrap();
     let step = c.step(&decode(1, 64)).secs();

@@ -19,6 +19,8 @@
 //! ([`crate::device::KernelTimes`]), those count instead, without efficiencies. Devices that share the model exchange data
 //! over the device's link.
 //!
+//! What lies in the host's memory is the processor's work, or crosses the bus ([`offload`]).
+//!
 //! Host time adds to device time, or overlaps with it under async scheduling; launching without graphs runs
 //! ahead of the device, so that the slower of the two counts.
 mod attention;
@@ -32,6 +34,7 @@ mod host;
 mod load;
 mod memo;
 mod near;
+mod offload;
 mod recurrence;
 mod rows;
 mod stream;
@@ -39,7 +42,7 @@ mod tables;
 
 use super::{Breakdown, ImagesAtEnd, Part, Routing, StepCost, StepShape};
 use crate::device::{DeviceProfile, EngineProfile};
-use crate::model::Model;
+use crate::model::{Model, Placement};
 use crate::units::Span;
 use crate::workload::Images;
 use attention::AttentionPrice;
@@ -48,6 +51,7 @@ use decode::DecodeTimes;
 use encoder::EncoderPrice;
 use experts::ExpertsPrice;
 use host::HostRule;
+use offload::Offload;
 use recurrence::RecurrencePrice;
 use rows::{RowCost, RowPrices};
 use tables::Tables;
@@ -72,6 +76,10 @@ pub struct CostOptions {
     pub micro_batch: Option<u32>,
     /// Images of each request.
     pub images: Option<Images>,
+    /// Where weights lie.
+    pub placement: Placement,
+    /// Whether large batches take weights from the host's memory to the device (llama.cpp's `--op-offload`).
+    pub op_offload: bool,
 }
 
 /// Why a model cannot be priced.
@@ -122,6 +130,8 @@ pub struct StepPrice {
     images: Option<ImagesAtEnd>,
     comm: Exchanges,
     host: HostRule,
+    /// What lies in the host's memory.
+    offload: Option<Offload>,
     /// Kernel times of the model's own shapes, which count before all curves.
     tables: Tables,
     /// See [`CostOptions::micro_batch`].
@@ -146,7 +156,17 @@ impl StepPrice {
             .max_num_batched_tokens
             .min(options.micro_batch.unwrap_or(u32::MAX))
             .max(1);
+        let placed;
+        let (model, offload) = match options.placement {
+            Placement::Device => (model, None),
+            _ => {
+                placed = model.placed(&options.placement);
+                let offload = Offload::new(&placed, device, engine, &options)?;
+                (&placed.device, offload)
+            }
+        };
         Ok(Self {
+            offload,
             experts: ExpertsPrice::new(model, device, engine, &options, max_rows)?,
             rows: RowPrices::new(model, device, engine, max_rows, options.max_num_seqs),
             attention: AttentionPrice::new(model, device, engine),
@@ -279,12 +299,33 @@ impl StepPrice {
         ]
     }
 
+    /// Seconds of a step on the device and of what lies in the host's memory.
+    fn seconds(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> f64 {
+        let parts = self.device_parts(shape, all, gathered);
+        let device: f64 = parts.iter().map(|(_, s)| s).sum();
+        match &self.offload {
+            Some(o) => {
+                device
+                    + o.parts(shape, all, gathered)
+                        .iter()
+                        .map(|p| p.1)
+                        .sum::<f64>()
+            }
+            None => device,
+        }
+    }
+
     /// What the step's time is made of; sums to [`StepCost::step`] (to the rounding of a nanosecond).
     pub fn breakdown(&self, shape: &StepShape) -> Breakdown {
         let mut b = Breakdown::default();
         let (all, gathered) = self.alike(shape);
         for (part, seconds) in self.device_parts(shape, all, gathered) {
             b.add(part, seconds);
+        }
+        if let Some(o) = &self.offload {
+            for (part, seconds) in o.parts(shape, all, gathered) {
+                b.add(part, seconds);
+            }
         }
         let device = b.total();
         b.add(Part::Host, self.host.whole(shape, device) - device);
@@ -293,7 +334,11 @@ impl StepPrice {
 
     /// Distinct experts per layer that `distinct_tokens` independent tokens touch; `None` for a dense model.
     pub fn distinct_experts(&self, distinct_tokens: u32) -> Option<f64> {
-        Some(self.experts.as_ref()?.distinct(distinct_tokens))
+        match (&self.experts, &self.offload) {
+            (Some(e), _) => Some(e.distinct(distinct_tokens)),
+            (None, Some(o)) => o.distinct_experts(distinct_tokens),
+            (None, None) => None,
+        }
     }
 
     /// Whether a step's price rests on kernel times outside the measured range.
@@ -315,8 +360,7 @@ impl StepPrice {
 impl StepCost for StepPrice {
     fn step(&self, shape: &StepShape) -> Span {
         let (all, gathered) = self.alike(shape);
-        let parts = self.device_parts(shape, all, gathered);
-        let device: f64 = parts.iter().map(|(_, s)| s).sum();
+        let device = self.seconds(shape, all, gathered);
         Span::from_secs(self.host.whole(shape, device))
     }
     /// Engines that share experts wait for each other in every layer: each is priced with the tokens of all engines at the
@@ -329,18 +373,22 @@ impl StepCost for StepPrice {
         shapes
             .iter()
             .map(|s| {
-                let parts = self.device_parts(s, all, widest * self.engines);
-                let device: f64 = parts.iter().map(|(_, s)| s).sum();
+                let device = self.seconds(s, all, widest * self.engines);
                 Span::from_secs(self.host.whole(s, device))
             })
             .max()
             .unwrap_or(Span::ZERO)
     }
     fn attention_window(&self) -> Option<u32> {
-        self.attention.window
+        let there = self.offload.as_ref().and_then(Offload::attention_window);
+        match (self.attention.window, there) {
+            (Some(here), Some(there)) => Some(here.min(there)),
+            (here, there) => here.or(there),
+        }
     }
     fn wants_distinct_tokens(&self) -> bool {
-        self.experts.is_some()
+        let there = self.offload.as_ref();
+        self.experts.is_some() || there.is_some_and(Offload::has_experts)
     }
     fn images(&self) -> Option<ImagesAtEnd> {
         self.images

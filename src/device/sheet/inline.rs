@@ -94,6 +94,7 @@ pub fn parse(name: &str) -> Result<DataSheet, ProfileError> {
         tflops_bf16: stated(tflops),
         tflops_fp8: None,
         link_gbs: None,
+        bus_gbs: None,
         tdp_w: None,
         like: None,
     };

@@ -11,8 +11,8 @@ pub(super) use names::same;
 use super::builtin::devices;
 use super::curves::cuda_graph_launch;
 use super::{
-    Curve, DeviceProfile, KernelCurves, Link, Memory, Origin, ProfileError, Provenance, Quantity,
-    parse,
+    Curve, DeviceProfile, Host, KernelCurves, Link, Memory, Origin, ProfileError, Provenance,
+    Quantity, parse,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,9 @@ pub struct DataSheet {
     /// Link to another device, each way, in GB/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_gbs: Option<Stated>,
+    /// Bus to the host's memory, each way, in GB/s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus_gbs: Option<Stated>,
     /// Power limit in watts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tdp_w: Option<Stated>,
@@ -73,6 +76,11 @@ pub fn all() -> Vec<DataSheet> {
     let file: Sheets = parse(text, "calibration/sheets/sheets.json", "capsim.sheets/1")
         .expect("shipped sheets are valid");
     file.sheets
+}
+
+/// The bus that the data sheet of a device states.
+pub(super) fn bus(id: &str) -> Option<Stated> {
+    all().into_iter().find(|s| s.id == id)?.bus_gbs
 }
 
 /// A measured device beside its data sheet.
@@ -236,6 +244,7 @@ impl DataSheet {
         for (field, value, high, unit) in [
             ("tflops_fp8", &self.tflops_fp8, 1e6, "TFLOPS"),
             ("link_gbs", &self.link_gbs, 1e5, "GB/s"),
+            ("bus_gbs", &self.bus_gbs, 1e5, "GB/s"),
             ("tdp_w", &self.tdp_w, 1e5, "W"),
         ] {
             if let Some(v) = value {
@@ -292,7 +301,7 @@ impl DataSheet {
         let r = &near.profile;
         let (bandwidth, matrix) = (&self.bandwidth_gbs.source, &self.tflops_bf16.source);
         let share = reported(&all);
-        let nvidia = maker(&name) == "nvidia";
+        let nvidia = maker(&near.sheet.name) == "nvidia";
         Ok(DeviceProfile {
             schema: DeviceProfile::SCHEMA.into(),
             id: self.id.clone(),
@@ -323,6 +332,10 @@ impl DataSheet {
             switches: vec![],
             kernels: vec![],
             link: self.link(near),
+            host: self.bus_gbs.as_ref().map(|s| Host {
+                bus: Some(super::host::bus_of(s)),
+                ..Host::default()
+            }),
             provenance: Provenance {
                 origin: Origin::Datasheet,
                 source: self.sources(&near.sheet.id),

@@ -7,6 +7,8 @@
 //! | `--batch-size`, `-b` | `max_num_batched_tokens` | 2048 |
 //! | `--ubatch-size`, `-ub` | `micro_batch` | 512 |
 //! | `--cont-batching` | always on, as by default | |
+//! | `--gpu-layers`, `-ngl` | `n_gpu_layers` | all |
+//! | `--n-cpu-moe`, `--cpu-moe`, `-ot` | `n_cpu_moe`, `cpu_moe`, `override_tensor` | none |
 //!
 //! The context of every slot is allocated at start-up, so that nothing is ever preempted.
 use crate::device::EngineId;
@@ -14,7 +16,7 @@ use crate::engine::memory::{KvTooLarge, MemoryError, MemoryPlan};
 use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, bad, only_one};
 use crate::engine::settings::*;
 use crate::engine::{EngineConfig, EngineVersion, Group};
-use crate::model::Parallel;
+use crate::model::{Model, Override, Parallel, Placed, Placement, Split};
 use crate::units::Bytes;
 
 /// `n_batch` and `n_ubatch` of llama.cpp (`common/common.h`).
@@ -51,7 +53,15 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         ));
     }
     let block_size = asked.block_size()?;
-    let memory = memory(asked, slots, per_slot, micro_batch, block_size)?;
+    let placement = placement(asked)?;
+    let placed = asked.model.placed(&placement);
+    let context = Context {
+        slots,
+        per_slot,
+        micro_batch,
+        block_size,
+    };
+    let memory = memory(asked, &placed, &context)?;
     let config = EngineConfig {
         version: EngineVersion::V0_12,
         block_size,
@@ -73,26 +83,71 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         micro_batch: Some(micro_batch),
         engine: EngineId::LlamaServer,
         api_servers: 1,
+        placement,
+        op_offload: given.get(OP_OFFLOAD).unwrap_or(true),
     })
+}
+
+/// Where weights lie. Without one of these settings all are on the device.
+fn placement(asked: &Asked<'_>) -> Result<Placement, SettingsError> {
+    let (given, layers) = (asked.given, asked.model.num_layers());
+    let host_layers = match given.get(N_GPU_LAYERS) {
+        Some(n) => (layers + 1).saturating_sub(n),
+        None => 0,
+    };
+    let host_experts = match given.get(CPU_MOE) {
+        // A pattern that is found in no tensor's name moves none.
+        _ if asked.model.experts().is_none() => 0,
+        Some(true) => layers,
+        _ => given.get(N_CPU_MOE).unwrap_or(0).min(layers),
+    };
+    let overrides = match given.get(OVERRIDE_TENSOR) {
+        Some(text) => Override::list(&text).map_err(|e| bad("override_tensor", e))?,
+        None => vec![],
+    };
+    if host_layers == 0 && host_experts == 0 && overrides.is_empty() {
+        return Ok(Placement::Device);
+    }
+    Ok(Placement::Layers(Split {
+        host_layers,
+        host_experts,
+        overrides,
+    }))
+}
+
+/// What is allocated for requests.
+struct Context {
+    slots: u32,
+    per_slot: u32,
+    micro_batch: u32,
+    block_size: u32,
 }
 
 /// Where the memory goes, with the whole context of every slot.
 fn memory(
     asked: &Asked<'_>,
-    slots: u32,
-    per_slot: u32,
-    micro_batch: u32,
-    block_size: u32,
+    placed: &Placed,
+    context: &Context,
 ) -> Result<MemoryPlan, SettingsError> {
-    let model = asked.model;
+    let &Context {
+        slots,
+        per_slot,
+        micro_batch,
+        block_size,
+    } = context;
+    let model = &placed.device;
     let total = asked.device.memory.total_bytes.value;
     let weights = model.total_weight_bytes().as_f64();
-    let context = u64::from(slots) * u64::from(per_slot);
     // States of recurrent layers are kept in fp32, one per slot (`llama_memory_recurrent`).
-    let states = model
-        .recurrent()
-        .map_or(0.0, |(layers, r)| f64::from(layers) * r.state.as_f64());
-    let kv = model.kv_bytes_per_token().as_f64() * context as f64 + f64::from(slots) * states;
+    let states = |model: &Model| {
+        let recurrent = model.recurrent();
+        recurrent.map_or(0.0, |(layers, r)| f64::from(layers) * r.state.as_f64())
+    };
+    let tokens = f64::from(slots) * f64::from(per_slot);
+    let kv_of = |model: &Model| {
+        model.kv_bytes_per_token().as_f64() * tokens + f64::from(slots) * states(model)
+    };
+    let (kv, states) = (kv_of(model), states(model));
     let non_torch = asked.profile.memory.non_torch_bytes.value;
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
     if weights + non_torch > total {
@@ -103,7 +158,7 @@ fn memory(
             requested: bytes(total),
             utilization: 1.0,
             total: bytes(total),
-            hint: "quantised weights or a device with more memory would be needed".into(),
+            hint: fewer_layers(asked, placed, total - non_torch),
         }
         .into());
     }
@@ -146,6 +201,11 @@ fn memory(
         total: bytes(total),
         requested: bytes(total),
         weights: bytes(weights),
+        host_weights: placed
+            .host
+            .as_ref()
+            .map_or(Bytes::ZERO, Model::total_weight_bytes),
+        host_kv: bytes(placed.host.as_ref().map_or(0.0, kv_of)),
         rotary: Bytes::ZERO,
         // Its file (--mmproj) is one of its own.
         encoder: Bytes::ZERO,
@@ -158,4 +218,25 @@ fn memory(
         groups: 1,
         request_blocks: f64::from(per_slot.div_ceil(block_size)),
     })
+}
+
+/// What would leave room: as many layers as the device holds the weights of, beside a tenth of the memory for the rest.
+fn fewer_layers(asked: &Asked<'_>, placed: &Placed, room: f64) -> String {
+    let model = asked.model;
+    let layers = model.num_layers();
+    let experts = placed.device.experts().map_or(0.0, |e| {
+        e.bytes_per_layer_and_expert * f64::from(e.num) * f64::from(e.layers)
+    });
+    let weights = placed.device.total_weight_bytes().as_f64();
+    let spare = 0.9 * room;
+    if experts > 0.0 && weights - experts < spare {
+        let each = experts / f64::from(layers.max(1));
+        let n = libm::ceil((weights - spare) / each).max(1.0);
+        return format!("--n-cpu-moe {n} would leave room");
+    }
+    let each = weights / f64::from(layers.max(1) + 1);
+    match libm::floor(spare / each) {
+        n if n >= 1.0 => format!("-ngl {n} would leave room"),
+        _ => "quantised weights or a device with more memory would be needed".into(),
+    }
 }

@@ -188,7 +188,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 23;
+const N: usize = 30;
 
 const ROWS: [Setting; N] = [
     count(
@@ -340,6 +340,17 @@ const ROWS: [Setting; N] = [
     )
     .short(&["-ep"]),
     switch(
+        "enable_dp_attention",
+        "Attention in data parallel",
+        "Divide the devices of SGLang among data-parallel ranks for attention, while all share the experts (default: off)",
+    )
+    .not_vllm()
+    .spelled(&[Spelling {
+        engine: Sglang,
+        flags: &["--enable-dp-attention"],
+        means: Means::On,
+    }]),
+    switch(
         "data_parallel_external_lb",
         "External load balancer",
         "Route requests to the engines in turn, as a load balancer outside of vLLM does (default: off)",
@@ -386,6 +397,65 @@ const ROWS: [Setting; N] = [
     )
     .not_vllm()
     .spelled(&[llama(&["-ub", "--ubatch-size"])]),
+    setting(
+        Kind::Number,
+        "cpu_offload_gb",
+        "GiB of weights in the host's memory",
+        "GiB of weights of each device that stay in the host's memory and are read over the bus in every step (default: 0)",
+    ),
+    count(
+        "n_gpu_layers",
+        "Layers on the device",
+        "Layers whose weights and KV cache are on the device, the output head being one of them; the processor computes the others (default: all)",
+    )
+    .many()
+    .not_vllm()
+    .spelled(&[llama(&["-ngl", "--gpu-layers", "--n-gpu-layers"])]),
+    count(
+        "n_cpu_moe",
+        "Layers whose experts are the host's",
+        "First layers whose experts stay in the host's memory, where the processor computes them (default: 0)",
+    )
+    .many()
+    .not_vllm()
+    .spelled(&[llama(&["-ncmoe", "--n-cpu-moe"])]),
+    switch(
+        "cpu_moe",
+        "All experts in the host's memory",
+        "Leave the experts of all layers in the host's memory (default: off)",
+    )
+    .not_vllm()
+    .spelled(&[Spelling {
+        engine: LlamaServer,
+        flags: &["-cmoe", "--cpu-moe"],
+        means: Means::On,
+    }]),
+    setting(
+        Kind::Text,
+        "override_tensor",
+        "Where tensors lie",
+        "Patterns of tensor names and where they lie, as PATTERN=CPU or PATTERN=CUDA0, with commas between; the first one counts (default: none)",
+    )
+    .not_vllm()
+    .spelled(&[llama(&["-ot", "--override-tensor"])]),
+    switch(
+        "op_offload",
+        "Large batches on the device",
+        "Copy weights from the host's memory to the device for batches of 32 tokens and more (default: on)",
+    )
+    .not_vllm()
+    .spelled(&[
+        Spelling {
+            engine: LlamaServer,
+            flags: &["--op-offload"],
+            means: Means::On,
+        },
+        Spelling {
+            engine: LlamaServer,
+            flags: &["--no-op-offload"],
+            means: Means::Off,
+        },
+    ]),
 ];
 
 const NAMES: [&str; N] = {
@@ -443,12 +513,26 @@ keys! {
     API_SERVER_COUNT: u32 = "api_server_count";
     /// Tokens that llama.cpp computes at a time.
     MICRO_BATCH: u32 = "micro_batch";
+    /// GiB of weights in the host's memory.
+    CPU_OFFLOAD_GB: f64 = "cpu_offload_gb";
+    /// Layers on the device, the head among them.
+    N_GPU_LAYERS: u32 = "n_gpu_layers";
+    /// First layers whose experts are the host's.
+    N_CPU_MOE: u32 = "n_cpu_moe";
+    /// Whether all layers' experts are the host's.
+    CPU_MOE: bool = "cpu_moe";
+    /// Patterns of tensors and where they lie.
+    OVERRIDE_TENSOR: String = "override_tensor";
+    /// Whether large batches take weights to the device.
+    OP_OFFLOAD: bool = "op_offload";
     /// Devices that share every layer.
     TENSOR_PARALLEL_SIZE: u32 = "tensor_parallel_size";
     /// Engines behind one router.
     DATA_PARALLEL_SIZE: u32 = "data_parallel_size";
     /// Whether a load balancer outside of vLLM routes requests in turn.
     DATA_PARALLEL_EXTERNAL_LB: bool = "data_parallel_external_lb";
+    /// Whether attention's ranks share the experts' devices.
+    ENABLE_DP_ATTENTION: bool = "enable_dp_attention";
     /// Whole experts per device.
     ENABLE_EXPERT_PARALLEL: bool = "enable_expert_parallel";
 }

@@ -22,6 +22,9 @@ impl EngineKind for Sglang {
     fn name(&self) -> &'static str {
         "SGLang"
     }
+    fn has_tensor_parallelism(&self) -> bool {
+        true
+    }
     fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         settings::resolve(asked)
     }

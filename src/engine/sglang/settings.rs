@@ -1,48 +1,140 @@
-//! Settings of SGLang (`python/sglang/srt/server_args.py`, v0.5) in terms of the same engine configuration.
+//! Settings of SGLang (`python/sglang/srt/server_args.py`, 0.5.9) in terms of the same engine configuration.
 //!
 //! | SGLang | here | default |
 //! | --- | --- | --- |
 //! | `--max-running-requests` | `max_num_seqs` | as the KV cache allows, at most 4096 |
-//! | `--chunked-prefill-size` | `max_num_batched_tokens` | 8192 (2048 below 35 GB) |
+//! | `--chunked-prefill-size` | `max_num_batched_tokens` | by the device's memory: 2048 below 35 GiB, 4096 below 60, 8192 below 160, else 16384 |
 //! | `--context-length` | `max_model_len` | the model's longest |
-//! | `--mem-fraction-static` | `gpu_memory_utilization` | 0.9 |
+//! | `--mem-fraction-static` | `gpu_memory_utilization` | what a reserve for activations and graphs leaves |
 //! | `--max-total-tokens` | `num_gpu_blocks_override` | what the memory gives |
 //! | `--disable-radix-cache` | `enable_prefix_caching` off | on |
 //! | `--disable-overlap-schedule` | `async_scheduling` off | on |
 //! | `--disable-cuda-graph` | `enforce_eager` | graphs |
+//! | `--tp-size` | `tensor_parallel_size` | 1 |
+//! | `--ep-size`, the same as `--tp-size` | `enable_expert_parallel` | 1: slices of all experts |
 //! | `--dp-size` | `data_parallel_size`: engines with a whole model each, requests in turn | 1 |
+//! | `--enable-dp-attention` | `enable_dp_attention`: `--dp-size` ranks in lock-step share the experts and divide the `--tp-size` devices | off |
 use crate::device::EngineId;
 use crate::engine::memory::{self, MemoryInputs};
-use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, only_one};
+use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, bad};
 use crate::engine::settings::*;
 use crate::engine::{EngineConfig, EngineVersion, Group, Router};
-use crate::model::Parallel;
+use crate::model::{Parallel, Placement};
 use crate::units::Bytes;
+
+const GIB: f64 = 1_073_741_824.0;
+
+/// How the devices are divided, and the engines behind one router.
+///
+/// With attention in data parallel each of `--dp-size` ranks has `--tp-size` / `--dp-size` devices for attention, and all devices share the
+/// experts, so that the ranks run in lock-step (`layers/dp_attention.py`, 0.5.9).
+fn division(asked: &Asked<'_>) -> Result<(Parallel, Group), SettingsError> {
+    let given = asked.given;
+    let tensor = given.get(TENSOR_PARALLEL_SIZE).unwrap_or(1);
+    let engines = given.get(DATA_PARALLEL_SIZE).unwrap_or(1);
+    at_least_one("tensor_parallel_size", tensor, 1024)?;
+    at_least_one("data_parallel_size", engines, 1024)?;
+    let experts = asked.model.experts().is_some();
+    let attention = given.get(ENABLE_DP_ATTENTION) == Some(true) && engines > 1;
+    if attention && !tensor.is_multiple_of(engines) {
+        return Err(bad(
+            "data_parallel_size",
+            format!(
+                "{engines} does not divide the {tensor} devices of --tp-size, among which --enable-dp-attention divides them"
+            ),
+        ));
+    }
+    if attention && !experts {
+        return Err(bad(
+            "enable_dp_attention",
+            "is simulated for models with experts only; leave it out".into(),
+        ));
+    }
+    let (tensor, data) = match attention {
+        true => (tensor / engines, engines),
+        false => (tensor, 1),
+    };
+    let parallel = Parallel {
+        tensor,
+        data,
+        expert: given.get(ENABLE_EXPERT_PARALLEL) == Some(true) && experts,
+    };
+    let group = Group {
+        engines,
+        lockstep: attention,
+        router: Router::RoundRobin,
+    };
+    Ok((parallel, group))
+}
+
+/// Tokens of a prefill batch by the device's memory (`_handle_gpu_memory_settings`, 0.5.9).
+fn chunk(total: Bytes) -> u32 {
+    match total.as_f64() / GIB {
+        g if g < 35.0 => 2048,
+        g if g < 60.0 => 4096,
+        g if g < 160.0 => 8192,
+        _ => 16_384,
+    }
+}
+
+/// Largest batch with a graph (the same function).
+fn largest_graph(total: Bytes, devices: u32) -> u32 {
+    let few = devices < 4;
+    match total.as_f64() / GIB {
+        g if g < 20.0 => 8,
+        g if g < 35.0 => [80, 24][usize::from(few)],
+        g if g < 60.0 => [160, 32][usize::from(few)],
+        g if g < 160.0 => [512, 256][usize::from(few)],
+        _ => 512,
+    }
+}
+
+/// The share of the memory for weights and KV cache (the same function): MiB are set aside for constants, activations, graphs, and a
+/// large number of devices.
+fn static_share(total: Bytes, chunk: u32, devices: u32, data: u32) -> f64 {
+    let mib = total.as_f64() / GIB * 1024.0;
+    let graphs = f64::from(largest_graph(total, devices));
+    let mut reserved =
+        512.0 + 1.5 * f64::from(chunk.max(2048)) + 2.0 * graphs + f64::from(devices) / 8.0 * 1024.0;
+    if data > 1 {
+        let each = if graphs > 300.0 { 4.5 } else { 3.0 };
+        reserved += graphs * f64::from(data) * each;
+    }
+    if mib > 60.0 * 1024.0 {
+        reserved = reserved.max(10.0 * 1024.0);
+    }
+    libm::round((mib - reserved) / mib * 1000.0) / 1000.0
+}
 
 /// Fills in defaults and sizes the KV cache.
 pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
-    let (given, model) = (asked.given, asked.model);
-    let tensor = given.get(TENSOR_PARALLEL_SIZE);
-    only_one(tensor, "tensor_parallel_size", EngineId::Sglang)?;
-    let engines = given.get(DATA_PARALLEL_SIZE).unwrap_or(1);
-    at_least_one("data_parallel_size", engines, 1024)?;
+    let given = asked.given;
+    let (parallel, group) = division(asked)?;
+    let devices = parallel.devices();
+    let part = asked
+        .model
+        .shared(parallel)
+        .map_err(|problem| bad("tensor_parallel_size", problem))?;
+    let model = &part;
     let total = Bytes(asked.device.memory.total_bytes.value as u64);
     let max_model_len = given
         .get(MAX_MODEL_LEN)
         .unwrap_or_else(|| model.max_position_embeddings())
         .min(model.max_position_embeddings());
-    let chunk = given
+    // Both are of all ranks that share experts together (`_handle_data_parallelism`, `model_runner.py`).
+    let each = parallel.data.max(1);
+    let whole = given
         .get(MAX_NUM_BATCHED_TOKENS)
-        .unwrap_or(if total < Bytes(35_000_000_000) {
-            2048
-        } else {
-            8192
-        });
-    let seqs = given.get(MAX_NUM_SEQS).unwrap_or(4096).min(chunk);
+        .unwrap_or_else(|| chunk(total));
+    let chunk = whole / each;
+    let seqs = given
+        .get(MAX_NUM_SEQS)
+        .map_or(4096, |n| n / each)
+        .min(chunk);
     at_least_one("max_num_seqs", seqs, 1 << 24)?;
     at_least_one("max_num_batched_tokens", chunk, 1 << 24)?;
     at_least_one("max_model_len", max_model_len, 1 << 24)?;
-    let utilization = asked.utilization(0.9)?;
+    let utilization = asked.utilization(static_share(total, chunk, devices, parallel.data))?;
     let enforce_eager = given.get(ENFORCE_EAGER).unwrap_or(false);
     let plan = |num_gpu_blocks_override| {
         let inputs = MemoryInputs {
@@ -59,6 +151,9 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             // A pool of their own, which is not sized here.
             states_in_blocks: false,
             prefix_caching: false,
+            host_weights: Bytes::ZERO,
+            // Activations and graphs have the rest of the memory (`profile_max_num_token`, 0.5.9).
+            activations_within: false,
         };
         memory::plan(model, asked.device, asked.profile, &inputs)
     };
@@ -86,20 +181,18 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             .in_force(&config)?
             .with(GPU_MEMORY_UTILIZATION, utilization)
             .with(ENFORCE_EAGER, enforce_eager)
-            .with(DATA_PARALLEL_SIZE, engines),
+            .with(TENSOR_PARALLEL_SIZE, parallel.tensor * parallel.data)
+            .with(DATA_PARALLEL_SIZE, group.engines),
         config,
-        parallel: Parallel::default(),
-        // Each has a whole model of its own, a mixture too: `--enable-dp-attention`, which divides the experts, is not simulated.
-        group: Group {
-            engines,
-            lockstep: false,
-            router: Router::RoundRobin,
-        },
+        parallel,
+        group,
         memory,
         enforce_eager,
         gpu_memory_utilization: utilization,
         micro_batch: None,
         engine: EngineId::Sglang,
         api_servers: 1,
+        placement: Placement::Device,
+        op_offload: false,
     })
 }

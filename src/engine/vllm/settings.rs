@@ -5,7 +5,7 @@ use crate::engine::memory::{self, MemoryInputs, MemoryPlan};
 use crate::engine::resolved::{Asked, Settings, SettingsError, bad};
 use crate::engine::settings::*;
 use crate::engine::{EngineConfig, Group, Router, SchedulingPolicy};
-use crate::model::{Model, Parallel};
+use crate::model::{Model, Parallel, Placement};
 use crate::units::Bytes;
 
 /// Fills in defaults and sizes the KV cache.
@@ -31,6 +31,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         .get(ENABLE_PREFIX_CACHING)
         .unwrap_or_else(|| model.recurrent().is_none());
     let enforce_eager = given.get(ENFORCE_EAGER).unwrap_or(false);
+    let placement = placement(given)?;
     let memory: MemoryPlan = memory::plan(
         &model,
         asked.device,
@@ -47,6 +48,11 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             enforce_eager,
             states_in_blocks: true,
             prefix_caching: caching,
+            host_weights: model
+                .placed(&placement)
+                .host
+                .map_or(Bytes::ZERO, |h| h.total_weight_bytes()),
+            activations_within: true,
         },
     )?;
     let config = EngineConfig {
@@ -91,7 +97,23 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         micro_batch: given.get(MICRO_BATCH),
         engine: EngineId::Vllm,
         api_servers: api_servers(given, parallel)?,
+        placement,
+        op_offload: false,
     })
+}
+
+/// `cpu_offload_gb` of each device's part of the weights lie in the host's memory (`config/offload.py`@0.32.0: GiB).
+fn placement(given: &SettingValues) -> Result<Placement, SettingsError> {
+    match given.get(CPU_OFFLOAD_GB).unwrap_or(0.0) {
+        0.0 => Ok(Placement::Device),
+        gib if gib > 0.0 && gib <= 65_536.0 => {
+            Ok(Placement::Streamed(Bytes((gib * 1_073_741_824.0) as u64)))
+        }
+        gib => Err(bad(
+            "cpu_offload_gb",
+            format!("{gib} must lie between 0 and 65536 GiB"),
+        )),
+    }
 }
 
 fn policy(given: &SettingValues) -> Result<SchedulingPolicy, SettingsError> {

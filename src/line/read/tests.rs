@@ -87,7 +87,6 @@ fn what_is_not_simulated_is_sorted_by_what_it_changes() {
             "--api-key",
             "--swap-space",
             "--no-enable-lora",
-            "--cpu-offload-gb"
         ]
     );
     assert_eq!(l.settings.get(MAX_MODEL_LEN), None);
@@ -190,6 +189,12 @@ fn sglang_flags_become_settings() {
         l.changes,
         ["--attention-backend triton", "--schedule-policy lpm"]
     );
+    let l = good("sglang serve m --tp 8 --ep 8 --dp 8 --enable-dp-attention");
+    assert_eq!(l.settings.get(ENABLE_EXPERT_PARALLEL), Some(true));
+    assert_eq!(l.settings.get(ENABLE_DP_ATTENTION), Some(true));
+    assert_eq!(l.changes, [""; 0]);
+    let l = good("sglang serve m --tp 8 --ep-size 4");
+    assert_eq!(l.changes, ["--ep-size 4"]);
     let l = good("sglang serve --model m --chunked-prefill-size -1");
     assert_eq!(
         (l.model.as_deref(), l.changes.as_slice()),
@@ -217,19 +222,34 @@ fn llama_flags_become_settings() {
     );
     assert_eq!(s.get(KV_CACHE_DTYPE).as_deref(), Some("q8_0"));
     assert_eq!(s.get(ENABLE_PREFIX_CACHING), Some(false));
-    assert_eq!(l.harmless, ["-ngl", "-fa", "--host", "--port", "--temp"]);
-    assert_eq!(l.changes, ["-ot exps=CPU"]);
+    assert_eq!(l.harmless, ["-fa", "--host", "--port", "--temp"]);
+    assert_eq!(s.get(N_GPU_LAYERS), Some(99));
+    assert_eq!(s.get(OVERRIDE_TENSOR).as_deref(), Some("exps=CPU"));
+    assert_eq!(l.changes, [""; 0]);
     assert_eq!(l.value(&["--port"]), Some("8080"));
     let l = good("llama-server -m x.gguf -np 2 -ngl 20 -ctv q8_0 -fa off -nkvo");
     assert_eq!(
         l.changes,
-        [
-            "-ngl 20",
-            "-fa off",
-            "-nkvo",
-            "-ctv q8_0 beside keys in fp16"
-        ]
+        ["-fa off", "-nkvo", "-ctv q8_0 beside keys in fp16"]
     );
+}
+
+#[test]
+fn where_weights_lie_becomes_settings() {
+    let l = good(
+        "llama-server -m x.gguf -np 1 -ngl 20 -ncmoe 3 -ot a=CPU -ot b=CUDA0,c=CPU --no-op-offload",
+    );
+    let s = &l.settings;
+    assert_eq!((s.get(N_GPU_LAYERS), s.get(N_CPU_MOE)), (Some(20), Some(3)));
+    let patterns = s.get(OVERRIDE_TENSOR);
+    assert_eq!(patterns.as_deref(), Some("a=CPU,b=CUDA0,c=CPU"));
+    assert_eq!(s.get(OP_OFFLOAD), Some(false));
+    let l = good("llama-server -m x.gguf -np 1 -ngl all -cmoe");
+    assert_eq!(l.settings.get(CPU_MOE), Some(true));
+    assert_eq!(l.settings.get(N_GPU_LAYERS), None);
+    assert_eq!(l.changes, [""; 0]);
+    let l = good("vllm serve m --cpu-offload-gb 7.5");
+    assert_eq!(l.settings.get(CPU_OFFLOAD_GB), Some(7.5));
 }
 
 #[test]

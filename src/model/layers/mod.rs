@@ -53,6 +53,7 @@ pub use short_conv::ShortConv;
 use super::format::WeightFormat;
 use super::op::{Collective, Exchange, Gemm, Op, OpKind, Pass, Rows};
 use super::parallel::Parallel;
+use super::placement::{Place, Placement, Placer};
 use super::precision::Precision;
 use crate::units::Bytes;
 use serde::Serialize;
@@ -224,7 +225,18 @@ impl Layer {
     }
 }
 
-/// All operators of a step in execution order, equal ones of several layers merged at their first place.
+/// The operators of a step in execution order, equal ones of several layers merged at their first place.
+#[derive(Default)]
+pub(super) struct Ops {
+    /// The device's.
+    pub device: Vec<Op>,
+    /// The host's.
+    pub host: Vec<Op>,
+    /// How often the step goes from one to the other.
+    pub crossings: u32,
+}
+
+/// All operators of a step.
 ///
 /// `part` holds the sizes of one device's part of `whole`.
 pub(super) fn expand(
@@ -232,13 +244,17 @@ pub(super) fn expand(
     part: &ModelConfig,
     precision: &Precision,
     parallel: Parallel,
-) -> Vec<Op> {
+    placement: &Placement,
+) -> Ops {
     let mut x = Expander {
         c: part,
         whole,
         parallel,
         p: precision,
-        ops: Vec::new(),
+        ops: Ops::default(),
+        placer: Placer::new(placement, part.layers.len() as u32),
+        place: Place::Input,
+        on_host: false,
         act: precision.dtype.bytes(),
     };
     x.embedding();
@@ -252,11 +268,27 @@ pub(super) fn expand(
     };
     for (i, layer) in (0..).zip(&part.layers) {
         x.p = own.get(i as usize).unwrap_or(precision);
+        x.place = Place::Layer(i);
         x.layer(i, layer);
     }
     x.p = precision;
+    x.place = Place::Output;
     x.head();
     x.ops
+}
+
+/// Adds an operator to equal ones of other layers.
+fn merged(ops: &mut Vec<Op>, op: Op) {
+    let same = |o: &&mut Op| {
+        Op {
+            layers: op.layers,
+            ..**o
+        } == op
+    };
+    match ops.iter_mut().find(same) {
+        Some(o) => o.layers += op.layers,
+        None => ops.push(op),
+    }
 }
 
 fn pass(weights: u64, bytes_per_row: u64) -> OpKind {
@@ -272,7 +304,11 @@ struct Expander<'a> {
     whole: &'a ModelConfig,
     parallel: Parallel,
     p: &'a Precision,
-    ops: Vec<Op>,
+    ops: Ops,
+    placer: Placer<'a>,
+    place: Place,
+    /// Whether the operator before was the host's.
+    on_host: bool,
     /// Bytes of an activation.
     act: u64,
 }
@@ -314,15 +350,16 @@ impl Expander<'_> {
     }
 
     fn push(&mut self, op: Op) {
-        let same = |o: &&mut Op| {
-            Op {
-                layers: op.layers,
-                ..**o
-            } == op
-        };
-        match self.ops.iter_mut().find(same) {
-            Some(o) => o.layers += op.layers,
-            None => self.ops.push(op),
+        let (device, host) = self.placer.parts(self.place, op);
+        if self.place != Place::Input {
+            let there = host.is_some();
+            self.ops.crossings += u32::from(there != self.on_host);
+            self.on_host = there;
+        }
+        for (op, ops) in [(device, &mut self.ops.device), (host, &mut self.ops.host)] {
+            if let Some(op) = op {
+                merged(ops, op);
+            }
         }
     }
 

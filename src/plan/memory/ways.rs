@@ -1,5 +1,6 @@
 //! The smallest changes that make a refused configuration start.
 use super::{Demand, Memory, Way, asked, fits, kv_tokens, with};
+use crate::device::EngineId;
 use crate::engine::kind;
 use crate::engine::settings::*;
 use crate::model::{KvDtype, Model, Precision};
@@ -68,6 +69,7 @@ pub(super) fn ways(scenario: &Scenario, d: &Demand, m: &Memory) -> Vec<Way> {
         offers.utilization_and_length();
     }
     offers.devices();
+    offers.host();
     offers.all
 }
 
@@ -182,6 +184,38 @@ impl Offers<'_> {
                     self.offer(words.into(), false, &s);
                 }
             }
+        }
+    }
+
+    /// Weights in the host's memory: as few as it takes.
+    fn host(&mut self) {
+        let (scenario, layers) = (self.scenario, self.scenario.model.num_layers());
+        match scenario.engine.scheduler {
+            EngineId::Vllm => {
+                let gib = scenario.model.total_weight_bytes().as_f64() / 1_073_741_824.0;
+                let of = |n: u32| with(scenario, |s| s.serve.set(CPU_OFFLOAD_GB, f64::from(n)));
+                self.least(0, gib as u32 + 1, "--cpu-offload-gb", of);
+            }
+            EngineId::LlamaServer => {
+                if scenario.model.experts().is_some() {
+                    let of = |n: u32| with(scenario, |s| s.serve.set(N_CPU_MOE, n));
+                    self.least(0, layers, "--n-cpu-moe", of);
+                }
+                let of = |n: u32| with(scenario, |s| s.serve.set(N_GPU_LAYERS, n));
+                let fit = |n: u32| fits(&of(n), self.d).is_some();
+                if let Some(n) = largest(0, layers, fit) {
+                    self.offer(format!("--n-gpu-layers {n}"), true, &of(n));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The least number above `low` with which it fits.
+    fn least(&mut self, low: u32, high: u32, flag: &str, of: impl Fn(u32) -> Scenario) {
+        let short = |n: u32| fits(&of(n), self.d).is_none();
+        if let Some(n) = largest(low, high, short).filter(|n| *n < high) {
+            self.offer(format!("{flag} {}", n + 1), true, &of(n + 1));
         }
     }
 

@@ -75,6 +75,15 @@ pub struct ScenarioSpec {
     /// Popularity of experts: `uniform`, or `zipf:S`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<String>,
+    /// GB/s of the host's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_bandwidth_gbs: Option<f64>,
+    /// 10¹² matrix operations per second of the host's processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_tflops: Option<f64>,
+    /// GB/s of the bus between the host's memory and the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus_gbs: Option<f64>,
     /// Engine settings under vLLM's names.
     #[serde(default, skip_serializing_if = "SettingValues::is_empty")]
     pub settings: SettingValues,
@@ -103,6 +112,9 @@ impl Default for ScenarioSpec {
             engine_version: None,
             moe_tiles: None,
             routing: None,
+            host_bandwidth_gbs: None,
+            host_tflops: None,
+            bus_gbs: None,
             settings: SettingValues::default(),
             load: LoadValues::default(),
             not_simulated: vec![],
@@ -187,6 +199,10 @@ impl ScenarioSpec {
             self.load.put(at, value);
             return Ok(());
         }
+        if let (Value::Number(number), Some(slot)) = (&value, self.host_rate(field.name)) {
+            *slot = Some(*number);
+            return Ok(());
+        }
         let text = value.to_string();
         match field.name {
             "model" => self.model = Some(Part::Named(text)),
@@ -202,6 +218,16 @@ impl ScenarioSpec {
             other => unreachable!("{other} is in no section"),
         }
         Ok(())
+    }
+
+    /// The host's rate of this name.
+    fn host_rate(&mut self, name: &str) -> Option<&mut Option<f64>> {
+        match name {
+            "host_bandwidth_gbs" => Some(&mut self.host_bandwidth_gbs),
+            "host_tflops" => Some(&mut self.host_tflops),
+            "bus_gbs" => Some(&mut self.bus_gbs),
+            _ => None,
+        }
     }
 
     /// Sets a field to what a JSON document or a plan says of it.
@@ -236,9 +262,17 @@ impl ScenarioSpec {
         let served = texts
             .into_iter()
             .filter_map(|(key, text)| Some((key.field(), Value::Text(text?.clone()))));
+        let rates = [
+            (HOST_BANDWIDTH_GBS, self.host_bandwidth_gbs),
+            (HOST_TFLOPS, self.host_tflops),
+            (BUS_GBS, self.bus_gbs),
+        ];
+        let rates = rates
+            .into_iter()
+            .filter_map(|(key, rate)| Some((key.field(), Value::Number(rate?))));
         let settings = self.settings.iter().map(|(f, v)| (f, v.clone()));
         let load = self.load.iter().map(|(f, v)| (f, v.clone()));
-        served.chain(settings).chain(load).collect()
+        served.chain(rates).chain(settings).chain(load).collect()
     }
 
     /// The parts of it that are inline, and the flags of a pasted line that are not simulated: what [`said`](Self::said) leaves out.
@@ -279,6 +313,9 @@ impl ScenarioSpec {
         over(&mut self.engine_version, &other.engine_version);
         over(&mut self.moe_tiles, &other.moe_tiles);
         over(&mut self.routing, &other.routing);
+        over(&mut self.host_bandwidth_gbs, &other.host_bandwidth_gbs);
+        over(&mut self.host_tflops, &other.host_tflops);
+        over(&mut self.bus_gbs, &other.bus_gbs);
         self.settings.overlay(&other.settings);
         self.load.overlay(&other.load);
         for (mine, theirs) in [

@@ -1,7 +1,7 @@
 //! What was said → a scenario. Every default of what was not said is taken here, or in a function that this one calls.
 use super::{InlineModel, Part, ScenarioSpec};
 use crate::cost::Routing;
-use crate::device::{DeviceProfile, EngineId, EngineProfile};
+use crate::device::{DeviceProfile, EngineId, EngineProfile, ProfileError};
 use crate::engine::settings::{DTYPE, KV_CACHE_DTYPE, MAX_MODEL_LEN, QUANTIZATION, SettingValues};
 use crate::engine::{ENGINES, EngineVersion};
 use crate::fields::FieldError;
@@ -77,6 +77,12 @@ impl ScenarioSpec {
             Some(Part::Named(name)) => catalog.device(name)?,
             None => catalog.device(DEFAULT_DEVICE)?,
         };
+        let device = device
+            .with_host(self.host_bandwidth_gbs, self.host_tflops, self.bus_gbs)
+            .map_err(|e| match e {
+                ProfileError::Value { field, problem } => SpecError::field(&field, problem),
+                e => SpecError::field("device", e),
+            })?;
         let release = self.release()?;
         let (engine, engines) = self.engine_profile(catalog, &model, &device, release)?;
         let (mut workload, of_load) = load::resolve(&self.load, catalog)?;

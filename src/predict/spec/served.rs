@@ -21,10 +21,14 @@ const fn text(name: &'static str, label: &'static str, help: &'static str) -> Fi
     Field::new(name, Kind::Text, label, help)
 }
 
+const fn number(name: &'static str, label: &'static str, help: &'static str) -> Field {
+    Field::new(name, Kind::Number, label, help)
+}
+
 /// All fields.
 pub static SERVED: [Field; N] = ROWS;
 
-const N: usize = 10;
+const N: usize = 13;
 
 const ROWS: [Field; N] = [
     text(
@@ -88,6 +92,21 @@ const ROWS: [Field; N] = [
         "Expert popularity",
         "Popularity of experts: uniform, or zipf:S (default: uniform)",
     ),
+    number(
+        "host_bandwidth_gbs",
+        "Bandwidth of the host's memory",
+        "GB/s that the processor reads weights with that lie in the host's memory (default: the device profile's, else assumed)",
+    ),
+    number(
+        "host_tflops",
+        "Matrix rate of the processor",
+        "10^12 operations per second that the processor reaches on weights in the host's memory (default: the device profile's, else assumed)",
+    ),
+    number(
+        "bus_gbs",
+        "Rate of the bus",
+        "GB/s from the host's memory to the device (default: the device profile's or data sheet's, else assumed)",
+    ),
 ];
 
 const NAMES: [&str; N] = {
@@ -101,23 +120,26 @@ const NAMES: [&str; N] = {
 };
 
 macro_rules! keys {
-    ($($key:ident = $name:literal;)*) => {
+    ($($key:ident: $of:ty = $name:literal;)*) => {
         $(
             #[doc = concat!("`", $name, "`; its row in [`SERVED`] says what it is.")]
-            pub const $key: Key<ServedSection, String> = Key::at(position(&NAMES, $name));
+            pub const $key: Key<ServedSection, $of> = Key::at(position(&NAMES, $name));
         )*
     };
 }
 
 keys! {
-    MODEL = "model";
-    SET = "set";
-    ASSUME_ARCHITECTURE = "assume_architecture";
-    WEIGHTS = "weights";
-    DEVICE = "device";
-    ENGINE = "engine";
-    SERVER = "server";
-    ENGINE_VERSION = "engine_version";
-    MOE_TILES = "moe_tiles";
-    ROUTING = "routing";
+    MODEL: String = "model";
+    SET: String = "set";
+    ASSUME_ARCHITECTURE: String = "assume_architecture";
+    WEIGHTS: String = "weights";
+    DEVICE: String = "device";
+    ENGINE: String = "engine";
+    SERVER: String = "server";
+    ENGINE_VERSION: String = "engine_version";
+    MOE_TILES: String = "moe_tiles";
+    ROUTING: String = "routing";
+    HOST_BANDWIDTH_GBS: f64 = "host_bandwidth_gbs";
+    HOST_TFLOPS: f64 = "host_tflops";
+    BUS_GBS: f64 = "bus_gbs";
 }

@@ -48,6 +48,8 @@ class SettingFields:
     """Number of engines behind one router; those of a mixture of experts share the experts (default: 1)."""
     enable_expert_parallel: Optional[bool] = None
     """Give each device whole experts instead of slices of all (default: off)."""
+    enable_dp_attention: Optional[bool] = None
+    """Divide the devices of SGLang among data-parallel ranks for attention, while all share the experts (default: off)."""
     data_parallel_external_lb: Optional[bool] = None
     """Route requests to the engines in turn, as a load balancer outside of vLLM does (default: off)."""
     scheduling_policy: Optional[str] = None
@@ -64,6 +66,18 @@ class SettingFields:
     """Processes that take in requests and hand out tokens (default: as many as data-parallel engines)."""
     micro_batch: Optional[int] = None
     """Tokens that llama.cpp computes at a time, its --ubatch-size (default: 512)."""
+    cpu_offload_gb: Optional[Number] = None
+    """GiB of weights of each device that stay in the host's memory and are read over the bus in every step (default: 0)."""
+    n_gpu_layers: Optional[Ints] = None
+    """Layers whose weights and KV cache are on the device, the output head being one of them; the processor computes the others (default: all)."""
+    n_cpu_moe: Optional[Ints] = None
+    """First layers whose experts stay in the host's memory, where the processor computes them (default: 0)."""
+    cpu_moe: Optional[bool] = None
+    """Leave the experts of all layers in the host's memory (default: off)."""
+    override_tensor: Optional[str] = None
+    """Patterns of tensor names and where they lie, as PATTERN=CPU or PATTERN=CUDA0, with commas between; the first one counts (default: none)."""
+    op_offload: Optional[bool] = None
+    """Copy weights from the host's memory to the device for batches of 32 tokens and more (default: on)."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +175,7 @@ class SettingsInForce:
     tensor_parallel_size: Optional[int] = None
     data_parallel_size: Optional[int] = None
     enable_expert_parallel: Optional[bool] = None
+    enable_dp_attention: Optional[bool] = None
     data_parallel_external_lb: Optional[bool] = None
     scheduling_policy: Optional[str] = None
     long_prefill_token_threshold: Optional[int] = None
@@ -169,3 +184,9 @@ class SettingsInForce:
     kv_cache_memory_bytes: Optional[int] = None
     api_server_count: Optional[int] = None
     micro_batch: Optional[int] = None
+    cpu_offload_gb: Optional[float] = None
+    n_gpu_layers: Optional[int] = None
+    n_cpu_moe: Optional[int] = None
+    cpu_moe: Optional[bool] = None
+    override_tensor: Optional[str] = None
+    op_offload: Optional[bool] = None

@@ -74,6 +74,7 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
         switches,
         kernels: vec![],
         link: None,
+        host: None,
         provenance: source.measured("capsim calibrate"),
     };
     // The reader's own checks, so that nothing is written that predict would refuse.

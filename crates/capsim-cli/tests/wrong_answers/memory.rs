@@ -101,8 +101,8 @@ fn memory_names_the_flags_that_it_ignores() {
         "vllm",
         "serve",
         "Qwen/Qwen3-8B",
-        "--cpu-offload-gb",
-        "10",
+        "--pipeline-parallel-size",
+        "2",
     ];
     let words = |json: &[&'static str]| {
         [
@@ -114,7 +114,7 @@ fn memory_names_the_flags_that_it_ignores() {
     };
     let (_, text, err) = capsim(&words(&[]));
     assert!(
-        flat(&text).contains("`--cpu-offload-gb 10` may matter and is not modelled"),
+        flat(&text).contains("`--pipeline-parallel-size 2` may matter and is not modelled"),
         "{text}{err}"
     );
     let (_, json, _) = capsim(&words(&["--json"]));
@@ -123,7 +123,7 @@ fn memory_names_the_flags_that_it_ignores() {
         json["unmodelled"][0]
             .as_str()
             .unwrap()
-            .starts_with("--cpu-offload-gb"),
+            .starts_with("--pipeline-parallel-size"),
         "{json}"
     );
 }

@@ -275,6 +275,7 @@ pub(super) fn bare(gpu: &Gpu, source: &Source) -> DeviceProfile {
         measured: Default::default(),
         switches: vec![],
         kernels: vec![],
+        host: None,
         link: Some(Link {
             latency: quantity(
                 gpu.latency,

@@ -1,6 +1,7 @@
 //! An answer of `capsim memory` for people.
 use super::capacity::labelled;
 use super::table::{plain, wrap};
+use capsim::device::{EngineId, Quantity};
 use capsim::model::{Ffn, Layer, Mixer};
 use capsim::plan::memory::{HostPart, Memory, Way};
 use capsim::predict::Scenario;
@@ -39,6 +40,7 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     }
     o.push('\n');
     o.push_str(&parts(scenario, m));
+    o.push_str(&on_host(scenario, m.host_weights, m.host_kv));
     if !m.table.is_empty() {
         o.push_str(&logged(m));
         o.push_str(&contexts(m));
@@ -115,6 +117,35 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
     }
     o.push('\n');
     o
+}
+
+/// What lies in the host's memory, and the rates that count for it; empty where nothing does.
+pub(super) fn on_host(scenario: &Scenario, weights: f64, kv: f64) -> String {
+    if weights + kv == 0.0 {
+        return String::new();
+    }
+    let rates = scenario.device.host_rates();
+    let rate = |q: &Quantity, unit: f64, name: &str| {
+        let p = &q.provenance;
+        let value = q.value / unit;
+        format!("{value:.0} {name} ({}: {})", p.origin.word(), p.source)
+    };
+    let computes = scenario.engine.scheduler == EngineId::LlamaServer;
+    let mut text = format!(
+        "{} of weights, {} of KV; bus {}",
+        size(weights),
+        size(kv),
+        rate(&rates.bus, 1e9, "GB/s")
+    );
+    if computes {
+        let _ = write!(
+            text,
+            "; the processor computes with {}, {}",
+            rate(&rates.memory, 1e9, "GB/s"),
+            rate(&rates.arithmetic, 1e9, "GFLOPS")
+        );
+    }
+    labelled("Offloaded", &text)
 }
 
 /// The formats of the weights by kind of matrix, those that the model has.

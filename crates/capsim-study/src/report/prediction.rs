@@ -185,6 +185,8 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         run.settings.config.num_gpu_blocks,
     );
     o.push_str(&labelled("Memory", &memory));
+    let (weights, kv) = (mem.host_weights.as_f64(), mem.host_kv.as_f64());
+    o.push_str(&super::memory::on_host(scenario, weights, kv));
     let kv = format!(
         "{:.1} % used on average, {:.1} % at most; prefix hit rate {:.1} %; {} preemptions",
         100.0 * occ.kv_mean,

@@ -303,6 +303,7 @@ mod tests {
                 request_rate: None,
                 seed: None,
                 length_sigma: None,
+                range_ratio: None,
                 shared_prefix_len: None,
                 send_skew_ms: None,
                 input_len: 10,

@@ -74,7 +74,7 @@ pub enum FitError {
         error: PredictError,
     },
     /// A run has nothing to fit to.
-    #[error("run `{run}` has no mean latency, TTFT, TPOT or throughput to fit to")]
+    #[error("run `{run}` has no latency and no output throughput to fit to")]
     NothingToFit {
         /// Which one.
         run: String,
@@ -90,6 +90,9 @@ const FITTED: &[Metric] = &[
 
 /// What is used where no mean latency was recorded, the first that was.
 const FALLBACK: &[Metric] = &[Metric::OutputThroughput, Metric::median(Latency::Itl)];
+
+/// Where neither was: medians, which of the many requests of a published load are hardly chance.
+const MEDIANS: &[Metric] = &[Metric::median(Latency::Ttft), Metric::median(Latency::Tpot)];
 
 /// Most Gauss-Newton rounds; where f is smooth three or four do.
 const ROUNDS: usize = 12;

@@ -179,6 +179,7 @@ impl Basis {
                     None if h.together => Span::ZERO,
                     None => APART,
                 },
+                range_ratio: w.range_ratio.unwrap_or(0.0),
                 ..WorkloadSpec::closed_loop(w.num_prompts, 1, w.input_len, w.output_len)
             },
         }

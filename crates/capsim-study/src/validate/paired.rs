@@ -546,6 +546,7 @@ pub fn recorded_run(r: &Recording, args: &SettingValues, w: &Suppose) -> Recorde
             // The arrivals of the recording itself cannot be said here, only their law.
             seed: None,
             length_sigma: None,
+            range_ratio: None,
             shared_prefix_len: r
                 .spec
                 .as_ref()

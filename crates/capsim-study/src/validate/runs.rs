@@ -187,6 +187,9 @@ pub struct RecordedWorkload {
     /// 1024 as `vllm bench serve` keeps of ShareGPT (`is_valid_sequence`). Absent: all lengths are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length_sigma: Option<f64>,
+    /// Both lengths are uniform in the figures given · (1 ± this), as of `vllm bench serve --random-range-ratio`. Absent: all are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_ratio: Option<f64>,
     /// `identical`, `distinct` or `shared-prefix`; absent: unknown, taken as distinct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<capsim::workload::PromptKind>,
@@ -357,6 +360,7 @@ impl RunsFile {
             };
             range("request_rate", w.request_rate, 1e-6, 1e6)?;
             range("length_sigma", w.length_sigma, 1e-3, 3.0)?;
+            range("range_ratio", w.range_ratio, 1e-3, 1.0)?;
             range("send_skew_ms", w.send_skew_ms, 0.0, 3.6e6)?;
             for (j, u) in run.unknown.iter().enumerate() {
                 let lengths = u.input_len.iter().chain(&u.output_len);

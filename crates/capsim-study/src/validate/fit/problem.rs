@@ -1,5 +1,5 @@
 //! The least squares of a fit: what is observed, what the simulator says, and the factors at which they are nearest.
-use super::{FALLBACK, FITTED, FitError, FitRun, ROUNDS, apply, least};
+use super::{FALLBACK, FITTED, FitError, FitRun, MEDIANS, ROUNDS, apply, least};
 use crate::validate::hypothesis::Basis;
 use crate::validate::nnls;
 use capsim::metrics::{Metric, Percentiles};
@@ -219,6 +219,9 @@ fn observed(runs: &[FitRun<'_>]) -> Result<Vec<Observed>, FitError> {
         all.extend(FITTED.iter().filter_map(|m| of(*m)));
         if all.len() == before {
             all.extend(FALLBACK.iter().find_map(|m| of(*m)));
+        }
+        if all.len() == before {
+            all.extend(MEDIANS.iter().filter_map(|m| of(*m)));
         }
         if all.len() == before {
             return Err(FitError::NothingToFit {

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Recorded runs of DeepSeek-R1 under SGLang, from InferenceX's published rows, as files that `capsim validate --all` reads.
+
+    scripts/inferencex_runs.py dsr1.json validation/inferencex
+
+Rows that are not simulated (TensorRT-LLM, speculative decoding, disaggregated prefill) go to unusable.json, each with the reason.
+"""
+import json
+import pathlib
+import sys
+
+# What InferenceX's scripts start the servers with (benchmarks/single_node/fixed_seq_len/dsr1_fp8_<hardware>.sh).
+FLAGS = {
+    "h200": dict(max_num_batched_tokens=32768, gpu_memory_utilization=0.82),
+    "mi300x": dict(max_num_batched_tokens=131072, gpu_memory_utilization=0.8, kv_cache_dtype="fp8"),
+    "mi355x": dict(max_num_batched_tokens=196608, gpu_memory_utilization=0.8, kv_cache_dtype="fp8"),
+}
+DEVICES = {"h200": "h200-sxm", "mi300x": "mi300x", "mi355x": "mi355x"}
+SOURCE = "SemiAnalysisAI/InferenceX, results of {date} ({hardware}, {framework}, fp8, TP{tp}), collected 2026-11-30"
+
+
+def reason(row):
+    if row["disagg"]:
+        return "prefill and decode on servers of their own (NVIDIA Dynamo) are not simulated"
+    if row["framework"] != "sglang":
+        return "TensorRT-LLM's scheduler is not simulated"
+    if row["spec_method"] != "none":
+        return "speculative decoding (MTP) is not simulated"
+    return None
+
+
+def name(row):
+    spec = "" if row["spec_method"] == "none" else f"-{row['spec_method']}"
+    kind = f"{row['isl'] // 1024}k{row['osl'] // 1024}k-c{row['conc']}"
+    return f"ix-{row['hardware']}-{row['framework']}{spec}-tp{row['decode_tp']}-{kind}-{row['date']}"
+
+
+def run(row):
+    m, c = row["metrics"], row["conc"]
+    devices = row["decode_tp"]
+    hardware = row["hardware"]
+    args = dict(FLAGS[hardware], tensor_parallel_size=devices, enable_prefix_caching=False, max_num_seqs=512)
+    return dict(
+        id=name(row),
+        source=SOURCE.format(date=row["date"], hardware=hardware.upper(), framework="SGLang", tp=devices),
+        mode="serve",
+        engine_args={k: v for k, v in args.items() if k != "kv_cache_dtype"},
+        workload=dict(
+            num_prompts=10 * c, max_concurrency=c, input_len=round(0.9 * row["isl"]), output_len=round(0.9 * row["osl"]),
+            range_ratio=0.111, prompts="distinct", warmup=1, send_skew_ms=0,
+        ),
+        measured=dict(
+            median_ttft_ms=round(1e3 * m["median_ttft"], 3), median_tpot_ms=round(1e3 * m["median_tpot"], 4),
+            total_token_throughput=round(devices * m["tput_per_gpu"], 2),
+        ),
+    )
+
+
+def main(source, folder):
+    rows = json.loads(pathlib.Path(source).read_text())["rows"]
+    folder = pathlib.Path(folder)
+    files, unusable, seen = {}, [], set()
+    for row in rows:
+        if name(row) in seen and row["disagg"]:
+            continue
+        seen.add(name(row))
+        if why := reason(row):
+            unusable.append(dict(experiment=name(row), reason=why, source=SOURCE.format(
+                date=row["date"], hardware=row["hardware"].upper(), framework=row["framework"], tp=row["decode_tp"])))
+            continue
+        files.setdefault(row["hardware"], []).append(run(row))
+    for hardware, runs in files.items():
+        file = dict(
+            schema="capsim.runs/1", name=f"DeepSeek-R1, SGLang, {hardware.upper()}", source="see each run", model="deepseek-r1",
+            device=DEVICES[hardware], engine=f"sglang-{hardware}", client=dict(percentiles="linear", streaming=True), runs=runs,
+        )
+        if kv := FLAGS[hardware].get("kv_cache_dtype"):
+            file["kv_cache"] = kv
+        (folder / f"sglang-{hardware}.json").write_text(json.dumps(file, indent=1, ensure_ascii=False) + "\n")
+    (folder / "unusable.json").write_text(json.dumps(dict(schema="capsim.unusable/1", experiments=unusable), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -21,6 +21,7 @@ use capsim::predict::PredictError;
 use capsim::workload::Replay;
 use nalgebra::DVector;
 use problem::Problem;
+pub use problem::tells;
 
 /// A run to be fitted, with what is supposed about it.
 pub struct FitRun<'a> {

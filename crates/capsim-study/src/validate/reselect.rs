@@ -5,6 +5,7 @@
 //! are left out; every structure is fitted anew; the one with the smallest mean error over the *other* sources is taken, each of
 //! them weighing the same; and the error of the left-out source's runs with it is what counts.
 use super::accuracy::{AccuracyError, ScoredRun, fit_profile, group, medians, score};
+use super::fit::tells;
 use super::hypothesis::Basis;
 use super::manifest::{Manifest, PathPlan, ProfilePlan};
 use super::runs::{RecordedRun, RunsFile};
@@ -85,22 +86,35 @@ impl StructuresFile {
 /// A profile's files of runs.
 type Files<'a> = Vec<&'a (RunsFile, Basis)>;
 
-/// Experiments of a profile with who published them, and the kind of model: whether it has experts, and by which path they run.
-fn experiments(files: &Files<'_>) -> Vec<(String, String, (bool, Option<String>), usize)> {
-    let mut all: Vec<(String, String, (bool, Option<String>), usize)> = vec![];
+/// An experiment that a path may be fitted to.
+struct Experiment {
+    name: String,
+    source: String,
+    /// Whether the model has experts, and by which path they run.
+    kind: (bool, Option<String>),
+    /// How many figures it tells.
+    figures: usize,
+    /// Whether each of its runs has one to fit to.
+    tells: bool,
+}
+
+fn experiments(files: &Files<'_>) -> Vec<Experiment> {
+    let mut all: Vec<Experiment> = vec![];
     for (file, basis) in files {
         for run in &file.runs {
-            let kind = (basis.model.experts().is_some(), file.moe_tiles.clone());
-            let found = all.iter_mut().find(|e| e.0 == run.experiment());
-            match found {
-                Some(e) => e.3 += run.measured.len(),
-                None => all.push((
-                    run.experiment().into(),
-                    group(file, run),
-                    kind,
-                    run.measured.len(),
-                )),
-            }
+            let at = all.iter().position(|e| e.name == run.experiment());
+            let at = at.unwrap_or_else(|| {
+                all.push(Experiment {
+                    name: run.experiment().into(),
+                    source: group(file, run),
+                    kind: (basis.model.experts().is_some(), file.moe_tiles.clone()),
+                    figures: 0,
+                    tells: true,
+                });
+                all.len() - 1
+            });
+            all[at].figures += run.measured.len();
+            all[at].tells &= tells(run) && run.disturbed.is_none();
         }
     }
     all
@@ -114,21 +128,22 @@ fn plan_without(plan: &ProfilePlan, files: &Files<'_>, source: &str) -> (Profile
     let mut taken: BTreeSet<String> = plan.paths.iter().map(|p| p.experiment.clone()).collect();
     let mut paths = vec![];
     for path in &plan.paths {
-        let own = all.iter().find(|e| e.0 == path.experiment);
-        let Some(own) = own.filter(|e| e.1 == source) else {
+        let own = all.iter().find(|e| e.name == path.experiment);
+        let Some(own) = own.filter(|e| e.source == source) else {
             paths.push(path.clone());
             continue;
         };
         let other = all
             .iter()
-            .filter(|e| e.1 != source && e.2 == own.2 && !taken.contains(&e.0))
-            .max_by(|a, b| a.3.cmp(&b.3).then_with(|| b.0.cmp(&a.0)));
+            .filter(|e| e.source != source && e.kind == own.kind && e.tells)
+            .filter(|e| !taken.contains(&e.name))
+            .max_by(|a, b| a.figures.cmp(&b.figures).then_with(|| b.name.cmp(&a.name)));
         match other {
             Some(e) => {
-                taken.insert(e.0.clone());
-                moved.push(format!("{} → {}", path.path, e.0));
+                taken.insert(e.name.clone());
+                moved.push(format!("{} → {}", path.path, e.name));
                 paths.push(PathPlan {
-                    experiment: e.0.clone(),
+                    experiment: e.name.clone(),
                     runs: None,
                     ..path.clone()
                 });

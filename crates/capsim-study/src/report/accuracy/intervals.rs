@@ -3,13 +3,34 @@ use crate::validate::accuracy::{Accuracy, Role, Scored};
 use crate::validate::spread::{self, STRUCTURES, Z, binomial_p};
 use capsim::device::Phase;
 use capsim::stats::percentile;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 fn words(phase: Phase) -> &'static str {
     match phase {
         Phase::Decode => "decode",
         Phase::Prefill => "TTFT",
+    }
+}
+
+/// The figures of a class.
+#[derive(Default)]
+struct Figures<'a> {
+    all: Vec<&'a Scored>,
+    sources: BTreeSet<&'a str>,
+    /// Of each experiment, how many lie inside, of how many.
+    experiments: BTreeMap<&'a str, (usize, usize)>,
+}
+
+impl Figures<'_> {
+    /// The two-sided binomial test, an experiment counting once.
+    fn chance(&self) -> f64 {
+        let shares = self
+            .experiments
+            .values()
+            .map(|(inside, n)| *inside as f64 / *n as f64);
+        let inside = libm::round(shares.sum::<f64>()) as usize;
+        binomial_p(inside, self.experiments.len())
     }
 }
 
@@ -56,23 +77,24 @@ pub(super) fn section(o: &mut String, a: &Accuracy, family: impl Fn(usize) -> St
         chosen.map_or(f64::NAN, |x| x.score),
         one.map_or(f64::NAN, |x| x.score),
     );
-    let mut classes: BTreeMap<_, (Vec<&Scored>, Vec<&str>)> = BTreeMap::new();
+    let mut classes: BTreeMap<_, Figures<'_>> = BTreeMap::new();
     for r in a.runs.iter().filter(|r| r.role == Role::Predicted) {
         for m in &r.metrics {
             let class = spread::class(r, m.metric.metric(), family(r.file));
-            let (figures, groups) = classes.entry(class).or_default();
-            figures.push(m);
-            groups.push(&r.group);
+            let of = classes.entry(class).or_default();
+            of.all.push(m);
+            of.sources.insert(&r.group);
+            let (inside, n) = of.experiments.entry(&r.experiment).or_default();
+            *inside += usize::from(m.inside);
+            *n += 1;
         }
     }
     o.push_str(
-        "figures|maker|load|model|figures (sources)|inside|half-width, median|interval score|chance of so many inside, at 90 %\n\
+        "figures|maker|load|model|figures (sources)|inside|half-width, median|interval score|experiments: chance of so many inside, at 90 %\n\
          ---|---|---|---|---|---|---|---|---\n",
     );
-    for (class, (figures, mut groups)) in classes {
-        groups.sort_unstable();
-        groups.dedup();
-        let inside = figures.iter().filter(|m| m.inside).count();
+    for (class, of) in classes {
+        let inside = of.all.iter().filter(|m| m.inside).count();
         let _ = writeln!(
             o,
             "{}{}|{}|{}|{}|{} ({})|{:.0} %|± {:.0} %|{:.2}|{:.3}",
@@ -81,15 +103,16 @@ pub(super) fn section(o: &mut String, a: &Accuracy, family: impl Fn(usize) -> St
             class.family,
             class.batch.words(),
             if class.experts { "experts" } else { "dense" },
-            figures.len(),
-            groups.len(),
-            100.0 * inside as f64 / figures.len() as f64,
-            100.0 * median(figures.iter().map(|m| half(m)).collect()),
-            score(&figures),
-            binomial_p(inside, figures.len()),
+            of.all.len(),
+            of.sources.len(),
+            100.0 * inside as f64 / of.all.len() as f64,
+            100.0 * median(of.all.iter().map(|m| half(m)).collect()),
+            score(&of.all),
+            of.chance(),
         );
     }
     o.push_str(
-        "\nFigures of one run are not independent of each other, so that the chance in the last column is understated.\n",
+        "\nFigures of one experiment are not independent of each other: in the last column, a two-sided binomial test, it counts once, as the \
+         share of its figures that lie inside.\n",
     );
 }

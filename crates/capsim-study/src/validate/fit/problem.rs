@@ -2,6 +2,7 @@
 use super::{FALLBACK, FITTED, FitError, FitRun, MEDIANS, ROUNDS, apply, least};
 use crate::validate::hypothesis::Basis;
 use crate::validate::nnls;
+use crate::validate::runs::RecordedRun;
 use capsim::metrics::{Metric, Percentiles};
 use capsim::predict::{simulate_once, simulate_replay};
 use nalgebra::{DMatrix, DVector};
@@ -208,6 +209,12 @@ fn unknowns(basis: &Basis, runs: &[FitRun<'_>]) -> Vec<String> {
 }
 
 /// What the runs have of the metrics worth fitting to.
+/// Whether a run has a figure that can be fitted to.
+pub fn tells(run: &RecordedRun) -> bool {
+    let mut all = FITTED.iter().chain(FALLBACK).chain(MEDIANS);
+    all.any(|m| run.measured_of(*m).is_some())
+}
+
 fn observed(runs: &[FitRun<'_>]) -> Result<Vec<Observed>, FitError> {
     let mut all = vec![];
     for (run, r) in runs.iter().enumerate() {

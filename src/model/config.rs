@@ -79,7 +79,7 @@ impl ModelConfig {
             assumed: self
                 .assumed
                 .iter()
-                .filter(|s| !s.contains("--set "))
+                .filter(|s| !s.contains("--set"))
                 .cloned()
                 .collect(),
             ..self.clone()
@@ -147,7 +147,7 @@ pub fn parse_with(
             Ok(same) if same == config.without_said() => {
                 format!("--set {key}={value} changes nothing that is counted: no such key is read")
             }
-            _ => format!("{key} is {value}, as --set says"),
+            _ => format!("{key} is {value}, said over the config (--set)"),
         });
     }
     Ok(config)

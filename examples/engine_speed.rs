@@ -111,6 +111,7 @@ fn cost() -> StepPrice {
             max_num_seqs: 256,
             max_num_batched_tokens: 8192,
             micro_batch: None,
+            images: None,
             moe_path: None,
             routing: Routing::Uniform,
         },

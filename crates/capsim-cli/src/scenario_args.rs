@@ -162,6 +162,8 @@ impl ScenarioArgs {
         if let Some(line) = &line {
             spec.overlay(&of_line(line)?);
         }
+        // Keys of the flags come on top of the line's.
+        let keys = spec.set.take();
         let mut several = vec![];
         let mut take = |field: &'static Field, values: &[Value]| match values {
             [one] => spec.set(field.name, one.clone()),
@@ -170,8 +172,6 @@ impl ScenarioArgs {
                 Ok(())
             }
         };
-        // Keys of the flags come on top of the line's.
-        let keys = spec.set.take();
         for (at, values) in self.served.iter() {
             take(ServedSection::field(at), values)?;
         }

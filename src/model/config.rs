@@ -79,7 +79,7 @@ impl ModelConfig {
             assumed: self
                 .assumed
                 .iter()
-                .filter(|s| !s.contains("--set "))
+                .filter(|s| !s.contains("--set"))
                 .cloned()
                 .collect(),
             ..self.clone()
@@ -147,7 +147,7 @@ pub fn parse_with(
             Ok(same) if same == config.without_said() => {
                 format!("--set {key}={value} changes nothing that is counted: no such key is read")
             }
-            _ => format!("{key} is {value}, as --set says"),
+            _ => format!("{key} is {value}, said over the config (--set)"),
         });
     }
     Ok(config)
@@ -308,8 +308,8 @@ impl Unknown {
             suggestion: suggest(&self.name),
             // A whole novel in the field should not become a whole novel in the error.
             value: self.name.chars().take(80).collect(),
-            why,
-            known: known(),
+            why: why.into(),
+            known: known().into(),
         }
     }
 
@@ -478,11 +478,11 @@ impl Reader<'_> {
             ));
         }
         match self.quantization(&config.layers, &mut config.caveats) {
-            Ok((q, by_layer, guessed)) => {
-                config.quantization = q;
-                config.quantization_by_layer = by_layer;
-                config.resembles = guessed.is_some();
-                config.assumed.extend(guessed);
+            Ok(formats) => {
+                config.quantization = formats.most;
+                config.quantization_by_layer = formats.by_layer;
+                config.resembles = formats.guessed.is_some();
+                config.assumed.extend(formats.guessed);
             }
             Err(e) => config.unread = Some(e),
         }
@@ -578,7 +578,7 @@ impl Reader<'_> {
         &self,
         layers: &[Layer],
         caveats: &mut Vec<String>,
-    ) -> Result<(Option<Quantization>, Vec<Quantization>, Option<String>), ModelError> {
+    ) -> Result<Formats, ModelError> {
         let mut found = None;
         for (f, name) in [
             (&self.f, "quantization_config"),
@@ -591,22 +591,37 @@ impl Reader<'_> {
                 some => some,
             };
         }
-        let (mut quantization, by_layer, guessed) = match found {
+        let mut formats = match found {
             Some(q) => {
                 let read = super::quantization::read(&q, layers, caveats)?;
-                (Some(read.most), read.by_layer, read.guessed)
+                Formats {
+                    most: Some(read.most),
+                    by_layer: read.by_layer,
+                    guessed: read.guessed,
+                }
             }
-            None => (None, vec![], None),
+            None => Formats::default(),
         };
         // DeepSeek-V4: experts in MXFP4 though the rest is in 8 bits.
         if self.f.word("expert_dtype")? == Some("fp4") {
-            let q = quantization.get_or_insert_default();
+            let q = formats.most.get_or_insert_default();
             if q.experts != Some(super::WeightFormat::Nvfp4) {
                 q.experts = Some(super::WeightFormat::Mxfp4);
             }
         }
-        Ok((quantization, by_layer, guessed))
+        Ok(formats)
     }
+}
+
+/// What a checkpoint says of its formats.
+#[derive(Default)]
+struct Formats {
+    /// Those of most layers.
+    most: Option<Quantization>,
+    /// Those of each layer, where some differ.
+    by_layer: Vec<Quantization>,
+    /// What was taken for a method that is not known.
+    guessed: Option<String>,
 }
 
 /// Heads of the first layer with attention.

@@ -46,13 +46,13 @@ pub enum ModelError {
         /// Path of the field.
         field: String,
         /// What it says.
-        value: String,
+        value: Box<str>,
         /// The known name that it is a misspelling of, if it may be one.
         suggestion: Option<String>,
         /// Why no known class stands for it, ending in `; `; empty where nothing is to be said.
-        why: String,
+        why: Box<str>,
         /// All known names.
-        known: String,
+        known: Box<str>,
     },
     /// Understood, but not modelled: better no answer than a wrong one.
     #[error("{file}: field `{field}`: {problem} (not modelled yet)")]

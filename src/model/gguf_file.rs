@@ -192,8 +192,9 @@ fn config_of(h: &Header, file: &str) -> Result<Value, ModelError> {
             why: format!(
                 "its layers are not attention alone (`{}`), so that no class stands for it; the model's config.json may be read; ",
                 t.name.chars().take(80).collect::<String>()
-            ),
-            known: names.join(", "),
+            )
+            .into(),
+            known: names.join(", ").into(),
         });
     }
     let mut model_type = known.map_or(arch, |(_, ours)| *ours);

@@ -357,7 +357,7 @@ fn llama4(t: &Tower) -> Option<Encoder> {
     let input = t.size(&["projector_input_dim"], 4096)?;
     let output = t.size(&["projector_output_dim"], 4096)?;
     let vision = t.size(&["vision_output_dim"], 7680)?;
-    if grid < 2 || grid > 1 << 10 || input.max(output).max(vision) > 1 << 16 {
+    if !(2..=1 << 10).contains(&grid) || input.max(output).max(vision) > 1 << 16 {
         return None;
     }
     let (w, patches) = (u64::from(s.width), grid * grid);
@@ -428,7 +428,7 @@ fn internvl(t: &Tower) -> Option<Encoder> {
     let side = t.size(&["image_size"], 448)?;
     let grid = side / s.patch;
     // The 6 B tower has no biases and norms of q and k.
-    if grid < 2 || grid > 1 << 10 || t.vision.flag("qkv_bias").ok().flatten() == Some(false) {
+    if !(2..=1 << 10).contains(&grid) || t.vision.flag("qkv_bias").ok().flatten() == Some(false) {
         return None;
     }
     let (w, patches) = (u64::from(s.width), grid * grid);

@@ -43,6 +43,7 @@ def run(row):
     return dict(
         id=name(row),
         source=SOURCE.format(date=row["date"], hardware=hardware.upper(), framework="SGLang", tp=devices),
+        doubt="priors were chosen with these rows known: what a prefill without graphs costs the host and, on Instinct, how fast decode attention streams",
         mode="serve",
         engine_args={k: v for k, v in args.items() if k != "kv_cache_dtype"},
         workload=dict(

@@ -305,17 +305,17 @@ impl Op {
                 a.out_features = of(a.out_features);
                 b.out_features -= a.out_features;
                 a.weights = Bytes(of(a.weights.0));
-                b.weights = b.weights - a.weights;
+                b.weights -= a.weights;
                 a.activations_per_row = Bytes(of(a.activations_per_row.0));
-                b.activations_per_row = b.activations_per_row - a.activations_per_row;
+                b.activations_per_row -= a.activations_per_row;
             }
             (OpKind::Experts(a), OpKind::Experts(b)) => {
                 a.intermediate = of(a.intermediate);
                 b.intermediate -= a.intermediate;
                 a.weights_per_expert = Bytes(of(a.weights_per_expert.0));
-                b.weights_per_expert = b.weights_per_expert - a.weights_per_expert;
+                b.weights_per_expert -= a.weights_per_expert;
                 a.activations_per_token = Bytes(of(a.activations_per_token.0));
-                b.activations_per_token = b.activations_per_token - a.activations_per_token;
+                b.activations_per_token -= a.activations_per_token;
             }
             _ => {}
         }

@@ -3,7 +3,7 @@ use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
 use super::{Caveat, Engines, Refused, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
-use crate::device::{DeviceProfile, EngineId, EngineProfile, Origin};
+use crate::device::{DeviceProfile, EngineId, EngineProfile, KernelTimes, Origin};
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
 use crate::engine::{Asked, EngineVersion, SimError, kind};
@@ -252,7 +252,10 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
     // `0.19` of `0.19.0`: patch releases run the same kernels.
     let version = scenario.version();
     let release = version.split('.').take(2).collect::<Vec<_>>().join(".");
-    if let Some(k) = scenario.device.kernels.first()
+    let formats = scenario.model.weight_formats();
+    let ours = |k: &&KernelTimes| k.format.parse().is_ok_and(|f| formats.contains(&f));
+    let kernels = &scenario.device.kernels;
+    if let Some(k) = kernels.iter().find(ours).or(kernels.first())
         && scenario.engine.prices_of.is_none()
         && tables
         && !k.engine.contains(&format!(" {release}."))

@@ -58,9 +58,9 @@ fn shape(op: &Op) -> Option<(RowShape, Option<(WeightFormat, f64)>)> {
     }
 }
 
-/// The line of matrix products with few rows, from a device's tables (see [`Start`]).
+/// The line of matrix products with few rows, from the first of a device's tables (see [`Start`]).
 pub fn start_of(device: &DeviceProfile) -> Option<Start> {
-    let matrices = device.kernels.iter().flat_map(|k| {
+    let matrices = device.kernels.iter().take(1).flat_map(|k| {
         let bits = k
             .format
             .parse()

@@ -227,6 +227,16 @@ fn reported(all: &[Measured]) -> f64 {
     crate::stats::percentile(&shares, 50.0)
 }
 
+/// The launch of a kernel. That of CUDA's reference devices is in their kernel times; without them each kernel has its own. Another
+/// maker's device takes that of a device of its own maker, whatever its reference is.
+fn launch_of(maker_of: &str, all: &[Measured], near: &Measured) -> Quantity {
+    if maker_of == "nvidia" {
+        return cuda_graph_launch();
+    }
+    let own = all.iter().find(|m| maker(&m.sheet.name) == maker_of);
+    own.unwrap_or(near).profile.launch.clone()
+}
+
 impl DataSheet {
     fn check(&self) -> Result<(), ProfileError> {
         let within = |field: &str, v: f64, low: f64, high: f64, unit: &str| {
@@ -301,7 +311,6 @@ impl DataSheet {
         let r = &near.profile;
         let (bandwidth, matrix) = (&self.bandwidth_gbs.source, &self.tflops_bf16.source);
         let share = reported(&all);
-        let nvidia = maker(&near.sheet.name) == "nvidia";
         Ok(DeviceProfile {
             schema: DeviceProfile::SCHEMA.into(),
             id: self.id.clone(),
@@ -312,12 +321,7 @@ impl DataSheet {
             gemm_f16: scaled(&r.gemm_f16, ops, spread.matrix, matrix),
             attention_prefill: scaled(&r.attention_prefill, ops, spread.attention, matrix),
             elementwise: scaled(&r.elementwise, bytes, spread.stream, bandwidth),
-            // The reference's kernel times hold its gaps; without them each kernel has its own.
-            launch: if nvidia {
-                cuda_graph_launch()
-            } else {
-                r.launch.clone()
-            },
+            launch: launch_of(&maker(&name), &all, near),
             int8_ratio: self.tflops_fp8.as_ref().map(|q| Quantity {
                 value: q.value / self.tflops_bf16.value,
                 rel_sd: 0.1,

@@ -27,6 +27,8 @@ pub enum Api {
     Wgpu,
     /// Native code on the host's processor.
     Cpu,
+    /// The user's PyTorch, and the engine's kernels where it can be imported.
+    Torch,
     /// A made-up device with known truth, for tests.
     Synthetic,
 }

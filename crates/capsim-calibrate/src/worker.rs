@@ -9,6 +9,7 @@ use super::family::Family;
 use super::protocol::{self, Event, SessionError};
 use super::samples::{PointRecord, SamplesFile};
 use super::synthetic::{self, Synthetic, Truth};
+use super::torch::Torch;
 use super::{discover, families};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -27,6 +28,9 @@ pub struct Job {
     pub index: usize,
     /// Threads of the CPU device; `None`: all.
     pub threads: Option<usize>,
+    /// The Python of `--backend torch`; `None`: the usual one.
+    #[serde(default)]
+    pub python: Option<PathBuf>,
     /// Seconds that are left; `None`: as many as it takes.
     pub left_s: Option<f64>,
     /// Where to save.
@@ -95,6 +99,14 @@ fn open(api: Api, job: &Job) -> Result<Opened, BackendError> {
         let clock = SimulatedClock::default();
         let device = Synthetic::new(Truth::default(), job.file.seed, clock.clone(), None);
         return Ok((Box::new(device), Box::new(clock), synthetic::families()));
+    }
+    if api == Api::Torch {
+        let device = Torch::open(job.python.as_deref(), job.index, job.threads)?;
+        return Ok((
+            Box::new(device),
+            Box::new(HostClock::start()),
+            families::torch(),
+        ));
     }
     let device: Box<dyn Backend> = match api {
         Api::Cpu => Box::new(Cpu::with_threads(job.threads)?),

@@ -15,6 +15,7 @@ pub mod fit;
 pub mod meaning;
 #[cfg(feature = "opencl")]
 pub mod opencl;
+pub mod power;
 pub mod protocol;
 pub mod samples;
 pub mod sources;

@@ -5,7 +5,9 @@ use super::backend::{
 };
 use super::clock::{Clock, HostClock, SimulatedClock};
 use super::cpu::Cpu;
+use super::environment::Root;
 use super::family::Family;
+use super::power::Meter;
 use super::protocol::{self, Event, SessionError};
 use super::samples::{PointRecord, SamplesFile};
 use super::synthetic::{self, Synthetic, Truth};
@@ -132,6 +134,10 @@ pub fn work(
         say,
         last: pulse.now(),
         pulse,
+        meter: match api {
+            Api::Synthetic => None,
+            _ => Meter::of(&job.file.device, &Root::default()).ok(),
+        },
     };
     // Rewriting the file after each point is cheap beside the point, but not beside a simulated one.
     let every = if api == Api::Synthetic { RARELY } else { 1 };
@@ -166,6 +172,8 @@ struct Beating<'a> {
     say: &'a dyn Fn(&Message),
     pulse: HostClock,
     last: Duration,
+    /// The device's power sensor, if it has one.
+    meter: Option<Meter>,
 }
 
 impl Beating<'_> {
@@ -211,5 +219,17 @@ impl Backend for Beating<'_> {
     fn run(&mut self, launches: &[Launch]) -> Result<Timing, BackendError> {
         let r = self.inner.run(launches);
         self.beat(r)
+    }
+    fn meter(&self) -> Option<String> {
+        match &self.meter {
+            Some(meter) => Some(meter.source().into()),
+            None => self.inner.meter(),
+        }
+    }
+    fn watts(&mut self) -> Option<f64> {
+        match &self.meter {
+            Some(meter) => meter.watts().ok(),
+            None => self.inner.watts(),
+        }
     }
 }

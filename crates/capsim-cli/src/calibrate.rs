@@ -490,6 +490,7 @@ fn fresh(args: &CalibrateArgs, target: Target, effort: Effort) -> anyhow::Result
         sentinel: vec![],
         soak_s: args.soak.unwrap_or(0) as f64,
         soak: vec![],
+        power: None,
         points: vec![],
         started,
         device: info,
@@ -676,16 +677,22 @@ fn resumed(mut old: SamplesFile, new: &SamplesFile) -> anyhow::Result<SamplesFil
     Ok(old)
 }
 
+/// Flags whose value says where something lies on this machine.
+const PATHS: [&str; 5] = ["-o", "--output", "--python", "--bundle", "--bench"];
+
 /// The command as typed, without what only says where things lie on this machine.
 fn command_line() -> String {
     let mut words = vec!["capsim".to_string()];
     let mut skip = false;
     for word in std::env::args().skip(1) {
-        let output = word == "-o" || word == "--output";
-        if !std::mem::take(&mut skip) && !output && !word.starts_with("--output=") {
+        let flag = word.split('=').next().unwrap_or("");
+        let path = PATHS.contains(&flag);
+        if !std::mem::take(&mut skip) && !path {
             words.push(word);
+            continue;
         }
-        skip = output;
+        // The value is a word of its own, unless it stands behind `=`.
+        skip = path && !word.contains('=');
     }
     words.join(" ")
 }

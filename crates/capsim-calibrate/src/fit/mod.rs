@@ -7,6 +7,7 @@ mod launch;
 mod layer;
 mod least_squares;
 mod library;
+mod power;
 mod profile;
 mod source;
 mod steps;

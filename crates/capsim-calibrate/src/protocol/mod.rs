@@ -3,6 +3,7 @@ mod budget;
 mod guard;
 pub mod order;
 pub mod plausible;
+mod power;
 mod ring;
 pub mod sampling;
 pub mod sentinel;
@@ -148,6 +149,7 @@ pub fn run(
     };
     session.condemn(file);
     session.settle_ring(file);
+    session.idle_power(file);
     let todo = plan(families, &session.device.info().clone(), file);
     let total = todo.len();
     session.start(file, &todo)?;
@@ -180,6 +182,7 @@ pub fn run(
         }
     }
     order::mark(file);
+    session.loaded_power(file)?;
     session.soak(file)?;
     file.complete = true;
     session.tell(&Event::End, file)

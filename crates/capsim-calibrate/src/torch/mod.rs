@@ -36,6 +36,8 @@ struct Described {
     software: bool,
     unified: bool,
     timestamps: bool,
+    #[serde(default)]
+    pci: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,8 +107,9 @@ fn describe(d: Described, libraries: &BTreeMap<String, String>) -> DeviceInfo {
         },
         clock_mhz: d.clock,
         cache_bytes: d.cache,
+        // What `torch.cuda.Event.elapsed_time` states as its resolution: around half a microsecond.
         timestamp_ns: d.timestamps.then_some(500.0),
-        features: vec!["torch".into()],
+        features: d.pci.iter().map(|p| format!("pci-{p}")).collect(),
     }
 }
 
@@ -220,7 +223,7 @@ impl Torch {
             facts.insert("torch.context_bytes".into(), bytes.to_string());
         }
         let mut info = describe(hello.device, &hello.libraries);
-        info.features = hello.features;
+        info.features.extend(hello.features);
         if let (Some(n), true) = (threads, info.software) {
             let s = if n == 1 { "" } else { "s" };
             info.name = format!("{n} thread{s} of {}", info.name);

@@ -53,6 +53,9 @@ class Device:
             about["cache"] = int(getattr(p, "L2_cache_size", 0) or 0)
             about["clock"] = int((getattr(p, "clock_rate", 0) or 0) / 1000)
             about["unified"] = bool(getattr(p, "is_integrated", False))
+            # As drivers write it: the power sensor is found by it.
+            if hasattr(p, "pci_bus_id"):
+                about["pci"] = f"{getattr(p, 'pci_domain_id', 0):04x}:{p.pci_bus_id:02x}:{getattr(p, 'pci_device_id', 0):02x}.0"
         if self.kind == "mps":
             about["name"], about["vendor"] = "Apple GPU", "Apple"
             about["memory"] = int(torch.mps.recommended_max_memory())

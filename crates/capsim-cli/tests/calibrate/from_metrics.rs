@@ -54,7 +54,15 @@ fn slower(dir: &std::path::Path) -> (Value, String) {
 fn known_host_times_are_found_from_the_counters_of_a_server_under_load() {
     let dir = tempfile::tempdir().unwrap();
     let (truth, engine) = slower(dir.path());
-    let server = Serving::start(&["--model", MODEL, "--device", DEVICE, "--engine", &engine]);
+    let server = Serving::start(&[
+        "--model",
+        MODEL,
+        "--device",
+        DEVICE,
+        "--engine",
+        &engine,
+        "--no-async-scheduling",
+    ]);
     // One client all the time, and seven more that come and go.
     let _one = load(server.url(), 1, 64, 200);
     let _more = load(server.url(), 7, 200, 40);
@@ -73,6 +81,11 @@ fn known_host_times_are_found_from_the_counters_of_a_server_under_load() {
         "vllm-0.19-cuda",
         "-o",
         out.to_str().unwrap(),
+        "--",
+        "vllm",
+        "serve",
+        MODEL,
+        "--no-async-scheduling",
     ]);
     let err = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{err}");

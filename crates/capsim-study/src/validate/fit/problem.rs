@@ -159,7 +159,30 @@ impl<'a> Problem<'a> {
 
     /// Gauss-Newton rounds from θ = 1 until nothing is gained.
     pub fn solve(&self) -> Result<Solution, FitError> {
-        let mut theta = DVector::from_element(self.names.len(), 1.0);
+        self.solve_from(DVector::from_element(self.names.len(), 1.0))
+    }
+
+    /// The better of the solutions from θ = 1 and from a coefficient at this value: where host and device overlap, the shorter of both has no slope.
+    pub fn solve_also_from(&self, name: &str, value: f64) -> Result<Solution, FitError> {
+        let first = self.solve()?;
+        let place = self.names.iter().position(|n| n == name);
+        let known = self.basis.engine.coefficients();
+        let known = known.iter().find(|(n, _)| n == name).map(|(_, q)| q.value);
+        let (Some(j), Some(known)) = (place, known.filter(|v| *v > 0.0)) else {
+            return Ok(first);
+        };
+        let mut start = DVector::from_element(self.names.len(), 1.0);
+        start[j] = (value / known).max(self.lowest[j]);
+        let other = self.solve_from(start)?;
+        let worth = |s: &Solution| self.objective(&s.theta, &s.simulated);
+        Ok(if worth(&other) < worth(&first) {
+            other
+        } else {
+            first
+        })
+    }
+
+    fn solve_from(&self, mut theta: DVector<f64>) -> Result<Solution, FitError> {
         let mut slopes = DMatrix::zeros(0, 0);
         let mut f = self.simulate(&theta)?;
         let mut best = self.objective(&theta, &f);

@@ -148,8 +148,8 @@ pub fn run(
         reruns: 0,
     };
     session.condemn(file);
-    session.settle_ring(file);
     session.idle_power(file);
+    session.settle_ring(file);
     let todo = plan(families, &session.device.info().clone(), file);
     let total = todo.len();
     session.start(file, &todo)?;

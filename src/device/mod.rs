@@ -11,6 +11,7 @@ mod engine_profile;
 mod host;
 mod kernels;
 mod link;
+mod power;
 mod profile;
 mod provenance;
 pub mod sheet;
@@ -33,6 +34,7 @@ pub use kernels::{
     RowTimes, Seconds,
 };
 pub use link::{Link, LinkGroup};
+pub use power::{Power, Watts};
 pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};
 pub use spread::{BatchClass, ModelSpread, Phase};

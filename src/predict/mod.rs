@@ -6,6 +6,7 @@
 mod beyond;
 mod bounds;
 mod caveat;
+mod energy;
 mod engine_choice;
 mod interval;
 mod nearest;
@@ -19,6 +20,7 @@ mod uncertain;
 pub use crate::engine::{Settings, SettingsError, memory};
 pub(crate) use beyond::variance as beyond_profile;
 pub use caveat::Caveat;
+pub use energy::Energy;
 pub use engine_choice::{EngineWanted, Engines, unknown_kind};
 pub use interval::{Interval, METRICS, Sensitivity};
 pub use nearest::{Nearest, Record, Records, nearest};

@@ -11,8 +11,8 @@ pub(super) use names::same;
 use super::builtin::devices;
 use super::curves::cuda_graph_launch;
 use super::{
-    Curve, DeviceProfile, Host, KernelCurves, Link, Memory, Origin, ProfileError, Provenance,
-    Quantity, parse,
+    Curve, DeviceProfile, Host, KernelCurves, Link, Memory, Origin, Power, ProfileError,
+    Provenance, Quantity, parse,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,11 @@ struct Sheets {
     #[serde(rename = "schema")]
     _schema: String,
     sheets: Vec<DataSheet>,
+}
+
+/// The power limit that a data sheet of this id states.
+pub fn power_limit(id: &str) -> Option<Quantity> {
+    all().into_iter().find(|s| s.id == id)?.limit()
 }
 
 /// All data sheets that ship with capsim, those of measured devices among them.
@@ -238,6 +243,18 @@ fn launch_of(maker_of: &str, all: &[Measured], near: &Measured) -> Quantity {
 }
 
 impl DataSheet {
+    fn limit(&self) -> Option<Quantity> {
+        self.tdp_w.as_ref().map(|stated| Quantity {
+            value: stated.value,
+            rel_sd: 0.0,
+            provenance: Provenance {
+                origin: Origin::Datasheet,
+                source: stated.source.clone(),
+                note: "the power limit: a device draws no more for long".into(),
+            },
+        })
+    }
+
     fn check(&self) -> Result<(), ProfileError> {
         let within = |field: &str, v: f64, low: f64, high: f64, unit: &str| {
             let bad = ProfileError::Value {
@@ -311,6 +328,7 @@ impl DataSheet {
         let r = &near.profile;
         let (bandwidth, matrix) = (&self.bandwidth_gbs.source, &self.tflops_bf16.source);
         let share = reported(&all);
+        let launch = launch_of(&maker(&name), &all, near);
         Ok(DeviceProfile {
             schema: DeviceProfile::SCHEMA.into(),
             id: self.id.clone(),
@@ -321,7 +339,7 @@ impl DataSheet {
             gemm_f16: scaled(&r.gemm_f16, ops, spread.matrix, matrix),
             attention_prefill: scaled(&r.attention_prefill, ops, spread.attention, matrix),
             elementwise: scaled(&r.elementwise, bytes, spread.stream, bandwidth),
-            launch: launch_of(&maker(&name), &all, near),
+            launch,
             int8_ratio: self.tflops_fp8.as_ref().map(|q| Quantity {
                 value: q.value / self.tflops_bf16.value,
                 rel_sd: 0.1,
@@ -339,6 +357,10 @@ impl DataSheet {
             host: self.bus_gbs.as_ref().map(|s| Host {
                 bus: Some(super::host::bus_of(s)),
                 ..Host::default()
+            }),
+            power: self.limit().map(|limit| Power {
+                limit_w: Some(limit),
+                ..Power::default()
             }),
             provenance: Provenance {
                 origin: Origin::Datasheet,

@@ -7,7 +7,7 @@ pub mod schemas;
 pub mod validation;
 
 use capsim::cost::Part;
-use capsim::device::Origin;
+use capsim::device::{Origin, Provenance};
 use capsim::engine::settings::SettingValues;
 use capsim::fields;
 use capsim::metrics::{Metric, Percentiles};
@@ -232,6 +232,10 @@ pub struct Point {
     pub breakdown_s: BTreeMap<String, Option<f64>>,
     /// What requests wait for and what steps spend time on.
     pub binds: String,
+    /// Power and energy of all devices; null where nothing is known of the device's power.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub energy: Option<EnergyFigures>,
     /// What a reader must know.
     pub caveats: Vec<String>,
     /// Coefficients, the most important first.
@@ -240,6 +244,36 @@ pub struct Point {
     #[serde(default)]
     #[schemars(!default)]
     pub nearest: Option<NearestRun>,
+}
+
+/// What all devices of a prediction draw; host processors are not in it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EnergyFigures {
+    /// Devices.
+    pub devices: u32,
+    /// Share of the time in which steps run.
+    pub busy: Option<f64>,
+    /// Mean power. The value is null where only a limit is known, which is then the upper end.
+    pub watts: Figure,
+    /// Energy per output token.
+    pub joules_per_output_token: Figure,
+    /// What the figures rest on.
+    pub provenance: Vec<Provenance>,
+}
+
+fn energy(e: &capsim::predict::Energy) -> EnergyFigures {
+    let figure = |w: &capsim::device::Watts| Figure {
+        value: w.value.and_then(finite),
+        low: finite(w.low),
+        high: finite(w.high),
+    };
+    EnergyFigures {
+        devices: e.devices,
+        busy: finite(e.busy),
+        watts: figure(&e.watts),
+        joules_per_output_token: figure(&e.joules_per_token),
+        provenance: e.sources.clone(),
+    }
 }
 
 /// `capsim predict --json`.
@@ -335,6 +369,7 @@ pub fn prediction(
         },
         breakdown_s: Part::ALL.iter().map(part).collect(),
         binds: p.binding.to_string(),
+        energy: p.energy(scenario).as_ref().map(energy),
         caveats: p.caveats.iter().map(ToString::to_string).collect(),
         rests_on: p
             .sensitivities

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod cycle;
 pub mod explain;
 pub mod fit;
+pub mod from_metrics;
 pub mod hypothesis;
 pub mod left_out;
 pub mod manifest;

@@ -422,6 +422,8 @@ class Memory(Answer):
     """Weights."""
     position_table: float
     """The table of the rotary embedding, which engines load with them."""
+    encoder: float
+    """The vision tower."""
     parameters: float
     """Parameters of the whole model, on all devices."""
     active_parameters: float

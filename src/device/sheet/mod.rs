@@ -306,6 +306,7 @@ impl DataSheet {
         let r = &near.profile;
         let (bandwidth, matrix) = (&self.bandwidth_gbs.source, &self.tflops_bf16.source);
         let share = reported(&all);
+        let launch = launch_of(&maker(&name), &all, near);
         Ok(DeviceProfile {
             schema: DeviceProfile::SCHEMA.into(),
             id: self.id.clone(),
@@ -316,7 +317,7 @@ impl DataSheet {
             gemm_f16: scaled(&r.gemm_f16, ops, spread.matrix, matrix),
             attention_prefill: scaled(&r.attention_prefill, ops, spread.attention, matrix),
             elementwise: scaled(&r.elementwise, bytes, spread.stream, bandwidth),
-            launch: launch_of(&maker(&name), &all, near),
+            launch,
             int8_ratio: self.tflops_fp8.as_ref().map(|q| Quantity {
                 value: q.value / self.tflops_bf16.value,
                 rel_sd: 0.1,

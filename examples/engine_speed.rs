@@ -113,6 +113,7 @@ fn cost() -> StepPrice {
             micro_batch: None,
             placement: Default::default(),
             op_offload: true,
+            images: None,
             moe_path: None,
             routing: Routing::Uniform,
         },

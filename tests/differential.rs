@@ -178,6 +178,7 @@ fn lockstep(case: &Case, what: &str, distinct: bool) {
         distinct_tokens: true,
         window: case.window,
         tokens: false,
+        images: None,
     };
     let mut fast = vllm::Scheduler::new(c.clone(), tracking).unwrap();
     fast.record_blocks();

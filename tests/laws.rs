@@ -353,6 +353,7 @@ fn priced(
             max_num_seqs: 256,
             max_num_batched_tokens: 2048,
             micro_batch: None,
+            images: None,
             placement: Default::default(),
             op_offload: true,
             moe_path: None,
@@ -379,6 +380,7 @@ fn any_shape() -> impl Strategy<Value = StepShape> {
                 prefill_pairs_windowed: pairs,
                 sampled: decode + chunks,
                 distinct_tokens: (tokens * pct / 100).max(1),
+                images: 0,
             }
         },
     )
@@ -447,6 +449,7 @@ fn experts_launched_without_graphs_cost_their_time_once_per_layer() {
             max_num_seqs: 256,
             max_num_batched_tokens: 2048,
             micro_batch: None,
+            images: None,
             placement: Default::default(),
             op_offload: true,
             moe_path: None,

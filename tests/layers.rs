@@ -20,6 +20,7 @@ fn price(m: &Model) -> StepPrice {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        images: None,
         placement: Default::default(),
         op_offload: true,
     };

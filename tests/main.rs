@@ -8,6 +8,7 @@ mod engines;
 mod examples;
 mod front_end;
 mod generated;
+mod images;
 mod intervals;
 mod laws;
 mod layers;

@@ -228,6 +228,7 @@ fn clients_that_leave_are_gone_and_no_other_is_disturbed() {
                 distinct_tokens: true,
                 window: Some(64),
                 tokens: true,
+                images: None,
             };
             let mut engine = kind(scheduler).scheduler(config, tracking).unwrap();
             let free = engine.state().free_blocks;

@@ -21,6 +21,8 @@ pub enum Part {
     LmHead,
     /// Launch cost of kernels on the device.
     Launch,
+    /// Vision tower.
+    Encoder,
     /// Exchange between devices that share a layer.
     Comm,
     /// What the processor computes, with weights in the host's memory.
@@ -33,7 +35,7 @@ pub enum Part {
 
 impl Part {
     /// All parts, in the order of tables.
-    pub const ALL: [Part; 12] = [
+    pub const ALL: [Part; 13] = [
         Part::Dense,
         Part::Experts,
         Part::Router,
@@ -42,6 +44,7 @@ impl Part {
         Part::Elementwise,
         Part::LmHead,
         Part::Launch,
+        Part::Encoder,
         Part::Comm,
         Part::Processor,
         Part::Bus,
@@ -59,6 +62,7 @@ impl Part {
             Part::Elementwise => "elementwise",
             Part::LmHead => "lm_head and sampling",
             Part::Launch => "kernel launches",
+            Part::Encoder => "vision tower",
             Part::Comm => "communication",
             Part::Processor => "processor (layers there)",
             Part::Bus => "bus to host memory",

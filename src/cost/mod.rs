@@ -41,6 +41,13 @@ pub struct StepShape {
     /// (docs/methodology.md). At most [`tokens`](Self::tokens). A prompt that quotes an answer which another
     /// request is still generating counts those tokens again.
     pub distinct_tokens: u32,
+    /// Images that the vision tower computes in the step.
+    #[serde(default, skip_serializing_if = "no_images")]
+    pub images: u32,
+}
+
+fn no_images(n: &u32) -> bool {
+    *n == 0
 }
 
 impl StepShape {
@@ -79,6 +86,36 @@ pub trait StepCost {
     fn wants_distinct_tokens(&self) -> bool {
         false
     }
+
+    /// The images of each prompt, if the load has some: the engine then counts [`StepShape::images`].
+    fn images(&self) -> Option<ImagesAtEnd> {
+        None
+    }
+}
+
+/// Images at the end of each prompt, all of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImagesAtEnd {
+    /// How many.
+    pub count: u32,
+    /// Prompt tokens of each.
+    pub tokens: u32,
+    /// Tokens of each that hold what the tower saw.
+    pub embeds: u32,
+    /// Most of them that the tower computes in a step.
+    pub budget: u32,
+}
+
+impl ImagesAtEnd {
+    /// Those of a prompt that begin at a position of `from .. to`: their number, and where the first of them begins.
+    pub fn beginning(&self, prompt: u32, from: u32, to: u32) -> (u32, u32) {
+        let start = prompt.saturating_sub(self.count.saturating_mul(self.tokens));
+        let each = self.tokens.max(1);
+        // The number of images that begin before a position.
+        let before = |at: u32| at.saturating_sub(start).div_ceil(each).min(self.count);
+        let (skipped, all) = (before(from), before(to));
+        (all - skipped, start + skipped * each)
+    }
 }
 
 impl<C: StepCost + ?Sized> StepCost for &C {
@@ -93,6 +130,9 @@ impl<C: StepCost + ?Sized> StepCost for &C {
     }
     fn wants_distinct_tokens(&self) -> bool {
         (**self).wants_distinct_tokens()
+    }
+    fn images(&self) -> Option<ImagesAtEnd> {
+        (**self).images()
     }
 }
 

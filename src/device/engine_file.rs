@@ -159,6 +159,16 @@ impl EngineFile {
         })
     }
 
+    /// A profile with a JSON merge patch applied.
+    ///
+    /// # Errors
+    /// If the result is no profile.
+    pub fn patched(profile: &EngineProfile, change: &Value) -> Result<EngineProfile, ProfileError> {
+        let mut value = serde_json::to_value(profile).expect("a profile is JSON");
+        merge(&mut value, change);
+        EngineProfile::parse(&value.to_string(), &profile.id)
+    }
+
     /// Keeps a fitted profile in the place of its id; false where there is none.
     pub fn keep(&mut self, fitted: &EngineProfile) -> bool {
         let Some(filed) = self.profiles.iter_mut().find(|p| p.id() == fitted.id) else {

@@ -1,5 +1,5 @@
 //! The engine profile: what a serving engine achieves of a device.
-use super::{ProfileError, Provenance, Quantity, parse};
+use super::{ModelSpread, ProfileError, Provenance, Quantity, parse};
 use serde::{Deserialize, Serialize};
 
 /// What a serving engine achieves of a device: a few named coefficients, each with a physical meaning.
@@ -94,6 +94,9 @@ pub struct EngineProfile {
     /// The same for times to the first token, where it differs: prefill is priced by other kernels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_rel_sd_prefill: Option<Quantity>,
+    /// Both by class of run, where recorded runs tell classes apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub model_spread: Vec<ModelSpread>,
     /// The runs that the coefficients were fitted to, if any, and how well that determines them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fit: Option<FitRecord>,
@@ -405,6 +408,14 @@ impl EngineProfile {
         self.model_rel_sd.check("model_rel_sd", 1.0)?;
         if let Some(q) = &self.model_rel_sd_prefill {
             q.check("model_rel_sd_prefill", 1.0)?;
+        }
+        for (i, s) in self.model_spread.iter().enumerate() {
+            if !(0.0..=3.0).contains(&s.rel_sd) {
+                return Err(bad(
+                    format!("model_spread[{i}].rel_sd"),
+                    format!("must lie between 0 and 3, not {}", s.rel_sd),
+                ));
+            }
         }
         if self.moe_paths.is_empty() {
             return Err(bad("moe_paths".into(), "needs at least one path".into()));

@@ -11,9 +11,11 @@ mod engine_profile;
 mod host;
 mod kernels;
 mod link;
+mod power;
 mod profile;
 mod provenance;
 pub mod sheet;
+mod spread;
 mod times;
 
 pub use curve::{Curve, Point, Reading};
@@ -32,8 +34,10 @@ pub use kernels::{
     RowTimes, Seconds,
 };
 pub use link::{Link, LinkGroup};
+pub use power::{Power, Watts};
 pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};
+pub use spread::{BatchClass, ModelSpread, Phase};
 pub use times::{TimePoint, Times};
 
 /// What is wrong with a profile.

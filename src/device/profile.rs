@@ -1,6 +1,6 @@
 //! The device profile: what the hardware can do.
 use super::{
-    Curve, Host, KernelCurves, KernelTimes, Link, ProfileError, Provenance, Quantity, parse,
+    Curve, Host, KernelCurves, KernelTimes, Link, Power, ProfileError, Provenance, Quantity, parse,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +57,9 @@ pub struct DeviceProfile {
     /// The machine that it sits in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
+    /// What a device draws.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
 }
@@ -192,6 +195,9 @@ impl DeviceProfile {
         }
         if let Some(host) = &self.host {
             host.check()?;
+        }
+        if let Some(power) = &self.power {
+            power.check()?;
         }
         Ok(())
     }

@@ -52,6 +52,8 @@ pub struct MemoryPlan {
     pub host_kv: Bytes,
     /// That table.
     pub rotary: Bytes,
+    /// The vision tower, of which `weights` contains the bytes.
+    pub encoder: Bytes,
     /// Peak activations of the profiling run (estimated).
     pub activations: Bytes,
     /// Runtime, libraries, captured graphs where they are counted (estimated).
@@ -182,6 +184,37 @@ fn rotary_bytes(model: &Model) -> f64 {
     f64::from(model.max_position_embeddings())
         * f64::from(model.config().head_dim)
         * model.precision().dtype.bytes() as f64
+}
+
+/// One device's part of the vision tower, which stays in the activations' type. Its heads and columns are divided among the devices
+/// (`--mm-encoder-tp-mode weights`, the default of vLLM 0.32.0).
+fn encoder_bytes(model: &Model) -> f64 {
+    let dtype = model.precision().dtype;
+    let whole = model
+        .config()
+        .encoder
+        .as_ref()
+        .map_or(0.0, |e| e.weight_bytes(dtype));
+    whole / f64::from(model.parallel().tensor.max(1))
+}
+
+/// What the profiling run adds for a vision tower: the peak of its own run over as many of the largest images as its budget holds, and
+/// their results, which are kept while the language model runs (`profile_run` of vLLM 0.32.0, `v1/worker/gpu_model_runner.py`). Counted,
+/// not measured.
+fn encoder_activations(model: &Model, inputs: &MemoryInputs) -> (f64, f64) {
+    let Some(encoder) = &model.config().encoder else {
+        return (0.0, 0.0);
+    };
+    let Some(largest) = encoder.largest().filter(|i| i.embeds > 0) else {
+        return (0.0, 0.0);
+    };
+    let dtype = model.precision().dtype;
+    let images = (inputs.max_num_batched_tokens / largest.embeds).max(1);
+    let patches = u64::from(images) * u64::from(largest.patches);
+    let run = encoder.activation_bytes(patches, dtype) / f64::from(model.parallel().tensor.max(1));
+    let width = f64::from(model.hidden_size()) * f64::from(encoder.vectors);
+    let results = f64::from(images) * f64::from(largest.embeds) * width * dtype.bytes() as f64;
+    (run + results, results)
 }
 
 /// How the KV cache is cut.
@@ -345,8 +378,12 @@ pub fn plan(
 ) -> Result<MemoryPlan, MemoryError> {
     let total = device.memory.total_bytes.value;
     let requested = total * inputs.utilization;
-    let weights = (model.total_weight_bytes() - inputs.host_weights).as_f64() + rotary_bytes(model);
-    let activations = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
+    let weights = (model.total_weight_bytes() - inputs.host_weights).as_f64()
+        + rotary_bytes(model)
+        + encoder_bytes(model);
+    let language = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
+    let (run, results) = encoder_activations(model, inputs);
+    let activations = run.max(language + results);
     let non_torch = non_torch_bytes(model, engine, inputs);
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
     let left = match inputs.kv_cache_memory_bytes {
@@ -424,6 +461,7 @@ pub fn plan(
         host_weights: inputs.host_weights,
         host_kv: Bytes::ZERO,
         rotary: bytes(rotary_bytes(model)),
+        encoder: bytes(encoder_bytes(model)),
         activations: bytes(activations),
         non_torch: bytes(non_torch),
         kv_cache: bytes(blocks * page * layers),

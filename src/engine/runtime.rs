@@ -98,6 +98,7 @@ impl<C: StepCost> Runtime<C> {
             distinct_tokens: cost.wants_distinct_tokens(),
             window: cost.attention_window(),
             tokens,
+            images: cost.images(),
         };
         let n = group.engines.max(1) as usize;
         let ranks = (0..n)

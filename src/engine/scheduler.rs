@@ -2,7 +2,7 @@
 use super::accept::SubmitError;
 use super::config::EngineConfig;
 use super::observe::RequestRecord;
-use crate::cost::StepShape;
+use crate::cost::{ImagesAtEnd, StepShape};
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
 
@@ -43,6 +43,8 @@ pub struct Tracking {
     pub window: Option<u32>,
     /// List [`Output::tokens`]: a walk over the running list in every step.
     pub tokens: bool,
+    /// Images of each prompt: fill in [`StepShape::images`].
+    pub images: Option<ImagesAtEnd>,
 }
 
 /// What one call of [`Scheduler::schedule`] decided. Everything is lent until the next call.

@@ -208,6 +208,10 @@ impl StepState {
                 (before + 1..=after).map(|c| c.min(window)).sum()
             };
         }
+        if let Some(images) = &self.tracking.images {
+            let prompt = r.request.prompt.len();
+            s.images += images.beginning(prompt, r.computed, r.computed + tokens).0;
+        }
         let sampled = r.computed + tokens == r.known();
         if sampled {
             s.sampled += 1;

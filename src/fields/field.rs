@@ -32,6 +32,8 @@ pub struct Field {
     pub label: &'static str,
     /// Whether several values may be given, which makes a table of predictions.
     pub many: bool,
+    /// What joins the values of a flag that may be repeated and is one value all the same.
+    pub joined: Option<char>,
 }
 
 /// A value that a field cannot have. Its text names the field as a flag.
@@ -72,7 +74,14 @@ impl Field {
             help,
             label,
             many: false,
+            joined: None,
         }
+    }
+
+    /// The same field, whose flag may be repeated: the values are joined to one by this.
+    pub const fn joined(mut self, by: char) -> Self {
+        self.joined = Some(by);
+        self
     }
 
     /// The same field, which may be given several values.

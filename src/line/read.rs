@@ -19,6 +19,8 @@ pub struct Line {
     pub engine: Option<Scheduler>,
     /// The model that it names, as it is written there; of a GGUF file the name without the format.
     pub model: Option<String>,
+    /// Keys of the model's config with other values, `KEY=VALUE` each.
+    pub keys: Vec<String>,
     /// The settings that are simulated.
     pub settings: SettingValues,
     /// The load, where the line starts `vllm bench serve`.

@@ -7,6 +7,8 @@ use crate::device::Scheduler;
 use crate::engine::settings::QUANTIZATION;
 use crate::model::checkpoint;
 use crate::model::gguf_name as gguf;
+use crate::model::overrides::SEPARATOR;
+use serde_json::Value;
 
 /// Values that are the engine's defaults, or what is simulated.
 const DEFAULTS: &[(&str, &[&str])] = &[
@@ -48,6 +50,14 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
                     given.words()
                 ));
             }
+            "--hf-overrides" => match keys(given.value()?) {
+                Some(keys) => line.keys.extend(keys),
+                None => line.other(given, DEFAULTS),
+            },
+            "--language-model-only" => line.keys.push(NO_TOWER.into()),
+            "--limit-mm-per-prompt" if sees_nothing(given.value()?) => {
+                line.keys.push(NO_TOWER.into());
+            }
             _ if line.set(Scheduler::Vllm, given)? => {}
             _ => line.other(given, DEFAULTS),
         }
@@ -59,6 +69,39 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
         name(line, &model);
     }
     Ok(())
+}
+
+/// Without a vision tower, which vLLM does not load where no images and no videos are let in (vLLM 0.32.0, `config/multimodal.py`).
+const NO_TOWER: &str = "vision_config=null";
+
+/// Whether limits per prompt let in neither images nor videos.
+fn sees_nothing(limits: &str) -> bool {
+    let read: Option<Value> = serde_json::from_str(limits).ok();
+    let none = |kind: &str| read.as_ref().is_some_and(|v| v[kind] == 0);
+    none("image") && none("video")
+}
+
+/// The keys of a JSON object, those of objects inside it by their paths; `None`: it is none, or a value cannot stand in a list.
+fn keys(text: &str) -> Option<Vec<String>> {
+    fn walk(prefix: &str, value: &Value, all: &mut Vec<String>) {
+        match value {
+            Value::Object(o) if !o.is_empty() => {
+                for (key, inner) in o {
+                    let path = match prefix.is_empty() {
+                        true => key.clone(),
+                        false => format!("{prefix}.{key}"),
+                    };
+                    walk(&path, inner, all);
+                }
+            }
+            other => all.push(format!("{prefix}={other}")),
+        }
+    }
+    let value: Value = serde_json::from_str(text).ok()?;
+    let mut all = vec![];
+    walk("", value.is_object().then_some(&value)?, &mut all);
+    let plain = |k: &String| !k.contains(SEPARATOR) && !k.starts_with('=');
+    all.iter().all(plain).then_some(all)
 }
 
 /// A model among the values of a flag that takes several now and took one before (`--api-key KEY MODEL`), or of an unknown flag.

@@ -278,6 +278,15 @@ impl Metric {
         matches!(self, Metric::Latency(_, Statistic::Mean))
     }
 
+    /// Whether a few requests make it: percentiles beyond the quartiles, the smallest and the largest value.
+    pub fn is_tail(self) -> bool {
+        match self {
+            Metric::Latency(_, Statistic::Percentile(p)) => !(25.0..=75.0).contains(&p),
+            Metric::Latency(_, Statistic::Min | Statistic::Max) => true,
+            _ => false,
+        }
+    }
+
     /// Whether a run keeps it. Of the gaps between tokens only their mean, standard deviation and [`PERCENTILES`] are kept.
     pub fn is_kept(self) -> bool {
         match self {

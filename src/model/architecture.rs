@@ -2,7 +2,7 @@
 mod table;
 
 use super::error::closest;
-use table::RULES;
+pub(crate) use table::RULES;
 
 /// What a config may leave out, and what always holds, after `configuration_*.py` and `modeling_*.py`
 /// of transformers 4.57 and 5.24 (directory `src/transformers/models/`); for classes that transformers lacks, after

@@ -1,9 +1,10 @@
 //! What the name of a checkpoint says: the model, and the format of its weights. `Qwen/Qwen3-32B-AWQ` is Qwen3-32B in AWQ.
 use super::builtin::{self, Builtin};
-use super::config::{ModelConfig, Quantization};
+use super::config::{self, ModelConfig, Quantization};
 use super::error::ModelError;
 use super::format::WeightFormat;
 use super::gguf_name;
+use super::overrides::Overrides;
 use super::precision::Precision;
 
 const INT4: WeightFormat = WeightFormat::Int4 {
@@ -123,7 +124,15 @@ impl Checkpoint {
     /// # Errors
     /// A GGUF mixture that is not known.
     pub fn config(&self) -> Result<ModelConfig, ModelError> {
-        let mut config = self.model.config();
+        self.config_with(&Overrides::default())
+    }
+
+    /// The same with what a user says over it.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config), and a key that cannot be set.
+    pub fn config_with(&self, over: &Overrides) -> Result<ModelConfig, ModelError> {
+        let mut config = config::parse_with(self.model.json, self.model.id, over)?;
         if let Some(q) = self.quantization {
             config.quantization = Some(q);
             config.quantization_by_layer.clear();

@@ -1,12 +1,14 @@
 //! A Hugging Face `config.json`, checked: from here on no size is zero and no product overflows.
 use super::architecture::{EmbeddingRule, MixerRule, Rules, known, rules, suggest};
+use super::encoder::{self, Encoder};
 use super::error::ModelError;
 use super::layers::{Layer, Mixer, MoeConfig, PerLayerInputs};
+use super::overrides::Overrides;
 use super::precision::{Dtype, Precision};
 pub use super::quantization::Quantization;
 use super::raw::{Fields, object};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Sizes and switches of one decoder-only model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,6 +52,8 @@ pub struct ModelConfig {
     pub quantization: Option<Quantization>,
     /// The same for each layer, where some differ from most; else empty.
     pub quantization_by_layer: Vec<Quantization>,
+    /// Its vision tower, which [`parameters`](Self::parameters) does not contain.
+    pub encoder: Option<Encoder>,
     /// How a file of another kind stores it: a GGUF mixture.
     pub stored: Option<Precision>,
     /// Why what it says is not understood: an answer then needs the weights' format by name.
@@ -57,12 +61,29 @@ pub struct ModelConfig {
     pub unread: Option<ModelError>,
     /// What this description leaves out, in sentences.
     pub caveats: Vec<String>,
+    /// What was taken for what is not known, or said over the config, in sentences: its figures may be off, and prices more so.
+    pub assumed: Vec<String>,
+    /// Whether layers or formats of another class stand for unknown ones.
+    pub resembles: bool,
 }
 
 impl ModelConfig {
     /// The experts of the first layer that has some.
     pub fn moe(&self) -> Option<&MoeConfig> {
         self.layers.iter().find_map(Layer::moe)
+    }
+
+    /// The same without what was said over the config.
+    fn without_said(&self) -> Self {
+        Self {
+            assumed: self
+                .assumed
+                .iter()
+                .filter(|s| !s.contains("--set"))
+                .cloned()
+                .collect(),
+            ..self.clone()
+        }
     }
 
     /// Sliding window of each layer in tokens; None is full attention.
@@ -88,13 +109,13 @@ const MAX_PARAMETERS: u128 = 1_000_000_000_000_000;
 
 /// Reads the text of a `config.json`. `source_name` (usually the path) appears in errors.
 ///
-/// A multimodal wrapper's `text_config` is unwrapped. Fields that do not change sizes are ignored. What ModelOpt writes beside the
+/// A multimodal wrapper's `text_config` is unwrapped; Mistral's `params.json` is read as well. Fields that do not change sizes are ignored. What ModelOpt writes beside the
 /// config may stand in it as `hf_quant_config`.
 ///
 /// # Errors
 /// Names the file and the field: not JSON, wrong type, missing, impossible (zero, negative, not divisible,
-/// more than 10¹⁵ parameters), or an architecture without operators, with the known name that it may be a misspelling of. A format of
-/// weights that is not known is no error yet: see [`ModelConfig::unread`].
+/// more than 10¹⁵ parameters), or an architecture that no known one resembles, with the known name that it may be a misspelling of. A
+/// format of weights that is not known is no error yet: see [`ModelConfig::unread`].
 ///
 /// ```
 /// use capsim::model::config;
@@ -106,21 +127,96 @@ const MAX_PARAMETERS: u128 = 1_000_000_000_000_000;
 /// );
 /// ```
 pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
-    let map = object(json, source_name)?;
+    parse_with(json, source_name, &Overrides::default())
+}
+
+/// As [`parse`], with what a user says over the config.
+///
+/// # Errors
+/// As [`parse`]; a key inside of what is no object.
+pub fn parse_with(
+    json: &str,
+    source_name: &str,
+    over: &Overrides,
+) -> Result<ModelConfig, ModelError> {
+    let mut config = read(json, source_name, over)?;
+    for (at, (key, value)) in over.keys.iter().enumerate() {
+        // What is read of the config tells whether a key counts: a misspelt one changes nothing.
+        let without = read(json, source_name, &over.without(at));
+        config.assumed.push(match without {
+            Ok(same) if same == config.without_said() => {
+                format!("--set {key}={value} changes nothing that is counted: no such key is read")
+            }
+            _ => format!("{key} is {value}, said over the config (--set)"),
+        });
+    }
+    Ok(config)
+}
+
+/// Names under which wrappers keep their text part: InternVL calls it `llm_config`.
+const TEXT_PARTS: [&str; 3] = ["text_config", "llm_config", "language_config"];
+
+/// The path of the text part.
+fn text_path(map: &Map<String, Value>) -> Option<String> {
+    let is_object = |v: Option<&Value>| v.is_some_and(Value::is_object);
+    let thinker = map.get("thinker_config").and_then(Value::as_object);
+    let (outer, prefix) = match thinker {
+        Some(inner) => (inner, "thinker_config"),
+        None => (map, ""),
+    };
+    match TEXT_PARTS.iter().find(|n| is_object(outer.get(**n))) {
+        Some(name) if prefix.is_empty() => Some((*name).to_owned()),
+        Some(name) => Some(format!("{prefix}.{name}")),
+        None => thinker.map(|_| prefix.to_owned()),
+    }
+}
+
+fn read(json: &str, source_name: &str, over: &Overrides) -> Result<ModelConfig, ModelError> {
+    let mut map = object(json, source_name)?;
+    if let Some(adapted) = super::params_json::adapted(&map) {
+        map = adapted;
+    }
+    let part = text_path(&map);
+    over.apply(&mut map, part.as_deref(), source_name)?;
     let outer = Fields::new(&map, source_name);
     let text = text_part(&outer)?;
     let mut caveats = Vec::new();
-    if text.is_some() || outer.get("vision_config").is_some() {
-        let size = match tower(&outer) {
-            Some(n) => format!(" (at least {:.1} B parameters)", n / 1e9),
-            None => String::new(),
-        };
-        caveats.push(format!(
-            "Only the text part is described: vision or audio towers{size}, their weights and their time are left out."
-        ));
+    let seen = (text.is_some() || outer.get("vision_config").is_some())
+        .then(|| encoder::read(&outer, 1).is_some());
+    match seen {
+        Some(false) => {
+            let size = match tower(&outer) {
+                Some(n) => format!(" (at least {:.1} B parameters)", n / 1e9),
+                None => String::new(),
+            };
+            caveats.push(format!(
+                "Only the text part is described: vision or audio towers{size}, their weights and their time are left out."
+            ));
+        }
+        Some(true) if outer.get("audio_config").is_some() => {
+            caveats.push("The audio tower is left out: its weights and its time.".to_owned())
+        }
+        _ => {}
     }
     let f = text.unwrap_or_else(|| outer.clone());
-    let rules = find_rules(&f, &outer, source_name)?;
+    let Chosen { rules, unknown } = find_rules(&f, &outer, source_name, over)?;
+    let Some(unknown) = unknown else {
+        return read_as(rules, f, outer, caveats);
+    };
+    // The class is not known, and another stands for it: what that one misses is no fault of the file.
+    let mut config = read_as(rules, f, outer, caveats).map_err(|e| unknown.refused(rules, &e))?;
+    config.assumed.insert(0, unknown.said(rules));
+    config.resembles = true;
+    Ok(config)
+}
+
+/// Reads a config as one of a class.
+fn read_as(
+    rules: &'static Rules,
+    f: Fields<'_>,
+    outer: Fields<'_>,
+    caveats: Vec<String>,
+) -> Result<ModelConfig, ModelError> {
     let hidden_size = match f.number("hidden_size")? {
         Some(n) => f.checked(f.called("hidden_size"), n, MAX_WIDTH)?,
         None => return Err(missing(&f, rules, "hidden_size")),
@@ -141,11 +237,11 @@ pub fn parse(json: &str, source_name: &str) -> Result<ModelConfig, ModelError> {
     .read(caveats)
 }
 
-/// Names under which wrappers keep their text part: InternVL calls it `llm_config`; omni models have it inside their thinker.
+/// The text part of a wrapper; omni models have it inside their thinker.
 fn text_part<'a>(outer: &Fields<'a>) -> Result<Option<Fields<'a>>, ModelError> {
     let thinker = outer.inner("thinker_config")?;
     let outer = thinker.as_ref().unwrap_or(outer);
-    for name in ["text_config", "llm_config", "language_config"] {
+    for name in TEXT_PARTS {
         if let Some(inner) = outer.inner(name)? {
             return Ok(Some(inner));
         }
@@ -175,9 +271,67 @@ fn missing(f: &Fields, rules: &Rules, name: &str) -> ModelError {
     }
 }
 
+/// The class whose layers count.
+struct Chosen {
+    rules: &'static Rules,
+    /// The config's own, where it is not known or another one was asked for.
+    unknown: Option<Unknown>,
+}
+
+/// A class for which another one stands.
+struct Unknown {
+    file: String,
+    field: String,
+    name: String,
+    /// Whether the other one was asked for.
+    asked: bool,
+}
+
+impl Unknown {
+    fn said(&self, rules: &Rules) -> String {
+        let (name, other) = (&self.name, rules.names[0]);
+        match self.asked {
+            true => format!(
+                "the layers of {name} are counted as those of {other}, as --assume-architecture says"
+            ),
+            false => format!(
+                "{name} is not known: its layers are counted as those of {other}, which its keys resemble most \
+                 (--assume-architecture NAME takes another class)"
+            ),
+        }
+    }
+
+    fn error(&self, why: String) -> ModelError {
+        ModelError::UnknownArchitecture {
+            file: self.file.clone(),
+            field: self.field.clone(),
+            suggestion: suggest(&self.name),
+            // A whole novel in the field should not become a whole novel in the error.
+            value: self.name.chars().take(80).collect(),
+            why: why.into(),
+            known: known().into(),
+        }
+    }
+
+    fn refused(&self, rules: &Rules, e: &ModelError) -> ModelError {
+        match self.asked {
+            true => e.clone(),
+            false => self.error(format!(
+                "{}, which it resembles most, does not fit ({e}); ",
+                rules.names[0]
+            )),
+        }
+    }
+}
+
 /// `architectures[0]` decides where it is given: a derived class (a draft head, a classifier) often keeps the
 /// `model_type` of its parent. Inside `text_config` only `model_type` is usual; where that is not known, the wrapper's class may be.
-fn find_rules(f: &Fields, outer: &Fields, file: &str) -> Result<&'static Rules, ModelError> {
+fn find_rules(
+    f: &Fields,
+    outer: &Fields,
+    file: &str,
+    over: &Overrides,
+) -> Result<Chosen, ModelError> {
     let named = |c: &Fields| -> Result<Option<(String, String)>, ModelError> {
         let first = c.words("architectures")?.first().map(|a| a.to_string());
         Ok(match (first, c.word("model_type")?) {
@@ -188,24 +342,62 @@ fn find_rules(f: &Fields, outer: &Fields, file: &str) -> Result<&'static Rules, 
     };
     let (inner, whole) = (named(f)?, named(outer)?);
     let all = [inner, whole];
-    if let Some(found) = all.iter().flatten().find_map(|(_, name)| rules(name)) {
-        return Ok(found);
+    let own = all.iter().flatten().find_map(|(_, name)| rules(name));
+    let (field, name) = match all.into_iter().flatten().next() {
+        Some(found) => found,
+        None => (
+            "architectures".to_owned(),
+            "a class without a name".to_owned(),
+        ),
+    };
+    let unknown = Unknown {
+        file: file.to_owned(),
+        field,
+        name,
+        asked: over.architecture.is_some(),
+    };
+    if let Some(asked) = &over.architecture {
+        let found = rules(asked).ok_or_else(|| ModelError::UnknownFormat {
+            what: "architecture in --assume-architecture",
+            suggestion: suggest(asked),
+            name: asked.chars().take(80).collect(),
+            known: known(),
+        })?;
+        let unknown = own
+            .is_none_or(|own| own.names != found.names)
+            .then_some(unknown);
+        return Ok(Chosen {
+            rules: found,
+            unknown,
+        });
     }
-    let Some((field, value)) = all.into_iter().flatten().next() else {
+    if let Some(rules) = own {
+        return Ok(Chosen {
+            rules,
+            unknown: None,
+        });
+    }
+    // A misspelling is no other class.
+    if suggest(&unknown.name).is_some() {
+        return Err(unknown.error(String::new()));
+    }
+    if unknown.name.starts_with("a class") && f.get("hidden_size").is_none() {
         return Err(ModelError::Missing {
             file: file.to_owned(),
             field: "architectures".to_owned(),
             architecture: "every model".to_owned(),
         });
-    };
-    Err(ModelError::UnknownArchitecture {
-        file: file.to_owned(),
-        field,
-        suggestion: suggest(&value),
-        // A whole novel in the field should not become a whole novel in the error.
-        value: value.chars().take(80).collect(),
-        known: known(),
-    })
+    }
+    match super::nearest::nearest(f, &unknown.name)? {
+        Some(rules) => Ok(Chosen {
+            rules,
+            unknown: Some(unknown),
+        }),
+        None => Err(unknown.error(
+            "its config has other layers than any class that is known, or is none of a model that writes text; "
+                .to_owned(),
+        )),
+    }
 }
 
 /// Reads a config; each kind of layer reads its own keys (`layers/`).
@@ -268,9 +460,12 @@ impl Reader<'_> {
             layers,
             quantization: None,
             quantization_by_layer: vec![],
+            encoder: encoder::read(&self.outer, self.hidden_size),
             stored: None,
             unread: None,
             caveats,
+            assumed: vec![],
+            resembles: false,
         };
         let total = config.parameters_wide();
         if total > MAX_PARAMETERS {
@@ -283,9 +478,11 @@ impl Reader<'_> {
             ));
         }
         match self.quantization(&config.layers, &mut config.caveats) {
-            Ok((q, by_layer)) => {
-                config.quantization = q;
-                config.quantization_by_layer = by_layer;
+            Ok(formats) => {
+                config.quantization = formats.most;
+                config.quantization_by_layer = formats.by_layer;
+                config.resembles = formats.guessed.is_some();
+                config.assumed.extend(formats.guessed);
             }
             Err(e) => config.unread = Some(e),
         }
@@ -381,7 +578,7 @@ impl Reader<'_> {
         &self,
         layers: &[Layer],
         caveats: &mut Vec<String>,
-    ) -> Result<(Option<Quantization>, Vec<Quantization>), ModelError> {
+    ) -> Result<Formats, ModelError> {
         let mut found = None;
         for (f, name) in [
             (&self.f, "quantization_config"),
@@ -394,22 +591,37 @@ impl Reader<'_> {
                 some => some,
             };
         }
-        let (mut quantization, by_layer) = match found {
+        let mut formats = match found {
             Some(q) => {
-                let (q, by_layer) = super::quantization::read(&q, layers, caveats)?;
-                (Some(q), by_layer)
+                let read = super::quantization::read(&q, layers, caveats)?;
+                Formats {
+                    most: Some(read.most),
+                    by_layer: read.by_layer,
+                    guessed: read.guessed,
+                }
             }
-            None => (None, vec![]),
+            None => Formats::default(),
         };
         // DeepSeek-V4: experts in MXFP4 though the rest is in 8 bits.
         if self.f.word("expert_dtype")? == Some("fp4") {
-            let q = quantization.get_or_insert_default();
+            let q = formats.most.get_or_insert_default();
             if q.experts != Some(super::WeightFormat::Nvfp4) {
                 q.experts = Some(super::WeightFormat::Mxfp4);
             }
         }
-        Ok((quantization, by_layer))
+        Ok(formats)
     }
+}
+
+/// What a checkpoint says of its formats.
+#[derive(Default)]
+struct Formats {
+    /// Those of most layers.
+    most: Option<Quantization>,
+    /// Those of each layer, where some differ.
+    by_layer: Vec<Quantization>,
+    /// What was taken for a method that is not known.
+    guessed: Option<String>,
 }
 
 /// Heads of the first layer with attention.

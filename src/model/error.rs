@@ -36,7 +36,8 @@ pub enum ModelError {
     },
     /// An architecture capsim has no operators for.
     #[error(
-        "{file}: field `{field}`: unknown architecture \"{value}\"{}; known: {known}",
+        "{file}: field `{field}`: unknown architecture \"{value}\"{}; {why}--assume-architecture NAME counts its layers as those of another \
+         class; known: {known}",
         did_you_mean(.suggestion)
     )]
     UnknownArchitecture {
@@ -45,11 +46,13 @@ pub enum ModelError {
         /// Path of the field.
         field: String,
         /// What it says.
-        value: String,
-        /// The closest known name, if any is close.
+        value: Box<str>,
+        /// The known name that it is a misspelling of, if it may be one.
         suggestion: Option<String>,
+        /// Why no known class stands for it, ending in `; `; empty where nothing is to be said.
+        why: Box<str>,
         /// All known names.
-        known: String,
+        known: Box<str>,
     },
     /// Understood, but not modelled: better no answer than a wrong one.
     #[error("{file}: field `{field}`: {problem} (not modelled yet)")]

@@ -5,6 +5,7 @@
 use super::config::{self, ModelConfig, Quantization};
 use super::error::ModelError;
 use super::format::WeightFormat;
+use super::overrides::Overrides;
 use super::precision::{Dtype, Precision};
 use serde_json::{Map, Value, json};
 
@@ -170,20 +171,33 @@ const FIELDS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Parts of names of tensors that attention and MLPs do not have: recurrent layers, convolutions, latent attention
+/// (llama.cpp, `src/llama-arch.cpp`).
+const OTHER_LAYERS: &[&str] = &["ssm_", "shortconv", "attn_kv_a", "time_mix", "indexer"];
+
 /// The config that the file's fields say.
 fn config_of(h: &Header, file: &str) -> Result<Value, ModelError> {
     let word = |k: &str| h.fields.get(k).and_then(Value::as_str);
     let arch = word("general.architecture").unwrap_or("");
-    let Some(&(_, mut model_type)) = ARCHITECTURES.iter().find(|(n, _)| *n == arch) else {
-        let known: Vec<&str> = ARCHITECTURES.iter().map(|(n, _)| *n).collect();
+    // One that is not known goes by its own name: a class may resemble it, if it has attention as others have.
+    let known = ARCHITECTURES.iter().find(|(n, _)| *n == arch);
+    let other = |t: &&Tensor| OTHER_LAYERS.iter().any(|part| t.name.contains(part));
+    if let (None, Some(t)) = (known, h.tensors.iter().find(other)) {
+        let names: Vec<&str> = ARCHITECTURES.iter().map(|(n, _)| *n).collect();
         return Err(ModelError::UnknownArchitecture {
             file: file.to_owned(),
             field: "general.architecture".to_owned(),
             value: arch.chars().take(80).collect(),
             suggestion: None,
-            known: known.join(", "),
+            why: format!(
+                "its layers are not attention alone (`{}`), so that no class stands for it; the model's config.json may be read; ",
+                t.name.chars().take(80).collect::<String>()
+            )
+            .into(),
+            known: names.join(", ").into(),
         });
-    };
+    }
+    let mut model_type = known.map_or(arch, |(_, ours)| *ours);
     let mut config = Map::new();
     for (theirs, ours) in FIELDS {
         if let Some(v) = h.fields.get(&format!("{arch}.{theirs}")) {
@@ -250,8 +264,16 @@ fn most<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Option<WeightFormat> {
 /// # Errors
 /// No GGUF header, one that is cut off, an architecture or a tensor's type that is not known.
 pub fn parse(bytes: &[u8], name: &str) -> Result<ModelConfig, ModelError> {
+    parse_with(bytes, name, &Overrides::default())
+}
+
+/// As [`parse`], with what a user says over the config that the header stands for.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(bytes: &[u8], name: &str, over: &Overrides) -> Result<ModelConfig, ModelError> {
     let h = header(bytes, name)?;
-    let mut config = config::parse(&config_of(&h, name)?.to_string(), name)?;
+    let mut config = config::parse_with(&config_of(&h, name)?.to_string(), name, over)?;
     let unknown = h.tensors.iter().find(|t| format_of(t.kind).is_none());
     if let Some(t) = unknown {
         return Err(ModelError::Unsupported {

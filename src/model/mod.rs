@@ -28,6 +28,7 @@ mod architecture;
 pub mod builtin;
 pub mod checkpoint;
 pub mod config;
+pub mod encoder;
 mod error;
 pub mod experts;
 mod format;
@@ -35,9 +36,12 @@ pub mod gguf_file;
 pub(crate) mod gguf_name;
 mod layers;
 mod modules;
+mod nearest;
 mod op;
+pub mod overrides;
 mod parallel;
 mod params;
+mod params_json;
 mod pattern;
 mod placement;
 mod precision;
@@ -45,6 +49,7 @@ mod quantization;
 mod raw;
 
 pub use config::{ModelConfig, Quantization};
+pub use encoder::Encoder;
 pub use error::ModelError;
 pub use format::WeightFormat;
 pub use layers::{
@@ -55,6 +60,7 @@ pub use op::{
     AttentionDims, Cache, Collective, Exchange, ExpertGemms, Gemm, Op, OpKind, Pass, Recurrence,
     Rows,
 };
+pub use overrides::Overrides;
 pub use parallel::Parallel;
 pub use params::Parameters;
 pub use placement::{Override, Placed, Placement, Split};

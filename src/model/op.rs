@@ -2,6 +2,7 @@
 //!
 //! Sizes are integers and exact. The methods that price with them return `f64`, exact up to 2⁵³.
 use super::format::WeightFormat;
+use super::precision::Dtype;
 use crate::units::{Bytes, Flops};
 use serde::Serialize;
 
@@ -32,6 +33,17 @@ pub struct Gemm {
 }
 
 impl Gemm {
+    /// A matrix in a float type, without a bias.
+    pub(crate) fn plain(out: u32, inner: u32, dtype: Dtype) -> Self {
+        let (out, inner) = (u64::from(out), u64::from(inner));
+        Self {
+            out_features: out,
+            in_features: inner,
+            format: dtype.format(),
+            weights: Bytes(out * inner * dtype.bytes()),
+            activations_per_row: Bytes((out + inner) * dtype.bytes()),
+        }
+    }
     /// Bytes of the weights.
     pub fn weight_bytes(&self) -> f64 {
         self.weights.as_f64()

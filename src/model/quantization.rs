@@ -78,6 +78,18 @@ struct Stated<'a> {
     kv: Option<KvDtype>,
     /// Entries of lists that are not understood.
     unclear: Vec<&'a str>,
+    /// What was taken for a method that is not known.
+    guessed: Option<String>,
+}
+
+/// The formats of a checkpoint.
+pub(super) struct Read {
+    /// Those of most layers.
+    pub most: Quantization,
+    /// Those of each layer, where some differ.
+    pub by_layer: Vec<Quantization>,
+    /// What was taken for a method that is not known.
+    pub guessed: Option<String>,
 }
 
 impl<'a> Stated<'a> {
@@ -89,11 +101,7 @@ impl<'a> Stated<'a> {
     }
 
     /// What the patterns mean in these layers: in most of them, and in each where some differ.
-    fn settle(
-        self,
-        layers: &[Layer],
-        caveats: &mut Vec<String>,
-    ) -> (Quantization, Vec<Quantization>) {
+    fn settle(self, layers: &[Layer], caveats: &mut Vec<String>) -> Read {
         let mut marks = Marks::new(layers);
         let mut found = Quantization {
             kv: self.kv,
@@ -129,7 +137,11 @@ impl<'a> Stated<'a> {
                 self.unclear.len()
             ));
         }
-        (found, by_layer)
+        Read {
+            most: found,
+            by_layer,
+            guessed: self.guessed,
+        }
     }
 }
 
@@ -141,7 +153,7 @@ pub(super) fn read(
     q: &Fields,
     layers: &[Layer],
     caveats: &mut Vec<String>,
-) -> Result<(Quantization, Vec<Quantization>), ModelError> {
+) -> Result<Read, ModelError> {
     let stated = groups::stated(q)?;
     Ok(stated.settle(layers, caveats))
 }

@@ -106,6 +106,10 @@ pub struct Memory {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
     pub position_table: f64,
+    /// The vision tower.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub encoder: f64,
     /// Parameters of the whole model, on all devices.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
@@ -247,6 +251,7 @@ fn unknown(scenario: &Scenario) -> Memory {
         host_weights: 0.0,
         host_kv: 0.0,
         position_table: 0.0,
+        encoder: 0.0,
         parameters: model.parameters().total() as f64,
         active_parameters: model.parameters().active() as f64,
         activations: 0.0,
@@ -343,7 +348,8 @@ fn fill(m: &mut Memory, s: &Settings) {
     m.utilization = s.gpu_memory_utilization;
     m.requested = p.requested.as_f64();
     m.position_table = p.rotary.as_f64();
-    m.weights = p.weights.as_f64() - m.position_table;
+    m.encoder = p.encoder.as_f64();
+    m.weights = p.weights.as_f64() - m.position_table - m.encoder;
     m.host_weights = p.host_weights.as_f64();
     m.host_kv = p.host_kv.as_f64();
     m.activations = p.activations.as_f64();

@@ -7,6 +7,7 @@
 use super::pool::Pool;
 use super::slo::{Slo, Term};
 use super::trial::trial;
+use crate::device::{BatchClass, Phase};
 use crate::predict::{
     Coefficient, PredictError, Scenario, Uncertain, Z95, beyond_profile, covariance, uncertain,
 };
@@ -25,17 +26,17 @@ pub struct Extremes {
 /// The coefficients of the prediction's own interval, and what the model does not resolve: how runs differ, all times
 /// together.
 fn all(scenario: &Scenario) -> Vec<Uncertain> {
-    let (repeat, model) = (
-        &scenario.engine.repeat_rel_sd,
-        &scenario.engine.model_rel_sd,
-    );
+    let repeat = &scenario.engine.repeat_rel_sd;
+    // A box at its limit holds many sequences.
+    let experts = scenario.model.experts().is_some();
+    let model = scenario
+        .engine
+        .model_sd(Phase::Decode, false, BatchClass::Many, experts);
     let mut all = uncertain(scenario);
     all.push(Uncertain {
         coefficient: Coefficient::Everything,
-        rel_sd: libm::sqrt(
-            repeat.value * repeat.value + model.value * model.value + beyond_profile(scenario),
-        ),
-        origin: model.provenance.origin,
+        rel_sd: libm::sqrt(repeat.value * repeat.value + model * model + beyond_profile(scenario)),
+        origin: scenario.engine.model_rel_sd.provenance.origin,
     });
     all
 }

@@ -7,6 +7,8 @@
 //! | a release older than the oldest rules | [`OLD_RULES`] besides |
 //! | another engine's prices | [`OTHER_ENGINE`] |
 //! | layers that no profile was made from | [`OTHER_LAYERS`] |
+//! | layers or formats of a class that is not known | [`RESEMBLES`] |
+//! | images | [`IMAGES`] |
 use super::{Caveat, Scenario};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
@@ -25,6 +27,13 @@ pub(super) const OTHER_ENGINE: f64 = 0.3;
 
 /// Deviation of all times of a model with kinds of layers that no compared run had: assumed, as much as another engine's prices.
 pub(super) const OTHER_LAYERS: f64 = 0.3;
+
+/// Deviation of all times of a model whose layers or formats are those of another class: assumed, as much as another engine's prices and
+/// other layers together.
+pub(super) const RESEMBLES: f64 = 0.42;
+
+/// Deviation of all times of a load with images: assumed, as much as other layers, as no run with images was compared.
+pub(super) const IMAGES: f64 = 0.3;
 
 /// Kinds of layers of a model that no profile was made from. Attention with keys and values per head group and gated DeltaNet are in the
 /// runs that profiles were fitted to (docs/accuracy.md).
@@ -98,6 +107,12 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     if !unknown_layers(s).is_empty() {
         sum += OTHER_LAYERS * OTHER_LAYERS;
     }
+    if s.model.config().resembles {
+        sum += RESEMBLES * RESEMBLES;
+    }
+    if s.workload.images.is_some() {
+        sum += IMAGES * IMAGES;
+    }
     sum
 }
 
@@ -106,6 +121,12 @@ impl Scenario {
     pub fn beyond_profile(&self) -> Vec<Caveat> {
         let said = self.model.config().caveats.iter();
         let mut all: Vec<Caveat> = said.cloned().map(Caveat::Model).collect();
+        if self.model.config().resembles {
+            all.push(Caveat::Resembles { rel_sd: RESEMBLES });
+        }
+        if self.workload.images.is_some() {
+            all.push(Caveat::Images { rel_sd: IMAGES });
+        }
         let kinds = unknown_layers(self);
         if !kinds.is_empty() {
             all.push(Caveat::OtherLayers {
@@ -153,7 +174,8 @@ impl Scenario {
 
     /// The same, as far as it concerns where the memory goes.
     pub fn beyond_memory(&self) -> Vec<String> {
-        let mut all = self.model.config().caveats.clone();
+        let config = self.model.config();
+        let mut all = [&config.assumed[..], &config.caveats].concat();
         if let Some(of) = self.engine.prices_of {
             all.push(format!(
                 "activations and runtime are those of the {} profile `{}`: no profile of {} was made for this device",

@@ -42,6 +42,11 @@ pub enum Caveat {
     },
     /// What the model's description leaves out.
     Model(String),
+    /// The layers or the formats of another class stand for the model's own, which are not known.
+    Resembles {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// No engine profile was made from models with these kinds of layers.
     OtherLayers {
         /// The kinds.
@@ -87,6 +92,13 @@ pub enum Caveat {
     },
     /// The KV cache was nearly full, so that small errors of its size decide about preemptions.
     KvNearlyFull(f64),
+    /// Layers with a window give back what lies behind it; the simulation keeps it.
+    WindowsKept,
+    /// The load has images.
+    Images {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// Identical prompts, greedy: the result depends on whether requests are admitted in the same step.
     Lockstep {
         /// Whether the simulated ones were.
@@ -195,6 +207,11 @@ impl std::fmt::Display for Caveat {
                 Widened(*rel_sd)
             ),
             Caveat::Model(said) => f.write_str(said),
+            Caveat::Resembles { rel_sd } => write!(
+                f,
+                "the model is counted as one that it resembles: its sizes may be off, and its prices more so; {}",
+                Widened(*rel_sd)
+            ),
             Caveat::OtherLayers { kinds, rel_sd } => write!(
                 f,
                 "no run of a model with {} was compared with prices yet; {}",
@@ -230,6 +247,16 @@ impl std::fmt::Display for Caveat {
                 f,
                 "KV cache up to {:.0} % full: the number of preemptions depends on its exact size",
                 usage * 100.0
+            ),
+            Caveat::WindowsKept => f.write_str(
+                "layers with a sliding window free their blocks behind it, which is not simulated: more requests run at once than here, and \
+                 fewer are preempted",
+            ),
+            Caveat::Images { rel_sd } => write!(
+                f,
+                "the vision tower's time is counted from its products, no run with images was compared with it, and preparing images in the \
+                 front end is not simulated; {}",
+                Widened(*rel_sd)
             ),
             Caveat::Lockstep { together } => f.write_str(lockstep(*together)),
             Caveat::ShortGradients { prompts, of } => write!(

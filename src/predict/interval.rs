@@ -12,6 +12,7 @@ use super::bounds::{Reach, ends_of, extremes, ordered, planned_span, within_load
 use super::prediction::{PredictError, Scenario};
 use super::run::{Dearer, Load, Ready, Run};
 use super::uncertain::{Uncertain, Z95, covariance, uncertain};
+use crate::device::{BatchClass, Phase};
 use crate::engine::SimError;
 use crate::engine::observe::Observer;
 use crate::metrics::{Latency, Metric, Percentiles, Statistic, Summary};
@@ -157,7 +158,8 @@ pub(super) fn propagate(
         let slope = |(v, b): (&f64, &f64)| (v - b) / STEP;
         gradients.push(logs.iter().zip(&at_base).map(slope).collect());
     }
-    let spreads = spreads(scenario, &all, &gradients);
+    let batch = BatchClass::of(run.occupancy.batch);
+    let spreads = spreads(scenario, batch, &all, &gradients);
     let value = |m: Metric| run.summary.metric(m, Percentiles::Linear);
     let mut intervals: BTreeMap<_, _> = METRICS
         .iter()
@@ -222,11 +224,9 @@ fn reach(
 fn that_matter(scenario: &Scenario, all: &[Uncertain], dearer: &[Dearer]) -> Vec<bool> {
     let cov = covariance(scenario, all);
     let n = all.len();
-    let (repeat, model) = (
-        &scenario.engine.repeat_rel_sd,
-        &scenario.engine.model_rel_sd,
-    );
-    let rest = repeat.value * repeat.value + model.value * model.value + beyond_profile(scenario);
+    let repeat = scenario.engine.repeat_rel_sd.value;
+    let model = scenario.engine.least_model_sd();
+    let rest = repeat * repeat + model * model + beyond_profile(scenario);
     let classes: [fn(&Dearer) -> f64; 2] = [|d| d.prefill, |d| d.decode];
     // Of each class, every coefficient's own part of the variance.
     let parts: Vec<Vec<f64>> = classes
@@ -294,23 +294,24 @@ impl Spread {
 }
 
 /// The variance of every metric, in the order of [`METRICS`].
-fn spreads(scenario: &Scenario, all: &[Uncertain], gradients: &[Vec<f64>]) -> Vec<Spread> {
+fn spreads(
+    scenario: &Scenario,
+    batch: BatchClass,
+    all: &[Uncertain],
+    gradients: &[Vec<f64>],
+) -> Vec<Spread> {
     let n = all.len();
     let cov = covariance(scenario, all);
     let repeat = scenario.engine.repeat_rel_sd.value;
-    let model = scenario.engine.model_rel_sd.value;
     let beyond = beyond_profile(scenario);
-    let prefill = scenario
-        .engine
-        .model_rel_sd_prefill
-        .as_ref()
-        .map_or(model, |q| q.value);
+    let experts = scenario.model.experts().is_some();
+    let model = |phase, tail| scenario.engine.model_sd(phase, tail, batch, experts);
     let of = |(m, metric): (usize, &Metric)| {
-        let structure = if metric.latency() == Some(Latency::Ttft) {
-            prefill
-        } else {
-            model
+        let phase = match metric.latency() {
+            Some(Latency::Ttft) => Phase::Prefill,
+            _ => Phase::Decode,
         };
+        let structure = model(phase, metric.is_tail());
         let mut known = 0.0;
         for i in 0..n {
             for j in 0..n {

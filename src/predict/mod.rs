@@ -6,8 +6,10 @@
 mod beyond;
 mod bounds;
 mod caveat;
+mod energy;
 mod engine_choice;
 mod interval;
+mod nearest;
 mod prediction;
 mod refused;
 mod run;
@@ -18,8 +20,10 @@ mod uncertain;
 pub use crate::engine::{Settings, SettingsError, memory};
 pub(crate) use beyond::variance as beyond_profile;
 pub use caveat::Caveat;
+pub use energy::Energy;
 pub use engine_choice::{EngineWanted, Engines, unknown_kind};
 pub use interval::{Interval, METRICS, Sensitivity};
+pub use nearest::{Nearest, Record, Records, nearest};
 pub use prediction::{
     Binding, Notes, PredictError, Prediction, Scenario, estimate, predict, predict_observed,
     predict_replay,

@@ -3,7 +3,7 @@ use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
 use super::{Caveat, Engines, Refused, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
-use crate::device::{DeviceProfile, EngineProfile, KernelTimes, Origin};
+use crate::device::{DeviceProfile, EngineId, EngineProfile, KernelTimes, Origin};
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
 use crate::engine::{Asked, EngineVersion, SimError, kind};
@@ -279,6 +279,9 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
     }
     if run.occupancy.kv_max > 0.9 {
         all.push(Caveat::KvNearlyFull(run.occupancy.kv_max));
+        if scenario.engine.scheduler == EngineId::Vllm && scenario.model.window().is_some() {
+            all.push(Caveat::WindowsKept);
+        }
     }
     let w = &scenario.workload;
     if run.distinct_experts.is_some()

@@ -202,6 +202,7 @@ impl Scenario {
                 op_offload: settings.op_offload,
                 moe_path: self.moe_path.clone(),
                 routing: self.routing.clone(),
+                images: self.workload.images,
             },
         )
     }
@@ -438,5 +439,8 @@ impl StepCost for Probe<'_> {
     }
     fn wants_distinct_tokens(&self) -> bool {
         self.cost.wants_distinct_tokens()
+    }
+    fn images(&self) -> Option<crate::cost::ImagesAtEnd> {
+        self.cost.images()
     }
 }

@@ -353,7 +353,7 @@ impl Inverse {
 impl Clock {
     /// The send times that `spec`, which was checked, asks for; `None` for closed loops.
     pub fn new(spec: &WorkloadSpec) -> Option<Self> {
-        if let Some(t) = &spec.trace {
+        if let (Some(t), None) = (&spec.trace, &spec.users) {
             let data = Arc::clone(t.data.as_ref()?);
             let (from, _) = t.rows(&data);
             let zero = data.rows().get(from).map_or(Span::ZERO, |r| r.at);

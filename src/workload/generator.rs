@@ -2,8 +2,8 @@
 use super::arrival::Clock;
 use super::length::Sampler;
 use super::{
-    Answer, Prompt, Request, RequestId, Segment, Source, StreamId, Trace, Users, WorkloadSpec,
-    vllm_bench,
+    Answer, Prompt, PromptKind, Request, RequestId, Segment, Source, StreamId, Trace, Users,
+    WorkloadSpec, vllm_bench,
 };
 use crate::rng::{Rng, Seed};
 use crate::units::{SimTime, Span};
@@ -29,8 +29,8 @@ pub struct Generator {
     output: Sampler,
     /// Lengths of the measured requests, where they are those of `vllm bench serve`.
     exact: Option<Vec<(u32, u32)>>,
-    /// Where they are recorded: the trace and the first row replayed.
-    trace: Option<(Arc<Trace>, usize)>,
+    /// Where they are recorded: the trace, the first row replayed, and how many.
+    trace: Option<(Arc<Trace>, usize, u64)>,
     users: Option<Box<People>>,
     /// Arrivals that are decided, earliest first, with the user's number (0 without users).
     pending: BinaryHeap<Reverse<(SimTime, u32)>>,
@@ -44,6 +44,9 @@ pub struct Generator {
     /// Measured requests in all.
     total: u64,
 }
+
+/// The first stream of images: beyond those of all texts.
+const IMAGES: u64 = 1 << 61;
 
 /// The places that `max_concurrency` gives a client which sends at planned times.
 #[derive(Clone, Debug)]
@@ -135,8 +138,12 @@ impl Generator {
                     spec.seed,
                 )
             }),
-            total: trace.as_ref().map_or(total, |t| t.2.min(total)),
-            trace: trace.map(|(data, from, _)| (data, from)),
+            // Users begin a trace's lengths anew when all were asked.
+            total: match (&trace, &spec.users) {
+                (Some(t), None) => t.2.min(total),
+                _ => total,
+            },
+            trace,
             users: spec.users.clone().map(|law| {
                 let talkers = if law.turns > 1 { law.count } else { 0 };
                 Box::new(People {
@@ -225,8 +232,8 @@ impl Generator {
 
     /// What request `id` says, and how long its answer may get. `measured`: its number without warm-up.
     fn compose(&mut self, id: u64, measured: Option<u64>, user: u32) -> (Prompt, Answer, u32) {
-        if let (Some((trace, from)), Some(k)) = (&self.trace, measured) {
-            let k = from + k as usize;
+        if let (Some((trace, from, rows)), Some(k)) = (&self.trace, measured) {
+            let k = from + (k % (*rows).max(1)) as usize;
             let row = trace.rows()[k];
             let (own, answer) = self.spec.content(id, row.input);
             if trace.hash_ids(k).is_empty() {
@@ -253,6 +260,25 @@ impl Generator {
             }
             _ => (prompt, answer, output),
         }
+    }
+}
+
+impl Generator {
+    /// The prompt with the request's images behind its text; no two requests have the same ones, unless all prompts are identical.
+    fn with_images(&self, id: u64, prompt: Prompt) -> Prompt {
+        let Some(images) = &self.spec.images else {
+            return prompt;
+        };
+        let id = match self.spec.prompts {
+            PromptKind::Identical => 0,
+            _ => id,
+        };
+        let seen = Segment {
+            stream: StreamId(IMAGES + id),
+            start: 0,
+            len: images.tokens(),
+        };
+        Prompt::new(prompt.segments().iter().copied().chain([seen]))
     }
 }
 
@@ -308,6 +334,7 @@ impl Source for Generator {
         self.handed += 1;
         let measured = id.checked_sub(self.spec.warmup.into());
         let (prompt, answer, max_tokens) = self.compose(id, measured, user);
+        let prompt = self.with_images(id, prompt);
         if measured.is_some() {
             self.draw_arrival();
         }

@@ -1,6 +1,7 @@
 //! Who asks what, when: requests and the sources that send them.
 pub mod arrival;
 mod generator;
+mod images;
 pub mod length;
 pub mod load;
 pub mod numpy;
@@ -12,6 +13,7 @@ pub mod vllm_bench;
 
 pub use arrival::{Arrival, RampUp};
 pub use generator::Generator;
+pub use images::{ImageCost, Images};
 pub use length::Length;
 pub use replay::{Follows, Pace, Replay};
 pub use spec::{PromptKind, WorkloadError, WorkloadSpec};

@@ -1,5 +1,7 @@
 //! A load in a few numbers, under `vllm bench serve`'s names.
-use super::{Answer, Arrival, Generator, Length, Prompt, Segment, StreamId, TraceSpec, Users};
+use super::{
+    Answer, Arrival, Generator, Images, Length, Prompt, Segment, StreamId, TraceSpec, Users,
+};
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +74,9 @@ pub struct WorkloadSpec {
     /// Law of the output lengths, instead of `output_len` and `range_ratio`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_dist: Option<Length>,
+    /// Images of each request, behind its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
     /// A recorded trace, which sets times and lengths; `num_prompts` then is the most that are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceSpec>,
@@ -116,6 +121,7 @@ impl WorkloadSpec {
             users: None,
             input_dist: None,
             output_dist: None,
+            images: None,
             trace: None,
         }
     }
@@ -272,6 +278,23 @@ impl WorkloadSpec {
 
     fn check_closed(&self) -> Result<(), WorkloadError> {
         let bad = |field, problem: String| Err(WorkloadError { field, problem });
+        if self.images.is_some() {
+            for (other, there) in [
+                ("vllm_bench, whose random prompts are text", self.vllm_bench),
+                (
+                    "a trace, whose prompts are as recorded",
+                    self.trace.is_some(),
+                ),
+                (
+                    "conversations of several turns",
+                    self.users.as_ref().is_some_and(|u| u.turns > 1),
+                ),
+            ] {
+                if there {
+                    return bad("images", format!("contradict {other}"));
+                }
+            }
+        }
         if self.vllm_bench && (self.input_dist.is_some() || self.output_dist.is_some()) {
             return bad(
                 "vllm_bench",
@@ -291,7 +314,10 @@ impl WorkloadSpec {
                 ("request_rate", self.request_rate.is_some()),
                 ("max_concurrency", self.max_concurrency.is_some()),
                 ("vllm_bench", self.vllm_bench),
-                ("trace", self.trace.is_some()),
+                (
+                    "trace: recorded lengths are those of single requests, and these users talk in turns",
+                    self.trace.is_some() && users.turns > 1,
+                ),
             ] {
                 if there {
                     return bad(
@@ -353,7 +379,8 @@ impl WorkloadSpec {
     }
     /// Prompt tokens of the longest possible request (of a conversation's first).
     pub fn longest_input(&self) -> u32 {
-        self.longest(self.input_len, &self.input_dist, |r| r.input)
+        let text = self.longest(self.input_len, &self.input_dist, |r| r.input);
+        text.saturating_add(self.images.map_or(0, |i| i.tokens()))
     }
     /// Output tokens of the longest possible request.
     pub fn longest_output(&self) -> u32 {
@@ -362,6 +389,13 @@ impl WorkloadSpec {
 
     /// How requests come, in a few words.
     pub fn pace(&self) -> String {
+        if let (Some(t), Some(u)) = (&self.trace, &self.users) {
+            let think = u.think.mean();
+            return format!(
+                "{} users, {think} s of thought, lengths as in {}",
+                u.count, t.file
+            );
+        }
         if let Some(t) = &self.trace {
             return match t.speedup {
                 1.0 => format!("as recorded in {}", t.file),
@@ -395,8 +429,15 @@ impl WorkloadSpec {
             None => len.to_string(),
             Some(l) => format!("{}–{}", l.shortest(), l.longest()),
         };
+        let images = match &self.images {
+            None => String::new(),
+            Some(i) => format!(
+                " (and {} × {} for {} × {} pixels)",
+                i.count, i.each.tokens, i.width, i.height
+            ),
+        };
         format!(
-            "{} + {} tokens",
+            "{}{images} + {} tokens",
             of(self.input_len, &self.input_dist),
             of(self.output_len, &self.output_dist)
         )

@@ -73,10 +73,13 @@ fn model(
     name: &str,
     weights: Option<&str>,
     kv_cache_dtype: Option<&str>,
+    set: Option<&str>,
+    assume_architecture: Option<&str>,
     files: BTreeMap<String, String>,
 ) -> PyResult<String> {
     let read = || {
-        let m = api::model(name, weights, kv_cache_dtype, &api::Files::of(files))?;
+        let over = api::overrides(set, assume_architecture)?;
+        let m = api::model(name, weights, kv_cache_dtype, &over, &api::Files::of(files))?;
         let p = m.parameters();
         pretty(&serde_json::json!({
             "parameters": p.total(),

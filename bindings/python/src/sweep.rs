@@ -73,8 +73,8 @@ impl Sweep {
 
     /// The texts of all files that the points name.
     #[getter]
-    fn texts(&self) -> BTreeMap<String, String> {
-        self.job.texts()
+    fn texts(&self) -> PyResult<BTreeMap<String, String>> {
+        self.job.texts().map_err(failed)
     }
 
     /// Keeps what `evaluate` made of a point.

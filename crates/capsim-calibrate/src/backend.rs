@@ -27,6 +27,8 @@ pub enum Api {
     Wgpu,
     /// Native code on the host's processor.
     Cpu,
+    /// The user's PyTorch, and the engine's kernels where it can be imported.
+    Torch,
     /// A made-up device with known truth, for tests.
     Synthetic,
 }
@@ -237,4 +239,12 @@ pub trait Backend {
     /// # Errors
     /// A device error or a wait beyond the backend's deadline.
     fn run(&mut self, launches: &[Launch]) -> Result<Timing, BackendError>;
+    /// What tells the device's power; `None`: nothing does.
+    fn meter(&self) -> Option<String> {
+        None
+    }
+    /// Watts that the device draws now, as far as its sensor tells.
+    fn watts(&mut self) -> Option<f64> {
+        None
+    }
 }

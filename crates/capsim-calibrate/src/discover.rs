@@ -43,12 +43,16 @@ pub fn name(api: Api) -> &'static str {
         Api::Opencl => "opencl",
         Api::Wgpu => "wgpu",
         Api::Cpu => "cpu",
+        Api::Torch => "torch",
         Api::Synthetic => "synthetic",
     }
 }
 
 /// The APIs of real devices, built in or not.
 pub const APIS: [Api; 3] = [Api::Opencl, Api::Wgpu, Api::Cpu];
+
+/// What `--device` may name: these and PyTorch, which is looked for on request only, since it takes seconds to start.
+const NAMED: [Api; 4] = [Api::Opencl, Api::Wgpu, Api::Cpu, Api::Torch];
 
 /// What a child says, in JSON on its standard output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -260,6 +264,24 @@ pub fn discover(program: &Path, apis: &[Api], deadline: Duration) -> Vec<Found> 
     all
 }
 
+/// All devices of the torch of this Python (`None`: the usual one), or why there is none.
+pub fn torch(python: Option<&Path>, deadline: Duration) -> Vec<Found> {
+    let found = |index, info, unusable| Found {
+        api: Api::Torch,
+        index,
+        info,
+        unusable,
+    };
+    match super::torch::list(python, deadline) {
+        Ok(all) => all
+            .into_iter()
+            .enumerate()
+            .map(|(i, info)| found(Some(i), Some(info), None))
+            .collect(),
+        Err(why) => vec![found(None, None, Some(why))],
+    }
+}
+
 /// One device, in a child process.
 pub fn probe(program: &Path, api: Api, index: usize, deadline: Duration) -> Found {
     let (info, unusable) = match ask(program, api, Some(index), deadline) {
@@ -295,7 +317,8 @@ impl std::str::FromStr for Selector {
             return Err("say which device: `opencl:0`, `wgpu`, or part of its name".into());
         }
         let api = |word: &str| {
-            APIS.into_iter()
+            NAMED
+                .into_iter()
                 .find(|a| name(*a).eq_ignore_ascii_case(word))
         };
         if let Some(api) = api(text) {
@@ -323,6 +346,22 @@ impl Selector {
                 .as_ref()
                 .is_some_and(|i| i.name.to_lowercase().contains(&part.to_lowercase())),
         }
+    }
+}
+
+/// The best of all backends: a GPU before a processor, and on each the engine's own kernels before capsim's.
+///
+/// # Errors
+/// None can be used.
+pub fn select_auto(all: &[Found]) -> Result<&Found, String> {
+    let usable = |f: &&Found| f.info.is_some() && f.unusable.is_none();
+    let rank = |f: &&Found| {
+        let software = f.info.as_ref().is_some_and(|i| i.software);
+        (software, f.api != Api::Torch, software && f.api != Api::Cpu)
+    };
+    match all.iter().filter(usable).min_by_key(rank) {
+        Some(found) => Ok(found),
+        None => select(all, None),
     }
 }
 

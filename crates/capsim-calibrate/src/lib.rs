@@ -1,6 +1,7 @@
 //! Measures what a device can do: microbenchmarks through OpenCL, WebGPU or natively on the CPU → device profile.
 pub mod backend;
 pub mod bounds;
+pub mod bundle;
 pub mod child;
 pub mod clock;
 pub mod compare;
@@ -14,11 +15,13 @@ pub mod fit;
 pub mod meaning;
 #[cfg(feature = "opencl")]
 pub mod opencl;
+pub mod power;
 pub mod protocol;
 pub mod samples;
 pub mod sources;
 pub mod supervise;
 pub mod synthetic;
+pub mod torch;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
 pub mod worker;

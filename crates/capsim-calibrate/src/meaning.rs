@@ -62,6 +62,7 @@ pub fn of(device: &DeviceProfile) -> Result<Meaning, CostError> {
                 max_num_seqs: 1,
                 max_num_batched_tokens: 64,
                 micro_batch: None,
+                images: None,
                 placement: Default::default(),
                 op_offload: true,
                 moe_path: None,

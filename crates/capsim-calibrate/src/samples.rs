@@ -52,8 +52,25 @@ pub struct SamplesFile {
     /// Readings of the sentinel meanwhile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub soak: Vec<SentinelReading>,
+    /// What the device drew, where its driver tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerRecord>,
     /// The points, in the order in which they were measured.
     pub points: Vec<PointRecord>,
+}
+
+/// Readings of a device's power, in watts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerRecord {
+    /// What told it, and how exactly.
+    pub source: String,
+    /// Before anything ran.
+    pub idle_w: Vec<f64>,
+    /// While the largest working set was read.
+    pub streaming_w: Vec<f64>,
+    /// While the product with the most rows ran.
+    pub multiplying_w: Vec<f64>,
 }
 
 fn is_zero(v: &f64) -> bool {

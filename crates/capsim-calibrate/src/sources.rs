@@ -14,7 +14,7 @@ pub fn source(name: &str, api: Api) -> Option<&'static str> {
     match api {
         Api::Opencl => entry.cl,
         Api::Wgpu => entry.wgsl,
-        Api::Cpu | Api::Synthetic => None,
+        Api::Cpu | Api::Torch | Api::Synthetic => None,
     }
 }
 

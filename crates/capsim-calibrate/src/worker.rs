@@ -5,10 +5,13 @@ use super::backend::{
 };
 use super::clock::{Clock, HostClock, SimulatedClock};
 use super::cpu::Cpu;
+use super::environment::Root;
 use super::family::Family;
+use super::power::Meter;
 use super::protocol::{self, Event, SessionError};
 use super::samples::{PointRecord, SamplesFile};
 use super::synthetic::{self, Synthetic, Truth};
+use super::torch::Torch;
 use super::{discover, families};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -27,6 +30,9 @@ pub struct Job {
     pub index: usize,
     /// Threads of the CPU device; `None`: all.
     pub threads: Option<usize>,
+    /// The Python of `--backend torch`; `None`: the usual one.
+    #[serde(default)]
+    pub python: Option<PathBuf>,
     /// Seconds that are left; `None`: as many as it takes.
     pub left_s: Option<f64>,
     /// Where to save.
@@ -96,6 +102,14 @@ fn open(api: Api, job: &Job) -> Result<Opened, BackendError> {
         let device = Synthetic::new(Truth::default(), job.file.seed, clock.clone(), None);
         return Ok((Box::new(device), Box::new(clock), synthetic::families()));
     }
+    if api == Api::Torch {
+        let device = Torch::open(job.python.as_deref(), job.index, job.threads)?;
+        return Ok((
+            Box::new(device),
+            Box::new(HostClock::start()),
+            families::torch(),
+        ));
+    }
     let device: Box<dyn Backend> = match api {
         Api::Cpu => Box::new(Cpu::with_threads(job.threads)?),
         api => discover::open(api, job.index)?,
@@ -120,6 +134,10 @@ pub fn work(
         say,
         last: pulse.now(),
         pulse,
+        meter: match api {
+            Api::Synthetic => None,
+            _ => Meter::of(&job.file.device, &Root::default()).ok(),
+        },
     };
     // Rewriting the file after each point is cheap beside the point, but not beside a simulated one.
     let every = if api == Api::Synthetic { RARELY } else { 1 };
@@ -154,6 +172,8 @@ struct Beating<'a> {
     say: &'a dyn Fn(&Message),
     pulse: HostClock,
     last: Duration,
+    /// The device's power sensor, if it has one.
+    meter: Option<Meter>,
 }
 
 impl Beating<'_> {
@@ -199,5 +219,17 @@ impl Backend for Beating<'_> {
     fn run(&mut self, launches: &[Launch]) -> Result<Timing, BackendError> {
         let r = self.inner.run(launches);
         self.beat(r)
+    }
+    fn meter(&self) -> Option<String> {
+        match &self.meter {
+            Some(meter) => Some(meter.source().into()),
+            None => self.inner.meter(),
+        }
+    }
+    fn watts(&mut self) -> Option<f64> {
+        match &self.meter {
+            Some(meter) => meter.watts().ok(),
+            None => self.inner.watts(),
+        }
     }
 }

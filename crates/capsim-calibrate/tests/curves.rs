@@ -40,6 +40,7 @@ fn price(device: &DeviceProfile, shape: &StepShape) -> f64 {
         max_num_seqs: 64,
         max_num_batched_tokens: 4096,
         micro_batch: None,
+        images: None,
         placement: Default::default(),
         op_offload: true,
         moe_path: None,

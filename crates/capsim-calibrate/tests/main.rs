@@ -3,3 +3,4 @@ mod backends;
 mod curves;
 mod kernel_sources;
 mod kernels;
+mod torch;

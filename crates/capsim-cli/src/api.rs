@@ -22,7 +22,7 @@ use super::{
 use anyhow::{bail, ensure};
 use capsim::device::{DeviceProfile, EngineProfile};
 use capsim::fields::Field;
-use capsim::model::Model;
+use capsim::model::{Model, Overrides};
 use capsim::plan::Pool;
 use capsim::plan::capacity::Capacity;
 use capsim::plan::memory::Memory;
@@ -177,7 +177,21 @@ pub fn model(
     name: &str,
     weights: Option<&str>,
     kv_cache_dtype: Option<&str>,
+    over: &Overrides,
     files: &Files,
 ) -> anyhow::Result<Model> {
-    load_::model(&Catalog::model(files, name)?, weights, kv_cache_dtype)
+    load_::model(&Catalog::model(files, name, over)?, weights, kv_cache_dtype)
+}
+
+/// What `--assume-architecture` and `--set` say over a model's config.
+///
+/// # Errors
+/// A part of `set` that is not `KEY=VALUE`.
+pub fn overrides(set: Option<&str>, architecture: Option<&str>) -> anyhow::Result<Overrides> {
+    let spec = ScenarioSpec {
+        set: set.map(String::from),
+        assume_architecture: architecture.map(String::from),
+        ..ScenarioSpec::default()
+    };
+    Ok(spec.overrides()?)
 }

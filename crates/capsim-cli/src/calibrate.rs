@@ -2,10 +2,11 @@
 use super::files;
 use anyhow::{Context, anyhow, bail, ensure};
 use capsim_calibrate::backend::{Api, Backend, DeviceInfo};
+use capsim_calibrate::bundle::Bundle;
 use capsim_calibrate::clock::{SimulatedClock, now_utc};
 use capsim_calibrate::compare::compare;
 use capsim_calibrate::cpu::Cpu;
-use capsim_calibrate::discover::{self, Selector};
+use capsim_calibrate::discover::{self, Found, Selector};
 use capsim_calibrate::environment::Environment;
 use capsim_calibrate::family::{Effort, Family};
 use capsim_calibrate::fit::{self, Fit};
@@ -13,10 +14,11 @@ use capsim_calibrate::protocol;
 use capsim_calibrate::samples::{Limits, SamplesFile};
 use capsim_calibrate::supervise::{self, News};
 use capsim_calibrate::synthetic::{self, Synthetic, Truth};
+use capsim_calibrate::torch::{self, Torch};
 use capsim_calibrate::worker::{Job, Message};
 use capsim_calibrate::{datasheet, families, meaning, sources};
 use capsim_study::report::json::{self, calibration::Comparison};
-use capsim_study::report::{calibration, roofline};
+use capsim_study::report::{self, calibration, roofline};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,10 @@ enum Choice {
     Wgpu,
     /// This machine's processor
     Cpu,
+    /// Your own PyTorch, with vLLM's kernels where it is installed: what an engine runs
+    Torch,
+    /// All of them are looked for, and the best is taken: PyTorch on a GPU, then OpenCL and wgpu, then the processor
+    Auto,
     /// A made-up device with known truth, for tests
     Synthetic,
 }
@@ -40,9 +46,12 @@ pub struct CalibrateArgs {
     /// How to reach the device (default: the best GPU, by OpenCL, else by wgpu, else the processor)
     #[arg(long, value_enum)]
     backend: Option<Choice>,
+    /// The Python of `--backend torch`, or its virtual environment (default: the active environment's, else `python3`)
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
     /// Which device: `opencl:0` as `capsim devices` lists it, or a part of its name
     #[arg(long)]
-    device: Option<String>,
+    pub(super) device: Option<String>,
     /// At most 20 seconds: what a profile cannot do without
     #[arg(long, conflicts_with = "full")]
     quick: bool,
@@ -51,13 +60,19 @@ pub struct CalibrateArgs {
     full: bool,
     /// Folder for samples.json, device.json, roofline.svg and README.md (default: calibration/DEVICE/DATE)
     #[arg(short, long, value_name = "DIR")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Go on with an interrupted calibration in the folder
     #[arg(long)]
     resume: bool,
     /// Make the profile again from stored samples, measuring nothing
     #[arg(long, value_name = "SAMPLES", conflicts_with_all = ["backend", "device", "quick", "full", "resume", "family", "compare"])]
     refit: Option<PathBuf>,
+    /// Also write profile, samples and environment as one file, to be read through and sent; with --refit of a calibration that exists
+    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    bundle: Option<PathBuf>,
+    /// A result of `capsim bench serve --save-result` against a server on this device, for the bundle
+    #[arg(long, value_name = "FILE", requires = "bundle")]
+    bench: Option<PathBuf>,
     /// Two calibrations (folders or samples files): what is faster or slower in the second
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["backend", "device", "quick", "full", "resume", "family"])]
     compare: Option<Vec<PathBuf>>,
@@ -79,7 +94,7 @@ pub struct CalibrateArgs {
     /// Last-level cache of the device in MiB, where its driver does not tell: rings are four times as large
     #[arg(long, value_name = "MIB")]
     cache: Option<u64>,
-    /// Threads of `--backend cpu` (default: one per logical core); 1 describes a single core
+    /// Threads of `--backend cpu` and of PyTorch on a processor (default: one per logical core); 1 describes a single core
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Seconds without a sign of life after which the driver counts as hung; its point is recorded and the next one goes on
@@ -88,9 +103,25 @@ pub struct CalibrateArgs {
     /// Afterwards keep the device busy for so many seconds: how its rates fall from the first seconds to what it can sustain
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=7200), conflicts_with_all = ["refit", "compare"])]
     soak: Option<u32>,
+    /// Fit an engine profile to what a running vLLM server counts in its /metrics, under whatever traffic it has; capsim sends none. Its
+    /// device by --device, its settings by the pasted line; written to -o FILE (default: engine-from-metrics.json)
+    #[arg(long, value_name = "URL", requires = "device", conflicts_with_all = ["backend", "python", "quick", "full", "resume", "refit", "compare", "family", "bundle", "soak", "threads"])]
+    from_metrics: Option<String>,
+    /// Minutes to watch the server for
+    #[arg(long, default_value_t = 10.0, requires = "from_metrics")]
+    pub(super) minutes: f64,
+    /// Model of the server: a built-in name, or the path of a config.json (default: what the server names)
+    #[arg(long, requires = "from_metrics")]
+    pub(super) model: Option<String>,
+    /// Engine profile to begin with (default: the one for the server's release on the device)
+    #[arg(long, requires = "from_metrics")]
+    pub(super) engine: Option<String>,
+    /// The server's `vllm serve …` line, for --from-metrics
+    #[arg(last = true, value_name = "vllm serve …", requires = "from_metrics")]
+    pub(super) line: Vec<String>,
     /// Machine-readable output
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// The device that is to be measured, and what is known before it is.
@@ -105,48 +136,97 @@ struct Target {
     busy: Option<String>,
 }
 
-/// The device that was asked for, or the best there is. It is opened in child processes only: a driver that crashes or hangs costs
-/// one line here, and one point later.
-fn target(args: &CalibrateArgs) -> anyhow::Result<Target> {
+/// What the backends that were asked for find.
+fn candidates(args: &CalibrateArgs) -> anyhow::Result<Vec<Found>> {
     let apis = match args.backend {
-        Some(Choice::Synthetic) => return Ok(synthetic(args)),
         Some(Choice::Opencl) => vec![Api::Opencl],
         Some(Choice::Wgpu) => vec![Api::Wgpu],
         Some(Choice::Cpu) => vec![Api::Cpu],
-        None => discover::APIS.to_vec(),
+        Some(Choice::Torch | Choice::Synthetic) => vec![],
+        Some(Choice::Auto) | None => discover::APIS.to_vec(),
     };
+    let program = discover::this_program().context("the path of this program")?;
+    let mut all = match args.backend {
+        Some(Choice::Torch | Choice::Auto) => {
+            discover::torch(args.python.as_deref(), torch::DEADLINE)
+        }
+        _ => vec![],
+    };
+    all.extend(discover::discover(&program, &apis, discover::DEADLINE));
+    Ok(all)
+}
+
+/// The device to measure, by `--device` or the best.
+fn choose<'a>(args: &CalibrateArgs, all: &'a [Found]) -> anyhow::Result<&'a Found> {
     let selector: Option<Selector> = args
         .device
         .as_deref()
         .map(str::parse)
         .transpose()
         .map_err(|e| anyhow!("--device: {e}"))?;
-    let program = discover::this_program().context("the path of this program")?;
-    let all = discover::discover(&program, &apis, discover::DEADLINE);
-    let found = discover::select(&all, selector.as_ref()).map_err(|e| {
-        match (args.backend, &args.device) {
-            (Some(_), None) => anyhow!("--backend {}: {e}", discover::name(apis[0])),
-            _ => anyhow!("--device: {e}"),
+    let auto = matches!(args.backend, Some(Choice::Auto));
+    if auto {
+        eprint!("{}", report::devices::backends(all));
+    }
+    let found = match (auto, &selector) {
+        (true, None) => discover::select_auto(all),
+        (_, selector) => discover::select(all, selector.as_ref()),
+    };
+    let found = found.map_err(|e| match (args.backend, &args.device) {
+        (Some(choice), None) => {
+            let name = choice.to_possible_value();
+            let name = name.as_ref().map_or("", |v| v.get_name());
+            anyhow!("--backend {name}: {e}")
         }
+        _ => anyhow!("--device: {e}"),
     })?;
+    if auto {
+        eprintln!("taking {}", found.id());
+    }
+    Ok(found)
+}
+
+/// The device that was asked for, or the best there is. It is opened in child processes only: a driver that crashes or hangs costs
+/// one line here, and one point later.
+fn target(args: &CalibrateArgs) -> anyhow::Result<Target> {
     ensure!(
-        args.threads.is_none() || found.api == Api::Cpu,
-        "--threads is for --backend cpu; {} decides for itself",
-        discover::name(found.api)
+        args.python.is_none() || matches!(args.backend, Some(Choice::Torch | Choice::Auto)),
+        "--python is for --backend torch and --backend auto"
+    );
+    if matches!(args.backend, Some(Choice::Synthetic)) {
+        return Ok(synthetic(args));
+    }
+    let all = candidates(args)?;
+    let found = choose(args, &all)?;
+    let on_processor = found.info.as_ref().is_some_and(|i| i.software);
+    ensure!(
+        args.threads.is_none()
+            || found.api == Api::Cpu
+            || (found.api == Api::Torch && on_processor),
+        "--threads is for processors (--backend cpu and torch); {} decides for itself",
+        found.id()
     );
     if args.backend.is_none() && args.device.is_none() && found.api == Api::Cpu {
         eprintln!(
             "no GPU can be used here (`capsim devices` says why); measuring the processor, which says nothing about a GPU"
         );
     }
+    let mut facts = BTreeMap::new();
     let info = match (found.api, &found.info) {
         (Api::Cpu, _) => Cpu::with_threads(args.threads)?.info().clone(),
+        (Api::Torch, _) => {
+            let python = args.python.as_deref();
+            let session = Torch::open(python, found.index.unwrap_or(0), args.threads)?;
+            facts.extend(session.facts().clone());
+            session.info().clone()
+        }
         (_, Some(info)) => info.clone(),
         (_, None) => bail!("{}: the driver tells nothing about it", found.id()),
     };
     let machine = Environment::read();
     let mut environment = BTreeMap::new();
     flatten("", &serde_json::to_value(&machine)?, &mut environment);
+    environment.extend(facts);
     if let Some(n) = args.threads {
         environment.insert("threads".into(), n.to_string());
     }
@@ -158,7 +238,10 @@ fn target(args: &CalibrateArgs) -> anyhow::Result<Target> {
         api: found.api,
         index: found.index.unwrap_or(0),
         free_memory: available.filter(|_| shared),
-        families: families::all(),
+        families: match found.api {
+            Api::Torch => families::torch(),
+            _ => families::all(),
+        },
         busy: (!disturbances.is_empty()).then(|| disturbances.join("; ")),
         environment,
         info,
@@ -273,19 +356,57 @@ fn show(
     fit: &Fit,
     meaning: Option<&meaning::Meaning>,
 ) -> anyhow::Result<ExitCode> {
+    let bundle = args.bundle.as_deref();
+    if let Some(path) = bundle {
+        write_bundle(args, path, file, fit)?;
+    }
     if args.json {
         println!("{}", json::text(&calibration::json(file, fit, meaning)));
-    } else {
-        print!("{}", calibration::text(file, fit, meaning));
+        return Ok(ExitCode::SUCCESS);
+    }
+    print!("{}", calibration::text(file, fit, meaning));
+    println!(
+        "\nWritten to {0}\nNext: capsim predict --device {0}",
+        dir.display()
+    );
+    if let Some(path) = bundle {
         println!(
-            "\nWritten to {0}\nNext: capsim predict --device {0}",
-            dir.display()
+            "To send: {} (read it through; `capsim import calibration` takes it)",
+            path.display()
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn write_bundle(
+    args: &CalibrateArgs,
+    path: &Path,
+    file: &SamplesFile,
+    fit: &Fit,
+) -> anyhow::Result<()> {
+    let bench = match &args.bench {
+        Some(path) => {
+            let text = files::read(path).context("--bench")?;
+            let name = format!("--bench {}", path.display());
+            let value = serde_json::from_str(&text).with_context(|| format!("{name}: no JSON"))?;
+            Some((name, value))
+        }
+        None => None,
+    };
+    let bench = bench
+        .as_ref()
+        .map(|(n, v): &(String, serde_json::Value)| (n.as_str(), v.clone()));
+    let bundle = Bundle::new(fit.profile.clone(), file.clone(), bench)?;
+    files::write(path, &bundle.to_text())
+}
+
 pub fn run(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
+    if let Some(url) = &args.from_metrics {
+        #[cfg(feature = "live")]
+        return super::from_metrics::run(args, url);
+        #[cfg(not(feature = "live"))]
+        return super::left_out::refuse(&format!("calibrate --from-metrics {url}"));
+    }
     if let Some(pair) = &args.compare {
         let (a, b) = (load(&pair[0])?, load(&pair[1])?);
         let all = compare(&a, &b);
@@ -360,19 +481,23 @@ fn fresh(args: &CalibrateArgs, target: Target, effort: Effort) -> anyhow::Result
         timer_tick_s: 0.0,
         submit_s: 0.0,
         limits: limits(args, &info.name)?,
-        kernels: sources::names()
-            .filter_map(|n| Some((n.to_string(), sources::kernel_hash(n, &[], api)?)))
-            .collect(),
+        kernels: match api {
+            Api::Torch => BTreeMap::from([("torch".to_string(), torch::python::hash())]),
+            _ => sources::names()
+                .filter_map(|n| Some((n.to_string(), sources::kernel_hash(n, &[], api)?)))
+                .collect(),
+        },
         sentinel: vec![],
         soak_s: args.soak.unwrap_or(0) as f64,
         soak: vec![],
+        power: None,
         points: vec![],
         started,
         device: info,
     })
 }
 
-fn bar() -> indicatif::ProgressBar {
+pub(super) fn bar() -> indicatif::ProgressBar {
     let bar = indicatif::ProgressBar::new(1);
     bar.set_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(4));
     bar.set_style(
@@ -474,6 +599,7 @@ fn measure(args: &CalibrateArgs) -> anyhow::Result<ExitCode> {
     let job = Job {
         index,
         threads: args.threads,
+        python: args.python.clone(),
         left_s: protocol::time_budget(effort).map(|b| b.as_secs_f64()),
         samples: std::path::absolute(&samples).context("the path of the samples")?,
         file,
@@ -551,16 +677,22 @@ fn resumed(mut old: SamplesFile, new: &SamplesFile) -> anyhow::Result<SamplesFil
     Ok(old)
 }
 
+/// Flags whose value says where something lies on this machine.
+const PATHS: [&str; 5] = ["-o", "--output", "--python", "--bundle", "--bench"];
+
 /// The command as typed, without what only says where things lie on this machine.
 fn command_line() -> String {
     let mut words = vec!["capsim".to_string()];
     let mut skip = false;
     for word in std::env::args().skip(1) {
-        let output = word == "-o" || word == "--output";
-        if !std::mem::take(&mut skip) && !output && !word.starts_with("--output=") {
+        let flag = word.split('=').next().unwrap_or("");
+        let path = PATHS.contains(&flag);
+        if !std::mem::take(&mut skip) && !path {
             words.push(word);
+            continue;
         }
-        skip = output;
+        // The value is a word of its own, unless it stands behind `=`.
+        skip = path && !word.contains('=');
     }
     words.join(" ")
 }

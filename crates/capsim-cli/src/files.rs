@@ -1,5 +1,6 @@
 //! Files are read whole, with their name in every error, and written whole or not at all.
 mod decode;
+mod pieces;
 
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -61,6 +62,8 @@ pub type Texts = BTreeMap<String, String>;
 pub struct Files {
     given: Arc<Texts>,
     read: Arc<Mutex<Texts>>,
+    /// Files that were read in pieces: their texts are not kept.
+    passed: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl Files {
@@ -68,13 +71,42 @@ impl Files {
     pub fn of(given: Texts) -> Self {
         Self {
             given: Arc::new(given),
-            read: Arc::default(),
+            ..Self::default()
         }
     }
 
-    /// All that was read so far.
-    pub fn texts(&self) -> Texts {
-        self.seen().clone()
+    /// All that was read so far; what was read in pieces is read once more, as a whole.
+    ///
+    /// # Errors
+    /// A file that is larger than what is handed over, or that cannot be read any more.
+    pub fn texts(&self) -> anyhow::Result<Texts> {
+        let passed = self.passed.lock();
+        let passed = passed.unwrap_or_else(PoisonError::into_inner).clone();
+        for path in passed {
+            self.read(&path)?;
+        }
+        Ok(self.seen().clone())
+    }
+
+    /// A file's text in pieces that end where lines end, without a limit of its size.
+    ///
+    /// # Errors
+    /// It cannot be read, or what takes the pieces refuses one.
+    pub fn pieces(
+        &self,
+        path: &Path,
+        take: &mut dyn FnMut(&str) -> Result<(), String>,
+    ) -> anyhow::Result<()> {
+        let given = self.given.get(&path.display().to_string());
+        if let Some(text) = given {
+            return take(text).map_err(anyhow::Error::msg);
+        }
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        if path != Path::new("-") && !passed.iter().any(|p| p == path) {
+            passed.push(path.to_owned());
+        }
+        drop(passed);
+        pieces::read(path, take)
     }
 
     /// A file's text; the same one however often it is asked for.

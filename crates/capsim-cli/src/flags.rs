@@ -97,7 +97,9 @@ fn arg<S: Flagged>(at: usize, field: &'static Field) -> Arg {
             _ => "VALUE",
         })
         .aliases(S::short(at).iter().filter_map(|s| s.strip_prefix("--")));
-    if field.many {
+    if field.joined.is_some() {
+        arg.action(ArgAction::Append)
+    } else if field.many {
         arg.value_delimiter(',')
     } else {
         arg
@@ -126,11 +128,17 @@ impl<S: Flagged> Args for Given<S> {
 }
 
 /// What a flag was given; a data sheet has commas of its own, at which a list of devices was split.
-fn pieces(matches: &ArgMatches, name: &str) -> Vec<String> {
-    let given = matches.get_many::<String>(name).into_iter().flatten();
-    match name {
-        "device" => sheet::rejoined(given.map(String::as_str)),
-        _ => given.cloned().collect(),
+fn pieces(matches: &ArgMatches, field: &Field) -> Vec<String> {
+    let given = matches.get_many::<String>(field.name);
+    let given = given.into_iter().flatten().map(String::as_str);
+    match (field.name, field.joined) {
+        ("device", _) => sheet::rejoined(given),
+        (_, Some(by)) => {
+            let all: Vec<&str> = given.collect();
+            let joined = || all.join(&by.to_string());
+            (!all.is_empty()).then(joined).into_iter().collect()
+        }
+        _ => given.map(String::from).collect(),
     }
 }
 
@@ -150,7 +158,7 @@ impl<S: Flagged> FromArgMatches for Given<S> {
                     (true, _) => vec![Value::Switch(true)],
                     _ => vec![],
                 },
-                _ => pieces(matches, field.name)
+                _ => pieces(matches, field)
                     .iter()
                     .map(|text| field.parse(text))
                     .collect::<Result<_, _>>()

@@ -4,6 +4,8 @@ use anyhow::{Context, bail, ensure};
 use capsim::device::DeviceProfile;
 use capsim::device::KernelTimes;
 use capsim::model::{Model, Parallel};
+use capsim_calibrate::bundle::Bundle;
+use capsim_calibrate::fit;
 use capsim_study::import::{
     self, Source, aiconfigurator, compact, gpus, llama_bench, llamacpp, llmservingsim, vidur,
 };
@@ -33,6 +35,17 @@ enum Kind {
     LlamaBench(LlamaBenchArgs),
     /// Output of llama.cpp's `test-backend-ops perf`
     TestBackendOps(BackendOpsArgs),
+    /// A calibration that was sent: what `capsim calibrate --bundle` writes
+    Calibration(CalibrationArgs),
+}
+
+#[derive(Args, Debug)]
+struct CalibrationArgs {
+    /// The bundle
+    file: PathBuf,
+    /// Folder for device.json, samples.json and bench.json (default: calibration/DEVICE/DATE)
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
 }
 
 /// The device that was measured.
@@ -211,6 +224,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         Kind::Vidur(a) => vidur_profile(a, &mut told),
         Kind::LlamaBench(a) => llama_bench(a, &mut told),
         Kind::TestBackendOps(a) => backend_ops(a, &mut told),
+        Kind::Calibration(a) => calibration(a, &mut told),
     }?;
     if args.json {
         println!("{}", json::text(&told));
@@ -218,6 +232,49 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         show(&told);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A bundle into a folder as `capsim calibrate` leaves it. The profile is made of the samples anew: they are what was measured.
+fn calibration(args: &CalibrationArgs, told: &mut Imported) -> anyhow::Result<()> {
+    let name = args.file.display().to_string();
+    let bundle = Bundle::parse(&files::read(&args.file)?, &name)?;
+    let (fit, same) = bundle.refit(&name)?;
+    if !same {
+        told.notes.push(format!(
+            "the bundle's profile is not what this capsim ({}) makes of its samples (measured with {}); the profile written is made of \
+             the samples",
+            env!("CARGO_PKG_VERSION"),
+            bundle.samples.capsim
+        ));
+    }
+    let dir = match &args.output {
+        Some(dir) => dir.clone(),
+        None => {
+            // A sent file names no folder of its own choice.
+            let day = fit::slug(bundle.samples.started.get(..10).unwrap_or("undated"));
+            let dir = Path::new("calibration").join(&fit.profile.id).join(day);
+            ensure!(
+                !dir.join("samples.json").exists(),
+                "{}: there is a calibration of that day already; use -o for another folder",
+                dir.display()
+            );
+            dir
+        }
+    };
+    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+    let mut wrote = |file: &str, what: &str, text: String| {
+        let path = dir.join(file);
+        told.wrote(what, &path);
+        files::write(&path, &text)
+    };
+    wrote("samples.json", "samples", bundle.samples.to_text())?;
+    let profile = serde_json::to_string_pretty(&fit.profile)? + "\n";
+    wrote("device.json", "device profile", profile)?;
+    if let Some(bench) = &bundle.bench {
+        let text = serde_json::to_string_pretty(bench)? + "\n";
+        wrote("bench.json", "benchmark", text)?;
+    }
+    Ok(())
 }
 
 /// What was read, how well it was fitted, and where it is now.

@@ -14,6 +14,8 @@ mod explain_log;
 mod explore;
 mod exports;
 mod files;
+#[cfg(feature = "live")]
+mod from_metrics;
 mod hub;
 mod flags;
 mod import;

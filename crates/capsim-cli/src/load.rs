@@ -3,7 +3,7 @@ use super::files::{self, Files};
 use super::hub;
 use capsim::device::{DeviceProfile, EngineFile, EngineProfile, builtin, sheet};
 use capsim::engine::settings::{KV_CACHE_DTYPE, SettingValues};
-use capsim::model::{self, Model, ModelConfig};
+use capsim::model::{self, Model, ModelConfig, Overrides};
 use capsim::predict::spec::{Catalog, InlineModel, Part, ScenarioSpec, SpecError, weighted};
 use capsim::predict::unknown_kind;
 use capsim::workload::load::LoadFiles;
@@ -19,7 +19,12 @@ fn file_of(files: &Files, name: &str, file: &str) -> Option<PathBuf> {
         return None;
     }
     Some(if files.is_dir(&path) {
-        path.join(file)
+        // Mistral's checkpoints may have their own form alone.
+        let other = path.join("params.json");
+        match path.join(file) {
+            own if file == "config.json" && !files.exists(&own) && files.exists(&other) => other,
+            own => own,
+        }
     } else {
         path
     })
@@ -58,6 +63,13 @@ impl LoadFiles for Files {
     fn text(&self, path: &str) -> Result<String, String> {
         self.read(Path::new(path)).map_err(|e| format!("{e:#}"))
     }
+    fn pieces(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        Files::pieces(self, Path::new(path), take).map_err(|e| format!("{e:#}"))
+    }
     fn is_folder(&self, path: &str) -> bool {
         self.is_dir(Path::new(path))
     }
@@ -68,12 +80,12 @@ impl LoadFiles for Files {
 
 /// Names are those of what ships with capsim, or paths.
 impl Catalog for Files {
-    fn model(&self, name: &str) -> Result<ModelConfig, SpecError> {
+    fn model(&self, name: &str, over: &Overrides) -> Result<ModelConfig, SpecError> {
         let wrong = |e: String| SpecError::field("model", e);
         let from_file = |path: &Path| {
             let text = config_text(self, path).map_err(|e| wrong(format!("{e:#}")))?;
             let name = path.display().to_string();
-            model::config::parse(&text, &name).map_err(|e| wrong(e.to_string()))
+            model::config::parse_with(&text, &name, over).map_err(|e| wrong(e.to_string()))
         };
         if let Some(path) = file_of(self, name, "config.json") {
             if path
@@ -82,7 +94,7 @@ impl Catalog for Files {
             {
                 let head = files::head(&path, GGUF_HEAD).map_err(|e| wrong(format!("{e:#}")))?;
                 let shown = path.display().to_string();
-                let config = model::gguf_file::parse(&head, &shown);
+                let config = model::gguf_file::parse_with(&head, &shown, over);
                 return config.map_err(|e| wrong(e.to_string()));
             }
             return from_file(&path);
@@ -93,7 +105,7 @@ impl Catalog for Files {
         match hub::config(self, name).filter(|_| !exact) {
             Some(path) => from_file(&path),
             None => found
-                .and_then(|f| f.config())
+                .and_then(|f| f.config_with(over))
                 .map_err(|e| SpecError::field("model", e)),
         }
     }
@@ -175,7 +187,11 @@ pub fn engine(name: &str) -> anyhow::Result<EngineProfile> {
 
 /// A model's config on this machine.
 pub fn config(name: &str) -> anyhow::Result<ModelConfig> {
-    Ok(Catalog::model(&Files::default(), name)?)
+    Ok(Catalog::model(
+        &Files::default(),
+        name,
+        &Overrides::default(),
+    )?)
 }
 
 /// A model in a weight format, and a data type of the KV cache.

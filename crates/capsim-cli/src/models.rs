@@ -1,6 +1,8 @@
 //! `capsim models`.
 use super::files::Files;
+use anyhow::anyhow;
 use capsim::device::{Origin, Provenance, builtin, sheet};
+use capsim::model::overrides::{Overrides, SEPARATOR};
 use capsim::model::{self, Model, ModelConfig, Precision};
 use capsim::predict::spec::Catalog;
 use capsim::units::Bytes;
@@ -15,6 +17,12 @@ pub struct ModelsArgs {
     /// Only models whose name contains this; or a name, folder or config.json, whose figures are shown
     #[arg(value_name = "FILTER|PATH")]
     filter: Option<String>,
+    /// A key of the model's config with another value, as text_config.num_hidden_layers=2 (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", requires = "filter")]
+    set: Vec<String>,
+    /// Class, or model_type, whose layers are taken, whatever the config names
+    #[arg(long, value_name = "NAME", requires = "filter")]
+    assume_architecture: Option<String>,
     /// Machine-readable output (capsim schema models)
     #[arg(long)]
     json: bool,
@@ -34,18 +42,27 @@ fn figures(name: String, config: &ModelConfig) -> Result<ModelEntry, model::Mode
     })
 }
 
-/// Those whose name contains the filter; if there is none, the one that it names.
-fn chosen(filter: Option<&str>) -> anyhow::Result<Vec<ModelEntry>> {
+/// Those whose name contains the filter; if there is none, or something is said over its config, the one that it names.
+fn chosen(args: &ModelsArgs) -> anyhow::Result<Vec<ModelEntry>> {
+    let filter = args.filter.as_deref();
+    let keys = Overrides::keys(&args.set.join(&SEPARATOR.to_string()));
+    let over = Overrides {
+        architecture: args.assume_architecture.clone(),
+        keys: keys.map_err(|e| anyhow!("--set: {e}"))?,
+    };
     let wanted = filter.unwrap_or_default().to_ascii_lowercase();
     let mut found = vec![];
-    for b in model::builtin::ALL {
-        if b.id.to_ascii_lowercase().contains(&wanted) {
-            found.push(figures(b.name(), &b.config())?);
-        }
+    let named = |b: &&model::builtin::Builtin| b.id.to_ascii_lowercase().contains(&wanted);
+    for b in model::builtin::ALL
+        .iter()
+        .filter(|_| over.is_empty())
+        .filter(named)
+    {
+        found.push(figures(b.name(), &b.config())?);
     }
     if let (true, Some(name)) = (found.is_empty(), filter) {
-        let config = Files::default().model(name)?;
-        for said in &config.caveats {
+        let config = Files::default().model(name, &over)?;
+        for said in config.assumed.iter().chain(&config.caveats) {
             eprintln!("note: {said}");
         }
         found.push(figures(name.to_owned(), &config)?);
@@ -79,10 +96,10 @@ fn devices() -> Vec<ProfileEntry> {
     all
 }
 
-fn all(filter: Option<&str>) -> anyhow::Result<Models> {
+fn all(args: &ModelsArgs) -> anyhow::Result<Models> {
     Ok(Models {
         schema: "capsim.models/1".into(),
-        models: chosen(filter)?,
+        models: chosen(args)?,
         devices: devices(),
         engines: builtin::engines()
             .iter()
@@ -133,7 +150,7 @@ fn models(all: &[ModelEntry]) -> String {
 }
 
 pub fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
-    let all = all(args.filter.as_deref())?;
+    let all = all(args)?;
     if args.json {
         println!("{}", json::text(&all));
         return Ok(ExitCode::SUCCESS);

@@ -6,6 +6,7 @@ use capsim::engine::settings::{EngineSection, MAX_NUM_SEQS, TABLE};
 use capsim::engine::{EngineVersion, kind};
 use capsim::fields::{Field, Section, Value};
 use capsim::line::{self, Line, Source};
+use capsim::model::overrides::SEPARATOR;
 #[cfg(feature = "live")]
 use capsim::predict::Scenario;
 use capsim::predict::spec::{
@@ -109,6 +110,9 @@ pub fn of_line(line: &Line) -> anyhow::Result<ScenarioSpec> {
     if let Some(model) = &line.model {
         spec.set("model", Value::Text(model.clone()))?;
     }
+    if !line.keys.is_empty() {
+        spec.set = Some(line.keys.join(&SEPARATOR.to_string()));
+    }
     if let Some(engine) = line.engine {
         let id = serde_json::to_value(engine)?;
         spec.set_json("server", &id)?;
@@ -158,6 +162,8 @@ impl ScenarioArgs {
         if let Some(line) = &line {
             spec.overlay(&of_line(line)?);
         }
+        // Keys of the flags come on top of the line's.
+        let keys = spec.set.take();
         let mut several = vec![];
         let mut take = |field: &'static Field, values: &[Value]| match values {
             [one] => spec.set(field.name, one.clone()),
@@ -174,6 +180,12 @@ impl ScenarioArgs {
         }
         for (at, values) in self.load.iter() {
             take(LoadSection::field(at), values)?;
+        }
+        if let Some(before) = keys {
+            spec.set = Some(match spec.set.take() {
+                Some(more) => format!("{before}{SEPARATOR}{more}"),
+                None => before,
+            });
         }
         match &line {
             Some(line) if spec.model.is_none() => bail!(line.no_model()),

@@ -90,11 +90,18 @@ impl Input {
         }
         let spec = trace(&load, &files::Files::default())?.expect("a file is named");
         spec.check()?;
-        let data = spec.data.as_ref().expect("just read");
-        let (from, to) = spec.rows(data);
+        let data = spec.data.clone().expect("just read");
+        let (from, to) = spec.rows(&data);
+        drop(spec);
         let most = self.num_prompts.unwrap_or(usize::MAX);
         anyhow::ensure!(most > 0, "--num-prompts 0: must be at least 1");
-        Ok(data.part(from, to.min(from.saturating_add(most))))
+        let to = to.min(from.saturating_add(most));
+        // The whole is not copied.
+        match std::sync::Arc::try_unwrap(data) {
+            Ok(whole) if (from, to) == (0, whole.rows().len()) => Ok(whole),
+            Ok(data) => Ok(data.part(from, to)),
+            Err(data) => Ok(data.part(from, to)),
+        }
     }
 }
 

@@ -28,6 +28,9 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "INDEX", num_args = 0..=1, default_missing_value = "validation/index.json",
           conflicts_with_all = ["fit", "write_profile", "engine", "engine_version", "device", "tolerance", "summary"])]
     all: Option<PathBuf>,
+    /// With --all: only choose structures and fits anew for every source left out, and write the page of it (minutes)
+    #[arg(long, requires = "all", conflicts_with_all = ["write_profiles", "json"])]
+    reselect: bool,
     /// With --all: also write the fitted engine profiles where the index says
     #[arg(long, requires = "all")]
     write_profiles: bool,
@@ -251,6 +254,9 @@ pub fn compared(args: &ValidateArgs) -> anyhow::Result<Compared> {
 
 pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     args.check()?;
+    if let Some(index) = args.all.as_ref().filter(|_| args.reselect) {
+        return super::validate_all::reselect(index, args.markdown.as_deref());
+    }
     if let Some(index) = &args.all {
         return super::validate_all::run(
             index,

@@ -7,16 +7,18 @@ use super::progress::Busy;
 use super::validate_recorded::{found, recorded};
 use super::{files, load, validate};
 use anyhow::{Context, bail};
-use capsim::device::{EngineFile, EngineProfile, Origin, Provenance, Quantity};
+use capsim::device::{EngineFile, EngineProfile, Origin, Phase, Provenance, Quantity, sheet};
+use capsim::predict::Records;
 use capsim_study::report::accuracy::{self as report, Set};
+use capsim_study::report::accuracy_recorded::Section;
 use capsim_study::report::json;
-use capsim_study::validate::accuracy::{
-    Accuracy, FittedProfile, Kind, ScoredRun, fit_profile, intervals, score,
-};
+use capsim_study::validate::accuracy::{Accuracy, FittedProfile, ScoredRun, fit_profile, score};
 use capsim_study::validate::hypothesis::Basis;
-use capsim_study::validate::left_out;
 use capsim_study::validate::manifest::{Manifest, Unusable, UnusableFile};
+use capsim_study::validate::reselect::{self, StructuresFile};
 use capsim_study::validate::runs::RunsFile;
+use capsim_study::validate::spread::{Spreads, intervals};
+use capsim_study::validate::{left_out, nearby};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -82,24 +84,26 @@ fn open(path: &Path, priors: &[(String, EngineProfile)]) -> anyhow::Result<(Runs
     Ok((file, basis))
 }
 
-/// The fitted profile as it ships: with the model's deviation that other people's runs ask for.
-fn shipped(p: &FittedProfile, model_sd: &[(Kind, f64)], runs: usize) -> EngineProfile {
+/// The fitted profile as it ships: with the model's deviation that other people's runs ask for, on devices of a maker.
+fn shipped(p: &FittedProfile, spreads: &Spreads, maker: &str, runs: usize) -> EngineProfile {
     let mut profile = p.profile.clone();
-    for (kind, sd) in model_sd {
+    profile.model_spread = spreads.table(maker);
+    for phase in [Phase::Decode, Phase::Prefill] {
+        let sd = spreads.common(phase);
         let q = Quantity {
             value: (sd * 1e4).round() / 1e4,
             rel_sd: 0.3,
             provenance: Provenance {
                 origin: Origin::Fitted,
                 source: format!("errors of {runs} predicted runs (docs/accuracy.md)"),
-                note: "smallest deviation with which nine tenths of the errors lie in their intervals; every source \
-                       weighs the same"
+                note: "smallest deviation with which nine tenths of the errors lie in their intervals, all devices together; \
+                       every source weighs the same"
                     .into(),
             },
         };
-        match kind {
-            Kind::Decode => profile.model_rel_sd = q,
-            Kind::Prefill => profile.model_rel_sd_prefill = Some(q),
+        match phase {
+            Phase::Decode => profile.model_rel_sd = q,
+            Phase::Prefill => profile.model_rel_sd_prefill = Some(q),
         }
     }
     profile
@@ -226,12 +230,28 @@ fn engine_file_text(file: &EngineFile) -> anyhow::Result<String> {
     Ok(String::from_utf8(text)? + "\n")
 }
 
+/// The maker of a device, by its data sheet; nothing where there is none.
+fn maker(device: Option<&String>) -> String {
+    device.map_or_else(String::new, |d| sheet::maker_of(d).unwrap_or_default())
+}
+
+/// Records as they are written: a run a line, as people compare them.
+fn one_a_line(records: &Records) -> anyhow::Result<String> {
+    let runs: Result<Vec<String>, _> = records.runs.iter().map(serde_json::to_string).collect();
+    Ok(format!(
+        "{{\n \"schema\": \"{}\",\n \"runs\": [\n  {}\n ]\n}}\n",
+        records.schema,
+        runs?.join(",\n  ")
+    ))
+}
+
 /// Writes the profiles that go into the package.
 fn ship(manifest: &Manifest, home: &Path, accuracy: &Accuracy) -> anyhow::Result<()> {
     let predicted = report::predicted(accuracy).len();
     for (plan, p) in manifest.profiles.iter().zip(&accuracy.profiles) {
         if let Some(ship) = &plan.ship {
-            let mut value = serde_json::to_value(shipped(p, &accuracy.model_sd, predicted))?;
+            let maker = maker(p.profile.devices.first());
+            let mut value = serde_json::to_value(shipped(p, &accuracy.spreads, &maker, predicted))?;
             rounded(&mut value);
             let profile: EngineProfile = serde_json::from_value(value)?;
             let text = serde_json::to_string_pretty(&profile)? + "\n";
@@ -265,13 +285,15 @@ fn left_out(
     Ok(figures.concat())
 }
 
-pub fn run(
-    index: &Path,
-    markdown: Option<&Path>,
-    svg: Option<&Path>,
-    write_profiles: bool,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
+/// What an index names, read and checked.
+struct Opened {
+    manifest: Manifest,
+    priors: Vec<Prior>,
+    unusable: Vec<Unusable>,
+    sets: Vec<(RunsFile, Basis)>,
+}
+
+fn opened(index: &Path) -> anyhow::Result<Opened> {
     let name = index.display().to_string();
     let manifest = Manifest::parse(&files::read(index)?, &name)?;
     let home = index.parent().unwrap_or(Path::new("."));
@@ -285,29 +307,46 @@ pub fn run(
     }
     let plain: Vec<RunsFile> = sets.iter().map(|(f, _)| f.clone()).collect();
     manifest.check(&name, &plain)?;
+    Ok(Opened {
+        manifest,
+        priors,
+        unusable,
+        sets,
+    })
+}
 
-    let profiles = fitted(&manifest, &priors, &sets)?;
-    for (file, basis) in &mut sets {
-        let fitted = profiles
-            .iter()
-            .find(|p| p.id == file.engine)
-            .expect("checked when it was opened");
-        basis.engine = fitted.profile.clone();
-        // The model's deviation comes from other people's runs, afterwards.
-        basis.engine.model_rel_sd.value = 0.0;
-        basis.engine.model_rel_sd_prefill = None;
-    }
-    let (mut runs, failed) = predicted(&manifest, &sets);
-    let model_sd = intervals(&mut runs);
-    let mut accuracy = Accuracy {
-        profiles,
-        runs,
-        failed,
-        model_sd,
-    };
-    if write_profiles {
-        ship(&manifest, home, &accuracy)?;
-    }
+/// Structures and fits chosen anew for every source left out; the page of it.
+pub fn reselect(index: &Path, markdown: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let home = index.parent().unwrap_or(Path::new("."));
+    let o = opened(index)?;
+    let path = home.join("structures.json");
+    let structures = StructuresFile::parse(&files::read(&path)?, &path.display().to_string())
+        .map_err(anyhow::Error::msg)?;
+    let pairs = reselect::pairs(&o.manifest, &o.sets);
+    let busy = Busy::new("choosing anew", pairs.len());
+    let chosen: Result<Vec<_>, String> = pairs
+        .par_iter()
+        .map(|(plan, source)| {
+            let (plan, prior) = (&o.manifest.profiles[*plan], &o.priors[*plan].1);
+            let chosen = reselect::choose(plan, prior, &structures, &o.sets, source);
+            busy.step();
+            chosen.map_err(|e| format!("profile `{}` without {source}: {e}", plan.id))
+        })
+        .collect();
+    let text = reselect::markdown(&chosen.map_err(anyhow::Error::msg)?);
+    let page = home.join("../docs/accuracy/reselected.md");
+    files::write(markdown.unwrap_or(&page), &text)?;
+    print!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The sets as the report names them, and the comparisons that are kept as figures with their sections.
+fn kept(
+    manifest: &Manifest,
+    home: &Path,
+    sets: &[(RunsFile, Basis)],
+    write: bool,
+) -> anyhow::Result<(Vec<Set>, Vec<Section>, Vec<ScoredRun>)> {
     let mut shown: Vec<Set> = sets
         .iter()
         .map(|(f, basis)| Set {
@@ -317,18 +356,60 @@ pub fn run(
             engine: Set::engine(&f.engine, basis.engine.scheduler),
         })
         .collect();
-    // After everything that is estimated from published runs: these bring their own intervals.
-    let mut sections = vec![];
+    let (mut sections, mut all) = (vec![], vec![]);
     for set in &manifest.recorded {
-        let (section, runs) = recorded(home, set, shown.len(), write_profiles)?;
+        let (section, runs) = recorded(home, set, shown.len(), write)?;
         shown.push(Set {
             name: set.name.clone(),
             device: set.device.clone(),
             profile: set.engine.clone(),
             engine: Set::engine(&set.engine, capsim::device::EngineId::Vllm),
         });
-        accuracy.runs.extend(runs);
+        all.extend(runs);
         sections.push(section);
+    }
+    Ok((shown, sections, all))
+}
+
+pub fn run(
+    index: &Path,
+    markdown: Option<&Path>,
+    svg: Option<&Path>,
+    write_profiles: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let home = index.parent().unwrap_or(Path::new("."));
+    let Opened {
+        manifest,
+        priors,
+        unusable,
+        mut sets,
+    } = opened(index)?;
+    let profiles = fitted(&manifest, &priors, &sets)?;
+    for (file, basis) in &mut sets {
+        let fitted = profiles
+            .iter()
+            .find(|p| p.id == file.engine)
+            .expect("checked when it was opened");
+        basis.engine = fitted.profile.clone();
+        // The model's deviation comes from other people's runs, afterwards.
+        basis.engine.without_model_sd();
+    }
+    let (mut runs, failed) = predicted(&manifest, &sets);
+    let (shown, sections, kept) = kept(&manifest, home, &sets, write_profiles)?;
+    runs.extend(kept);
+    let spreads = intervals(&mut runs, |file| report::family(&shown[file]));
+    let accuracy = Accuracy {
+        profiles,
+        runs,
+        failed,
+        spreads,
+    };
+    if write_profiles {
+        ship(&manifest, home, &accuracy)?;
+        let near = nearby::records(&accuracy.runs, &sets);
+        let path = home.join("../calibration/records.json");
+        files::write(&path, &one_a_line(&near)?)?;
     }
     let docs = home.join("../docs");
     let front = markdown.map_or_else(|| docs.join("accuracy.md"), Path::to_path_buf);

@@ -45,8 +45,9 @@ fn figures(run: &str, experiment: &str, c: &Candidate) -> FigureRun {
                 metric: m.metric.clone(),
                 measured: short(m.measured),
                 predicted: short(m.predicted),
-                low: m.interval.map(|i| short(i.low)),
-                high: m.interval.map(|i| short(i.high)),
+                low: None,
+                high: None,
+                propagated: Some(short(m.propagated())),
             })
             .collect(),
     }
@@ -54,7 +55,9 @@ fn figures(run: &str, experiment: &str, c: &Candidate) -> FigureRun {
 
 /// Predicts the runs of a file whose requests were found.
 fn computed(path: &Path, date: String) -> anyhow::Result<Figures> {
-    let (file, basis, absent) = validate::open(path, None, None, None)?;
+    let (file, mut basis, absent) = validate::open(path, None, None, None)?;
+    // The model's deviation comes from all other runs, afterwards.
+    basis.engine.without_model_sd();
     if let Some(a) = absent.first() {
         bail!("run `{}`: {}", a.id, a.problem);
     }

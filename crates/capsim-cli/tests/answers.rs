@@ -355,8 +355,8 @@ fn no_format_goes_untested_and_no_command_goes_without_json() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/answers.rs")).unwrap();
     let (tests, _) = here.split_once("/// Formats that").unwrap();
     let files = BTreeSet::from([
-        "scenario", "device", "engine", "engines", "runs", "index", "samples",
-    ]); // above, crates/capsim-study/tests/formats.rs
+        "scenario", "device", "engine", "engines", "runs", "index", "samples", "bundle",
+    ]); // above, crates/capsim-study/tests/formats.rs, crates/capsim-cli/tests/calibrate/bundles.rs
     let elsewhere = BTreeSet::from(["capacity", "tune", "accuracy"]); // crates/capsim-cli/tests/plan_cli.rs, crates/capsim-cli/tests/accuracy.rs
     for f in schemas::ALL {
         let tested = tests.contains(&format!("\"{}\",", f.name));

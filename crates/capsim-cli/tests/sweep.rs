@@ -362,7 +362,7 @@ fn a_point_can_be_simulated_where_none_of_its_files_is() {
     }
     assert!(here.finish().unwrap().missing.is_empty());
     let job = open("elsewhere");
-    let texts = job.texts();
+    let texts = job.texts().unwrap();
     assert_eq!(texts.len(), 3);
     std::fs::remove_dir_all(&there).unwrap();
     let files = Files::of(texts.clone());

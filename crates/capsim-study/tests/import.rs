@@ -70,6 +70,7 @@ fn cost(model: &Model, device: &DeviceProfile) -> StepPrice {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        images: None,
         placement: Default::default(),
         op_offload: true,
     };
@@ -578,6 +579,7 @@ fn a_whole_model_is_predicted_as_it_was_measured() {
         moe_path: None,
         routing: Routing::Uniform,
         micro_batch: None,
+        images: None,
         placement: Default::default(),
         op_offload: true,
     };

@@ -28,6 +28,7 @@ mod comm;
 mod decode;
 mod dense;
 mod elementwise;
+mod encoder;
 mod experts;
 mod host;
 mod load;
@@ -39,13 +40,15 @@ mod rows;
 mod stream;
 mod tables;
 
-use super::{Breakdown, Part, Routing, StepCost, StepShape};
+use super::{Breakdown, ImagesAtEnd, Part, Routing, StepCost, StepShape};
 use crate::device::{DeviceProfile, EngineProfile};
 use crate::model::{Model, Placement};
 use crate::units::Span;
+use crate::workload::Images;
 use attention::AttentionPrice;
 use comm::Exchanges;
 use decode::DecodeTimes;
+use encoder::EncoderPrice;
 use experts::ExpertsPrice;
 use host::HostRule;
 use offload::Offload;
@@ -71,6 +74,8 @@ pub struct CostOptions {
     /// Tokens computed at a time: a larger step is several passes over the weights (llama.cpp's `--ubatch-size`);
     /// `None`: the whole step at once.
     pub micro_batch: Option<u32>,
+    /// Images of each request.
+    pub images: Option<Images>,
     /// Where weights lie.
     pub placement: Placement,
     /// Whether large batches take weights from the host's memory to the device (llama.cpp's `--op-offload`).
@@ -121,6 +126,8 @@ pub struct StepPrice {
     /// Decode attention by its own kernel's times, where the device has them.
     decode: Option<DecodeTimes>,
     recurrence: RecurrencePrice,
+    encoder: Option<EncoderPrice>,
+    images: Option<ImagesAtEnd>,
     comm: Exchanges,
     host: HostRule,
     /// What lies in the host's memory.
@@ -165,6 +172,11 @@ impl StepPrice {
             attention: AttentionPrice::new(model, device, engine),
             decode: DecodeTimes::new(model, device, engine),
             recurrence: RecurrencePrice::new(model, device, engine),
+            encoder: EncoderPrice::new(model, device, engine, options.images.as_ref()),
+            images: options
+                .images
+                .as_ref()
+                .map(|i| encoder::at_end(i, model, options.max_num_batched_tokens)),
             comm: Exchanges::new(model, device),
             host: HostRule::new(model, device, engine, &options),
             tables: Tables::new(model, device, engine),
@@ -263,7 +275,7 @@ impl StepPrice {
 
     /// Device seconds by part. `all` is the number of tokens, and of different ones, that meet at the experts: those of all
     /// data-parallel engines; `gathered` the rows that they exchange, padding included.
-    fn device_parts(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> [(Part, f64); 9] {
+    fn device_parts(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> [(Part, f64); 10] {
         let padded = self.padded(shape);
         let (row, experts, passes) = self.passes(shape, all);
         let (decode, prefill) = self.attention(shape, passes);
@@ -278,6 +290,12 @@ impl StepPrice {
             (Part::Elementwise, row.elementwise),
             (Part::LmHead, self.rows.sampled(shape.sampled, &self.tables)),
             (Part::Launch, self.host.starts(shape, passes)),
+            (
+                Part::Encoder,
+                self.encoder
+                    .as_ref()
+                    .map_or(0.0, |e| e.seconds(shape.images)),
+            ),
         ]
     }
 
@@ -371,5 +389,8 @@ impl StepCost for StepPrice {
     fn wants_distinct_tokens(&self) -> bool {
         let there = self.offload.as_ref();
         self.experts.is_some() || there.is_some_and(Offload::has_experts)
+    }
+    fn images(&self) -> Option<ImagesAtEnd> {
+        self.images
     }
 }

@@ -11,8 +11,8 @@ pub(super) use names::same;
 use super::builtin::devices;
 use super::curves::cuda_graph_launch;
 use super::{
-    Curve, DeviceProfile, Host, KernelCurves, Link, Memory, Origin, ProfileError, Provenance,
-    Quantity, parse,
+    Curve, DeviceProfile, Host, KernelCurves, Link, Memory, Origin, Power, ProfileError,
+    Provenance, Quantity, parse,
 };
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,11 @@ struct Sheets {
     sheets: Vec<DataSheet>,
 }
 
+/// The power limit that a data sheet of this id states.
+pub fn power_limit(id: &str) -> Option<Quantity> {
+    all().into_iter().find(|s| s.id == id)?.limit()
+}
+
 /// All data sheets that ship with capsim, those of measured devices among them.
 pub fn all() -> Vec<DataSheet> {
     let text = include_str!("../../../calibration/sheets/sheets.json");
@@ -98,6 +103,11 @@ fn measured() -> Vec<Measured> {
             Some(Measured { sheet, profile })
         })
         .collect()
+}
+
+/// The maker of a device with a data sheet, in lower case.
+pub fn maker_of(id: &str) -> Option<String> {
+    all().iter().find(|s| s.id == id).map(|s| maker(&s.name))
 }
 
 /// The first word of a name: its maker.
@@ -233,6 +243,18 @@ fn launch_of(maker_of: &str, all: &[Measured], near: &Measured) -> Quantity {
 }
 
 impl DataSheet {
+    fn limit(&self) -> Option<Quantity> {
+        self.tdp_w.as_ref().map(|stated| Quantity {
+            value: stated.value,
+            rel_sd: 0.0,
+            provenance: Provenance {
+                origin: Origin::Datasheet,
+                source: stated.source.clone(),
+                note: "the power limit: a device draws no more for long".into(),
+            },
+        })
+    }
+
     fn check(&self) -> Result<(), ProfileError> {
         let within = |field: &str, v: f64, low: f64, high: f64, unit: &str| {
             let bad = ProfileError::Value {
@@ -335,6 +357,10 @@ impl DataSheet {
             host: self.bus_gbs.as_ref().map(|s| Host {
                 bus: Some(super::host::bus_of(s)),
                 ..Host::default()
+            }),
+            power: self.limit().map(|limit| Power {
+                limit_w: Some(limit),
+                ..Power::default()
             }),
             provenance: Provenance {
                 origin: Origin::Datasheet,

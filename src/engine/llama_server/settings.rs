@@ -207,6 +207,8 @@ fn memory(
             .map_or(Bytes::ZERO, Model::total_weight_bytes),
         host_kv: bytes(placed.host.as_ref().map_or(0.0, kv_of)),
         rotary: Bytes::ZERO,
+        // Its file (--mmproj) is one of its own.
+        encoder: Bytes::ZERO,
         activations: Bytes(0),
         non_torch: bytes(non_torch),
         kv_cache: bytes(kv),

@@ -46,7 +46,10 @@ impl Scheduler {
             if !self.config.enable_chunked_prefill && n > *budget {
                 break;
             }
-            n = n.min(*budget);
+            n = self.before_image_too_many(slot, hit, n.min(*budget));
+            if n == 0 {
+                break;
+            }
             let hits_in_queue = hits.iter().filter(|id| self.pool.is_free(**id)).count() as u32;
             let blocks = |tokens: u32| {
                 self.config

@@ -15,11 +15,14 @@ impl Scheduler {
         batch: &mut Batch,
     ) -> bool {
         let lanes = self.lanes.count();
-        let mut wanted: smallvec::SmallVec<[u32; 8]> = self
-            .tracked
-            .iter()
-            .map(|&(_, slot)| self.wanted(slot, threshold))
-            .collect();
+        self.renew_encoder_budget();
+        let mut wanted: smallvec::SmallVec<[u32; 8]> = smallvec::SmallVec::new();
+        for i in 0..self.tracked.len() {
+            let slot = self.tracked[i].1;
+            let n = self.wanted(slot, threshold);
+            let computed = self.states[slot as usize].num_computed_tokens;
+            wanted.push(self.before_image_too_many(slot, computed, n));
+        }
         let total = u64::from(lanes) + wanted.iter().map(|n| u64::from(*n)).sum::<u64>();
         if total > u64::from(*budget) {
             // Only the last of all may be cut: no request behind it loses a token.

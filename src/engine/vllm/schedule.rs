@@ -69,6 +69,30 @@ impl Scheduler {
         n.min((self.config.max_model_len - 1).saturating_sub(s.num_computed_tokens))
     }
 
+    /// The tower's budget of a new step.
+    pub(super) fn renew_encoder_budget(&mut self) {
+        self.encoder_budget = self.tracking.images.map_or(0, |i| i.budget);
+    }
+
+    /// Of `n` tokens those before the first image that the tower has no budget for in this step (`_try_schedule_encoder_inputs`,
+    /// vLLM 0.32.0, `v1/core/sched/scheduler.py`). The room that its cache has for results is not simulated: they leave it as soon
+    /// as the language model has read them.
+    pub(super) fn before_image_too_many(&mut self, slot: Slot, computed: u32, n: u32) -> u32 {
+        let Some(images) = self.tracking.images else {
+            return n;
+        };
+        let prompt = self.states[slot as usize].request.prompt.len();
+        let (begin, first) = images.beginning(prompt, computed, computed.saturating_add(n));
+        let fit = (self.encoder_budget / images.embeds.max(1)).min(begin);
+        self.encoder_budget -= fit * images.embeds;
+        if fit < begin {
+            return (first + fit * images.tokens)
+                .saturating_sub(computed)
+                .min(n);
+        }
+        n
+    }
+
     /// Blocks that `n` more tokens of a request need beyond those it holds.
     pub(super) fn new_blocks(&self, slot: Slot, n: u32) -> u32 {
         let s = &self.states[slot as usize];

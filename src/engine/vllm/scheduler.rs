@@ -90,6 +90,8 @@ pub struct Scheduler {
     pub(super) moves: Moves,
     pub(super) record_blocks: bool,
     pub(super) tracking: Tracking,
+    /// Tokens of images that the tower may still compute in the step being composed.
+    pub(super) encoder_budget: u32,
     pub(super) last_output: SimTime,
     /// Used again for its memory: the events of an output, (admission number, slot, whether its lane ends).
     pub(super) events: Vec<(u64, Slot, bool)>,
@@ -140,6 +142,7 @@ impl Scheduler {
             moves: Moves::default(),
             record_blocks: false,
             tracking,
+            encoder_budget: 0,
             last_output: SimTime::ZERO,
             events: vec![],
             shape: StepShape::default(),

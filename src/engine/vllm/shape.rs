@@ -38,6 +38,12 @@ impl Scheduler {
                 shape.prefill_pairs_windowed += windowed_pairs(before, c, window);
             }
             shape.sampled += u32::from(m.sampled);
+            if let Some(images) = &self.tracking.images {
+                let prompt = self.states[m.slot as usize].request.prompt.len();
+                shape.images += images
+                    .beginning(prompt, m.computed, m.computed + m.tokens)
+                    .0;
+            }
         }
         shape.distinct_tokens = if self.tracking.distinct_tokens {
             self.lanes.distinct() + self.distinct_in(batch)

@@ -13,10 +13,13 @@ impl Scheduler {
             }
         }
         self.tracked.clone_from(&self.running);
+        self.renew_encoder_budget();
         let mut i = 0;
         while i < self.running.len() && *budget > 0 {
             let (seq, slot) = self.running[i];
             let n = self.wanted(slot, threshold).min(*budget);
+            let computed = self.states[slot as usize].num_computed_tokens;
+            let n = self.before_image_too_many(slot, computed, n);
             if n == 0 {
                 i += 1;
                 continue;

@@ -338,3 +338,33 @@ fn gguf_files_are_read_for_vllm_too() {
         (Some("Qwen3-0.6B"), Some("q4_k_m"))
     );
 }
+
+#[test]
+fn keys_of_the_config_that_a_line_overrides_are_read() {
+    let keys = |flags: &str| line(&format!("vllm serve m {flags}")).unwrap();
+    let l =
+        keys(r#"--hf-overrides '{"num_hidden_layers": 2, "text_config": {"rope_theta": 1e6}}'"#);
+    assert_eq!(
+        l.keys,
+        ["num_hidden_layers=2", "text_config.rope_theta=1000000.0"]
+    );
+    assert!(l.changes.is_empty(), "{:?}", l.changes);
+    for flags in [
+        "--language-model-only",
+        r#"--limit-mm-per-prompt '{"image": 0, "video": 0}'"#,
+    ] {
+        assert_eq!(keys(flags).keys, ["vision_config=null"], "{flags}");
+    }
+    // What still lets images in, or is no object, is named as before.
+    for flags in [
+        r#"--limit-mm-per-prompt '{"image": 1}'"#,
+        "--hf-overrides x",
+    ] {
+        let l = keys(flags);
+        assert!(
+            l.keys.is_empty() && l.changes.len() == 1,
+            "{flags}: {:?}",
+            l.changes
+        );
+    }
+}

@@ -72,7 +72,7 @@ const LATENT: Rules = Rules {
     ..BASE
 };
 
-pub(super) const RULES: &[Rules] = &[
+pub(crate) const RULES: &[Rules] = &[
     // Granite scales embedding, residuals and logits by constants: no size depends on them. SmolLM3 leaves out the rotary embedding of
     // every fourth layer.
     Rules {
@@ -125,6 +125,15 @@ pub(super) const RULES: &[Rules] = &[
         names: &["NemotronForCausalLM", "nemotron"],
         bias: ALL_BY_FLAG,
         norm_vectors: 2,
+        mlp: PLAIN,
+        ..BASE
+    },
+    // Two matrices with xIELU between them, whose two parameters a layer are not counted.
+    Rules {
+        names: &["ApertusForCausalLM", "apertus"],
+        kv_heads_default_to_q: true,
+        bias: ALL_BY_FLAG,
+        qk_norm: QkNorm::Head,
         mlp: PLAIN,
         ..BASE
     },

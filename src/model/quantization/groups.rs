@@ -59,14 +59,49 @@ pub(super) fn stated<'a>(q: &Fields<'a>) -> Result<Stated<'a>, ModelError> {
             modelopt(f, &mut s)?
         }
         Some(other) => {
-            let other: String = other.chars().take(80).collect();
-            return Err(q.unsupported("quant_method", format!("\"{other}\"")));
+            let shown: String = other.chars().take(80).collect();
+            let Some(format) = resembled(q, other) else {
+                return Err(q.unsupported("quant_method", format!("\"{shown}\"")));
+            };
+            s.rest = Some(format);
+            s.guessed = Some(format!(
+                "quant_method \"{shown}\" is not known: its matrices are counted as {format}, which its keys resemble most (--weights names \
+                 another format)"
+            ));
         }
         None if f.get("quant_algo").is_some() => modelopt(f, &mut s)?,
         None => return Err(q.unsupported("quant_method", "absent".to_owned())),
     }
     left_out(f, &mut s)?;
     Ok(s)
+}
+
+/// The format that a method of another name resembles: by its bits and group, else by what its name says.
+fn resembled(q: &Fields, method: &str) -> Option<WeightFormat> {
+    let bits = ["bits", "w_bit", "wbits", "nbits", "num_bits", "weight_bits"];
+    let bits = bits.into_iter().find_map(|k| whole(q, k));
+    let group = whole(q, "group_size").or(whole(q, "q_group_size"));
+    let name = method.to_ascii_lowercase();
+    let says = |word: &str| name.contains(word);
+    let by_name = [
+        ("nvfp4", WeightFormat::Nvfp4),
+        ("mxfp8", WeightFormat::Mxfp8),
+        ("mxfp4", WeightFormat::Mxfp4),
+        ("fp8", WeightFormat::Fp8),
+        ("int8", WeightFormat::Int8),
+        ("w8a8", WeightFormat::Int8),
+    ];
+    let found = by_name.into_iter().find(|(word, _)| says(word));
+    match (found, bits) {
+        (Some((_, format)), None | Some(4 | 8)) => Some(format),
+        (None, Some(bits @ (4 | 8))) => {
+            int(q, "bits", Some(bits as u32), group.or(Some(128)), true).ok()
+        }
+        (None, None) if says("int4") || says("w4a16") => {
+            int(q, "bits", Some(4), group.or(Some(128)), true).ok()
+        }
+        _ => None,
+    }
 }
 
 fn left_out<'a>(f: &Fields<'a>, s: &mut Stated<'a>) -> Result<(), ModelError> {

@@ -48,6 +48,12 @@ pub struct ScenarioSpec {
     /// Model: a name that ships with capsim, the path of a `config.json`, or a config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Part<InlineModel>>,
+    /// Keys of the model's config with other values: `KEY=VALUE`, several separated by `;`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    /// Class, or `model_type`, whose layers are taken, whatever the config names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume_architecture: Option<String>,
     /// Weight format; absent: the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
@@ -97,6 +103,8 @@ impl Default for ScenarioSpec {
         Self {
             schema: Self::SCHEMA.into(),
             model: None,
+            set: None,
+            assume_architecture: None,
             weights: None,
             device: None,
             engine: None,
@@ -200,6 +208,8 @@ impl ScenarioSpec {
             "model" => self.model = Some(Part::Named(text)),
             "device" => self.device = Some(Part::Named(text)),
             "engine" => self.engine = Some(Part::Named(text)),
+            "set" => self.set = Some(text),
+            "assume_architecture" => self.assume_architecture = Some(text),
             "weights" => self.weights = Some(text),
             "server" => self.server = Some(text),
             "engine_version" => self.engine_version = Some(text),
@@ -239,6 +249,8 @@ impl ScenarioSpec {
         }
         let texts = [
             (MODEL, name(&self.model)),
+            (SET, self.set.as_ref()),
+            (ASSUME_ARCHITECTURE, self.assume_architecture.as_ref()),
             (WEIGHTS, self.weights.as_ref()),
             (DEVICE, name(&self.device)),
             (ENGINE, name(&self.engine)),
@@ -292,6 +304,8 @@ impl ScenarioSpec {
             }
         }
         over(&mut self.model, &other.model);
+        over(&mut self.set, &other.set);
+        over(&mut self.assume_architecture, &other.assume_architecture);
         over(&mut self.weights, &other.weights);
         over(&mut self.device, &other.device);
         over(&mut self.engine, &other.engine);

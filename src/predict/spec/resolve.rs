@@ -5,10 +5,12 @@ use crate::device::{DeviceProfile, EngineId, EngineProfile, ProfileError};
 use crate::engine::settings::{DTYPE, KV_CACHE_DTYPE, MAX_MODEL_LEN, QUANTIZATION, SettingValues};
 use crate::engine::{ENGINES, EngineVersion};
 use crate::fields::FieldError;
-use crate::model::{self, Model, ModelConfig, Precision};
+use crate::model::encoder::Image;
+use crate::model::{self, Model, ModelConfig, Overrides, Precision};
 use crate::predict::memory::MemoryError;
 use crate::predict::{EngineWanted, Engines, Notes, Scenario, SettingsError};
 use crate::workload::load::{self, LoadFiles};
+use crate::workload::{ImageCost, Images};
 use std::sync::Arc;
 
 /// The model that the built-in profiles were made for.
@@ -19,11 +21,11 @@ const DEFAULT_DEVICE: &str = "gfx1151";
 
 /// Where models, profiles and files are found by their names.
 pub trait Catalog: LoadFiles {
-    /// A model's config.
+    /// A model's config, with what is said over it.
     ///
     /// # Errors
     /// There is none of this name, or it is not valid.
-    fn model(&self, name: &str) -> Result<ModelConfig, SpecError>;
+    fn model(&self, name: &str, over: &Overrides) -> Result<ModelConfig, SpecError>;
     /// A device profile.
     ///
     /// # Errors
@@ -83,7 +85,11 @@ impl ScenarioSpec {
             })?;
         let release = self.release()?;
         let (engine, engines) = self.engine_profile(catalog, &model, &device, release)?;
-        let (workload, assumed) = load::resolve(&self.load, catalog)?;
+        let (mut workload, of_load) = load::resolve(&self.load, catalog)?;
+        if let Some(images) = &mut workload.images {
+            images.each = cost_of(images, &config).map_err(|e| SpecError::field("images", e))?;
+        }
+        let assumed = [&config.assumed[..], &of_load].concat();
         Ok(Scenario {
             model_name,
             model,
@@ -132,18 +138,31 @@ impl ScenarioSpec {
     /// # Errors
     /// The catalogue does not know it, or the config is not valid.
     pub fn config(&self, catalog: &dyn Catalog) -> Result<(String, ModelConfig), SpecError> {
+        let over = self.overrides()?;
         match &self.model {
             Some(Part::Inline(inline)) => {
                 let InlineModel { name, config } = &**inline;
-                let config = model::config::parse(&config.to_string(), name);
+                let config = model::config::parse_with(&config.to_string(), name, &over);
                 Ok((
                     name.clone(),
                     config.map_err(|e| SpecError::field("model", e))?,
                 ))
             }
-            Some(Part::Named(name)) => Ok((name.clone(), catalog.model(name)?)),
-            None => Ok((DEFAULT_MODEL.into(), catalog.model(DEFAULT_MODEL)?)),
+            Some(Part::Named(name)) => Ok((name.clone(), catalog.model(name, &over)?)),
+            None => Ok((DEFAULT_MODEL.into(), catalog.model(DEFAULT_MODEL, &over)?)),
         }
+    }
+
+    /// What is said over the model's config.
+    ///
+    /// # Errors
+    /// A part of `set` that is not `KEY=VALUE`.
+    pub fn overrides(&self) -> Result<Overrides, SpecError> {
+        let keys = Overrides::keys(self.set.as_deref().unwrap_or_default());
+        Ok(Overrides {
+            architecture: self.assume_architecture.clone(),
+            keys: keys.map_err(|e| SpecError::field("set", e))?,
+        })
     }
 
     /// The model in the weight format that is said.
@@ -223,6 +242,25 @@ impl ScenarioSpec {
             format!("`{text}`: must be uniform or zipf:S with S between 0 and 5"),
         ))
     }
+}
+
+/// What an image is to a model, by the model's own rule.
+fn cost_of(images: &Images, config: &ModelConfig) -> Result<ImageCost, String> {
+    let encoder = config.encoder.as_ref().ok_or_else(|| {
+        "the model's config describes no vision tower that capsim knows: give the path of the checkpoint's own config.json, with its \
+         vision_config"
+            .to_owned()
+    })?;
+    let image = encoder.image(Image {
+        width: images.width,
+        height: images.height,
+    })?;
+    Ok(ImageCost {
+        tokens: image.tokens,
+        embeds: image.embeds,
+        patches: image.patches,
+        tiles: image.tiles,
+    })
 }
 
 /// A model in a weight format. `weights` is capsim's own word; the settings `quantization` and `dtype` are vLLM's.

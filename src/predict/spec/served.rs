@@ -1,5 +1,6 @@
 //! The table of what is served, on what, and by which engine.
 use crate::fields::{Field, Key, Kind, Section, Values, position};
+use crate::model::overrides::SEPARATOR;
 
 /// The section of a scenario that says what is served, on what, and by which engine.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +28,27 @@ const fn number(name: &'static str, label: &'static str, help: &'static str) -> 
 /// All fields.
 pub static SERVED: [Field; N] = ROWS;
 
-const N: usize = 11;
+const N: usize = 13;
 
 const ROWS: [Field; N] = [
     text(
         "model",
         "Model",
-        "Model: a built-in name (capsim models), or the path of a Hugging Face config.json (default: the pasted line's, \
+        "Model: a built-in name (capsim models), or the path of a Hugging Face config.json, Mistral's params.json, a .gguf file or a checkpoint's folder (default: the pasted line's, \
          else Qwen3-30B-A3B)",
+    ),
+    text(
+        "set",
+        "Keys of the config",
+        "A key of the model's config with another value, as text_config.num_hidden_layers=2; null takes it out (repeatable; in documents \
+         separated by `;`)",
+    )
+    .joined(SEPARATOR),
+    text(
+        "assume_architecture",
+        "Class of the model",
+        "Class, or model_type, whose layers are taken, whatever the config names (default: its own; of one that is not known, the class \
+         that its keys resemble most)",
     ),
     text(
         "weights",
@@ -116,6 +130,8 @@ macro_rules! keys {
 
 keys! {
     MODEL: String = "model";
+    SET: String = "set";
+    ASSUME_ARCHITECTURE: String = "assume_architecture";
     WEIGHTS: String = "weights";
     DEVICE: String = "device";
     ENGINE: String = "engine";

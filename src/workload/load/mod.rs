@@ -32,6 +32,17 @@ pub trait LoadFiles {
     /// # Errors
     /// It cannot be read; the error names it.
     fn text(&self, path: &str) -> Result<String, String>;
+    /// A file's text in pieces that end where lines end, for files that need not be held as a whole.
+    ///
+    /// # Errors
+    /// It cannot be read, or what takes the pieces refuses one.
+    fn pieces(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), String> {
+        take(&self.text(path)?)
+    }
     /// Whether it is a folder.
     fn is_folder(&self, path: &str) -> bool;
     /// The names in a folder.

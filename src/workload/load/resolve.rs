@@ -4,7 +4,7 @@ use super::{LoadFiles, LoadValues, ensure, laws, traced, wrong};
 use crate::fields::{FieldError, Key, Value};
 use crate::units::Span;
 use crate::workload::arrival::{Arrival, RampUp};
-use crate::workload::{PromptKind, Think, Users, WorkloadSpec};
+use crate::workload::{Images, PromptKind, Think, Users, WorkloadSpec};
 
 /// Clients of a closed loop where nothing sets a pace.
 const CLIENTS: u32 = 32;
@@ -38,6 +38,10 @@ pub fn resolve(
             let law = laws::length(&text, files);
             *slot = Some(law.map_err(|e| wrong(key.name(), format!("`{text}`: {e}")))?);
         }
+    }
+    if let Some(text) = v.get(IMAGES) {
+        let images = Images::parse(&text);
+        w.images = Some(images.map_err(|e| wrong(IMAGES.name(), format!("`{text}`: {e}")))?);
     }
     w.trace = traced::trace(v, files)?;
     contradictions(v)?;
@@ -231,7 +235,7 @@ fn contradictions(v: &LoadValues) -> Result<(), FieldError> {
     let outputs = ["random_output_len", "random_range_ratio"];
     let times = ["request_rate", "arrival", "ramp_up_strategy"];
     let paces = ["request_rate", "max_concurrency", "arrival"];
-    let pairs: [(&str, &[&str]); 8] = [
+    let pairs: [(&str, &[&str]); 9] = [
         ("users", &paces),
         ("users", &["ramp_up_strategy", "vllm_bench"]),
         ("ramp_up_strategy", &["request_rate", "arrival"]),
@@ -239,7 +243,12 @@ fn contradictions(v: &LoadValues) -> Result<(), FieldError> {
         ("output_dist", &outputs),
         ("trace_file", &times),
         ("trace_file", &["random_input_len", "random_output_len"]),
-        ("trace_file", &["random_range_ratio", "vllm_bench", "users"]),
+        (
+            "trace_file",
+            &["random_range_ratio", "vllm_bench", "images"],
+        ),
+        // Of users' requests the trace says how long they are, not when they come.
+        ("users", &["trace_speedup", "trace_spread"]),
     ];
     for (field, others) in pairs {
         if let Some(other) = others.iter().find(|o| said(field) && said(o)) {

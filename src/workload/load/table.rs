@@ -18,7 +18,7 @@ const fn switch(name: &'static str, label: &'static str, help: &'static str) -> 
 /// All fields of a load.
 pub static LOAD: [Field; N] = ROWS;
 
-const N: usize = 34;
+const N: usize = 35;
 
 const ROWS: [Field; N] = [
     count(
@@ -62,6 +62,13 @@ const ROWS: [Field; N] = [
         "Spread of the lengths",
         "Draw lengths uniformly from length × (1 ± R), R from 0 to below 1 (default: 0)",
     ),
+    text(
+        "images",
+        "Images of a request",
+        "Images of each request, behind its text: COUNTxWIDTHxHEIGHT in pixels, such as 1x1024x1024; the model's own rule makes prompt \
+         tokens of them (default: none)",
+    )
+    .many(),
     Field::new(
         "prompts",
         Kind::Choice(&["distinct", "identical", "shared-prefix"]),
@@ -233,6 +240,7 @@ keys! {
     RANDOM_INPUT_LEN: u32 = "random_input_len";
     RANDOM_OUTPUT_LEN: u32 = "random_output_len";
     RANDOM_RANGE_RATIO: f64 = "random_range_ratio";
+    IMAGES: String = "images";
     PROMPTS: String = "prompts";
     SHARED_PREFIX_LEN: u32 = "shared_prefix_len";
     TEMPERATURE: f64 = "temperature";

@@ -3,7 +3,7 @@ use super::table::*;
 use super::{LoadFiles, LoadValues, ensure, wrong};
 use crate::fields::FieldError;
 use crate::workload::trace::{Client, Pool};
-use crate::workload::trace::{Format, Options, Trace, TraceSpec};
+use crate::workload::trace::{Format, Options, Pieces, Trace, TraceSpec};
 use std::sync::Arc;
 
 /// Fields that mean nothing without a trace.
@@ -59,8 +59,13 @@ pub fn trace(v: &LoadValues, files: &dyn LoadFiles) -> Result<Option<TraceSpec>,
         ensure(v.get(TRACE_RATE).is_none(), "trace_rate", || {
             "is for ServeGen folders; --trace-speedup makes a recorded trace faster".into()
         })?;
-        let text = files.text(&path).map_err(broken)?;
-        Trace::parse(&text, &spec.file, &spec.options).map_err(|e| broken(e.to_string()))?
+        let mut pieces = Pieces::new(&spec.file, &spec.options);
+        files
+            .pieces(&path, &mut |text| {
+                pieces.piece(text).map_err(|e| e.to_string())
+            })
+            .map_err(broken)?;
+        pieces.finish().map_err(|e| broken(e.to_string()))?
     };
     if spec.spread {
         data.spread();

@@ -8,6 +8,7 @@ mod llmservingsim;
 mod log;
 mod mooncake;
 mod names;
+mod pieces;
 mod servegen;
 mod spec;
 mod stats;
@@ -16,6 +17,7 @@ mod timestamp;
 mod write;
 
 pub use error::TraceError;
+pub use pieces::Pieces;
 pub use servegen::{Client, Pool};
 pub use spec::{Format, Options, TraceSpec};
 pub use stats::TraceStats;
@@ -151,72 +153,10 @@ impl Trace {
     /// # Errors
     /// Names file, line and what is wrong.
     pub fn parse(text: &str, name: &str, options: &Options) -> Result<Trace, TraceError> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let fail = |line, problem: String| TraceError {
-            file: name.into(),
-            line,
-            problem,
-        };
-        let format = match options.format {
-            Some(f) => f,
-            None => spec::detect(text, options).map_err(|p| fail(1, p))?,
-        };
-        if options
-            .block_size
-            .is_some_and(|b| !(1..=1 << 20).contains(&b))
-        {
-            return Err(fail(0, "block size: must lie between 1 and 1048576".into()));
-        }
-        let hashed = matches!(format, Format::Mooncake | Format::Bailian);
-        let block = options.block_size.unwrap_or(format.block_size());
-        let mut read = rows(text, format, options, block, true);
-        // Another writer's blocks: as large as they can be, the rest of a prompt being its own.
-        if hashed
-            && options.block_size.is_none()
-            && matches!(&read, Err((_, problem)) if problem.starts_with(NOT_COVERED))
-            && let Some(other) = mooncake::block_size(text, block)
-        {
-            read = rows(text, format, options, other, false);
-        }
-        let reader = read.map_err(|(line, problem)| fail(line, problem))?;
-        if reader.rows.trace.rows.is_empty() {
-            return Err(fail(0, "holds no request".into()));
-        }
-        Ok(reader.rows.finish())
+        let mut pieces = Pieces::new(name, options);
+        pieces.piece(text)?;
+        pieces.finish()
     }
-}
-
-/// Reads every row. `whole`: hash ids must cover their prompt.
-fn rows(
-    text: &str,
-    format: Format,
-    options: &Options,
-    block: u32,
-    whole: bool,
-) -> Result<Reader, Problem> {
-    let mut reader = Reader {
-        rows: Builder::new(block),
-        first: None,
-        last: 0,
-        skip_empty: options.skip_empty,
-        whole,
-        unsorted: options.sort.then(Vec::new),
-    };
-    match format {
-        Format::Mooncake => mooncake::read(text, &mut reader),
-        Format::Bailian => bailian::read(text, &mut reader),
-        Format::LlmServingSim => llmservingsim::read(text, &mut reader),
-        Format::Log => log::read(text, &mut reader),
-        Format::Azure | Format::BurstGpt | Format::Vidur | Format::Csv => {
-            table::read(text, format, options, &mut reader)
-        }
-        Format::ServeGen => Err((
-            0,
-            "ServeGen data is a folder of chunk-N-trace.csv and chunk-N-dataset.json: name the folder".into(),
-        )),
-    }?;
-    reader.in_order()?;
-    Ok(reader)
 }
 
 /// How the error of hash ids that do not fit their prompt begins.
@@ -228,6 +168,8 @@ type Problem = (u64, String);
 /// What every format's reader feeds: it checks what is common to all.
 struct Reader {
     rows: Builder,
+    /// Lines of the pieces before this one.
+    lines_before: u64,
     first: Option<i128>,
     last: i128,
     skip_empty: bool,
@@ -387,12 +329,28 @@ impl Builder {
     }
 
     fn push(&mut self, row: Row, ids: impl Iterator<Item = u64>) {
+        let before = self.trace.rows.len();
         self.trace.rows.push(row);
         for id in ids {
             let next = self.numbers.len() as u32;
             self.trace.ids.push(*self.numbers.entry(id).or_insert(next));
         }
-        self.trace.ends.push(self.trace.ids.len());
+        // Most traces have no ids: their ends take no memory.
+        if !self.trace.ids.is_empty() {
+            if self.trace.ends.is_empty() {
+                self.trace.ends = vec![0; before];
+            }
+            self.trace.ends.push(self.trace.ids.len());
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.trace.rows.is_empty()
+    }
+
+    /// Tokens per hash id.
+    fn block(&self) -> u32 {
+        self.trace.block
     }
 
     fn finish(mut self) -> Trace {

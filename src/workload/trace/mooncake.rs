@@ -14,15 +14,10 @@ struct Line {
     hash_ids: Vec<i64>,
 }
 
-pub(super) fn read(text: &str, out: &mut Reader) -> Result<(), Problem> {
-    lines(text, 1_000_000, out)
-}
-
-/// Lines of JSON whose timestamps are in units of `unit` nanoseconds, or of a finer unit where they are too large for that.
-pub(super) fn lines(text: &str, unit: i128, out: &mut Reader) -> Result<(), Problem> {
-    let mut clock = Clock::guessed(unit);
+/// Lines of JSON whose timestamps are those of the clock.
+pub(super) fn read(text: &str, clock: &mut Clock, out: &mut Reader) -> Result<(), Problem> {
     for (i, line) in text.lines().enumerate() {
-        let n = i as u64 + 1;
+        let n = out.lines_before + i as u64 + 1;
         if line.trim().is_empty() {
             continue;
         }

@@ -86,53 +86,99 @@ fn mapping(text: &str) -> Result<Columns, String> {
     }
 }
 
-pub(super) fn read(
-    text: &str,
-    format: Format,
-    options: &Options,
-    out: &mut Reader,
-) -> Result<(), Problem> {
-    let first = text
-        .lines()
-        .find(|l| !l.trim().is_empty())
-        .unwrap_or_default();
-    let mut csv = csv::ReaderBuilder::new()
-        .delimiter(text::separator(first).unwrap_or(b','))
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
-    let mut lines = Lines::of(text);
-    let mut line_of = |at: Option<&csv::Position>| at.map_or(0, |p| lines.at(p.byte() as usize));
-    let words = |e: &csv::Error| match e.kind() {
+/// What the first piece of a table says of the others.
+pub(super) struct State {
+    separator: u8,
+    columns: Columns,
+    /// Where time, input and output stand.
+    index: [usize; 3],
+    /// Fields of a row.
+    width: usize,
+}
+
+fn words(e: &csv::Error) -> String {
+    match e.kind() {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
-        } => {
-            format!("{len} columns where the header has {expected_len} (is the line cut off?)")
-        }
+        } => wrong_width(*len, *expected_len),
         _ => e.to_string(),
-    };
-    let header = csv
-        .headers()
-        .map_err(|e| (line_of(e.position()), words(&e)))?
-        .clone();
-    let mut columns = columns(format, options, &header)?;
-    let mut index = [0; 3];
-    for (slot, name) in index.iter_mut().zip(&columns.names) {
-        *slot = header
-            .iter()
-            .position(|h| h.eq_ignore_ascii_case(name))
-            .ok_or_else(|| {
-                let have: Vec<&str> = header.iter().take(20).collect();
-                (
-                    1,
-                    format!(
-                        "no column `{name}`; there are {}; --trace-columns maps others",
-                        have.join(", ")
-                    ),
-                )
-            })?;
     }
-    let clock = &mut columns.clock;
-    let names = [0, 1, 2].map(|i| columns.names[i].as_str());
+}
+
+fn wrong_width(len: u64, expected: u64) -> String {
+    format!("{len} columns where the header has {expected} (is the line cut off?)")
+}
+
+impl State {
+    fn of(
+        format: Format,
+        options: &Options,
+        separator: u8,
+        header: &csv::StringRecord,
+    ) -> Result<Self, Problem> {
+        let columns = columns(format, options, header)?;
+        let mut index = [0; 3];
+        for (slot, name) in index.iter_mut().zip(&columns.names) {
+            *slot = header
+                .iter()
+                .position(|h| h.eq_ignore_ascii_case(name))
+                .ok_or_else(|| {
+                    let have: Vec<&str> = header.iter().take(20).collect();
+                    (
+                        1,
+                        format!(
+                            "no column `{name}`; there are {}; --trace-columns maps others",
+                            have.join(", ")
+                        ),
+                    )
+                })?;
+        }
+        Ok(Self {
+            separator,
+            columns,
+            index,
+            width: header.len(),
+        })
+    }
+}
+
+/// Reads a piece: the first has the header, by which the others are read.
+pub(super) fn read(
+    text: &str,
+    (format, options): (Format, &Options),
+    known: &mut Option<State>,
+    out: &mut Reader,
+) -> Result<(), Problem> {
+    let first = || {
+        text.lines()
+            .find(|l| !l.trim().is_empty())
+            .unwrap_or_default()
+    };
+    let separator = match known {
+        Some(state) => state.separator,
+        None => text::separator(first()).unwrap_or(b','),
+    };
+    let mut csv = csv::ReaderBuilder::new()
+        .delimiter(separator)
+        .trim(csv::Trim::All)
+        .has_headers(known.is_none())
+        .from_reader(text.as_bytes());
+    let mut lines = Lines::of(text);
+    let before = out.lines_before;
+    let mut line_of =
+        |at: Option<&csv::Position>| at.map_or(0, |p| before + lines.at(p.byte() as usize));
+    let state = match known {
+        Some(state) => state,
+        none => {
+            let header = csv
+                .headers()
+                .map_err(|e| (line_of(e.position()), words(&e)))?;
+            none.insert(State::of(format, options, separator, header)?)
+        }
+    };
+    let (index, width) = (state.index, state.width);
+    let clock = &mut state.columns.clock;
+    let names = [0, 1, 2].map(|i| state.columns.names[i].as_str());
     let mut record = csv::StringRecord::new();
     loop {
         let more = csv
@@ -142,6 +188,9 @@ pub(super) fn read(
             return Ok(());
         }
         let line = line_of(record.position());
+        if record.len() != width {
+            return Err((line, wrong_width(record.len() as u64, width as u64)));
+        }
         let field = |i: usize| record.get(index[i]).unwrap_or_default();
         let at = clock.read(field(0)).ok_or_else(|| {
             (

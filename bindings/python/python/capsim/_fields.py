@@ -98,6 +98,8 @@ class LoadFields:
     """Output tokens of a request (default: 256; 128 as in vllm bench serve)."""
     random_range_ratio: Optional[Number] = None
     """Draw lengths uniformly from length × (1 ± R), R from 0 to below 1 (default: 0)."""
+    images: Optional[Texts] = None
+    """Images of each request, behind its text: COUNTxWIDTHxHEIGHT in pixels, such as 1x1024x1024; the model's own rule makes prompt tokens of them (default: none)."""
     prompts: Optional[Texts] = None
     """What prompts have in common: distinct, identical, shared-prefix (default: distinct)."""
     shared_prefix_len: Optional[int] = None

@@ -75,6 +75,13 @@ class EngineProfile(DeviceProfile):
         return cls(name or f"{data.get('id', 'engine')}.json", json.dumps(data))
 
 
+def keys(values: Union[None, str, Mapping[str, Any]]) -> Optional[str]:
+    """Keys of a config as the command line has them: `KEY=VALUE`, separated by `;`."""
+    if values is None or isinstance(values, str):
+        return values
+    return ";".join(f"{k}={json.dumps(v)}" for k, v in values.items())
+
+
 class Model(_Part):
     """A model: a name that ships, the path of a Hugging Face `config.json`, or its content.
 
@@ -101,11 +108,19 @@ class Model(_Part):
         weights: Optional[str] = None,
         kv_cache_dtype: Optional[str] = None,
         text: Optional[str] = None,
+        set: Union[None, str, Mapping[str, Any]] = None,
+        assume_architecture: Optional[str] = None,
     ) -> None:
-        """`weights`: bf16, fp16, fp8, int8, awq, gptq, mxfp4, q4_k_m, q8_0; default: the model's own."""
+        """`weights`: bf16, fp16, fp8, int8, awq, gptq, mxfp4, q4_k_m, q8_0; default: the model's own.
+
+        `set`: keys of the config with other values, `{"text_config.num_hidden_layers": 2}`; `assume_architecture`: the class whose
+        layers are taken.
+        """
         super().__init__(name, text)
         self.weights, self.kv_cache_dtype = weights, kv_cache_dtype
-        vars(self).update(json.loads(_capsim.model(self._name, weights, kv_cache_dtype, self._files())))
+        self.set, self.assume_architecture = keys(set), assume_architecture
+        own = _capsim.model(self._name, weights, kv_cache_dtype, self.set, assume_architecture, self._files())
+        vars(self).update(json.loads(own))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], name: str = "config.json", **formats: Optional[str]) -> "Model":
@@ -131,6 +146,10 @@ class Served:
     workload: Workload = Workload()
     serve: Union[str, Sequence[str]] = ""
     """A line that starts a server, as it is typed; its settings apply where no field says otherwise."""
+    set: Union[None, str, Mapping[str, Any]] = None
+    """Keys of the model's config with other values: `{"text_config.num_hidden_layers": 2}`, or `KEY=VALUE`, separated by `;`."""
+    assume_architecture: Optional[str] = None
+    """Class, or model_type, whose layers are taken, whatever the config names."""
     weights: Optional[Texts] = None
     """Weight format: bf16, fp16, fp8, int8, awq, gptq, mxfp4, q4_k_m, q8_0."""
     moe_tiles: Optional[Texts] = None
@@ -273,9 +292,10 @@ def said(scenario: Scenario, more: Mapping[str, Any] = {}) -> Said:
         raise TypeError(f"a capsim.Scenario is wanted, not {type(scenario).__name__}")
     files: Dict[str, str] = {}
     values = _plain(scenario)
+    values["set"] = keys(scenario.set)
     model = scenario.model
     if isinstance(model, Model):
-        for name in ("weights", "kv_cache_dtype"):
+        for name in ("weights", "kv_cache_dtype", "set", "assume_architecture"):
             own = getattr(model, name)
             if own is not None and values[name] not in (None, own):
                 raise CapsimError(f"{name}: the model says {own!r}, the scenario {values[name]!r}")

@@ -477,7 +477,7 @@ pub(super) enum Routing {
 }
 
 impl Routing {
-    const ALL: [Routing; 4] = [Self::Same, Self::Uniform, Self::Zipf, Self::Spread];
+    pub const ALL: [Routing; 4] = [Self::Same, Self::Uniform, Self::Zipf, Self::Spread];
 
     fn label(self) -> &'static str {
         ["same", "uniform", "zipf", "spread"][self as usize]

@@ -10,8 +10,14 @@ mod matrix;
 mod shapes;
 mod small;
 mod stream;
+pub(crate) mod torch;
 
 use super::family::Family;
+
+/// Every family that PyTorch measures.
+pub fn torch() -> Vec<Box<dyn Family>> {
+    torch::all()
+}
 
 /// Every family, in the order in which they are measured: what a profile needs first comes first.
 pub fn all() -> Vec<Box<dyn Family>> {

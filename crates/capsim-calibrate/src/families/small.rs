@@ -321,16 +321,7 @@ impl Bench for Router {
             },
         });
         if arena.keep {
-            let (mut best, mut shares) = (vec![], vec![]);
-            for r in 0..rows {
-                let logit = |e: &u32| Format::F32.decode(&x.words, r * 128 + *e as usize);
-                let mut order: Vec<u32> = (0..128).collect();
-                order.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
-                order.truncate(TOPK);
-                let p: Vec<f64> = order.iter().map(|e| libm::exp(logit(e))).collect();
-                shares.extend(p.iter().map(|v| v / p.iter().sum::<f64>()));
-                best.extend(order);
-            }
+            let (shares, best) = routed(&x.words, rows, 128, TOPK);
             built.answers.push(Answer {
                 at: weights,
                 expect: Expect::Floats(Format::F32, shares, F32_TOLERANCE),
@@ -342,6 +333,35 @@ impl Bench for Router {
         }
         Ok(built)
     }
+}
+
+/// The shares of the best experts of each row of logits, and which they are.
+pub(super) fn routed(
+    logits: &[u32],
+    rows: usize,
+    experts: usize,
+    topk: usize,
+) -> (Vec<f64>, Vec<u32>) {
+    let (mut shares, mut best) = (vec![], vec![]);
+    for r in 0..rows {
+        let logit = |e: &u32| Format::F32.decode(logits, r * experts + *e as usize);
+        let mut order: Vec<u32> = (0..experts as u32).collect();
+        order.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
+        order.truncate(topk);
+        let p: Vec<f64> = order.iter().map(|e| libm::exp(logit(e))).collect();
+        shares.extend(p.iter().map(|v| v / p.iter().sum::<f64>()));
+        best.extend(order);
+    }
+    (shares, best)
+}
+
+/// The place of the largest number of each row.
+pub(super) fn largest(logits: &[u32], rows: usize, n: usize) -> Vec<u32> {
+    let best = |r: usize| {
+        let value = |i: usize| Format::F32.decode(logits, r * n + i);
+        (1..n).fold(0, |b, i| if value(i) > value(b) { i } else { b }) as u32
+    };
+    (0..rows).map(best).collect()
 }
 
 /// New keys and values into the paged cache.
@@ -530,16 +550,12 @@ impl Bench for Sampling {
             },
         });
         if arena.keep {
-            let best = |r: usize| {
-                let value = |i: usize| Format::F32.decode(&x.words, r * n + i);
-                (1..n).fold(0, |b, i| if value(i) > value(b) { i } else { b }) as u32
-            };
             built.answers.push(Answer {
                 at: Slice {
                     len: rows as u64 * 4,
                     ..out
                 },
-                expect: Expect::Words((0..rows).map(best).collect()),
+                expect: Expect::Words(largest(&x.words, rows, n)),
             });
         }
         Ok(built)

@@ -7,7 +7,7 @@
 //! limited by arithmetic stays among the raw points and is left out of the curve.
 use super::super::samples::PointRecord;
 use super::source::Source;
-use super::{Kind, Sample, curve, of, sample};
+use super::{Kind, Launches, Sample, curve, of, sample};
 use capsim::device::{Curve, KernelCurves, TimePoint, Times};
 
 /// Rows up to which a product without matrix units is one of few: beyond, its arithmetic may take longer than its bytes.
@@ -16,13 +16,27 @@ const FEW_ROWS: f64 = 2.0;
 const LAST_FLOAT: f64 = 2.0;
 /// A kernel that takes this many times as long as its arithmetic waits for something else.
 const WAITS: f64 = 2.0;
-/// Launches of one decode attention: partial results, and their sum. Of one layer's experts: gate and up, and down.
-const LAUNCHES: f64 = 2.0;
 
 /// Whether a point was measured with matrix units.
 pub(super) fn has_matrix_units(p: &PointRecord) -> bool {
     let variant = p.variant.as_deref().unwrap_or("");
-    ["ptx", "wmma", "coop"].iter().any(|u| variant.contains(u))
+    ["ptx", "wmma", "coop", LIBRARY]
+        .iter()
+        .any(|u| variant.contains(u))
+}
+
+/// In the names of variants that are operators of PyTorch or of an engine: vendors' libraries use what the device has, and one call is the
+/// whole of an attention or of a layer's experts.
+const LIBRARY: &str = "library";
+
+/// Whether a point was measured with a library's operators.
+pub(super) fn is_library(p: &PointRecord) -> bool {
+    p.variant.as_deref().is_some_and(|v| v.contains(LIBRARY))
+}
+
+/// Launches of one decode attention (partial results, and their sum), or of one layer's experts (gate and up, and down).
+fn launches_each(p: &PointRecord) -> f64 {
+    if is_library(p) { 1.0 } else { 2.0 }
 }
 
 /// Rows of a grouped kernel's tile: the number behind `m` in its variant's name.
@@ -66,7 +80,7 @@ fn times(samples: &[Sample], source: &Source, note: &str) -> Option<Times> {
 /// What the curves of a file need to know of it.
 pub(super) struct Kernels<'a> {
     pub source: &'a Source<'a>,
-    pub t0: (f64, f64),
+    pub t0: Launches,
     /// Seconds per byte from memory.
     pub per_byte: f64,
     pub notes: Vec<String>,
@@ -94,7 +108,7 @@ impl Kernels<'_> {
                 |p| Some(p.axis("batch")? * p.axis("vocab")?),
                 "argmax over logits",
             ),
-            launch_graph: super::library::launch_graph(self.source.file),
+            launch_graph: super::library::launch_graph(self.source),
             matrix_library: super::library::matrix_library(self.source.file),
         }
     }
@@ -134,7 +148,7 @@ impl Kernels<'_> {
     /// Whether arithmetic of `operations` without matrix units, and neither bytes nor waiting, takes these seconds.
     fn limited(&self, operations: f64, bytes: f64, seconds: f64, plain_rate: f64) -> bool {
         let arithmetic = operations / plain_rate;
-        arithmetic > bytes * self.per_byte && seconds < WAITS * arithmetic
+        plain_rate > 0.0 && arithmetic > bytes * self.per_byte && seconds < WAITS * arithmetic
     }
 
     /// Grouped products that memory limits.
@@ -148,7 +162,7 @@ impl Kernels<'_> {
         let samples: Vec<Sample> = plain
             .iter()
             .filter_map(|p| {
-                let layers = f64::from(p.launches) / LAUNCHES;
+                let layers = f64::from(p.launches) / launches_each(p);
                 let s = sample(p, p.work.bytes / layers, p.work.bytes, self.t0)?;
                 let slots = p.axis("tokens")? * p.axis("topk")?;
                 // Each expert has at least one tile, and a tile all its rows.
@@ -181,7 +195,7 @@ impl Kernels<'_> {
                 let cached = p.axis("batch")? * p.axis("context")?;
                 // Keys and values of heads of 128 in 16 bits.
                 let bytes = cached * p.axis("kv_heads")? * 2.0 * 128.0 * 2.0;
-                let operations = f64::from(p.launches) / LAUNCHES;
+                let operations = f64::from(p.launches) / launches_each(p);
                 let s = sample(p, bytes, bytes * operations, self.t0)?;
                 let s = Sample {
                     amount: bytes,

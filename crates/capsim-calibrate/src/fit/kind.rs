@@ -14,6 +14,8 @@ pub enum Kind {
     Elementwise,
     /// A chain of dependent empty launches.
     Chain,
+    /// The same in a replayed graph.
+    GraphChain,
     /// Grouped products of a mixture's experts.
     Experts,
     /// Decode attention of sequences of one length.
@@ -38,6 +40,7 @@ pub fn of(p: &PointRecord) -> Kind {
         "attention_prefill" => Kind::AttentionPrefill,
         "elementwise" => Kind::Elementwise,
         "launch" if is("chain", 1.0) && p.axis("launches").is_some() => Kind::Chain,
+        "launch_graph" => Kind::GraphChain,
         "moe" => Kind::Experts,
         "attention_decode" if is("mixed", 0.0) => Kind::AttentionDecode,
         "router" => Kind::Router,

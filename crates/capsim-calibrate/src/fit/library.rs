@@ -1,6 +1,8 @@
 //! What capsim's kernels cannot show of a device, from what others published about it.
 use super::super::samples::SamplesFile;
-use super::kernels::has_matrix_units;
+use super::kernels::{has_matrix_units, is_library};
+use super::source::Source;
+use super::{Kind, launch, of};
 use capsim::device::{Origin, Provenance, Quantity, cuda_graph_launch};
 
 /// Names of NVIDIA's Hopper devices, in lower case.
@@ -22,15 +24,24 @@ fn published(value: f64, rel_sd: f64, source: &str, note: &str) -> Quantity {
     }
 }
 
-/// The launch of a kernel in a replayed CUDA graph: no API that capsim measures through replays graphs.
-pub(super) fn launch_graph(file: &SamplesFile) -> Option<Quantity> {
-    is_nvidia(file).then(cuda_graph_launch)
+/// The launch of a kernel in a replayed graph: measured where PyTorch replays one; no other API that capsim measures through does.
+pub(super) fn launch_graph(source: &Source) -> Option<Quantity> {
+    match launch::slope(&of(source.file, Kind::GraphChain)) {
+        Some((value, rel_sd)) => Some(Quantity {
+            value,
+            rel_sd,
+            provenance: source
+                .measured("slope of operators that do next to nothing in a replayed graph"),
+        }),
+        None => is_nvidia(source.file).then(cuda_graph_launch),
+    }
 }
 
 /// Hopper's own matrix instruction (wgmma) needs a compiler that OpenCL does not bring; the kernels use the previous one (mma.sync).
 pub(super) fn matrix_library(file: &SamplesFile) -> Option<Quantity> {
     let name = file.device.name.to_lowercase();
-    let measured = |p: &super::PointRecord| p.seconds().is_some() && has_matrix_units(p);
+    let measured =
+        |p: &super::PointRecord| p.seconds().is_some() && has_matrix_units(p) && !is_library(p);
     (is_nvidia(file)
         && HOPPER.iter().any(|h| name.contains(h))
         && file.points.iter().any(measured))

@@ -7,6 +7,7 @@ mod launch;
 mod layer;
 mod least_squares;
 mod library;
+mod power;
 mod profile;
 mod source;
 mod steps;
@@ -132,9 +133,25 @@ fn of(file: &SamplesFile, kind: Kind) -> Vec<&PointRecord> {
         .collect()
 }
 
+/// What a launch costs, in seconds with its relative standard deviation: on its own, and in a replayed graph.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Launches {
+    alone: (f64, f64),
+    graph: Option<(f64, f64)>,
+}
+
+impl Launches {
+    /// What a launch of this point cost.
+    fn of(self, p: &PointRecord) -> (f64, f64) {
+        let replayed = p.variant.as_deref().is_some_and(|v| v.ends_with("-graph"));
+        self.graph.filter(|_| replayed).unwrap_or(self.alone)
+    }
+}
+
 /// A point as a sample, launch cost taken off.
-fn sample(p: &PointRecord, x: f64, amount: f64, launch: (f64, f64)) -> Option<Sample> {
+fn sample(p: &PointRecord, x: f64, amount: f64, launches: Launches) -> Option<Sample> {
     let s = p.stats?;
+    let launch = launches.of(p);
     let cost = launch.0 * f64::from(p.launches);
     // What is left of a small launch is uncertain by what was taken off; never less than a fifth.
     let left = (s.median - cost).max(0.2 * s.median);

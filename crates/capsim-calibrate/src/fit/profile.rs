@@ -1,6 +1,7 @@
 //! The device profile's curves and quantities from measured points.
 use super::super::samples::SamplesFile;
 use super::kernels::Kernels;
+use super::power;
 use super::source::Source;
 use super::steps::Steps;
 use super::surfaces::surfaces;
@@ -75,6 +76,7 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
         kernels: vec![],
         link: None,
         host: None,
+        power: power::power(&source),
         provenance: source.measured("capsim calibrate"),
     };
     // The reader's own checks, so that nothing is written that predict would refuse.

@@ -3,7 +3,9 @@ use super::super::protocol::ring_bytes;
 use super::super::samples::{PointRecord, SamplesFile, SentinelReading};
 use super::gemm::Product;
 use super::source::Source;
-use super::{FamilyFit, FitError, Kind, Parameter, Sample, curve, judged, kind_of, of, sample};
+use super::{
+    FamilyFit, FitError, Kind, Launches, Parameter, Sample, curve, judged, kind_of, of, sample,
+};
 use super::{gemm, launch, stream};
 use capsim::device::{Curve, Origin, Point, Provenance, Quantity, Reading, Switch};
 
@@ -57,7 +59,7 @@ fn at(points: &[Point], x: f64) -> Reading {
 pub(super) struct Steps<'a> {
     source: &'a Source<'a>,
     /// Seconds of a launch with their relative standard deviation; none is taken off where they are only a guess.
-    pub t0: (f64, f64),
+    pub t0: Launches,
     pub notes: Vec<String>,
     pub families: Vec<FamilyFit>,
     pub parameters: Vec<Parameter>,
@@ -68,7 +70,7 @@ impl<'a> Steps<'a> {
     pub fn new(source: &'a Source<'a>) -> Self {
         Self {
             source,
-            t0: (0.0, 0.0),
+            t0: Launches::default(),
             notes: super::layer::notes(source.file),
             families: vec![],
             parameters: vec![],
@@ -90,9 +92,10 @@ impl<'a> Steps<'a> {
     }
 
     pub fn launch(&mut self) -> Quantity {
+        self.t0.graph = launch::slope(&self.of(Kind::GraphChain));
         match launch::slope(&self.of(Kind::Chain)) {
             Some((value, rel_sd)) => {
-                self.t0 = (value, rel_sd);
+                self.t0.alone = (value, rel_sd);
                 self.parameter("dependent launch", (value, rel_sd), "s");
                 Quantity {
                     value,

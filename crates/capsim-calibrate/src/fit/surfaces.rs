@@ -1,15 +1,12 @@
 //! Families as they were measured, and the falls in them.
 use super::super::samples::PointRecord;
 use super::source::Source;
-use super::{Kind, Sample, curve, kind_of, sample};
+use super::{Kind, Launches, Sample, curve, kind_of, sample};
 use capsim::device::{Surface, SurfacePoint, Switch};
 use std::collections::BTreeMap;
 
 /// Every other family as it was measured, and where a rate falls although the work per byte grows.
-pub(super) fn surfaces(
-    source: &Source,
-    t0: (f64, f64),
-) -> (BTreeMap<String, Surface>, Vec<Switch>) {
+pub(super) fn surfaces(source: &Source, t0: Launches) -> (BTreeMap<String, Surface>, Vec<Switch>) {
     let mut by_family: BTreeMap<&str, Vec<&PointRecord>> = BTreeMap::new();
     for p in source.file.points.iter().filter(|p| p.seconds().is_some()) {
         // Plain reads, chains and elementwise kernels are whole in the curves.
@@ -49,7 +46,7 @@ pub(super) fn surfaces(
 }
 
 /// Falls of the rate over rows or tokens, all else equal. Rates over these axes can only rise by physics: rows may be padded.
-fn cliffs(family: &str, points: &[&PointRecord], t0: (f64, f64)) -> Vec<Switch> {
+fn cliffs(family: &str, points: &[&PointRecord], t0: Launches) -> Vec<Switch> {
     let mut out = vec![];
     for axis in ["m", "tokens"] {
         // Points that differ in this axis alone, told apart by all their other axes and the id without its digits.

@@ -82,4 +82,10 @@ impl Backend for Guarded<'_> {
     fn run(&mut self, launches: &[Launch]) -> Result<Timing, BackendError> {
         self.inner.run(launches)
     }
+    fn meter(&self) -> Option<String> {
+        self.inner.meter()
+    }
+    fn watts(&mut self) -> Option<f64> {
+        self.inner.watts()
+    }
 }

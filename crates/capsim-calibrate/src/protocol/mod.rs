@@ -3,6 +3,7 @@ mod budget;
 mod guard;
 pub mod order;
 pub mod plausible;
+mod power;
 mod ring;
 pub mod sampling;
 pub mod sentinel;
@@ -147,6 +148,7 @@ pub fn run(
         reruns: 0,
     };
     session.condemn(file);
+    session.idle_power(file);
     session.settle_ring(file);
     let todo = plan(families, &session.device.info().clone(), file);
     let total = todo.len();
@@ -180,6 +182,7 @@ pub fn run(
         }
     }
     order::mark(file);
+    session.loaded_power(file)?;
     session.soak(file)?;
     file.complete = true;
     session.tell(&Event::End, file)

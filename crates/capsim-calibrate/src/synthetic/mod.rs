@@ -7,7 +7,7 @@ pub use families::families;
 pub use truth::{Knee, Throttle, Truth};
 
 use super::backend::{
-    Api, Backend, BackendError, BufferId, DeviceInfo, Kernel, KernelId, Launch, Slice, Timing,
+    Api, Backend, BackendError, BufferId, DeviceInfo, Kernel, KernelId, Launch, Slice, Timing, Work,
 };
 use super::clock::{Clock, SimulatedClock};
 use capsim::rng::{Rng, Seed};
@@ -50,6 +50,8 @@ pub struct Synthetic {
     allocated: u64,
     busy_s: f64,
     idle_since: Duration,
+    /// What ran last: nothing, a stream or a product.
+    doing: usize,
 }
 
 impl Synthetic {
@@ -93,6 +95,7 @@ impl Synthetic {
             allocated: 0,
             busy_s: 0.0,
             idle_since: Duration::ZERO,
+            doing: 0,
         }
     }
 
@@ -278,6 +281,14 @@ impl Backend for Synthetic {
         let host = Duration::from_secs_f64(seconds + self.truth.submit_s);
         self.clock.pause(host);
         self.idle_since = self.clock.now();
+        let total = |of: fn(&Work) -> f64| launches.iter().map(|l| of(&l.work)).sum::<f64>();
+        self.doing = 1 + usize::from(total(|w| w.flops) > 0.0);
         Ok(Timing { device, host })
+    }
+    fn meter(&self) -> Option<String> {
+        self.truth.watts.map(|_| "made up".into())
+    }
+    fn watts(&mut self) -> Option<f64> {
+        Some(self.truth.watts?[self.doing])
     }
 }

@@ -58,6 +58,8 @@ pub struct Truth {
     pub clock_rate: f64,
     /// Whether answers are wrong.
     pub wrong: bool,
+    /// Watts idle, while streaming and while multiplying; `None`: it has no sensor.
+    pub watts: Option<[f64; 3]>,
     /// Device memory.
     pub memory_bytes: u64,
     /// Whether it says that it is a software device.
@@ -85,6 +87,7 @@ impl Default for Truth {
             tick_s: 10e-9,
             clock_rate: 1.0,
             wrong: false,
+            watts: None,
             memory_bytes: 16 << 30,
             software: false,
         }

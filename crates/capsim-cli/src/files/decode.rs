@@ -33,8 +33,21 @@ pub fn text(bytes: Vec<u8>, most: u64) -> anyhow::Result<String> {
     }
 }
 
-fn no_text(e: &std::str::Utf8Error) -> anyhow::Error {
+pub fn no_text(e: &std::str::Utf8Error) -> anyhow::Error {
     anyhow::anyhow!("is no text: byte {} is not UTF-8", e.valid_up_to())
+}
+
+/// The bytes behind gzip or zstd, or as they are.
+pub fn unpacking(mut from: impl std::io::BufRead + 'static) -> anyhow::Result<Box<dyn Read>> {
+    let begin = from.fill_buf()?;
+    Ok(match begin {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let frames = ruzstd::decoding::StreamingDecoder::new(from);
+            Box::new(frames.map_err(|e| anyhow::anyhow!("is no zstd file: {e}"))?)
+        }
+        _ => Box::new(from),
+    })
 }
 
 fn unpacked(from: impl Read, most: u64) -> anyhow::Result<Vec<u8>> {

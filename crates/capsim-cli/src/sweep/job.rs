@@ -125,7 +125,10 @@ impl Job {
     }
 
     /// The texts of all files that the points name.
-    pub fn texts(&self) -> Texts {
+    ///
+    /// # Errors
+    /// One that cannot be read as a whole.
+    pub fn texts(&self) -> anyhow::Result<Texts> {
         self.files.texts()
     }
 

@@ -32,6 +32,7 @@ pub fn empty(device: &dyn Backend, effort: Effort, seed: u64) -> SamplesFile {
         sentinel: vec![],
         soak_s: 0.0,
         soak: vec![],
+        power: None,
         points: vec![],
         device: info,
     }

@@ -123,3 +123,22 @@ fn equal_devices_show_no_difference_and_unequal_ones_the_right_one() {
     assert!(back.iter().any(|d| d.verdict == Verdict::Faster));
     assert!(back.iter().all(|d| d.verdict != Verdict::Slower));
 }
+
+#[test]
+fn power_is_recorded_where_there_is_a_sensor_and_absent_where_there_is_none() {
+    let silent = measured(Truth::default(), 3);
+    assert!(silent.power.is_none() && fit::fit(&silent, "test").unwrap().profile.power.is_none());
+    let told = measured(
+        Truth {
+            watts: Some([20.0, 120.0, 240.0]),
+            ..Truth::default()
+        },
+        3,
+    );
+    let power = fit::fit(&told, "test").unwrap().profile.power.unwrap();
+    let value = |q: &Option<capsim::device::Quantity>| q.as_ref().unwrap().value;
+    assert_eq!(value(&power.idle_w), 20.0);
+    assert_eq!(value(&power.streaming_w), 120.0);
+    assert_eq!(value(&power.multiplying_w), 240.0);
+    assert!(power.streaming_w.unwrap().rel_sd >= 0.05);
+}

@@ -5,6 +5,7 @@
 //! slow server (no coordinated omission), and every request is accounted for.
 pub mod client;
 pub mod clock;
+pub mod counted;
 pub mod definition;
 pub mod drive;
 pub mod measured;

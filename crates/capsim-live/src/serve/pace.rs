@@ -84,6 +84,9 @@ impl<C: StepCost> StepCost for Faster<C> {
     fn wants_distinct_tokens(&self) -> bool {
         self.cost.wants_distinct_tokens()
     }
+    fn images(&self) -> Option<capsim::cost::ImagesAtEnd> {
+        self.cost.images()
+    }
 }
 
 /// A request on its way into the engine.

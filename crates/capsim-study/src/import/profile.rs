@@ -276,6 +276,7 @@ pub(super) fn bare(gpu: &Gpu, source: &Source) -> DeviceProfile {
         switches: vec![],
         kernels: vec![],
         host: None,
+        power: None,
         link: Some(Link {
             latency: quantity(
                 gpu.latency,

@@ -1,4 +1,5 @@
 //! docs/accuracy.md and its picture: every recorded run against its prediction.
+mod intervals;
 mod picture;
 
 pub use picture::svg;
@@ -8,7 +9,7 @@ use super::table::three;
 use crate::validate::accuracy::{Accuracy, Role, ScoredRun, medians};
 use crate::validate::fit::Change;
 use crate::validate::manifest::{Manifest, Unusable};
-use capsim::device::EngineId;
+use capsim::device::{BatchClass, EngineId, sheet};
 use capsim::engine::kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -31,6 +32,12 @@ impl Set {
     pub fn engine(profile: &str, scheduler: EngineId) -> &'static str {
         kind(scheduler).name_in(profile)
     }
+}
+
+/// The maker of a set's device, or the first word of its name.
+pub fn family(set: &Set) -> String {
+    let word = || set.device.split(' ').next().unwrap_or("").into();
+    sheet::maker_of(&set.device).unwrap_or_else(word)
 }
 
 /// The runs that were predicted.
@@ -151,11 +158,7 @@ pub fn headline(sets: &[Set], a: &Accuracy) -> String {
 
 /// Batch sizes that a reader tells apart.
 fn load(r: &ScoredRun) -> &'static str {
-    match r.batch {
-        b if b < 1.5 => "one at a time",
-        b if b <= 8.5 => "batches of 2 to 8",
-        _ => "batches beyond 8",
-    }
+    BatchClass::of(r.batch).words()
 }
 
 const HEADER: &str = "class|experiments|runs|decode: median abs. error (runs)|bias|TTFT: median abs. error (runs)|bias|in the \
@@ -252,7 +255,8 @@ fn front(sets: &[Set], a: &Accuracy, all: &[&ScoredRun], folder: &str) -> String
         o,
         "\nAn error is predicted / measured − 1. Decoding is counted as a rate (output tokens per second, or the inverse of TPOT or \
          of the inter-token latency), once per run; TTFT as a time. A run is *fitted*, *beside* (another part of a fitted \
-         experiment; counted nowhere) or *predicted*; no run is two of these. An experiment is one published measurement; \
+         experiment; counted nowhere), *disturbed* (something else happened on the server, as was noted when it was recorded; counted \
+         nowhere) or *predicted*; no run is two of these. An experiment is one published measurement; \
          llama-bench tables and depth curves give several runs each; repetitions of a load are one. [What was fitted on what, and \
          what was not simulated]({folder}/fits.md).\n\n† Not strictly blind: \
          something about this very run was chosen with its data in hand; its device's page says what. The priors of the gfx1151 \
@@ -260,7 +264,7 @@ fn front(sets: &[Set], a: &Accuracy, all: &[&ScoredRun], folder: &str) -> String
          predicted runs only\n",
     );
     by_class(&mut o, sets, all);
-    intervals(&mut o, a);
+    intervals::section(&mut o, a, |file| family(&sets[file]));
     o
 }
 
@@ -348,25 +352,6 @@ fn change(o: &mut String, c: &Change) {
         100.0 * c.rel_sd_before,
         show(c.after),
         100.0 * c.rel_sd_after
-    );
-}
-
-fn intervals(o: &mut String, a: &Accuracy) {
-    o.push_str("\n## Intervals\n\nSpreads of coefficients, after the fit, and between repeats are propagated linearly in logarithms. What the model gets \
-                wrong, and what differs between boxes, builds and weeks, is added as a deviation estimated from the runs of *other* \
-                sources (leave-one-source-out: the smallest with which nine tenths of their errors lie inside; every source weighs the \
-                same). From all sources it is ");
-    let words: Vec<String> = a
-        .model_sd
-        .iter()
-        .map(|(k, sd)| format!("{:.0} % for {}", 100.0 * sd, k.words()))
-        .collect();
-    let _ = writeln!(
-        o,
-        "{}; that is what the shipped profiles of gfx1151 carry. Settings that a record does not state widen the interval of that run: every \
-         alternative is simulated, or, where the run's own figures choose among hypotheses, keeps their likelihood as weight. Comparisons that \
-         are kept as figures have the interval of their own profile, and take no part in this.",
-        words.join(" and ")
     );
 }
 
@@ -462,6 +447,7 @@ fn everything(o: &mut String, device: &str, sets: &[Set], a: &Accuracy) {
             let role = match r.role {
                 Role::Fitted => "fitted",
                 Role::Beside => "beside",
+                Role::Disturbed => "disturbed",
                 Role::Predicted => "predicted",
             };
             for (j, m) in r.metrics.iter().enumerate() {

@@ -65,6 +65,9 @@ pub fn software_warning(file: &SamplesFile) -> Option<String> {
              (`capsim devices` says what is there)."
                 .into(),
         ),
+        (Api::Torch, true) => Some(
+            "These are the speeds of PyTorch on this machine's processor, not of a GPU.".into(),
+        ),
         (_, true) => Some(format!(
             "{} runs on the processor: these are no GPU speeds, and far below what the processor can do. They show that measuring \
              works, no more.",

@@ -580,7 +580,20 @@ fn check(scenario: &Scenario, slo: &Slo, axis: Axis, p: &Point) -> Option<Vec<St
     if port != kind(EngineId::Vllm).port() {
         flag("--port", port.to_string());
     }
-    flag("--dataset-name", "random".into());
+    match &w.images {
+        None => flag("--dataset-name", "random".into()),
+        // `vllm/benchmarks/datasets/datasets.py` of vLLM 0.32.0: sizes are (height, width, frames).
+        Some(i) => {
+            flag("--backend", "openai-chat".into());
+            flag("--endpoint", "/v1/chat/completions".into());
+            flag("--dataset-name", "random-mm".into());
+            flag("--random-mm-base-items-per-request", i.count.to_string());
+            let limit = format!("'{{\"image\": {}, \"video\": 0}}'", i.count);
+            flag("--random-mm-limit-mm-per-prompt", limit);
+            let bucket = format!("'{{({}, {}, 1): 1.0}}'", i.height, i.width);
+            flag("--random-mm-bucket-config", bucket);
+        }
+    }
     flag("--random-input-len", w.input_len.to_string());
     flag("--random-output-len", w.output_len.to_string());
     if w.range_ratio > 0.0 {

@@ -1,7 +1,7 @@
 //! The devices of this machine, for people.
 use super::table::wrap;
 use capsim::units::Bytes;
-use capsim_calibrate::backend::DeviceInfo;
+use capsim_calibrate::backend::{Api, DeviceInfo};
 use capsim_calibrate::discover::Found;
 use std::fmt::Write as _;
 
@@ -42,6 +42,35 @@ pub fn devices(all: &[Found], verbose: bool) -> String {
         );
     }
     o
+}
+
+/// What each backend found, and what measuring through it gives; for `calibrate --backend auto`.
+pub fn backends(all: &[Found]) -> String {
+    let mut o = String::from("found:\n");
+    for found in all {
+        let line = match (&found.info, &found.unusable) {
+            (Some(info), None) => {
+                format!("{} ({}): {}", info.name, info.driver, gives(found.api))
+            }
+            (_, why) => format!("no: {}", why.as_deref().unwrap_or("unknown reason")),
+        };
+        text(&mut o, &found.id(), &line);
+    }
+    o
+}
+
+/// What a backend's figures stand for.
+fn gives(api: Api) -> &'static str {
+    match api {
+        Api::Torch => {
+            "the operators that an engine runs, with their launches, in eager mode and in replayed graphs"
+        }
+        Api::Opencl | Api::Wgpu => {
+            "the device's limits by capsim's own kernels; an engine's libraries may multiply faster"
+        }
+        Api::Cpu => "the processor's limits by capsim's own kernels; no GPU",
+        Api::Synthetic => "made-up numbers, for tests",
+    }
 }
 
 /// What brings a driver, where there is no GPU.

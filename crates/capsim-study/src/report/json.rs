@@ -7,11 +7,11 @@ pub mod schemas;
 pub mod validation;
 
 use capsim::cost::Part;
-use capsim::device::Origin;
+use capsim::device::{Origin, Provenance};
 use capsim::engine::settings::SettingValues;
 use capsim::fields;
 use capsim::metrics::{Metric, Percentiles};
-use capsim::predict::{METRICS, Prediction, Scenario};
+use capsim::predict::{METRICS, Prediction, Records, Scenario, nearest};
 use capsim::workload::WorkloadSpec;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -135,6 +135,52 @@ pub struct RestsOn {
     pub slope_of_output_throughput: Option<f64>,
 }
 
+/// A recorded run, and how far off its prediction was.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct NearestRun {
+    /// In what it differs from what was asked: `device`, `engine`, `weights`, `experts`, `model size`, `batch`.
+    pub differs_in: Vec<String>,
+    /// Device profile.
+    pub device: String,
+    /// Engine profile.
+    pub engine: String,
+    /// Model.
+    pub model: String,
+    /// Kind of weight format.
+    pub weights: String,
+    /// Mean sequences in a batch.
+    pub batch: f64,
+    /// Mean prompt tokens.
+    pub prompt: f64,
+    /// Predicted / measured − 1 of the decode rate.
+    pub decode_error: Option<f64>,
+    /// Predicted / measured − 1 of the mean time to first token.
+    pub ttft_error: Option<f64>,
+    /// Who published it.
+    pub source: String,
+    /// Whether something about the model was chosen with this run known.
+    pub seen: bool,
+}
+
+impl From<capsim::predict::Nearest<'_>> for NearestRun {
+    fn from(n: capsim::predict::Nearest<'_>) -> Self {
+        let r = n.record.clone();
+        Self {
+            differs_in: n.differs.iter().map(ToString::to_string).collect(),
+            device: r.device,
+            engine: r.profile,
+            model: r.model,
+            weights: r.weights,
+            batch: r.batch,
+            prompt: r.prompt,
+            decode_error: r.decode,
+            ttft_error: r.ttft,
+            source: r.source,
+            seen: r.seen,
+        }
+    }
+}
+
 /// One prediction.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
@@ -186,10 +232,48 @@ pub struct Point {
     pub breakdown_s: BTreeMap<String, Option<f64>>,
     /// What requests wait for and what steps spend time on.
     pub binds: String,
+    /// Power and energy of all devices; null where nothing is known of the device's power.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub energy: Option<EnergyFigures>,
     /// What a reader must know.
     pub caveats: Vec<String>,
     /// Coefficients, the most important first.
     pub rests_on: Vec<RestsOn>,
+    /// The recorded run nearest to this one.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub nearest: Option<NearestRun>,
+}
+
+/// What all devices of a prediction draw; host processors are not in it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EnergyFigures {
+    /// Devices.
+    pub devices: u32,
+    /// Share of the time in which steps run.
+    pub busy: Option<f64>,
+    /// Mean power. The value is null where only a limit is known, which is then the upper end.
+    pub watts: Figure,
+    /// Energy per output token.
+    pub joules_per_output_token: Figure,
+    /// What the figures rest on.
+    pub provenance: Vec<Provenance>,
+}
+
+fn energy(e: &capsim::predict::Energy) -> EnergyFigures {
+    let figure = |w: &capsim::device::Watts| Figure {
+        value: w.value.and_then(finite),
+        low: finite(w.low),
+        high: finite(w.high),
+    };
+    EnergyFigures {
+        devices: e.devices,
+        busy: finite(e.busy),
+        watts: figure(&e.watts),
+        joules_per_output_token: figure(&e.joules_per_token),
+        provenance: e.sources.clone(),
+    }
 }
 
 /// `capsim predict --json`.
@@ -285,6 +369,7 @@ pub fn prediction(
         },
         breakdown_s: Part::ALL.iter().map(part).collect(),
         binds: p.binding.to_string(),
+        energy: p.energy(scenario).as_ref().map(energy),
         caveats: p.caveats.iter().map(ToString::to_string).collect(),
         rests_on: p
             .sensitivities
@@ -296,6 +381,7 @@ pub fn prediction(
                 slope_of_output_throughput: finite(s.slope),
             })
             .collect(),
+        nearest: nearest(&Records::builtin(), scenario, p).map(NearestRun::from),
     }
 }
 

@@ -34,6 +34,10 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
         (Some(p), false) => format!("no: {p}"),
     };
     o.push_str(&labelled("Fits", &verdict));
+    let assumed = &scenario.model.config().assumed;
+    if !assumed.is_empty() {
+        o.push_str(&labelled("Assumed", &assumed.join("; ")));
+    }
     o.push('\n');
     o.push_str(&parts(scenario, m));
     o.push_str(&on_host(scenario, m.host_weights, m.host_kv));
@@ -53,7 +57,7 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     if !m.fits {
         o.push_str(&fixes(m));
     }
-    for note in &m.notes {
+    for note in m.notes.iter().filter(|n| !assumed.contains(n)) {
         o.push_str(&labelled("Caveat", note));
     }
     for flag in &m.unmodelled {
@@ -82,6 +86,7 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
             format!("× gpu-memory-utilization {}", m.utilization),
         ),
         ("weights", m.weights + m.position_table, stored(scenario)),
+        ("vision tower", m.encoder, "exact, bf16 or fp16".to_string()),
         (
             "activations",
             m.activations,
@@ -102,7 +107,9 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
         ),
         ("outside", m.outside, "graphs, other processes".into()),
     ] {
-        t.add_row([name.to_string(), gib(bytes), share(bytes), how]);
+        if name != "vision tower" || bytes > 0.0 {
+            t.add_row([name.to_string(), gib(bytes), share(bytes), how]);
+        }
     }
     let mut o = String::new();
     for l in t.to_string().lines() {

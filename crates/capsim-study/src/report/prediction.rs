@@ -2,10 +2,12 @@
 use super::Row;
 use super::table::{three, unbroken, with_header, wrap};
 use capsim::cost::Part;
-use capsim::device::{Origin, Provenance};
+use capsim::device::{Origin, Provenance, Watts};
 use capsim::fields::Value;
 use capsim::metrics::{Latency, Metric, Percentiles, Statistic, TtftParts};
-use capsim::predict::{Caveat, Prediction, Refused, Scenario, Sensitivity};
+use capsim::predict::{
+    Caveat, Energy, Prediction, Records, Refused, Scenario, Sensitivity, nearest,
+};
 use std::fmt::Write as _;
 
 /// Everything about one prediction.
@@ -151,7 +153,6 @@ fn engine(p: &Prediction) -> String {
     )
 }
 
-/// What the block does not show: occupancy, breakdown, limits, caveats, provenance.
 /// What the mean time to first token is made of, where there is a front end.
 fn first_tokens(t: &TtftParts) -> String {
     if t.front_end + t.way_back == 0.0 {
@@ -170,6 +171,35 @@ fn first_tokens(t: &TtftParts) -> String {
     labelled("1st token", &text)
 }
 
+/// Watts and joules per token, with what they rest on.
+fn power(e: &Energy) -> String {
+    let figure = |w: &Watts, unit: &str| match w.value {
+        Some(v) => format!(
+            "{} {unit} ({} to {})",
+            three(v),
+            three(w.low),
+            three(w.high)
+        ),
+        None => format!("at most {} {unit}", three(w.high)),
+    };
+    let devices = match e.devices {
+        1 => String::new(),
+        n => format!(", {n} devices together"),
+    };
+    let sources: Vec<String> = distinct(e.sources.iter(), |p| p.source.clone())
+        .iter()
+        .map(|p| format!("{}: {}", p.origin.word(), p.source))
+        .collect();
+    format!(
+        "{}, {} per output token{devices}, busy {:.0} % of the time, without the host ({})",
+        figure(&e.watts, "W"),
+        figure(&e.joules_per_token, "J"),
+        100.0 * e.busy,
+        sources.join("; ")
+    )
+}
+
+/// What the block does not show: occupancy, breakdown, limits, caveats, provenance.
 fn details(scenario: &Scenario, p: &Prediction) -> String {
     let (run, mut o) = (&p.run, String::new());
     let occ = &run.occupancy;
@@ -220,6 +250,9 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         .collect();
     o.push_str(&labelled("Step time", &shares.join(", ")));
     o.push_str(&labelled("Binds", &p.binding.to_string()));
+    if let Some(e) = p.energy(scenario) {
+        o.push_str(&labelled("Power", &power(&e)));
+    }
     o.push_str(&footer(&[(scenario, p)]));
     o
 }
@@ -278,6 +311,7 @@ pub fn footer(rows: &[(&Scenario, &Prediction)]) -> String {
         o.push_str(&source("Profile", &s.engine.name, &s.engine.provenance));
     }
     o.push_str(&rests_on(rows));
+    o.push_str(&nearest_runs(rows));
     o.push_str("Intervals are 90 %; see docs/methodology.md for what they contain.\n");
     o
 }
@@ -374,6 +408,16 @@ fn rests_on(rows: &[(&Scenario, &Prediction)]) -> String {
         }
     }
     o
+}
+
+/// The recorded run nearest to each model, device and engine profile, and how far off the prediction was there.
+fn nearest_runs(rows: &[(&Scenario, &Prediction)]) -> String {
+    let records = Records::builtin();
+    let of = |(s, p): &(&Scenario, &Prediction)| nearest(&records, s, p).map(|n| n.to_string());
+    let told = distinct(rows.iter().filter_map(of), String::clone);
+    // Of a sweep, those of the first few rows: they differ in batch alone.
+    let lines = told.iter().take(3);
+    lines.map(|text| labelled("Nearest", text)).collect()
 }
 
 /// What tells a model, device and engine profile from the others of a table.

@@ -3,47 +3,17 @@
 //! # Intervals
 //!
 //! Propagation (`predict::interval`) gives each metric the spread that its coefficients, after the fit, leave. What the model
-//! itself gets wrong, and what differs between boxes, builds and weeks, is estimated from other people's runs: for a
-//! metric of source group g (the repository that published it), the model's deviation σ is the smallest with which 90 %
-//! of the *other* groups' errors of the same kind lie within 1.645 · √(propagated² + σ²), every group weighing the same.
-//! A run's own source never widens its interval. (Leave-one-group-out; the quantile is that of split conformal
-//! prediction, V. Vovk et al., 2005.)
+//! itself gets wrong, and what differs between boxes, builds and weeks, is estimated from other people's runs ([`spread`](super::spread)).
 use super::compare::{Candidate, candidates};
 use super::fit::{Fit, FitError, FitRun, fit};
 use super::hypothesis::Basis;
 use super::manifest::{Manifest, ProfilePlan};
 use super::runs::{RecordedRun, RunsFile};
+use super::spread::Spreads;
 use super::unknown;
 use capsim::device::EngineProfile;
 use capsim::metrics::{Latency, Metric, MetricName, Percentiles};
 use capsim::predict::{Interval, PredictError};
-
-/// Kinds of metric that are missed for different reasons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// Rates and times of decoding, and of whole runs.
-    Decode,
-    /// Times to the first token.
-    Prefill,
-}
-
-impl Kind {
-    /// Of a metric.
-    pub fn of(metric: Metric) -> Self {
-        if metric.latency() == Some(Latency::Ttft) {
-            Self::Prefill
-        } else {
-            Self::Decode
-        }
-    }
-    /// In words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Decode => "decode",
-            Self::Prefill => "TTFT",
-        }
-    }
-}
 
 /// What a run is to the fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +24,8 @@ pub enum Role {
     Beside,
     /// Predicted.
     Predicted,
+    /// Recorded while something else happened on the server: shown, counted nowhere.
+    Disturbed,
 }
 
 /// One metric of one run.
@@ -107,6 +79,8 @@ pub struct ScoredRun {
     pub diagnosis: Option<String>,
     /// What was chosen with this very run's data in hand; `None`: nothing, it was predicted blindly.
     pub doubt: Option<String>,
+    /// Whether its intervals are those that its comparison was made with: it takes no part in what other runs' are estimated from.
+    pub own_intervals: bool,
 }
 
 impl ScoredRun {
@@ -165,8 +139,8 @@ pub struct Accuracy {
     pub runs: Vec<ScoredRun>,
     /// Runs that cannot be simulated, with the reason.
     pub failed: Vec<(String, String)>,
-    /// The model's deviation by kind, from all groups.
-    pub model_sd: Vec<(Kind, f64)>,
+    /// What the model gets wrong, by class.
+    pub spreads: Spreads,
 }
 
 /// Why there is nothing to report.
@@ -289,11 +263,8 @@ pub fn fit_profile(
     })
 }
 
-/// 95th percentile of the standard normal distribution.
-const Z: f64 = 1.644_853_626_951_472_7;
-
 /// The repository or thread that a run was published in: its source up to the path, the commit or the date.
-fn group(file: &RunsFile, run: &RecordedRun) -> String {
+pub fn group(file: &RunsFile, run: &RecordedRun) -> String {
     let source = run.source.as_deref().unwrap_or(&file.source);
     let rest = source.strip_prefix("https://github.com/").unwrap_or(source);
     let mut parts = rest.split(['/', ':', ',', ' ', '@']);
@@ -309,13 +280,7 @@ fn scored(c: &Candidate, open: &[f64]) -> Vec<Scored> {
         .iter()
         .zip(open)
         .map(|(m, open)| {
-            let propagated: f64 = m.interval.map_or(0.0, |i| {
-                if i.low > 0.0 && i.high > i.low {
-                    libm::log(i.high / i.low) / (2.0 * Z)
-                } else {
-                    0.0
-                }
-            });
+            let propagated = m.propagated();
             Scored {
                 metric: m.metric.clone(),
                 measured: m.measured,
@@ -365,6 +330,7 @@ pub fn score(
         experiment: run.experiment().into(),
         group: group(file, run),
         role: match plan {
+            None if run.disturbed.is_some() => Role::Disturbed,
             None => Role::Predicted,
             Some(p) if p.runs.as_ref().is_none_or(|r| r.contains(&run.id)) => Role::Fitted,
             Some(_) => Role::Beside,
@@ -373,9 +339,11 @@ pub fn score(
         batch: best.prediction.run.occupancy.batch,
         moe: basis.model.experts().is_some(),
         metrics: scored(best, &open),
+        own_intervals: false,
         diagnosis: run
             .diagnosis
             .clone()
+            .or_else(|| run.disturbed.clone())
             .or_else(|| manifest.diagnosis(run).map(String::from)),
         doubt: run.doubt.clone().or_else(|| {
             (all.len() > 1).then(|| {
@@ -384,77 +352,6 @@ pub fn score(
             })
         }),
     })
-}
-
-/// The smallest σ with which 90 % of the errors lie within 1.645 √(propagated² + σ²); groups weigh the same.
-fn model_sd(errors: &[(&str, f64, f64)]) -> f64 {
-    let mut needed: Vec<(f64, f64)> = errors
-        .iter()
-        .map(|(g, log, propagated)| {
-            let n = errors.iter().filter(|(h, _, _)| h == g).count() as f64;
-            let r = log.abs() / Z;
-            (
-                libm::sqrt((r * r - propagated * propagated).max(0.0)),
-                1.0 / n,
-            )
-        })
-        .collect();
-    needed.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let total: f64 = needed.iter().map(|n| n.1).sum();
-    let mut sum = 0.0;
-    for (sd, weight) in &needed {
-        sum += weight;
-        if sum >= 0.9 * total {
-            return *sd;
-        }
-    }
-    0.0
-}
-
-/// Fills in intervals with the model's deviation, leave-one-group-out, and gives the deviation from all groups.
-pub fn intervals(runs: &mut [ScoredRun]) -> Vec<(Kind, f64)> {
-    let errors: Vec<(Kind, String, f64, f64)> = runs
-        .iter()
-        .filter(|r| r.role == Role::Predicted)
-        .flat_map(|r| {
-            r.metrics.iter().map(|m| {
-                (
-                    Kind::of(m.metric.metric()),
-                    r.group.clone(),
-                    m.log_error,
-                    m.propagated,
-                )
-            })
-        })
-        .collect();
-    let of = |kind: Kind, without: Option<&str>| {
-        let others: Vec<(&str, f64, f64)> = errors
-            .iter()
-            .filter(|(k, g, _, _)| *k == kind && Some(g.as_str()) != without)
-            .map(|(_, g, e, p)| (g.as_str(), *e, *p))
-            .collect();
-        model_sd(&others)
-    };
-    let mut known: std::collections::BTreeMap<(Kind, String), f64> = Default::default();
-    for r in runs.iter_mut() {
-        let group = r.group.clone();
-        for m in &mut r.metrics {
-            let kind = Kind::of(m.metric.metric());
-            let sd = *known
-                .entry((kind, group.clone()))
-                .or_insert_with(|| of(kind, Some(&group)));
-            let sigma = libm::sqrt(m.propagated * m.propagated + sd * sd);
-            m.interval = Interval {
-                low: m.predicted * libm::exp(-Z * sigma),
-                high: m.predicted * libm::exp(Z * sigma),
-            };
-            m.inside = m.log_error.abs() <= Z * sigma;
-        }
-    }
-    [Kind::Decode, Kind::Prefill]
-        .into_iter()
-        .map(|k| (k, of(k, None)))
-        .collect()
 }
 
 /// The median of absolute values, and of the values themselves; zeros of nothing.
@@ -476,51 +373,6 @@ pub fn medians(values: &[f64]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_models_deviation_covers_nine_tenths_and_no_group_outweighs_another() {
-        let errors: Vec<(&str, f64, f64)> =
-            (1..=10).map(|i| ("a", f64::from(i) * 0.01, 0.0)).collect();
-        assert!((model_sd(&errors) - 0.09 / Z).abs() < 1e-12);
-        // Ten thousand small errors of one group do not hide a large one of another.
-        let mut many = vec![("a", 0.001, 0.0); 10_000];
-        many.push(("b", 0.5, 0.0));
-        assert!((model_sd(&many) - 0.5 / Z).abs() < 1e-12);
-        // What propagation explains already is not added again.
-        assert_eq!(model_sd(&[("a", 0.1, 0.2)]), 0.0);
-    }
-
-    #[test]
-    fn a_source_never_widens_its_own_interval() {
-        let run = |group: &str, log_error: f64| ScoredRun {
-            id: group.into(),
-            file: 0,
-            experiment: group.into(),
-            group: group.into(),
-            role: Role::Predicted,
-            inferred: None,
-            batch: 1.0,
-            moe: false,
-            metrics: vec![Scored {
-                metric: Metric::mean(Latency::Tpot).into(),
-                measured: 1.0,
-                predicted: libm::exp(log_error),
-                log_error,
-                propagated: 0.01,
-                interval: Interval {
-                    low: 1.0,
-                    high: 1.0,
-                },
-                inside: false,
-            }],
-            diagnosis: None,
-            doubt: None,
-        };
-        let mut runs = vec![run("a", 0.02), run("b", 0.9)];
-        intervals(&mut runs);
-        assert!(runs[0].metrics[0].inside, "as wide as b's error asks");
-        assert!(!runs[1].metrics[0].inside, "as narrow as a's error allows");
-    }
 
     #[test]
     fn medians_of_odd_and_even_counts() {

@@ -1,8 +1,9 @@
 //! Recorded runs against predictions, fitted and held out kept apart.
 use super::hypothesis::{Basis, Hypothesis, hypotheses};
 use super::runs::{RecordedRun, RunsFile};
+use super::spread::Z;
 use capsim::metrics::{Metric, MetricName, Percentiles};
-use capsim::predict::{Interval, PredictError, Prediction, predict};
+use capsim::predict::{Interval, PredictError, Prediction, predict, predict_replay};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,12 @@ impl MetricComparison {
             interval,
             tolerance,
         }
+    }
+    /// Standard deviation of ln predicted, by its interval; 0 where there is none.
+    pub fn propagated(&self) -> f64 {
+        let spread = |i: Interval| libm::log(i.high / i.low) / (2.0 * Z);
+        let there = |i: &Interval| i.low > 0.0 && i.high > i.low;
+        self.interval.filter(there).map_or(0.0, spread)
     }
     /// Whether the measured value, as far as its digits tell, lies in the interval.
     pub fn inside(&self) -> Option<bool> {
@@ -125,7 +132,12 @@ pub fn candidates(
     let mut all = vec![];
     let mut failed = None;
     for hypothesis in hypotheses(file, run, basis.model.experts().is_some()) {
-        let prediction = match predict(&basis.scenario(run, &hypothesis)) {
+        let scenario = basis.scenario(run, &hypothesis);
+        let predicted = match run.workload.cycle {
+            Some(cycle) => predict_replay(&scenario, &cycle.replay(&run.workload), &mut ()),
+            None => predict(&scenario),
+        };
+        let prediction = match predicted {
             Ok(p) => p,
             Err(e) => {
                 failed.get_or_insert(e);

@@ -291,10 +291,12 @@ mod tests {
             source: None,
             diagnosis: None,
             doubt: None,
+            disturbed: None,
             id: "r".into(),
             mode: None,
             engine_args: None,
             workload: RecordedWorkload {
+                cycle: None,
                 trace: None,
                 num_prompts: n,
                 max_concurrency: Some(concurrency),

@@ -10,7 +10,7 @@
 //! profile's value (shrinkage to the prior where the data say nothing). f is nearly linear in θ, so that a few Gauss-Newton
 //! rounds of non-negative least squares suffice.
 //! The inverse of the normal matrix is the covariance that predictions carry on.
-mod problem;
+pub(super) mod problem;
 
 use super::hypothesis::{Basis, Hypothesis};
 use super::runs::RecordedRun;
@@ -20,7 +20,8 @@ use capsim::model::OpKind;
 use capsim::predict::PredictError;
 use capsim::workload::Replay;
 use nalgebra::DVector;
-use problem::Problem;
+pub use problem::tells;
+use problem::{Problem, Solution};
 
 /// A run to be fitted, with what is supposed about it.
 pub struct FitRun<'a> {
@@ -167,23 +168,40 @@ fn made_from(profile: &mut EngineProfile, basis: &Basis, runs: &[FitRun<'_>]) {
     }
 }
 
+/// Largest standard deviation of a coefficient's logarithm: a factor of 140 to either side at 90 %. One that the fit moved nearly to
+/// nothing is as sure as ever in seconds, and unsure beyond measure in logarithms.
+const WIDEST: f64 = 3.0;
+
 /// Fits the engine profile of `basis` to `runs`.
 ///
 /// # Errors
 /// If a run cannot be simulated or has no metric to fit to.
 pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit, FitError> {
-    let problem = Problem::new(basis, runs, rule)?;
+    let problem = Problem::of_runs(basis, runs, rule)?;
     let solution = problem.solve()?;
+    let names = runs.iter().map(|r| r.name.clone()).collect();
+    let mut fit = conclude(basis, &problem, &solution, names);
+    made_from(&mut fit.profile, basis, runs);
+    Ok(fit)
+}
+
+/// The profile with the factors found; `sources` name what they were found from.
+pub(super) fn conclude(
+    basis: &Basis,
+    problem: &Problem<'_>,
+    solution: &Solution,
+    sources: Vec<String>,
+) -> Fit {
     let (names, theta) = (&problem.names, &solution.theta);
     let covariance = solution.covariance();
     // From factors to logarithms of coefficients; an efficiency goes with −ln θ.
     let sign = |j: usize| if is_cost(&names[j]) { 1.0 } else { -1.0 };
-    let log_cov =
-        |i: usize, j: usize| sign(i) * sign(j) * covariance[(i, j)] / (theta[i] * theta[j]);
+    let plain = |i: usize, j: usize| sign(i) * sign(j) * covariance[(i, j)] / (theta[i] * theta[j]);
+    let narrowed = |i: usize| (WIDEST / libm::sqrt(plain(i, i)).max(WIDEST)).min(1.0);
+    let log_cov = |i: usize, j: usize| plain(i, j) * narrowed(i) * narrowed(j);
 
     let mut profile = apply(&basis.engine, names, theta);
-    let run_names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();
-    let source = run_names.join(", ");
+    let source = sources.join(", ");
     let mut changes: Vec<Change> = names
         .iter()
         .enumerate()
@@ -198,7 +216,6 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
             .total_cmp(&size(a))
             .then_with(|| a.name.cmp(&b.name))
     });
-    made_from(&mut profile, basis, runs);
     profile.id = format!("{}-fitted", basis.engine.id);
     profile.name = format!("{}, fitted to {}", basis.engine.name, source);
     profile.provenance = Provenance {
@@ -208,17 +225,17 @@ pub fn fit(basis: &Basis, runs: &[FitRun<'_>], rule: Percentiles) -> Result<Fit,
     };
     let n = names.len();
     profile.fit = Some(FitRecord {
-        runs: run_names,
+        runs: sources,
         coefficients: names.clone(),
         covariance: (0..n)
             .map(|i| (0..n).map(|j| log_cov(i, j)).collect())
             .collect(),
     });
-    Ok(Fit {
+    Fit {
         profile,
         changes,
-        worst_residual: problem.worst_residual(&solution),
-    })
+        worst_residual: problem.worst_residual(solution),
+    }
 }
 
 /// Notes in a fitted profile how sure a coefficient is now, and that it comes from the runs, if they moved it; the change.
@@ -238,7 +255,7 @@ fn change(
     let q = profile
         .coefficient_mut(name)
         .expect("listed by the profile");
-    q.rel_sd = sd.min(3.0);
+    q.rel_sd = sd.min(WIDEST);
     // What the data did not move keeps its origin: the fit knows nothing of it.
     if sd < 0.95 * before.rel_sd || (q.value / before.value - 1.0).abs() > 0.005 {
         q.provenance = Provenance {

@@ -176,6 +176,18 @@ impl Manifest {
     /// The schema tag that this version reads.
     pub const SCHEMA: &'static str = "capsim.index/1";
 
+    /// An index of one profile alone.
+    pub fn of_plan(plan: &ProfilePlan) -> Self {
+        Self {
+            schema: Self::SCHEMA.into(),
+            sets: vec![],
+            profiles: vec![plan.clone()],
+            unusable: vec![],
+            recorded: vec![],
+            diagnoses: BTreeMap::new(),
+        }
+    }
+
     /// Reads a manifest from JSON text; `name` appears in errors.
     ///
     /// # Errors

@@ -531,9 +531,11 @@ pub fn recorded_run(r: &Recording, args: &SettingValues, w: &Suppose) -> Recorde
         source: None,
         diagnosis: None,
         doubt: None,
+        disturbed: None,
         unknown: vec![],
         engine_args: Some(settings(args, r)),
         workload: RecordedWorkload {
+            cycle: None,
             trace: None,
             num_prompts: answered,
             max_concurrency: match (clients, request_rate) {

@@ -1,7 +1,8 @@
 //! Comparisons that are kept as figures: those of `scripts/whole_loop.py`, and those with data that may not lie here.
 //!
-//! Their intervals are those of the comparison itself (propagated, with the profile's own model deviation); they take no part in the
-//! deviation that `accuracy::intervals` estimates from published runs.
+//! Figures of runs whose requests lie in shared data tell how far coefficients spread, and get their intervals as all other runs do
+//! (`spread::intervals`). Those of `scripts/whole_loop.py` have the intervals of the comparison itself, with the profile's own
+//! model deviation, and take no part there.
 use super::accuracy::{Role, Scored, ScoredRun};
 use capsim::metrics::{Metric, MetricName};
 use capsim::predict::Interval;
@@ -70,6 +71,10 @@ pub struct Figure {
     /// Its upper end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub high: Option<f64>,
+    /// Standard deviation of ln predicted that coefficients explain; then the interval is that of other runs' errors, as for runs whose
+    /// requests lie here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagated: Option<f64>,
 }
 
 /// What is wrong with a file of figures.
@@ -162,6 +167,7 @@ impl Figures {
                     .map(Figure::scored)
                     .collect(),
                 diagnosis: None,
+                own_intervals: r.metrics.iter().any(|m| m.propagated.is_none()),
                 doubt: doubt.map(String::from),
             })
             .collect()
@@ -203,7 +209,7 @@ impl Figure {
             measured: self.measured,
             predicted: self.predicted,
             log_error: libm::log(self.predicted / self.measured),
-            propagated: 0.0,
+            propagated: self.propagated.unwrap_or(0.0),
             inside: (interval.low..=interval.high).contains(&self.measured),
             interval,
         }

@@ -126,6 +126,10 @@ pub struct RecordedRun {
     /// What about the model or its priors was chosen with this run known: its prediction is not strictly blind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<String>,
+    /// What else happened on the server during the run, as noted when it was recorded (kernels compiled, another program ran):
+    /// the run is shown and counts nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed: Option<String>,
     /// `throughput`, `latency`, or another word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -203,6 +207,9 @@ pub struct RecordedWorkload {
     /// (default `../shared`): data that may not be copied here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<capsim::workload::trace::TraceSpec>,
+    /// A fixed set of prompts that is sent in turn, again and again, at even gaps of 1 / `request_rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycle: Option<super::cycle::PromptCycle>,
     /// Requests sent before, not measured; absent: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u32>,
@@ -340,6 +347,9 @@ impl RunsFile {
                     at("workload.max_concurrency"),
                     "is needed where no request_rate is given".into(),
                 ));
+            }
+            if let Some((field, problem)) = w.cycle.and_then(|c| c.problem(w)) {
+                return Err((at(&format!("workload.{field}")), problem));
             }
             let range = |name: &str, v: Option<f64>, low: f64, high: f64| match v {
                 Some(v) if !(low..=high).contains(&v) => Err((

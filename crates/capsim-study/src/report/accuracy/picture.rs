@@ -1,7 +1,8 @@
 //! The picture of docs/accuracy.md: measured against predicted.
 use super::{Set, predicted};
 use crate::report::frame::{Axis, Dot, Frame, INK, SOFT, heading, key, page, text};
-use crate::validate::accuracy::{Accuracy, Kind, ScoredRun};
+use crate::validate::accuracy::{Accuracy, ScoredRun};
+use capsim::device::Phase;
 use capsim::metrics::{Latency, Metric};
 use std::fmt::Write as _;
 
@@ -36,8 +37,8 @@ pub fn svg(sets: &[Set], a: &Accuracy) -> String {
         "bands: ±10 % and ±20 %",
     );
     for (kind, left, decades, title) in [
-        (Kind::Decode, 56.0, (0, 4), "Decoding, tokens per second"),
-        (Kind::Prefill, 486.0, (1, 6), "Time to first token, ms"),
+        (Phase::Decode, 56.0, (0, 4), "Decoding, tokens per second"),
+        (Phase::Prefill, 486.0, (1, 6), "Time to first token, ms"),
     ] {
         let axis = Axis::Decades(decades.0, decades.1);
         let frame = Frame {
@@ -56,9 +57,9 @@ pub fn svg(sets: &[Set], a: &Accuracy) -> String {
 }
 
 /// The values of a run that a panel compares: tokens per second, or milliseconds; `None`: it has none.
-fn values(r: &ScoredRun, kind: Kind) -> Option<(f64, f64)> {
+fn values(r: &ScoredRun, kind: Phase) -> Option<(f64, f64)> {
     match kind {
-        Kind::Prefill => {
+        Phase::Prefill => {
             let ttft = [Metric::mean(Latency::Ttft), Metric::median(Latency::Ttft)];
             let m = r
                 .metrics
@@ -66,7 +67,7 @@ fn values(r: &ScoredRun, kind: Kind) -> Option<(f64, f64)> {
                 .find(|m| ttft.iter().any(|t| m.metric.is_recorded(*t)))?;
             Some((m.measured, m.predicted))
         }
-        Kind::Decode => {
+        Phase::Decode => {
             let (metric, _) = r.decode()?;
             let m = r.of(metric)?;
             if metric.is_throughput() {
@@ -114,7 +115,7 @@ fn panel(o: &mut String, f: &Frame, decades: (i32, i32), title: &str) {
 }
 
 /// A dot for each predicted run.
-fn dots(o: &mut String, f: &Frame, sets: &[Set], a: &Accuracy, kind: Kind) {
+fn dots(o: &mut String, f: &Frame, sets: &[Set], a: &Accuracy, kind: Phase) {
     for r in predicted(a) {
         let Some(at) = values(r, kind) else {
             continue;

@@ -5,6 +5,7 @@ use crate::validate::runs::RunsFile;
 use capsim::device::{DeviceProfile, EngineFile, EngineProfile};
 use capsim::plan::{capacity::Capacity, memory::Memory, tune::Tuned};
 use capsim::predict::spec::ScenarioSpec;
+use capsim_calibrate::bundle::Bundle;
 use capsim_calibrate::samples::SamplesFile;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
@@ -68,6 +69,7 @@ pub const ALL: &[Format] = &[
     file::<RunsFile>("runs", "recorded runs"),
     file::<Manifest>("index", "index of run sets"),
     file::<SamplesFile>("samples", "samples of calibrate"),
+    file::<Bundle>("bundle", "calibrate --bundle"),
     answer::<Predictions>("prediction", "predict --json"),
     answer::<Capacity>("capacity", "capacity --json"),
     answer::<Memory>("memory", "memory --json"),

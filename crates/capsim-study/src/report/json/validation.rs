@@ -1,11 +1,12 @@
 //! Answers of `capsim validate` and `capsim explain`.
 use super::finite;
 use crate::report::accuracy::Set;
-use crate::validate::accuracy::{Accuracy, Kind, Role, Scored};
+use crate::validate::accuracy::{Accuracy, Role, Scored};
 use crate::validate::compare::{Candidate, MetricComparison, NotPredicted, RunComparison};
 use crate::validate::explain::{Finding, RunFindings};
 use crate::validate::fit::Fit;
 use crate::validate::runs::RunsFile;
+use capsim::device::Phase;
 use capsim::engine::settings::SettingValues;
 use capsim::metrics::MetricName;
 use schemars::JsonSchema;
@@ -271,8 +272,8 @@ pub struct AllRun {
     pub group: String,
     /// Device profile of its file.
     pub device: String,
-    /// Whether it was fitted, belongs to a fitted experiment, or was predicted.
-    #[schemars(extend("enum" = ["fitted", "beside", "predicted"]))]
+    /// Whether it was fitted, belongs to a fitted experiment, was disturbed by something else, or was predicted.
+    #[schemars(extend("enum" = ["fitted", "beside", "disturbed", "predicted"]))]
     pub role: String,
     /// What was chosen among several hypotheses by the run's own data.
     pub inferred: Option<String>,
@@ -292,7 +293,7 @@ pub struct All {
     pub runs: Vec<AllRun>,
     /// Runs that cannot be simulated, each with the reason.
     pub failed: Vec<Refused>,
-    /// Standard deviation of the model's own error of decoding, in ln.
+    /// Standard deviation of the model's own error of decoding, in ln, of all classes together.
     pub model_sd_decode: Option<f64>,
     /// The same of TTFT.
     pub model_sd_ttft: Option<f64>,
@@ -310,10 +311,6 @@ pub struct Refused {
 impl All {
     /// Of everything that was scored.
     pub fn new(sets: &[Set], a: &Accuracy) -> Self {
-        let sd = |kind| {
-            let found = a.model_sd.iter().find(|(k, _)| *k == kind);
-            found.and_then(|(_, sd)| finite(*sd))
-        };
         Self {
             schema: "capsim.accuracy/1".into(),
             runs: a
@@ -327,6 +324,7 @@ impl All {
                     role: match r.role {
                         Role::Fitted => "fitted",
                         Role::Beside => "beside",
+                        Role::Disturbed => "disturbed",
                         Role::Predicted => "predicted",
                     }
                     .into(),
@@ -343,8 +341,8 @@ impl All {
                     why: why.clone(),
                 })
                 .collect(),
-            model_sd_decode: sd(Kind::Decode),
-            model_sd_ttft: sd(Kind::Prefill),
+            model_sd_decode: finite(a.spreads.common(Phase::Decode)),
+            model_sd_ttft: finite(a.spreads.common(Phase::Prefill)),
         }
     }
 }

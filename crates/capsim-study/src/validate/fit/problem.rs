@@ -2,97 +2,126 @@
 use super::{FALLBACK, FITTED, FitError, FitRun, MEDIANS, ROUNDS, apply, least};
 use crate::validate::hypothesis::Basis;
 use crate::validate::nnls;
-use capsim::metrics::{Metric, Percentiles};
+use crate::validate::runs::RecordedRun;
+use capsim::device::EngineProfile;
+use capsim::metrics::{Metric, Percentiles, Summary};
 use capsim::predict::{simulate_once, simulate_replay};
 use nalgebra::{DMatrix, DVector};
 
 /// How far a factor is moved for its slope.
 const BUMP: f64 = 0.02;
 
-/// One value that was measured.
-struct Observed {
-    run: usize,
-    metric: Metric,
-    value: f64,
-}
+/// What an engine profile says to each observation.
+type Simulate<'a> = Box<dyn Fn(&EngineProfile) -> Result<Vec<f64>, FitError> + 'a>;
 
 /// Unknown factors and what is known about them.
-pub(super) struct Problem<'a> {
+pub(in crate::validate) struct Problem<'a> {
     basis: &'a Basis,
-    runs: &'a [FitRun<'a>],
-    rule: Percentiles,
     /// The coefficients whose factors are sought.
     pub names: Vec<String>,
     /// Relative standard deviation of each in the profile.
     prior_sd: Vec<f64>,
     /// Smallest factor of each.
     lowest: DVector<f64>,
-    observed: Vec<Observed>,
+    /// What was measured.
+    observed: Vec<f64>,
+    simulate: Simulate<'a>,
     /// Relative noise of what is observed.
     noise: f64,
 }
 
 /// The factors found.
-pub(super) struct Solution {
+pub(in crate::validate) struct Solution {
     pub theta: DVector<f64>,
     /// What is simulated with them, in the order of the observations.
-    simulated: Vec<f64>,
+    pub simulated: Vec<f64>,
     /// Slopes of the last round: of each observation, then of each prior, along each factor.
     slopes: DMatrix<f64>,
 }
 
+/// One value that was measured in a run.
+struct Observed {
+    run: usize,
+    metric: Metric,
+    value: f64,
+}
+
+/// Each run simulated with an engine profile.
+fn summaries(
+    basis: &Basis,
+    runs: &[FitRun<'_>],
+    engine: &EngineProfile,
+) -> Result<Vec<Summary>, FitError> {
+    let each = |r: &FitRun<'_>| {
+        let varied = Basis {
+            engine: engine.clone(),
+            ..r.basis.unwrap_or(basis).clone()
+        };
+        let scenario = varied.scenario(r.run, &r.hypothesis);
+        match r.replay {
+            Some(replay) => simulate_replay(&scenario, replay, &mut ()),
+            None => simulate_once(&scenario),
+        }
+        .map(|run| run.summary)
+        .map_err(|error| FitError::Predict {
+            run: r.name.clone(),
+            error,
+        })
+    };
+    runs.iter().map(each).collect()
+}
+
 impl<'a> Problem<'a> {
-    pub fn new(
+    /// To the metrics of runs.
+    pub fn of_runs(
         basis: &'a Basis,
         runs: &'a [FitRun<'a>],
         rule: Percentiles,
     ) -> Result<Self, FitError> {
-        let names = unknowns(basis, runs);
+        let observed = observed(runs)?;
+        let values = observed.iter().map(|o| o.value).collect();
+        let bases: Vec<&Basis> = runs.iter().map(|r| r.basis.unwrap_or(basis)).collect();
+        let simulate = move |engine: &EngineProfile| {
+            let per_run = summaries(basis, runs, engine)?;
+            let of = |o: &Observed| per_run[o.run].metric(o.metric, rule);
+            Ok(observed.iter().map(of).collect())
+        };
+        Ok(Self::new(basis, &bases, values, Box::new(simulate)))
+    }
+
+    /// To these values, of engines that run as `bases` say.
+    pub fn new(
+        basis: &'a Basis,
+        bases: &[&Basis],
+        observed: Vec<f64>,
+        simulate: Simulate<'a>,
+    ) -> Self {
+        let names = unknowns(basis, bases);
         let coefficients = basis.engine.coefficients();
         let sought = || coefficients.iter().filter(|(n, _)| names.contains(n));
-        Ok(Self {
+        Self {
             prior_sd: sought().map(|(_, q)| q.rel_sd).collect(),
             lowest: DVector::from_iterator(
                 names.len(),
                 sought().map(|(k, q)| least(basis, k, q.value)),
             ),
-            observed: observed(runs)?,
+            observed,
+            simulate,
             noise: basis.engine.repeat_rel_sd.value.max(1e-3),
             names,
             basis,
-            runs,
-            rule,
-        })
+        }
     }
 
     /// What the simulator says to each observation.
     fn simulate(&self, theta: &DVector<f64>) -> Result<Vec<f64>, FitError> {
-        let engine = apply(&self.basis.engine, &self.names, theta);
-        let mut per_run = vec![];
-        for r in self.runs {
-            let varied = Basis {
-                engine: engine.clone(),
-                ..r.basis.unwrap_or(self.basis).clone()
-            };
-            let scenario = varied.scenario(r.run, &r.hypothesis);
-            let run = match r.replay {
-                Some(replay) => simulate_replay(&scenario, replay, &mut ()),
-                None => simulate_once(&scenario),
-            }
-            .map_err(|error| FitError::Predict {
-                run: r.name.clone(),
-                error,
-            })?;
-            per_run.push(run.summary);
-        }
-        let of = |o: &Observed| per_run[o.run].metric(o.metric, self.rule);
-        Ok(self.observed.iter().map(of).collect())
+        (self.simulate)(&apply(&self.basis.engine, &self.names, theta))
     }
 
     /// What is minimised.
     fn objective(&self, theta: &DVector<f64>, f: &[f64]) -> f64 {
         let data = self.observed.iter().zip(f).map(|(o, f)| {
-            let r = (o.value - f) / (self.noise * o.value);
+            let r = (o - f) / (self.noise * o);
             r * r
         });
         let prior = (0..self.names.len()).map(|j| {
@@ -111,7 +140,7 @@ impl<'a> Problem<'a> {
         let (n, data) = (self.names.len(), self.observed.len());
         let mut a = DMatrix::zeros(data + n, n);
         let mut b = DVector::zeros(data + n);
-        let scale = |k: usize| self.noise * self.observed[k].value;
+        let scale = |k: usize| self.noise * self.observed[k];
         for j in 0..n {
             let mut bumped = theta.clone();
             bumped[j] += BUMP;
@@ -124,14 +153,37 @@ impl<'a> Problem<'a> {
         }
         for k in 0..data {
             let linear: f64 = (0..n).map(|j| a[(k, j)] * theta[j]).sum();
-            b[k] = (self.observed[k].value - f[k]) / scale(k) + linear;
+            b[k] = (self.observed[k] - f[k]) / scale(k) + linear;
         }
         Ok((a, b))
     }
 
     /// Gauss-Newton rounds from θ = 1 until nothing is gained.
     pub fn solve(&self) -> Result<Solution, FitError> {
-        let mut theta = DVector::from_element(self.names.len(), 1.0);
+        self.solve_from(DVector::from_element(self.names.len(), 1.0))
+    }
+
+    /// The better of the solutions from θ = 1 and from a coefficient at this value: where host and device overlap, the shorter of both has no slope.
+    pub fn solve_also_from(&self, name: &str, value: f64) -> Result<Solution, FitError> {
+        let first = self.solve()?;
+        let place = self.names.iter().position(|n| n == name);
+        let known = self.basis.engine.coefficients();
+        let known = known.iter().find(|(n, _)| n == name).map(|(_, q)| q.value);
+        let (Some(j), Some(known)) = (place, known.filter(|v| *v > 0.0)) else {
+            return Ok(first);
+        };
+        let mut start = DVector::from_element(self.names.len(), 1.0);
+        start[j] = (value / known).max(self.lowest[j]);
+        let other = self.solve_from(start)?;
+        let worth = |s: &Solution| self.objective(&s.theta, &s.simulated);
+        Ok(if worth(&other) < worth(&first) {
+            other
+        } else {
+            first
+        })
+    }
+
+    fn solve_from(&self, mut theta: DVector<f64>) -> Result<Solution, FitError> {
         let mut slopes = DMatrix::zeros(0, 0);
         let mut f = self.simulate(&theta)?;
         let mut best = self.objective(&theta, &f);
@@ -169,7 +221,7 @@ impl<'a> Problem<'a> {
         self.observed
             .iter()
             .zip(&solution.simulated)
-            .map(|(o, f)| (f / o.value - 1.0).abs())
+            .map(|(o, f)| (f / o - 1.0).abs())
             .fold(0.0, f64::max)
     }
 }
@@ -185,10 +237,9 @@ impl Solution {
 }
 
 /// The coefficients that are unsure, of the experts' paths only of those that some run takes.
-fn unknowns(basis: &Basis, runs: &[FitRun<'_>]) -> Vec<String> {
-    let paths: Vec<String> = runs
+fn unknowns(basis: &Basis, bases: &[&Basis]) -> Vec<String> {
+    let paths: Vec<String> = bases
         .iter()
-        .map(|r| r.basis.unwrap_or(basis))
         .filter(|b| b.model.experts().is_some())
         .map(|b| {
             let path = b.moe_path.as_ref().unwrap_or(&basis.engine.moe_default);
@@ -208,6 +259,12 @@ fn unknowns(basis: &Basis, runs: &[FitRun<'_>]) -> Vec<String> {
 }
 
 /// What the runs have of the metrics worth fitting to.
+/// Whether a run has a figure that can be fitted to.
+pub fn tells(run: &RecordedRun) -> bool {
+    let mut all = FITTED.iter().chain(FALLBACK).chain(MEDIANS);
+    all.any(|m| run.measured_of(*m).is_some())
+}
+
 fn observed(runs: &[FitRun<'_>]) -> Result<Vec<Observed>, FitError> {
     let mut all = vec![];
     for (run, r) in runs.iter().enumerate() {

@@ -420,6 +420,10 @@ class Memory(Answer):
     """What the engine may use."""
     weights: float
     """Weights."""
+    host_weights: float
+    """Weights in the host's memory."""
+    host_kv: float
+    """Keys and values in the host's memory."""
     position_table: float
     """The table of the rotary embedding, which engines load with them."""
     encoder: float

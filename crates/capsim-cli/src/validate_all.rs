@@ -84,10 +84,11 @@ fn open(path: &Path, priors: &[(String, EngineProfile)]) -> anyhow::Result<(Runs
     Ok((file, basis))
 }
 
-/// The fitted profile as it ships: with the model's deviation that other people's runs ask for, on devices of a maker.
-fn shipped(p: &FittedProfile, spreads: &Spreads, maker: &str, runs: usize) -> EngineProfile {
+/// The fitted profile as it ships: with the model's deviation that other people's runs ask for, of its engine on its maker's devices.
+fn shipped(p: &FittedProfile, spreads: &Spreads, runs: usize) -> EngineProfile {
     let mut profile = p.profile.clone();
-    profile.model_spread = spreads.table(maker);
+    let engine = Set::engine(&profile.id, profile.scheduler);
+    profile.model_spread = spreads.table(&(maker(profile.devices.first()), engine.into()));
     for phase in [Phase::Decode, Phase::Prefill] {
         let sd = spreads.common(phase);
         let q = Quantity {
@@ -250,8 +251,7 @@ fn ship(manifest: &Manifest, home: &Path, accuracy: &Accuracy) -> anyhow::Result
     let predicted = report::predicted(accuracy).len();
     for (plan, p) in manifest.profiles.iter().zip(&accuracy.profiles) {
         if let Some(ship) = &plan.ship {
-            let maker = maker(p.profile.devices.first());
-            let mut value = serde_json::to_value(shipped(p, &accuracy.spreads, &maker, predicted))?;
+            let mut value = serde_json::to_value(shipped(p, &accuracy.spreads, predicted))?;
             rounded(&mut value);
             let profile: EngineProfile = serde_json::from_value(value)?;
             let text = serde_json::to_string_pretty(&profile)? + "\n";
@@ -398,7 +398,7 @@ pub fn run(
     let (mut runs, failed) = predicted(&manifest, &sets);
     let (shown, sections, kept) = kept(&manifest, home, &sets, write_profiles)?;
     runs.extend(kept);
-    let spreads = intervals(&mut runs, |file| report::family(&shown[file]));
+    let spreads = intervals(&mut runs, |file| report::place(&shown[file]));
     let accuracy = Accuracy {
         profiles,
         runs,

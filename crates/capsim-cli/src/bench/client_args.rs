@@ -129,6 +129,17 @@ fn permanent(f: &Failure) -> Option<String> {
     Some(remedy)
 }
 
+/// The key where tools of OpenAI's look for it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the usual place of the key, so that it need not stand on the command line"
+)]
+pub fn key_from_environment() -> Option<String> {
+    std::env::var("OPENAI_API_KEY")
+        .ok()
+        .filter(|k| !k.is_empty())
+}
+
 impl ClientArgs {
     /// Whether a server was named.
     pub fn named(&self) -> bool {
@@ -192,15 +203,6 @@ impl ClientArgs {
             .as_ref()
             .map(|p| super::super::files::read(p).map(String::into_bytes))
             .transpose()?;
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the usual place of the key, so that it need not stand on the command line"
-        )]
-        let from_environment = || {
-            std::env::var("OPENAI_API_KEY")
-                .ok()
-                .filter(|k| !k.is_empty())
-        };
         Ok(ClientOptions {
             base_url: self
                 .base_url
@@ -219,7 +221,7 @@ impl ClientArgs {
             ignore_eos: !self.no_ignore_eos,
             extra_body,
             headers,
-            api_key: self.api_key.clone().or_else(from_environment),
+            api_key: self.api_key.clone().or_else(key_from_environment),
             insecure: self.insecure,
             ca_pem,
             timeout: Duration::from_secs_f64(self.request_timeout),

@@ -9,6 +9,7 @@ use super::table::three;
 use crate::validate::accuracy::{Accuracy, Role, ScoredRun, medians};
 use crate::validate::fit::Change;
 use crate::validate::manifest::{Manifest, Unusable};
+use crate::validate::spread::Place;
 use capsim::device::{BatchClass, EngineId, sheet};
 use capsim::engine::kind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,10 +35,11 @@ impl Set {
     }
 }
 
-/// The maker of a set's device, or the first word of its name.
-pub fn family(set: &Set) -> String {
+/// The maker of a set's device, or the first word of its name, and the engine.
+pub fn place(set: &Set) -> Place {
     let word = || set.device.split(' ').next().unwrap_or("").into();
-    sheet::maker_of(&set.device).unwrap_or_else(word)
+    let maker = sheet::maker_of(&set.device).unwrap_or_else(word);
+    (maker, set.engine.into())
 }
 
 /// The runs that were predicted.
@@ -264,7 +266,7 @@ fn front(sets: &[Set], a: &Accuracy, all: &[&ScoredRun], folder: &str) -> String
          predicted runs only\n",
     );
     by_class(&mut o, sets, all);
-    intervals::section(&mut o, a, |file| family(&sets[file]));
+    intervals::section(&mut o, a, |file| place(&sets[file]));
     o
 }
 

@@ -165,6 +165,8 @@ pub struct Chosen {
     pub source: String,
     /// The profile.
     pub profile: String,
+    /// The device of its runs.
+    pub device: String,
     /// The structure taken, and of how many.
     pub structure: (String, usize),
     /// Fits that moved to another experiment.
@@ -251,6 +253,9 @@ pub fn choose(
     Ok(Chosen {
         source: source.into(),
         profile: plan.id.clone(),
+        device: files
+            .first()
+            .map_or_else(String::new, |f| f.0.device.clone()),
         structure: (name.clone(), all.len()),
         moved,
         decode: runs
@@ -289,15 +294,17 @@ pub fn markdown(all: &[Chosen]) -> String {
             format!("{:.1} % ({n})|{:+.1} %", 100.0 * abs, 100.0 * bias)
         }
     };
-    let every = |of: fn(&Chosen) -> &Vec<f64>| -> Vec<f64> {
-        all.iter().flat_map(|c| of(c).iter().copied()).collect()
-    };
-    let _ = write!(
-        o,
-        "|decode: median abs. error (runs)|bias|TTFT: median abs. error (runs)|bias\n---|---|---|---|---\nall sources|{}|{}\n\n",
-        cell(&every(|c| &c.decode)),
-        cell(&every(|c| &c.ttft)),
-    );
+    o.push_str("device|decode: median abs. error (runs)|bias|TTFT: median abs. error (runs)|bias\n---|---|---|---|---\n");
+    let devices: BTreeSet<&str> = all.iter().map(|c| c.device.as_str()).collect();
+    for device in devices {
+        let every = |of: fn(&Chosen) -> &Vec<f64>| -> Vec<f64> {
+            let here = all.iter().filter(|c| c.device == device);
+            here.flat_map(|c| of(c).iter().copied()).collect()
+        };
+        let (decode, ttft) = (every(|c| &c.decode), every(|c| &c.ttft));
+        let _ = writeln!(o, "{device}|{}|{}", cell(&decode), cell(&ttft));
+    }
+    o.push('\n');
     o.push_str(
         "source left out|profile|structure taken|fits moved|decode: median abs. error (runs)|bias|TTFT: median abs. error (runs)|bias\n\
          ---|---|---|---|---|---|---|---\n",

@@ -7,7 +7,8 @@
 //!
 //! Which classes are told apart, and w, is chosen among [`STRUCTURES`] by the mean interval score (T. Gneiting and A. E. Raftery,
 //! J. Am. Stat. Assoc. 102, 2007) of the logarithms over all groups, each predicted from the others: width plus 20 times what lies
-//! outside. The list is older than its first use.
+//! outside. The list is older than its first use, but for the six with engines, which came with the first runs of two engines on
+//! one maker's devices.
 use super::accuracy::{Role, ScoredRun};
 use capsim::device::{BatchClass, ModelSpread, Phase};
 use capsim::metrics::{Latency, Metric};
@@ -35,6 +36,8 @@ pub struct Class {
     pub tail: bool,
     /// Maker of the device.
     pub family: String,
+    /// The engine.
+    pub engine: String,
     /// Sequences in a step.
     pub batch: BatchClass,
     /// Whether the model has experts.
@@ -59,6 +62,8 @@ pub struct Residual {
 pub enum Level {
     /// Maker of the device.
     Family,
+    /// The engine.
+    Engine,
     /// Sequences in a step.
     Batch,
     /// Experts or none.
@@ -69,6 +74,7 @@ impl Level {
     fn same(self, a: &Class, b: &Class) -> bool {
         match self {
             Self::Family => a.family == b.family,
+            Self::Engine => a.engine == b.engine,
             Self::Batch => a.batch == b.batch,
             Self::Experts => a.experts == b.experts,
         }
@@ -92,6 +98,7 @@ impl Structure {
             .iter()
             .map(|l| match l {
                 Level::Family => "maker",
+                Level::Engine => "engine",
                 Level::Batch => "batch",
                 Level::Experts => "experts",
             })
@@ -113,7 +120,7 @@ const fn with(levels: &'static [Level], weight: f64) -> Structure {
 
 /// What is chosen from; the first is one width for all runs of a phase.
 pub const STRUCTURES: &[Structure] = {
-    use Level::{Batch, Experts, Family};
+    use Level::{Batch, Engine, Experts, Family};
     &[
         with(&[], 0.0),
         with(&[Family], 0.5),
@@ -131,16 +138,25 @@ pub const STRUCTURES: &[Structure] = {
         with(&[Family, Experts, Batch], 0.5),
         with(&[Family, Experts, Batch], 1.0),
         with(&[Family, Experts, Batch], 2.0),
+        with(&[Family, Engine], 0.5),
+        with(&[Family, Engine], 1.0),
+        with(&[Family, Engine], 2.0),
+        with(&[Family, Engine, Batch], 0.5),
+        with(&[Family, Engine, Batch], 1.0),
+        with(&[Family, Engine, Batch], 2.0),
     ]
 };
 
-/// The errors of predicted runs; `family` names the maker of a set's device.
-pub fn residuals(runs: &[ScoredRun], family: impl Fn(usize) -> String) -> Vec<Residual> {
+/// Where a set was recorded: the maker of its device, and the engine.
+pub type Place = (String, String);
+
+/// The errors of predicted runs; `place` tells where a set was recorded.
+pub fn residuals(runs: &[ScoredRun], place: impl Fn(usize) -> Place) -> Vec<Residual> {
     let counted = |r: &&ScoredRun| r.role == Role::Predicted && !r.own_intervals;
     runs.iter()
         .filter(counted)
         .flat_map(|r| {
-            let of = |metric| class(r, metric, family(r.file));
+            let of = |metric| class(r, metric, place(r.file));
             r.metrics
                 .iter()
                 .map(move |m| Residual {
@@ -155,11 +171,12 @@ pub fn residuals(runs: &[ScoredRun], family: impl Fn(usize) -> String) -> Vec<Re
 }
 
 /// The class of a run's figure.
-pub fn class(r: &ScoredRun, metric: Metric, family: String) -> Class {
+pub fn class(r: &ScoredRun, metric: Metric, (family, engine): Place) -> Class {
     Class {
         phase: phase(metric),
         tail: metric.is_tail(),
         family,
+        engine,
         batch: BatchClass::of(r.batch),
         experts: r.moe,
     }
@@ -277,8 +294,8 @@ pub fn best(scores: &[Score]) -> Structure {
     least.map_or(STRUCTURES[0], |s| s.structure)
 }
 
-/// Every class of a maker's devices, from all groups.
-pub fn table(all: &[Residual], family: &str, s: &Structure) -> Vec<ModelSpread> {
+/// Every class of an engine on a maker's devices, from all groups.
+pub fn table(all: &[Residual], (family, engine): &Place, s: &Structure) -> Vec<ModelSpread> {
     let mut rows = vec![];
     let tails = [false, true];
     let phases = [Phase::Decode, Phase::Prefill];
@@ -288,7 +305,8 @@ pub fn table(all: &[Residual], family: &str, s: &Structure) -> Vec<ModelSpread> 
                 let class = Class {
                     phase,
                     tail,
-                    family: family.into(),
+                    family: family.clone(),
+                    engine: engine.clone(),
                     batch,
                     experts,
                 };
@@ -329,15 +347,15 @@ impl Spreads {
         })
     }
 
-    /// Every class of a maker's devices, from all groups.
-    pub fn table(&self, family: &str) -> Vec<ModelSpread> {
-        table(&self.residuals, family, &self.structure)
+    /// Every class of an engine on a maker's devices, from all groups.
+    pub fn table(&self, place: &Place) -> Vec<ModelSpread> {
+        table(&self.residuals, place, &self.structure)
     }
 }
 
-/// Fills in intervals with the model's deviation, leave-one-group-out; `family` names the maker of a set's device.
-pub fn intervals(runs: &mut [ScoredRun], family: impl Fn(usize) -> String) -> Spreads {
-    let residuals = residuals(runs, &family);
+/// Fills in intervals with the model's deviation, leave-one-group-out; `place` tells where a set was recorded.
+pub fn intervals(runs: &mut [ScoredRun], place: impl Fn(usize) -> Place) -> Spreads {
+    let residuals = residuals(runs, &place);
     let scores = scores(&residuals);
     let structure = best(&scores);
     let mut known: BTreeMap<(Class, String), f64> = BTreeMap::new();
@@ -345,7 +363,7 @@ pub fn intervals(runs: &mut [ScoredRun], family: impl Fn(usize) -> String) -> Sp
         let classes: Vec<Class> = r
             .metrics
             .iter()
-            .map(|m| class(r, m.metric.metric(), family(r.file)))
+            .map(|m| class(r, m.metric.metric(), place(r.file)))
             .collect();
         for (m, class) in r.metrics.iter_mut().zip(&classes) {
             let sd = *known
@@ -391,6 +409,7 @@ mod tests {
                 phase: Phase::Decode,
                 tail: false,
                 family: family.into(),
+                engine: "vLLM".into(),
                 batch: BatchClass::One,
                 experts: false,
             },
@@ -447,7 +466,7 @@ mod tests {
         assert_ne!(best(&scores), STRUCTURES[0]);
         let common = scores[0].score;
         assert!(scores.iter().all(|s| s.score <= common + 1e-12));
-        let rows = table(&all, "x", &best(&scores));
+        let rows = table(&all, &("x".into(), "vLLM".into()), &best(&scores));
         assert_eq!(rows.len(), 24);
         assert_eq!((rows[0].runs, rows[0].sources), (80, 4));
         assert!(rows[0].rel_sd < 0.3);
@@ -490,7 +509,7 @@ mod tests {
             own_intervals: false,
         };
         let mut runs = vec![run("a", 0.02), run("b", 0.9)];
-        intervals(&mut runs, |_| "x".into());
+        intervals(&mut runs, |_| ("x".into(), "vLLM".into()));
         assert!(runs[0].metrics[0].inside, "as wide as b's error asks");
         assert!(!runs[1].metrics[0].inside, "as narrow as a's error allows");
     }

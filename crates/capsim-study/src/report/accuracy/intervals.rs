@@ -1,6 +1,6 @@
 //! How wide intervals are, how many hold, and how their widths were chosen.
 use crate::validate::accuracy::{Accuracy, Role, Scored};
-use crate::validate::spread::{self, STRUCTURES, Z, binomial_p};
+use crate::validate::spread::{self, Place, STRUCTURES, Z, binomial_p};
 use capsim::device::Phase;
 use capsim::stats::percentile;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,8 +53,8 @@ fn median(mut of: Vec<f64>) -> f64 {
     percentile(&of, 50.0)
 }
 
-/// The section of the front page; `family` names the maker of a set's device.
-pub(super) fn section(o: &mut String, a: &Accuracy, family: impl Fn(usize) -> String) {
+/// The section of the front page; `place` tells where a set was recorded.
+pub(super) fn section(o: &mut String, a: &Accuracy, place: impl Fn(usize) -> Place) {
     let s = &a.spreads;
     let common = [Phase::Decode, Phase::Prefill]
         .map(|p| format!("{:.0} % for {}", 100.0 * s.common(p), words(p)))
@@ -80,7 +80,7 @@ pub(super) fn section(o: &mut String, a: &Accuracy, family: impl Fn(usize) -> St
     let mut classes: BTreeMap<_, Figures<'_>> = BTreeMap::new();
     for r in a.runs.iter().filter(|r| r.role == Role::Predicted) {
         for m in &r.metrics {
-            let class = spread::class(r, m.metric.metric(), family(r.file));
+            let class = spread::class(r, m.metric.metric(), place(r.file));
             let of = classes.entry(class).or_default();
             of.all.push(m);
             of.sources.insert(&r.group);
@@ -90,7 +90,7 @@ pub(super) fn section(o: &mut String, a: &Accuracy, family: impl Fn(usize) -> St
         }
     }
     o.push_str(
-        "figures|maker|load|model|figures (sources)|inside|half-width, median|interval score|experiments: chance of so many inside, at 90 %\n\
+        "figures|maker, engine|load|model|figures (sources)|inside|half-width, median|interval score|experiments: chance of so many inside, at 90 %\n\
          ---|---|---|---|---|---|---|---|---\n",
     );
     for (class, of) in classes {
@@ -100,7 +100,7 @@ pub(super) fn section(o: &mut String, a: &Accuracy, family: impl Fn(usize) -> St
             "{}{}|{}|{}|{}|{} ({})|{:.0} %|± {:.0} %|{:.2}|{:.3}",
             words(class.phase),
             if class.tail { ", tails" } else { "" },
-            class.family,
+            class.family + ", " + &class.engine,
             class.batch.words(),
             if class.experts { "experts" } else { "dense" },
             of.all.len(),

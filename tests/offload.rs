@@ -23,6 +23,7 @@ fn llama(m: &Model, device: &DeviceProfile, placement: Placement, op_offload: bo
         max_num_batched_tokens: 2048,
         moe_path: None,
         routing: Routing::Uniform,
+        images: None,
         micro_batch: Some(512),
         placement,
         op_offload,
@@ -39,6 +40,7 @@ fn vllm(m: &Model, device: &DeviceProfile, gib: f64) -> StepPrice {
         max_num_batched_tokens: 2048,
         moe_path: None,
         routing: Routing::Uniform,
+        images: None,
         micro_batch: None,
         placement: match gib {
             0.0 => Placement::Device,

@@ -68,6 +68,8 @@ impl Offload {
         };
         let there = CostOptions {
             placement: Placement::Device,
+            // A vision tower is the device's.
+            images: None,
             ..options.clone()
         };
         let rates = device.host_rates();

@@ -7,7 +7,7 @@
 //!
 //! Which classes are told apart, and w, is chosen among [`STRUCTURES`] by the mean interval score (T. Gneiting and A. E. Raftery,
 //! J. Am. Stat. Assoc. 102, 2007) of the logarithms over all groups, each predicted from the others: width plus 20 times what lies
-//! outside. The list is older than its first use, but for the six with engines, which came with the first runs of two engines on
+//! outside. The list is older than its first use, but for the twelve with engines, which came with the first runs of two engines on
 //! one maker's devices.
 use super::accuracy::{Role, ScoredRun};
 use capsim::device::{BatchClass, ModelSpread, Phase};
@@ -144,6 +144,12 @@ pub const STRUCTURES: &[Structure] = {
         with(&[Family, Engine, Batch], 0.5),
         with(&[Family, Engine, Batch], 1.0),
         with(&[Family, Engine, Batch], 2.0),
+        with(&[Engine, Family], 0.5),
+        with(&[Engine, Family], 1.0),
+        with(&[Engine, Family], 2.0),
+        with(&[Engine, Family, Batch], 0.5),
+        with(&[Engine, Family, Batch], 1.0),
+        with(&[Engine, Family, Batch], 2.0),
     ]
 };
 

@@ -129,13 +129,13 @@ builtins! {
     "meta-llama/Llama-2-70b-chat-hf", "llama-2-70b-chat-hf", "see its card", 68_976_648_192;
     "01-ai/Yi-34B", "yi-34b", "see its card", 34_388_917_248;
     "mistralai/Mistral-Nemo-Instruct-2407", "mistral-nemo-instruct-2407", "see its card", 12_247_782_400;
-    "mistralai/Mistral-7B-Instruct-v0.2", "mistral-7b-instruct-v0.2", "see its card", 7_241_732_096;
     "XiaomiMiMo/MiMo-7B-Base", "mimo-7b-base", "see its card", 7_622_619_136;
     "nvidia/Qwen3.5-397B-A17B-NVFP4", "qwen3.5-397b-a17b-nvfp4", "see its card", 397_000_000_000;
     "nvidia/Qwen3.6-27B-NVFP4", "qwen3.6-27b-nvfp4", "see its card", 26_900_000_000;
     "nvidia/Qwen3.6-35B-A3B-NVFP4", "qwen3.6-35b-a3b-nvfp4", "see its card", 34_660_000_000;
     "nvidia/DeepSeek-V3.2-NVFP4", "deepseek-v3.2-nvfp4", "see its card", 671_877_944_064;
     "nvidia/GLM-5-NVFP4", "glm-5-nvfp4", "see its card", 744_000_000_000;
+    "nvidia/GLM-5.1-NVFP4", "glm-5.1-nvfp4", "see its card", 744_000_000_000;
     "nvidia/Kimi-K2.6-NVFP4", "kimi-k2.6-nvfp4", "see its card", 1_026_408_232_448;
     "nvidia/Kimi-K2.7-Code-NVFP4", "kimi-k2.7-code-nvfp4", "see its card", 1_026_408_232_448;
     "microsoft/phi-4", "phi-4", "see its card", 14_659_507_200;

@@ -17,6 +17,7 @@ mod numpy;
 mod offload;
 mod plan;
 mod recipes;
+mod resemble;
 mod serve_core;
 mod traces;
 mod vllm_parity;

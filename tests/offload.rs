@@ -25,7 +25,6 @@ fn llama(m: &Model, device: &DeviceProfile, placement: Placement, op_offload: bo
         routing: Routing::Uniform,
         images: None,
         micro_batch: Some(512),
-        images: None,
         placement,
         op_offload,
     };
@@ -43,7 +42,6 @@ fn vllm(m: &Model, device: &DeviceProfile, gib: f64) -> StepPrice {
         routing: Routing::Uniform,
         images: None,
         micro_batch: None,
-        images: None,
         placement: match gib {
             0.0 => Placement::Device,
             gib => Placement::Streamed(Bytes((gib * 1_073_741_824.0) as u64)),

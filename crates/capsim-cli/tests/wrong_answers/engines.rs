@@ -79,7 +79,8 @@ fn a_profile_says_which_weight_formats_it_was_made_from() {
         &std::fs::read_to_string(root().join("validation/index.json")).unwrap(),
     )
     .unwrap();
-    let mut runs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    // Of each profile, formats and how many files of runs have them.
+    let mut runs: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     for set in index["sets"].as_array().unwrap() {
         let path = root().join("validation").join(set.as_str().unwrap());
         let files = match path.is_dir() {
@@ -108,9 +109,10 @@ fn a_profile_says_which_weight_formats_it_was_made_from() {
                 None => Precision::of(&config),
             };
             let kinds = Model::new(&config, precision).weight_formats();
-            runs.entry(r.engine)
-                .or_default()
-                .extend(kinds.iter().map(|f| f.kind()));
+            let of = runs.entry(r.engine).or_default();
+            for kind in kinds {
+                *of.entry(kind.kind()).or_default() += 1;
+            }
         }
     }
     assert!(runs.len() > 10, "{runs:?}");
@@ -118,7 +120,17 @@ fn a_profile_says_which_weight_formats_it_was_made_from() {
         assert!(!e.weights.is_empty(), "{}", e.id);
         if let Some(of_runs) = runs.get(&e.id) {
             let said: BTreeSet<String> = e.weights.iter().cloned().collect();
-            assert_eq!(&said, of_runs, "{}", e.id);
+            let there: BTreeSet<String> = of_runs.keys().cloned().collect();
+            assert!(said.is_subset(&there), "{}: {said:?} {there:?}", e.id);
+            // One file of runs does not make a format known where others have several.
+            let most = of_runs.values().max().unwrap();
+            for (kind, n) in of_runs {
+                assert!(
+                    said.contains(kind) || (*n == 1 && *most > 4),
+                    "{}: {kind}",
+                    e.id
+                );
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Intervals against a slow twin that simulates every coefficient that is uncertain, whether it matters or not.
 use capsim::cost::Routing;
-use capsim::device::builtin;
+use capsim::device::{BatchClass, Phase, builtin};
 use capsim::engine::settings::*;
 use capsim::metrics::{Latency, Metric, Percentiles, Statistic};
 use capsim::model::{Model, Precision, builtin as models};
@@ -37,7 +37,7 @@ fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
 
 /// Half of ln(high / low) of every metric, if straight lines in logarithms held however far they reach; and the part of it that
 /// coefficients explain.
-fn straight(s: &Scenario) -> Vec<(f64, f64)> {
+fn straight(s: &Scenario, run: &Run) -> Vec<(f64, f64)> {
     const STEP: f64 = 0.03;
     let logs = |run: &Run| -> Vec<f64> {
         let value = |m: &Metric| run.summary.metric(*m, Percentiles::Linear);
@@ -62,20 +62,17 @@ fn straight(s: &Scenario) -> Vec<(f64, f64)> {
         .collect();
     let cov = covariance(s, &all);
     let engine = &s.engine;
-    let model = engine.model_rel_sd.value;
-    let prefill = engine
-        .model_rel_sd_prefill
-        .as_ref()
-        .map_or(model, |q| q.value);
+    let batch = BatchClass::of(run.occupancy.batch);
+    let experts = s.model.experts().is_some();
     METRICS
         .iter()
         .enumerate()
         .map(|(m, metric)| {
-            let structure = if metric.latency() == Some(Latency::Ttft) {
-                prefill
-            } else {
-                model
+            let phase = match metric.latency() {
+                Some(Latency::Ttft) => Phase::Prefill,
+                _ => Phase::Decode,
             };
+            let structure = engine.model_sd(phase, metric.is_tail(), batch, experts);
             let open =
                 engine.repeat_rel_sd.value * engine.repeat_rel_sd.value + structure * structure;
             let mut known = 0.0;
@@ -94,7 +91,7 @@ fn straight(s: &Scenario) -> Vec<(f64, f64)> {
 fn twin(s: &Scenario, run: &Run) -> Vec<(f64, f64)> {
     let at = |metric| METRICS.iter().position(|m| *m == metric).unwrap();
     let value = |m: usize| run.summary.metric(METRICS[m], Percentiles::Linear);
-    let mut ends: Vec<(f64, f64)> = straight(s)
+    let mut ends: Vec<(f64, f64)> = straight(s, run)
         .iter()
         .enumerate()
         .map(|(m, (half, _))| (value(m) * libm::exp(-half), value(m) * libm::exp(*half)))
@@ -140,7 +137,7 @@ fn coefficients_that_are_not_simulated_do_not_matter() {
         // Where an end would lie farther than a factor of 2, runs bound it, and so those of the latency's other figures.
         let far: Vec<Latency> = METRICS
             .iter()
-            .zip(straight(&s))
+            .zip(straight(&s, &p.run))
             .filter(|(_, (_, known))| *known > 0.68)
             .filter_map(|(m, _)| m.latency())
             .collect();

@@ -334,7 +334,7 @@ pub fn reselect(index: &Path, markdown: Option<&Path>) -> anyhow::Result<ExitCod
         })
         .collect();
     let text = reselect::markdown(&chosen.map_err(anyhow::Error::msg)?);
-    let page = home.join("../docs/accuracy/reselected.md");
+    let page = home.join("../docs/reselected.md");
     files::write(markdown.unwrap_or(&page), &text)?;
     print!("{text}");
     Ok(ExitCode::SUCCESS)

@@ -15,12 +15,17 @@ fn index() -> Value {
 }
 
 fn files() -> Vec<RunsFile> {
-    let mut paths: Vec<PathBuf> = ["gfx1151/public", "h200-sxm/vllm-0.20.2"]
-        .iter()
-        .flat_map(|f| std::fs::read_dir(root().join("validation").join(f)).unwrap())
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("unusable.json"))
-        .collect();
+    let mut paths: Vec<PathBuf> = [
+        "gfx1151/public",
+        "h200-sxm/vllm-0.20.2",
+        "inferencex",
+        "nvidia",
+    ]
+    .iter()
+    .flat_map(|f| std::fs::read_dir(root().join("validation").join(f)).unwrap())
+    .map(|e| e.unwrap().path())
+    .filter(|p| p.extension().is_some_and(|e| e == "json") && !p.ends_with("unusable.json"))
+    .collect();
     paths.push(root().join("validation/gfx1151/qwen3-30b-a3b-vllm-0.12/runs.json"));
     paths
         .iter()
@@ -212,7 +217,7 @@ fn section<'a>(report: &'a str, heading: &str) -> &'a str {
 fn recorded_comparisons_are_part_of_the_report() {
     let report = report();
     let m = Manifest::parse(&index().to_string(), "index").unwrap();
-    assert_eq!(m.recorded.len(), 4);
+    assert_eq!(m.recorded.len(), 5);
     for set in &m.recorded {
         let text = section(&report, &format!("\n## {}\n", set.name));
         let path = root().join("validation").join(&set.figures);

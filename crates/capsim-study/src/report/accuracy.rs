@@ -260,7 +260,7 @@ fn front(sets: &[Set], a: &Accuracy, all: &[&ScoredRun], folder: &str) -> String
          experiment; counted nowhere), *disturbed* (something else happened on the server, as was noted when it was recorded; counted \
          nowhere) or *predicted*; no run is two of these. An experiment is one published measurement; \
          llama-bench tables and depth curves give several runs each; repetitions of a load are one. [What was fitted on what, and \
-         what was not simulated]({folder}/fits.md).\n\n† Not strictly blind: \
+         what was not simulated]({folder}/fits.md). [The same with nothing fitted or chosen on a run's own source](reselected.md).\n\n† Not strictly blind: \
          something about this very run was chosen with its data in hand; its device's page says what. The priors of the gfx1151 \
          profiles, and the choice of the experiments that they are fitted to, were made with that collection known.\n\n## By class, \
          predicted runs only\n",

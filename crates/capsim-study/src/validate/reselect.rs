@@ -283,7 +283,7 @@ pub fn pairs(manifest: &Manifest, sets: &[(RunsFile, Basis)]) -> Vec<(usize, Str
 pub fn markdown(all: &[Chosen]) -> String {
     let mut o = String::from(
         "# Chosen by code, a source left out at a time\n\nWritten by `capsim validate --all --reselect`; do not edit. [All \
-         devices](../accuracy.md)\n\nFor every source: fits that rest on its experiments move to another source's, every structure in \
+         devices](accuracy.md)\n\nFor every source: fits that rest on its experiments move to another source's, every structure in \
          `validation/structures.json` is fitted anew, the one with the smallest error on the *other* sources is taken, and this is what \
          the left-out source's runs are then predicted with. No run here had any part in what predicted it.\n\n",
     );

@@ -46,13 +46,16 @@ pub enum Axis {
     Between(f64, f64),
 }
 
+/// Most lines across an axis of powers of ten, before some of them are left out.
+const MOST_LINES: usize = 24;
+
 impl Axis {
     /// The part of the axis below a value; beyond its ends the value stays at them.
     fn part(self, v: f64) -> f64 {
         let part = match self {
             Self::Linear(max) => v / max,
             Self::Decades(first, last) => {
-                (libm::log10(v) - f64::from(first)) / f64::from(last - first)
+                (libm::log10(v) - f64::from(first)) / (f64::from(last) - f64::from(first))
             }
             Self::Between(low, high) => (v - low) / (high - low),
         };
@@ -64,7 +67,11 @@ impl Axis {
         match self {
             Self::Linear(max) => (0..=4).map(|i| max * f64::from(i) / 4.0).collect(),
             Self::Decades(first, last) => {
-                (first..=last).map(|d| libm::pow(10.0, d.into())).collect()
+                // A value that is no sensible one must not ask for a million lines.
+                let (first, last) = (first.max(-308), last.min(308));
+                let step = 1 + (last - first).max(0) as usize / MOST_LINES;
+                let exponents = (first..=last).step_by(step);
+                exponents.map(|d| libm::pow(10.0, d.into())).collect()
             }
             Self::Between(low, high) => (0..=4)
                 .map(|i| low + (high - low) * f64::from(i) / 4.0)
@@ -180,6 +187,16 @@ pub fn key(o: &mut String, (x, y): (f64, f64), colour: &str, words: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_of_any_ends_has_few_lines() {
+        for (first, last) in [(0, 3), (-300, 300), (i32::MIN, i32::MAX)] {
+            let axis = Axis::Decades(first, last);
+            assert!(axis.lines().len() <= 2 * MOST_LINES, "{first} {last}");
+            assert!((0.0..=1.0).contains(&axis.part(10.0)));
+        }
+        assert_eq!(Axis::Decades(0, 3).lines(), [1.0, 10.0, 100.0, 1000.0]);
+    }
 
     #[test]
     fn values_lie_where_their_axes_say() {

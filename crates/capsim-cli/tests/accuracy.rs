@@ -119,7 +119,7 @@ fn no_experiment_is_dropped_silently() {
     );
     let mut runs: Vec<String> = files()
         .iter()
-        .filter(|f| f.source == "see each run")
+        .filter(|f| f.source == "see each run" && f.device == "gfx1151")
         .flat_map(|f| f.runs.iter().map(|r| r.experiment().to_string()))
         .collect();
     runs.sort();

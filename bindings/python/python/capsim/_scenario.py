@@ -160,6 +160,12 @@ class Served:
     """Engine that is started: vllm, sglang, llama-server."""
     engine_version: Optional[Texts] = None
     """Release of vLLM whose rules, defaults and memory terms apply."""
+    host_bandwidth_gbs: Optional[float] = None
+    """GB/s that the processor reads weights with that lie in the host's memory. None: the device profile's, else assumed."""
+    host_tflops: Optional[float] = None
+    """TFLOP/s that the processor computes them with. None: the device profile's, else assumed."""
+    bus_gbs: Optional[float] = None
+    """GB/s between the host's memory and the device. None: the device profile's, else assumed."""
 
 
 @dataclass(frozen=True)

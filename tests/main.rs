@@ -20,6 +20,7 @@ mod recipes;
 mod resemble;
 mod serve_core;
 mod traces;
+mod traces_in_pieces;
 mod vllm_parity;
 mod wild;
 mod workload;

@@ -444,16 +444,7 @@ pub fn plan(
             largest: longest(model, inputs, &cut, blocks),
         });
     }
-    if Release::of(inputs.version).refuses_more_seqs_than_states
-        && state_blocks > 0
-        && !inputs.enforce_eager
-        && f64::from(inputs.max_num_seqs) > blocks
-    {
-        return Err(MemoryError::TooFewStates {
-            max_num_seqs: inputs.max_num_seqs,
-            blocks: blocks as u32,
-        });
-    }
+    enough_states(inputs, state_blocks, blocks)?;
     Ok(MemoryPlan {
         total: bytes(total),
         requested: bytes(requested),
@@ -471,6 +462,21 @@ pub fn plan(
         groups,
         request_blocks,
     })
+}
+
+/// Refuses graphs for more sequences than there are blocks for their states, where the release does.
+fn enough_states(inputs: &MemoryInputs, states: u32, blocks: f64) -> Result<(), MemoryError> {
+    if Release::of(inputs.version).refuses_more_seqs_than_states
+        && states > 0
+        && !inputs.enforce_eager
+        && f64::from(inputs.max_num_seqs) > blocks
+    {
+        return Err(MemoryError::TooFewStates {
+            max_num_seqs: inputs.max_num_seqs,
+            blocks: blocks as u32,
+        });
+    }
+    Ok(())
 }
 
 /// The most tokens of a request that so many blocks hold.

@@ -160,6 +160,15 @@ fn lockstep(together: bool) -> &'static str {
     }
 }
 
+fn images(f: &mut std::fmt::Formatter<'_>, rel_sd: f64) -> std::fmt::Result {
+    write!(
+        f,
+        "the vision tower's time is counted from its products, no run with images was compared with it, and preparing images in the \
+         front end is not simulated; {}",
+        Widened(rel_sd)
+    )
+}
+
 impl std::fmt::Display for Caveat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -252,12 +261,7 @@ impl std::fmt::Display for Caveat {
                 "layers with a sliding window free their blocks behind it, which is not simulated: more requests run at once than here, and \
                  fewer are preempted",
             ),
-            Caveat::Images { rel_sd } => write!(
-                f,
-                "the vision tower's time is counted from its products, no run with images was compared with it, and preparing images in the \
-                 front end is not simulated; {}",
-                Widened(*rel_sd)
-            ),
+            Caveat::Images { rel_sd } => images(f, *rel_sd),
             Caveat::Lockstep { together } => f.write_str(lockstep(*together)),
             Caveat::ShortGradients { prompts, of } => write!(
                 f,

@@ -2,7 +2,7 @@
 use super::arguments::{self, Given, Parser};
 use super::flags::FlagList;
 use super::launch::{Launch, ReadFile, Source, unwrap};
-use super::{LineError, bench, llama_server, sglang, variables, vllm};
+use super::{LineError, bench, llama_server, refused, sglang, variables, vllm};
 use crate::device::Scheduler;
 use crate::engine::settings::{
     DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, SettingValues, TABLE,
@@ -11,6 +11,9 @@ use crate::engine::settings::{
 use crate::fields::{Kind, Section, Value};
 use crate::workload::load::LoadValues;
 use std::collections::BTreeSet;
+
+/// What follows the words of a flag that no list holds.
+const UNKNOWN: &str = " (no flag that capsim knows)";
 
 /// A line, understood as far as possible.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -123,13 +126,30 @@ impl Line {
         })
     }
 
+    /// What the user should know of how the line was read, where it is no flag's own words.
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// A word that belongs to no flag.
+    pub(super) fn stray(&mut self, word: &str) {
+        self.note(format!("`{word}` belongs to no flag and is left out"));
+    }
+
     /// Words of a flag that is read and not simulated.
     pub(super) fn change(&mut self, words: impl Into<String>) {
         self.changes.push(words.into());
     }
 
     /// A flag that is not simulated, by what the lists say of it; `defaults` are values that change nothing.
-    pub(super) fn other(&mut self, given: &Given, defaults: &[(&str, &[&str])]) {
+    ///
+    /// # Errors
+    /// A flag without which the answer would be that of another server.
+    pub(super) fn other(
+        &mut self,
+        given: &Given,
+        defaults: &[(&str, &[&str])],
+    ) -> Result<(), LineError> {
         let name = given.name();
         let value = given.values.join(" ");
         let is_default = defaults
@@ -143,9 +163,18 @@ impl Line {
                     self.served.push((name.into(), value.clone()));
                 }
             }
-            Some(_) => self.change(given.words()),
-            None => self.change(format!("{} (no flag that capsim knows)", given.words())),
+            Some(_) => match refused::reason(name, &value) {
+                Some(reason) => {
+                    return Err(LineError::NotSimulated {
+                        words: given.words(),
+                        reason,
+                    });
+                }
+                None => self.change(given.words()),
+            },
+            None => self.change(format!("{}{UNKNOWN}", given.words())),
         }
+        Ok(())
     }
 
     /// Sets the setting that a flag stands for, by the table's spellings; false: it stands for none.

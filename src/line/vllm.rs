@@ -45,25 +45,25 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
             "--max-model-len"
                 if matches!(given.value()?.to_ascii_lowercase().as_str(), "auto" | "-1") =>
             {
-                line.change(format!(
-                    "{}: vLLM takes the longest sequence that the memory holds; here it is the model's own",
+                line.note(format!(
+                    "`{}`: vLLM takes the longest sequence that the memory holds; here it is the model's own",
                     given.words()
                 ));
             }
             "--hf-overrides" => match keys(given.value()?) {
                 Some(keys) => line.keys.extend(keys),
-                None => line.other(given, DEFAULTS),
+                None => line.other(given, DEFAULTS)?,
             },
             "--language-model-only" => line.keys.push(NO_TOWER.into()),
             "--limit-mm-per-prompt" if sees_nothing(given.value()?) => {
                 line.keys.push(NO_TOWER.into());
             }
             _ if line.set(Scheduler::Vllm, given)? => {}
-            _ => line.other(given, DEFAULTS),
+            _ => line.other(given, DEFAULTS)?,
         }
     }
     for word in arguments.loose.iter().skip(1) {
-        line.change(format!("{word} (a word that belongs to no flag)"));
+        line.stray(word);
     }
     if let Some(model) = model.or_else(|| swallowed(&arguments.given)) {
         name(line, &model);

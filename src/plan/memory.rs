@@ -279,7 +279,7 @@ fn unknown(scenario: &Scenario) -> Memory {
         device_needed: None,
         unmodelled: scenario.notes.not_simulated.clone(),
         harmless: scenario.notes.harmless.clone(),
-        notes: scenario.beyond_memory(),
+        notes: [&scenario.notes.line[..], &scenario.beyond_memory()].concat(),
     }
 }
 

@@ -9,7 +9,8 @@
 //! | layers that no profile was made from | [`OTHER_LAYERS`] |
 //! | layers or formats of a class that is not known | [`RESEMBLES`] |
 //! | images | [`IMAGES`] |
-use super::{Caveat, Scenario};
+//! | flags that are not simulated | [`unmodelled::rel_sd`] |
+use super::{Caveat, Scenario, unmodelled};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
 use crate::engine::{EngineVersion, kind};
@@ -113,14 +114,18 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     if s.workload.images.is_some() {
         sum += IMAGES * IMAGES;
     }
-    sum
+    let left_out = unmodelled::rel_sd(&s.notes.not_simulated);
+    sum + left_out * left_out
 }
 
 impl Scenario {
-    /// What a reader must know of what the engine profile was not made from: another engine, weight format, release.
+    /// What a reader must know of what is not simulated, of how a pasted line was read, and of what the engine profile was not made
+    /// from: another engine, weight format, release.
     pub fn beyond_profile(&self) -> Vec<Caveat> {
+        let mut all: Vec<Caveat> = self.notes.left_out().into_iter().collect();
+        all.extend(self.notes.line.iter().cloned().map(Caveat::Line));
         let said = self.model.config().caveats.iter();
-        let mut all: Vec<Caveat> = said.cloned().map(Caveat::Model).collect();
+        all.extend(said.cloned().map(Caveat::Model));
         if self.model.config().resembles {
             all.push(Caveat::Resembles { rel_sd: RESEMBLES });
         }

@@ -1,12 +1,14 @@
 //! What a reader of a prediction must know. Caveats travel inside the prediction, as data.
-use super::{Refused, Z95};
+use super::{Refused, Z95, unmodelled};
 use crate::engine::EngineVersion;
 
 /// Something that a prediction does not cover or is unsure of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Caveat {
-    /// A flag that may change performance and is not modelled.
-    Unmodelled(String),
+    /// Flags that may change performance and are not modelled.
+    Unmodelled(Vec<String>),
+    /// How a pasted line was read.
+    Line(String),
     /// Coefficients that were not measured matter: names, and their share of the interval's variance.
     Assumed(Vec<String>),
     /// A matrix size outside the measured range of the device's curve.
@@ -172,7 +174,8 @@ fn images(f: &mut std::fmt::Formatter<'_>, rel_sd: f64) -> std::fmt::Result {
 impl std::fmt::Display for Caveat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Caveat::Unmodelled(flag) => write!(f, "`{flag}` may matter and is not modelled"),
+            Caveat::Unmodelled(flags) => f.write_str(&unmodelled::sentence(flags)),
+            Caveat::Line(note) => f.write_str(note),
             Caveat::Assumed(names) => write!(
                 f,
                 "rests on assumed values that matter here: {} (capsim validate --fit with one run replaces them)",

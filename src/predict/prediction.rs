@@ -50,6 +50,16 @@ pub struct Notes {
     pub not_simulated: Vec<String>,
     /// Flags that change neither.
     pub harmless: Vec<String>,
+    /// How a pasted line was read.
+    pub line: Vec<String>,
+}
+
+impl Notes {
+    /// The flags that are not simulated, where there are some.
+    pub fn left_out(&self) -> Option<Caveat> {
+        let some = !self.not_simulated.is_empty();
+        some.then(|| Caveat::Unmodelled(self.not_simulated.clone()))
+    }
 }
 
 impl Scenario {
@@ -293,8 +303,6 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
             together: w.send_skew == Span::ZERO,
         });
     }
-    let unmodelled = scenario.notes.not_simulated.iter();
-    all.extend(unmodelled.cloned().map(Caveat::Unmodelled));
     all
 }
 

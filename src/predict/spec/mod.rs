@@ -96,6 +96,9 @@ pub struct ScenarioSpec {
     /// Flags of a pasted line that change neither.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub harmless: Vec<String>,
+    /// How a pasted line was read, where the reader should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line_notes: Vec<String>,
 }
 
 impl Default for ScenarioSpec {
@@ -119,6 +122,7 @@ impl Default for ScenarioSpec {
             load: LoadValues::default(),
             not_simulated: vec![],
             harmless: vec![],
+            line_notes: vec![],
         }
     }
 }
@@ -286,6 +290,7 @@ impl ScenarioSpec {
             engine: inline(&self.engine),
             not_simulated: self.not_simulated.clone(),
             harmless: self.harmless.clone(),
+            line_notes: self.line_notes.clone(),
             ..Self::default()
         }
     }
@@ -321,6 +326,7 @@ impl ScenarioSpec {
         for (mine, theirs) in [
             (&mut self.not_simulated, &other.not_simulated),
             (&mut self.harmless, &other.harmless),
+            (&mut self.line_notes, &other.line_notes),
         ] {
             for flag in theirs {
                 if !mine.contains(flag) {

@@ -105,6 +105,7 @@ impl ScenarioSpec {
                 assumed,
                 not_simulated: self.not_simulated.clone(),
                 harmless: self.harmless.clone(),
+                line: self.line_notes.clone(),
             },
         })
     }

@@ -4,7 +4,7 @@ use super::table::{plain, wrap};
 use capsim::device::{EngineId, Quantity};
 use capsim::model::{Ffn, Layer, Mixer};
 use capsim::plan::memory::{HostPart, Memory, Way};
-use capsim::predict::Scenario;
+use capsim::predict::{Scenario, unmodelled};
 use capsim::units::Bytes;
 use std::fmt::Write as _;
 
@@ -28,6 +28,12 @@ fn grouped(n: u64) -> String {
 /// The whole answer.
 pub fn text(scenario: &Scenario, m: &Memory) -> String {
     let mut o = format!("{}\non {}\n\n", scenario.model_name, scenario.device.name);
+    if !m.unmodelled.is_empty() {
+        o.push_str(&labelled(
+            "Left out",
+            &unmodelled::memory_sentence(&m.unmodelled),
+        ));
+    }
     let verdict = match (&m.problem, m.starts) {
         (None, _) => "yes".to_string(),
         (Some(p), true) => format!("the engine starts, but {p}"),
@@ -59,12 +65,6 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     }
     for note in m.notes.iter().filter(|n| !assumed.contains(n)) {
         o.push_str(&labelled("Caveat", note));
-    }
-    for flag in &m.unmodelled {
-        o.push_str(&labelled(
-            "Caveat",
-            &format!("`{flag}` may matter and is not modelled"),
-        ));
     }
     o
 }

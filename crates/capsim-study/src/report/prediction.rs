@@ -73,7 +73,8 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     }
     let heading = format!("{:=<50}", "");
     format!(
-        "{}{}\n{:=^50}\n{o}{heading}\n{}",
+        "{}{}{}\n{:=^50}\n{o}{heading}\n{}",
+        left_out(std::iter::once(scenario)),
         refused(std::iter::once(p)),
         question(scenario, p),
         " Predicted Serving Benchmark Result ",
@@ -102,6 +103,14 @@ pub fn assumed<'a>(all: impl Iterator<Item = &'a Scenario>) -> String {
         return String::new();
     }
     labelled("Assumed", &told.join("; "))
+}
+
+/// The flags that are not simulated, for the first lines of an answer; empty if there are none.
+pub fn left_out<'a>(all: impl Iterator<Item = &'a Scenario>) -> String {
+    let told = distinct(all.filter_map(|s| s.notes.left_out()), Caveat::clone);
+    told.iter()
+        .map(|c| labelled("Left out", &c.to_string()) + "\n")
+        .collect()
 }
 
 /// What one or several predictions refused, for the first lines of an answer; empty if nothing.
@@ -340,8 +349,8 @@ fn caveats<'a>(all: impl Iterator<Item = &'a Prediction>) -> String {
                     }
                 }
             }
-            // This stands in the first lines.
-            Caveat::Refused(_) => {}
+            // These stand in the first lines.
+            Caveat::Refused(_) | Caveat::Unmodelled(_) => {}
             // And one for the fullest cache.
             Caveat::KvNearlyFull(share) => fullest = fullest.max(*share),
             other => {

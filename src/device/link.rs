@@ -36,6 +36,11 @@ impl Link {
         self.collective(ranks, 2.0 * share(ranks), bytes)
     }
 
+    /// `bytes` from one device to another.
+    pub fn send(&self, bytes: f64) -> f64 {
+        self.latency.value + bytes / self.rate.value
+    }
+
     /// All-gather or reduce-scatter of `bytes` in total on `ranks` devices: each sends (n − 1)/n of them.
     pub fn all_gather(&self, ranks: u32, bytes: f64) -> f64 {
         self.collective(ranks, share(ranks), bytes)

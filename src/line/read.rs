@@ -5,8 +5,8 @@ use super::launch::{Launch, ReadFile, Source, unwrap};
 use super::{LineError, bench, llama_server, refused, sglang, variables, vllm};
 use crate::device::Scheduler;
 use crate::engine::settings::{
-    DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, SettingValues, TABLE,
-    TENSOR_PARALLEL_SIZE,
+    DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, PIPELINE_PARALLEL_SIZE,
+    Setting, SettingValues, TABLE, TENSOR_PARALLEL_SIZE,
 };
 use crate::fields::{Kind, Section, Value};
 use crate::workload::load::LoadValues;
@@ -78,6 +78,9 @@ fn of_launch(launch: Launch) -> Result<Line, LineError> {
         let is_flag = llama
             .as_ref()
             .is_some_and(|list| list.set_by(name).is_some());
+        if line.set_by_variable(name, value) {
+            continue;
+        }
         if variables::changes(name, value) && !is_flag {
             line.changes.push(format!("{name}={value}"));
         } else if seen.insert(name) {
@@ -196,10 +199,25 @@ impl Line {
         Ok(true)
     }
 
+    /// Sets the setting that a variable of vLLM stands for; false: it stands for none.
+    fn set_by_variable(&mut self, name: &str, value: &str) -> bool {
+        let vllm = matches!(self.engine, None | Some(Scheduler::Vllm));
+        let named = |row: &Setting| row.variable_of(Scheduler::Vllm) == Some(name);
+        let place = TABLE.iter().position(named).filter(|_| vllm);
+        let parsed = place.and_then(|p| EngineSection::field(p).parse(value).ok());
+        if let (Some(place), Some(value)) = (place, parsed) {
+            self.settings.put(place, value);
+            return true;
+        }
+        false
+    }
+
     /// Says where fewer devices are visible than the settings ask for.
     fn compare_devices(&mut self) {
         let size = |key| self.settings.get(key).unwrap_or(1u32);
-        let wanted = size(TENSOR_PARALLEL_SIZE).saturating_mul(size(DATA_PARALLEL_SIZE));
+        let wanted = size(TENSOR_PARALLEL_SIZE)
+            .saturating_mul(size(PIPELINE_PARALLEL_SIZE))
+            .saturating_mul(size(DATA_PARALLEL_SIZE));
         if let Some(seen) = self.devices.filter(|seen| *seen < wanted) {
             self.notes.push(format!("the line lets the server see {seen} devices and asks for {wanted}; the engine would not start"));
         }

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 /// Values that are the engine's defaults, or what is simulated.
 const DEFAULTS: &[(&str, &[&str])] = &[
-    ("--pipeline-parallel-size", &["1"]),
     ("--decode-context-parallel-size", &["1"]),
     ("--prefill-context-parallel-size", &["1"]),
     ("--data-parallel-size-local", &["1"]),

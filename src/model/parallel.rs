@@ -11,6 +11,8 @@ pub struct Parallel {
     pub data: u32,
     /// Whether whole experts are given to devices (`--enable-expert-parallel`) instead of slices of all of them.
     pub expert: bool,
+    /// Groups of devices that each have some of the layers (`--pipeline-parallel-size`).
+    pub pipeline: u32,
 }
 
 impl Default for Parallel {
@@ -19,6 +21,7 @@ impl Default for Parallel {
             tensor: 1,
             data: 1,
             expert: false,
+            pipeline: 1,
         }
     }
 }
@@ -32,19 +35,24 @@ impl Parallel {
         }
     }
 
-    /// Devices in all.
+    /// Devices that a layer is divided among, of all data-parallel engines together.
     pub fn devices(&self) -> u32 {
         self.tensor * self.data
+    }
+
+    /// Devices in all.
+    pub fn all_devices(&self) -> u32 {
+        self.devices().saturating_mul(self.pipeline)
     }
 
     /// Why `config` cannot be divided so, if it cannot: vLLM's own conditions (`ModelConfig.verify_with_parallel_config`,
     /// `divide` in the layers).
     pub fn problem(&self, config: &ModelConfig) -> Option<String> {
         let t = self.tensor;
-        if t == 0 || self.data == 0 {
+        if t == 0 || self.data == 0 || self.pipeline == 0 {
             return Some("sizes must be at least 1".into());
         }
-        if t > 1024 || self.data > 1024 {
+        if t > 1024 || self.data > 1024 || self.pipeline > 1024 {
             return Some("more than 1024 devices".into());
         }
         let mut last = None;

@@ -9,10 +9,12 @@
 //! | layers that no profile was made from | [`OTHER_LAYERS`] |
 //! | layers or formats of a class that is not known | [`RESEMBLES`] |
 //! | images | [`IMAGES`] |
+//! | a pipeline | [`PIPELINE`] |
 //! | flags that are not simulated | [`unmodelled::rel_sd`] |
 use super::{Caveat, Scenario, unmodelled};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
+use crate::engine::settings::PIPELINE_PARALLEL_SIZE;
 use crate::engine::{EngineVersion, kind};
 use crate::model::Mixer;
 
@@ -35,6 +37,13 @@ pub(super) const RESEMBLES: f64 = 0.42;
 
 /// Deviation of all times of a load with images: assumed, as much as other layers, as no run with images was compared.
 pub(super) const IMAGES: f64 = 0.3;
+
+/// Deviation of all times of a pipeline: assumed, two thirds of another engine's prices, as no run with one was compared.
+pub(super) const PIPELINE: f64 = 0.2;
+
+fn has_pipeline(s: &Scenario) -> bool {
+    s.serve.get(PIPELINE_PARALLEL_SIZE).is_some_and(|n| n > 1)
+}
 
 /// Kinds of layers of a model that no profile was made from. Attention with keys and values per head group and gated DeltaNet are in the
 /// runs that profiles were fitted to (docs/accuracy.md).
@@ -114,6 +123,9 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     if s.workload.images.is_some() {
         sum += IMAGES * IMAGES;
     }
+    if has_pipeline(s) {
+        sum += PIPELINE * PIPELINE;
+    }
     let left_out = unmodelled::rel_sd(&s.notes.not_simulated);
     sum + left_out * left_out
 }
@@ -131,6 +143,9 @@ impl Scenario {
         }
         if self.workload.images.is_some() {
             all.push(Caveat::Images { rel_sd: IMAGES });
+        }
+        if has_pipeline(self) {
+            all.push(Caveat::Pipeline { rel_sd: PIPELINE });
         }
         let kinds = unknown_layers(self);
         if !kinds.is_empty() {

@@ -49,6 +49,11 @@ pub enum Caveat {
         /// Relative standard deviation that the intervals contain for it.
         rel_sd: f64,
     },
+    /// No run with a pipeline was compared with prices.
+    Pipeline {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// No engine profile was made from models with these kinds of layers.
     OtherLayers {
         /// The kinds.
@@ -222,6 +227,11 @@ impl std::fmt::Display for Caveat {
             Caveat::Resembles { rel_sd } => write!(
                 f,
                 "the model is counted as one that it resembles: its sizes may be off, and its prices more so; {}",
+                Widened(*rel_sd)
+            ),
+            Caveat::Pipeline { rel_sd } => write!(
+                f,
+                "no run with a pipeline was compared with prices yet; {}",
                 Widened(*rel_sd)
             ),
             Caveat::OtherLayers { kinds, rel_sd } => write!(

@@ -127,6 +127,8 @@ pub enum Binding {
     Load,
     /// A part of the step time.
     Step(Part),
+    /// Stages of a pipeline idle, as too few batches are in flight.
+    Bubbles,
 }
 
 impl std::fmt::Display for Binding {
@@ -136,6 +138,9 @@ impl std::fmt::Display for Binding {
             Binding::KvCache => f.write_str("KV cache"),
             Binding::Load => f.write_str("load (device idles)"),
             Binding::Step(part) => f.write_str(part.words()),
+            Binding::Bubbles => {
+                f.write_str("pipeline bubbles (too few batches in flight to keep all stages busy)")
+            }
         }
     }
 }
@@ -223,12 +228,17 @@ fn binding(run: &Run) -> Binding {
     let s = &run.summary;
     let seqs = f64::from(run.settings.config.max_num_seqs);
     let queued = s.queue.mean() / s.e2el.mean().max(1e-12);
+    // Steps are counted on one stage of a pipeline, which shares the sequences with the others.
+    let stages = run.settings.stages.len().max(1) as f64;
+    let least_busy = 0.7 * s.duration;
     if s.preemptions > 0 || (queued > 0.1 && run.occupancy.kv_max > 0.95) {
         Binding::KvCache
-    } else if queued > 0.1 && run.occupancy.batch > 0.8 * seqs {
+    } else if queued > 0.1 && run.occupancy.batch * stages > 0.8 * seqs {
         Binding::MaxNumSeqs
-    } else if run.occupancy.busy < 0.7 * s.duration {
+    } else if run.occupancy.busy * stages < least_busy {
         Binding::Load
+    } else if run.occupancy.busy < least_busy {
+        Binding::Bubbles
     } else {
         Binding::Step(run.breakdown.largest())
     }

@@ -241,7 +241,8 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
     }
     let many = |n: Option<u32>| n.is_some_and(|n| n > 1);
     if (many(scenario.serve.get(TENSOR_PARALLEL_SIZE))
-        || many(scenario.serve.get(DATA_PARALLEL_SIZE)))
+        || many(scenario.serve.get(DATA_PARALLEL_SIZE))
+        || many(scenario.serve.get(PIPELINE_PARALLEL_SIZE)))
         && let Some(link) = &d.link
     {
         for (coefficient, q) in [

@@ -28,10 +28,15 @@ fn assumed() -> Link {
     }
 }
 
+/// The device's link, else the one that is assumed.
+pub(super) fn link_of(device: &DeviceProfile) -> Link {
+    device.link.clone().unwrap_or_else(assumed)
+}
+
 impl Exchanges {
     pub fn new(model: &Model, device: &DeviceProfile) -> Self {
         Self {
-            link: device.link.clone().unwrap_or_else(assumed),
+            link: link_of(device),
             all: model
                 .ops()
                 .iter()

@@ -3,7 +3,7 @@ use super::capacity::labelled;
 use super::table::{plain, wrap};
 use capsim::device::{EngineId, Quantity};
 use capsim::model::{Ffn, Layer, Mixer};
-use capsim::plan::memory::{HostPart, Memory, Way};
+use capsim::plan::memory::{HostPart, Memory, StagePart, Way};
 use capsim::predict::{Scenario, unmodelled};
 use capsim::units::Bytes;
 use std::fmt::Write as _;
@@ -46,6 +46,7 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     }
     o.push('\n');
     o.push_str(&parts(scenario, m));
+    o.push_str(&stages(&m.stages));
     o.push_str(&on_host(scenario, m.host_weights, m.host_kv));
     if !m.table.is_empty() {
         o.push_str(&logged(m));
@@ -117,6 +118,26 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
     }
     o.push('\n');
     o
+}
+
+/// The stages of a pipeline; empty without one.
+fn stages(all: &[StagePart]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let one = |s: &StagePart| {
+        format!(
+            "{} layers, {} of weights, {} blocks",
+            s.layers,
+            size(s.weights),
+            s.num_gpu_blocks
+        )
+    };
+    let text = format!(
+        "{}; above stands the stage with the fewest blocks, of which all have as many",
+        all.iter().map(one).collect::<Vec<_>>().join("; ")
+    );
+    labelled("Stages", &text)
 }
 
 /// What lies in the host's memory, and the rates that count for it; empty where nothing does.

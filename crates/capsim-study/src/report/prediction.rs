@@ -141,9 +141,13 @@ fn engine(p: &Prediction) -> String {
     let c = &run.settings.config;
     let on_off = |on: bool| if on { "on" } else { "off" };
     let rules = run.settings.rules();
+    let pipeline = match run.settings.pipeline() {
+        none if none.is_empty() => none,
+        stages => format!(", {stages}"),
+    };
     format!(
         "{rules}: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, block-size {}, prefix caching {}, \
-         {}, {}",
+         {}, {}{pipeline}",
         c.max_num_seqs,
         c.max_num_batched_tokens,
         c.max_model_len,
@@ -223,7 +227,11 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         mem.kv_cache,
         run.settings.config.num_gpu_blocks,
     );
-    o.push_str(&labelled("Memory", &memory));
+    let which = match run.settings.stages.len() {
+        0 => "",
+        _ => "on each device of the stage with the fewest blocks, ",
+    };
+    o.push_str(&labelled("Memory", &format!("{which}{memory}")));
     let (weights, kv) = (mem.host_weights.as_f64(), mem.host_kv.as_f64());
     o.push_str(&super::memory::on_host(scenario, weights, kv));
     let kv = format!(
@@ -698,5 +706,6 @@ fn short_binding(p: &Prediction) -> String {
         Binding::KvCache => format!("KV, {step}"),
         Binding::Load => "load".into(),
         Binding::Step(p) => part(p).into(),
+        Binding::Bubbles => format!("bubbles, {step}"),
     }
 }

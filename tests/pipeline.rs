@@ -122,9 +122,9 @@ fn a_full_pipeline_nears_as_many_times_the_throughput_as_it_has_stages() {
     for stages in [2, 4] {
         for is_async in [false, true] {
             let gain = tokens(stages, is_async) / one;
-            let most = f64::from(stages) * f64::from(stages);
+            let most = f64::from(stages);
             assert!(
-                gain > 0.9 * most && gain < 1.05 * most,
+                gain > 0.95 * most && gain <= most,
                 "{stages} stages, async {is_async}: {gain}"
             );
         }
@@ -136,7 +136,7 @@ fn scenario(model: &str, serve: SettingValues) -> Scenario {
     Scenario {
         model_name: model.into(),
         model: Model::new(&config, Precision::of(&config)),
-        engine: builtin::engine("vllm-0.24-h200").unwrap(),
+        engine: builtin::engine("vllm-0.20-cuda").unwrap(),
         device: builtin::device("h200-sxm").unwrap(),
         release: None,
         serve: serve.with(MAX_MODEL_LEN, 4096),
@@ -200,7 +200,11 @@ fn stages_share_weights_and_cache_and_the_fullest_decides() {
 #[test]
 fn a_pipeline_is_no_faster_for_a_user_alone() {
     let alone = |stages: u32, release: Option<&str>| {
-        let mut s = scenario("qwen3-8b", none().with(PIPELINE_PARALLEL_SIZE, stages));
+        // Before 0.32 a pipeline is synchronous whatever the default.
+        let serve = none()
+            .with(PIPELINE_PARALLEL_SIZE, stages)
+            .with(ASYNC_SCHEDULING, release.is_some());
+        let mut s = scenario("qwen3-8b", serve);
         s.release = release.map(|r| r.parse().unwrap());
         s.workload = WorkloadSpec::closed_loop(4, 1, 256, 64);
         simulate_once(&s).unwrap()
@@ -217,7 +221,7 @@ fn a_pipeline_is_no_faster_for_a_user_alone() {
         assert!((0.98..1.3).contains(&ratio), "{release:?}: {ratio}");
         // Each stage idles while the other works.
         let busy = two.occupancy.busy / two.summary.duration;
-        assert!((0.4..0.6).contains(&busy), "{busy}");
+        assert!((0.3..0.6).contains(&busy), "{busy}");
     }
     let mut s = scenario("qwen3-8b", none().with(PIPELINE_PARALLEL_SIZE, 2));
     s.workload = WorkloadSpec::closed_loop(4, 1, 256, 64);

@@ -475,8 +475,8 @@ impl StepCost for Staged {
         let one = self.0.step(&shapes[0]);
         Span(one.0 * [3, 2, 5, 1][stage % 4] / 3) + Span(stage as u64 * 1_000)
     }
-    fn hop(&self, shapes: &[StepShape]) -> Span {
-        Span(7_000 + 13 * u64::from(shapes[0].tokens()))
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
+        Span(7_000 * to as u64 + 13 * u64::from(shapes[0].tokens()))
     }
     fn attention_window(&self) -> Option<u32> {
         self.0.attention_window()

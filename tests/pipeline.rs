@@ -55,7 +55,7 @@ impl StepCost for Equal {
     fn step(&self, _: &StepShape) -> Span {
         self.stage
     }
-    fn hop(&self, _: &[StepShape]) -> Span {
+    fn hop(&self, _: usize, _: &[StepShape]) -> Span {
         self.hop
     }
 }
@@ -250,7 +250,7 @@ fn the_parts_of_a_step_sum_to_it_through_all_stages() {
         let parts = cost.breakdown(&shape).total();
         assert!((step - parts).abs() < 1e-8, "{step} {parts}");
         let stages: Span = (0..3).map(|i| cost.stage(i, &[shape], false)).sum();
-        let hop = cost.hop(&[shape]);
+        let hop = cost.hop(1, &[shape]);
         assert_eq!(cost.step(&shape), stages + hop + hop);
         assert!(hop > Span::ZERO);
     }
@@ -293,4 +293,79 @@ fn what_no_pipeline_can_be_is_refused_by_its_name() {
     let given = two().with(PP_LAYER_PARTITION, "20,16".to_string());
     let s = scenario("qwen3-8b", given).settings().unwrap();
     assert_eq!(s.pipeline(), "2 pipeline stages of 20 + 16 layers");
+}
+
+/// Sizes of 1 are none, and whole experts on one device are all of them.
+#[test]
+fn sizes_of_one_are_none_under_vllm() {
+    let ones = none()
+        .with(TENSOR_PARALLEL_SIZE, 1)
+        .with(DATA_PARALLEL_SIZE, 1)
+        .with(PIPELINE_PARALLEL_SIZE, 1)
+        .with(NNODES, 1)
+        .with(ENABLE_EXPERT_PARALLEL, true);
+    let plain = simulate_once(&scenario("qwen3-30b-a3b", none())).unwrap();
+    let with = simulate_once(&scenario("qwen3-30b-a3b", ones)).unwrap();
+    assert_eq!(plain.summary, with.summary);
+    assert_eq!(plain.settings.memory, with.settings.memory);
+}
+
+/// Replicas of a dense model that each serve as many users as one alone serve as many times the tokens, by either balancer; engines of a
+/// mixture wait for each other and for their exchanges.
+#[test]
+fn engines_with_equal_loads_serve_as_one_does() {
+    let run = |model, engines: u32, users: u32, release: &str| {
+        let mut s = scenario(model, none().with(DATA_PARALLEL_SIZE, engines));
+        s.release = Some(release.parse().unwrap());
+        s.workload = WorkloadSpec::closed_loop(8 * users, users, 256, 64);
+        simulate_once(&s).unwrap()
+    };
+    for release in ["0.20.2", "0.32.0"] {
+        let of = |r: &capsim::predict::Run| r.summary.output_throughput();
+        let one = of(&run("qwen3-8b", 1, 8, release));
+        let four = of(&run("qwen3-8b", 4, 32, release));
+        assert!(
+            (four / one / 4.0 - 1.0).abs() < 0.05,
+            "{release}: {one} {four}"
+        );
+        let one = of(&run("qwen3-30b-a3b", 1, 8, release));
+        let four = of(&run("qwen3-30b-a3b", 4, 32, release));
+        assert!(four < 4.0 * one, "{release}: {one} {four}");
+    }
+}
+
+/// What crosses the network takes longer, what stays within a node does not, and a slower network makes it worse.
+#[test]
+fn only_what_crosses_the_network_takes_longer() {
+    let tpot = |serve: SettingValues, gbs: f64| {
+        let mut s = scenario("qwen3-30b-a3b", serve);
+        s.device = s.device.with_network(Some(gbs)).unwrap();
+        simulate_once(&s).unwrap().summary.tpot.mean()
+    };
+    let tensor = none().with(TENSOR_PARALLEL_SIZE, 4);
+    let (one, far) = (
+        tpot(tensor.clone(), 40.0),
+        tpot(tensor.clone().with(NNODES, 2), 40.0),
+    );
+    assert!(far > 1.05 * one, "{one} {far}");
+    assert!(tpot(tensor.with(NNODES, 2), 0.1) > 1.05 * far);
+    // Two stages on a node each: only the way between them is longer.
+    let stages = none()
+        .with(TENSOR_PARALLEL_SIZE, 2)
+        .with(PIPELINE_PARALLEL_SIZE, 2);
+    let (near, apart) = (
+        tpot(stages.clone(), 40.0),
+        tpot(stages.with(NNODES, 2), 40.0),
+    );
+    assert!(apart > near && apart < 1.05 * near, "{near} {apart}");
+    // Replicas of a dense model exchange nothing.
+    let dense = |nodes: u32| {
+        let serve = none().with(DATA_PARALLEL_SIZE, 4).with(NNODES, nodes);
+        simulate_once(&scenario("qwen3-8b", serve)).unwrap().summary
+    };
+    assert_eq!(dense(1), dense(2));
+    let e = scenario("qwen3-8b", none().with(NNODES, 2))
+        .settings()
+        .unwrap_err();
+    assert!(e.to_string().starts_with("nnodes: 2"), "{e}");
 }

@@ -85,8 +85,8 @@ pub trait StepCost {
         }
     }
 
-    /// How long what a stage made takes to the next one.
-    fn hop(&self, _shapes: &[StepShape]) -> Span {
+    /// How long what was made takes from one stage to the next, number `to`.
+    fn hop(&self, _to: usize, _shapes: &[StepShape]) -> Span {
         Span::ZERO
     }
 
@@ -142,8 +142,8 @@ impl<C: StepCost + ?Sized> StepCost for &C {
     fn stage(&self, stage: usize, shapes: &[StepShape], lockstep: bool) -> Span {
         (**self).stage(stage, shapes, lockstep)
     }
-    fn hop(&self, shapes: &[StepShape]) -> Span {
-        (**self).hop(shapes)
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
+        (**self).hop(to, shapes)
     }
     fn attention_window(&self) -> Option<u32> {
         (**self).attention_window()

@@ -322,6 +322,22 @@ impl<C: StepCost> Runtime<C> {
                 let loads = self.states().map(load).enumerate();
                 loads.min_by_key(|&(_, load)| load).map_or(0, |(i, _)| i)
             }
+            Router::Emptiest => {
+                let usable = f64::from(self.config.num_gpu_blocks - 1).max(1.0);
+                let score = |s: &EngineState| {
+                    let used = 1.0 - f64::from(s.free_blocks) / usable;
+                    let waiting = f64::from(s.waiting);
+                    waiting + f64::from(s.running) + waiting * 6.0 * (used - 0.5).max(0.0)
+                };
+                let scores: Vec<f64> = self.states().map(|s| score(&s)).collect();
+                let n = scores.len();
+                let from = self.turn;
+                self.turn = (from + 1) % n;
+                let in_turn = (0..n).map(|i| (from + i) % n);
+                in_turn
+                    .min_by(|a, b| scores[*a].total_cmp(&scores[*b]))
+                    .unwrap_or(0)
+            }
         }
     }
 
@@ -400,7 +416,7 @@ impl<C: StepCost> Runtime<C> {
                 _ => self.cost.stage(stage, shapes, lockstep),
             };
             if stage > 0 {
-                at += self.cost.hop(shapes);
+                at += self.cost.hop(stage, shapes);
             }
             start = at.max(clock.free[stage]);
             at = start + price;

@@ -5,8 +5,8 @@ use super::launch::{Launch, ReadFile, Source, unwrap};
 use super::{LineError, bench, llama_server, refused, sglang, variables, vllm};
 use crate::device::Scheduler;
 use crate::engine::settings::{
-    DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, PIPELINE_PARALLEL_SIZE,
-    Setting, SettingValues, TABLE, TENSOR_PARALLEL_SIZE,
+    DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, NNODES,
+    PIPELINE_PARALLEL_SIZE, Setting, SettingValues, TABLE, TENSOR_PARALLEL_SIZE,
 };
 use crate::fields::{Kind, Section, Value};
 use crate::workload::load::LoadValues;
@@ -218,6 +218,8 @@ impl Line {
         let wanted = size(TENSOR_PARALLEL_SIZE)
             .saturating_mul(size(PIPELINE_PARALLEL_SIZE))
             .saturating_mul(size(DATA_PARALLEL_SIZE));
+        // Of one node.
+        let wanted = wanted / size(NNODES).max(1);
         if let Some(seen) = self.devices.filter(|seen| *seen < wanted) {
             self.notes.push(format!("the line lets the server see {seen} devices and asks for {wanted}; the engine would not start"));
         }

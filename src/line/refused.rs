@@ -3,8 +3,6 @@
 //! Every other flag that is not simulated is named in the first lines of the answer, and widens its intervals
 //! (`predict/unmodelled.rs`).
 
-const SEVERAL_NODES: &str = "the devices of several nodes exchange data over a network that no device profile has yet: give \
-                             the line of one node, with fewer devices";
 const CONTEXT: &str = "context parallelism divides the KV cache of a sequence among devices, which changes how much memory and \
                        time each needs: leave it out for the answer without it";
 const PHASES: &str = "this server computes only prompts or only answers, and hands the KV cache to another one: leave it out for \
@@ -20,7 +18,6 @@ const PIPELINE: &str = "pipelines are simulated for vLLM only: leave it out for 
 pub(super) fn reason(name: &str, value: &str) -> Option<&'static str> {
     let several = || value.trim() != "1";
     match name {
-        "--nnodes" if several() => Some(SEVERAL_NODES),
         "--pipeline-parallel-size" if several() => Some(PIPELINE),
         "--decode-context-parallel-size"
         | "--prefill-context-parallel-size"
@@ -68,7 +65,6 @@ mod tests {
     #[test]
     fn another_server_is_refused_and_what_is_the_same_one_is_not() {
         for (name, value) in [
-            ("--nnodes", "2"),
             ("--decode-context-parallel-size", "4"),
             ("--kv-transfer-config", r#"{"kv_role":"kv_producer"}"#),
             ("--disaggregation-mode", "prefill"),
@@ -81,7 +77,6 @@ mod tests {
             assert!(reason(name, value).is_some(), "{name} {value}");
         }
         for (name, value) in [
-            ("--nnodes", "1"),
             ("--kv-transfer-config", r#"{"kv_role":"kv_both"}"#),
             ("--runner", "generate"),
             ("--tensor-split", "1,0"),

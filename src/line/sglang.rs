@@ -15,7 +15,6 @@ const DEFAULTS: &[(&str, &[&str])] = &[
     ("--page-size", &["1"]),
     ("--pipeline-parallel-size", &["1"]),
     ("--expert-parallel-size", &["1"]),
-    ("--nnodes", &["1"]),
     ("--node-rank", &["0"]),
     ("--cpu-offload-gb", &["0"]),
     ("--stream-interval", &["1"]),

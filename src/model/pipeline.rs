@@ -138,7 +138,12 @@ mod tests {
     /// Stages together are the whole model, but for a table that the first and the last one have both; one stage is the model itself.
     #[test]
     fn stages_together_are_the_whole() {
-        for name in ["qwen3-8b", "qwen3-0.6b", "deepseek-r1", "gemma-2-9b-it"] {
+        for name in [
+            "qwen3-8b",
+            "qwen3-0.6b",
+            "deepseek-r1",
+            "llama-3.2-1b-instruct",
+        ] {
             let config = builtin::find(name).unwrap().config();
             let m = Model::new(&config, Precision::of(&config));
             assert_eq!(m.stages(&[m.num_layers()]), [m.clone()], "{name}");

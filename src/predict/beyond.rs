@@ -10,11 +10,12 @@
 //! | layers or formats of a class that is not known | [`RESEMBLES`] |
 //! | images | [`IMAGES`] |
 //! | a pipeline | [`PIPELINE`] |
+//! | several nodes | [`NODES`] |
 //! | flags that are not simulated | [`unmodelled::rel_sd`] |
 use super::{Caveat, Scenario, unmodelled};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
-use crate::engine::settings::PIPELINE_PARALLEL_SIZE;
+use crate::engine::settings::{NNODES, PIPELINE_PARALLEL_SIZE};
 use crate::engine::{EngineVersion, kind};
 use crate::model::Mixer;
 
@@ -40,6 +41,13 @@ pub(super) const IMAGES: f64 = 0.3;
 
 /// Deviation of all times of a pipeline: assumed, two thirds of another engine's prices, as no run with one was compared.
 pub(super) const PIPELINE: f64 = 0.2;
+
+/// Deviation of all times of several nodes: assumed, as much as a pipeline, as no run with several was compared.
+pub(super) const NODES: f64 = 0.2;
+
+fn has_nodes(s: &Scenario) -> bool {
+    s.serve.get(NNODES).is_some_and(|n| n > 1)
+}
 
 fn has_pipeline(s: &Scenario) -> bool {
     s.serve.get(PIPELINE_PARALLEL_SIZE).is_some_and(|n| n > 1)
@@ -126,6 +134,9 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     if has_pipeline(s) {
         sum += PIPELINE * PIPELINE;
     }
+    if has_nodes(s) {
+        sum += NODES * NODES;
+    }
     let left_out = unmodelled::rel_sd(&s.notes.not_simulated);
     sum + left_out * left_out
 }
@@ -146,6 +157,9 @@ impl Scenario {
         }
         if has_pipeline(self) {
             all.push(Caveat::Pipeline { rel_sd: PIPELINE });
+        }
+        if has_nodes(self) {
+            all.push(Caveat::Nodes { rel_sd: NODES });
         }
         let kinds = unknown_layers(self);
         if !kinds.is_empty() {

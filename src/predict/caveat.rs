@@ -54,6 +54,11 @@ pub enum Caveat {
         /// Relative standard deviation that the intervals contain for it.
         rel_sd: f64,
     },
+    /// No run on several nodes was compared with prices.
+    Nodes {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// No engine profile was made from models with these kinds of layers.
     OtherLayers {
         /// The kinds.
@@ -232,6 +237,11 @@ impl std::fmt::Display for Caveat {
             Caveat::Pipeline { rel_sd } => write!(
                 f,
                 "no run with a pipeline was compared with prices yet; {}",
+                Widened(*rel_sd)
+            ),
+            Caveat::Nodes { rel_sd } => write!(
+                f,
+                "no run on several nodes was compared with prices yet; {}",
                 Widened(*rel_sd)
             ),
             Caveat::OtherLayers { kinds, rel_sd } => write!(

@@ -441,9 +441,9 @@ impl StepCost for Probe<'_> {
         let price = self.cost.stage(stage, shapes, lockstep);
         self.look(prefill, price, |c| c.stage(stage, shapes, lockstep))
     }
-    fn hop(&self, shapes: &[StepShape]) -> Span {
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
         let prefill = shapes.iter().any(|s| s.prefill_seqs > 0);
-        self.look(prefill, self.cost.hop(shapes), |c| c.hop(shapes))
+        self.look(prefill, self.cost.hop(to, shapes), |c| c.hop(to, shapes))
     }
     fn attention_window(&self) -> Option<u32> {
         self.cost.attention_window()

@@ -59,7 +59,7 @@ pub fn run(case: &Case, cost: &impl StepCost) -> Option<Log> {
                 let mut start = at;
                 for (stage, free) in free.iter_mut().enumerate() {
                     if stage > 0 {
-                        at += cost.hop(&[shape]);
+                        at += cost.hop(stage, &[shape]);
                     }
                     start = at.max(*free);
                     at = start + cost.stage(stage, &[shape], false);

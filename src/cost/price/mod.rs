@@ -326,9 +326,10 @@ impl StepPrice {
     /// What the step's time is made of; sums to [`StepCost::step`] (to the rounding of a nanosecond).
     pub fn breakdown(&self, shape: &StepShape) -> Breakdown {
         let mut b = self.breakdown_here(shape);
-        for stage in &self.later {
+        for (stage, to) in self.later.iter().zip(1..) {
             b.merge(&stage.breakdown_here(shape));
-            b.add(Part::Comm, self.hop(std::slice::from_ref(shape)).secs());
+            let hop = self.hop(to, std::slice::from_ref(shape));
+            b.add(Part::Comm, hop.secs());
         }
         b
     }
@@ -405,16 +406,14 @@ impl StepCost for StepPrice {
     /// Of a pipeline: through all stages, one after the other.
     fn step(&self, shape: &StepShape) -> Span {
         let one = std::slice::from_ref(shape);
-        let stage = |s: &Self| s.step_here(shape) + self.hop(one);
-        self.later
-            .iter()
-            .fold(self.step_here(shape), |sum, s| sum + stage(s))
+        let stage = |(s, to): (&Self, usize)| s.step_here(shape) + self.hop(to, one);
+        let later = self.later.iter().zip(1..).map(stage);
+        later.fold(self.step_here(shape), |sum, s| sum + s)
     }
     fn lockstep(&self, shapes: &[StepShape]) -> Span {
-        let stage = |s: &Self| s.lockstep_here(shapes) + self.hop(shapes);
-        self.later
-            .iter()
-            .fold(self.lockstep_here(shapes), |sum, s| sum + stage(s))
+        let stage = |(s, to): (&Self, usize)| s.lockstep_here(shapes) + self.hop(to, shapes);
+        let later = self.later.iter().zip(1..).map(stage);
+        later.fold(self.lockstep_here(shapes), |sum, s| sum + s)
     }
     fn stage(&self, stage: usize, shapes: &[StepShape], lockstep: bool) -> Span {
         let at = match stage.checked_sub(1) {
@@ -426,12 +425,12 @@ impl StepCost for StepPrice {
             all => at.lockstep_here(all),
         }
     }
-    fn hop(&self, shapes: &[StepShape]) -> Span {
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
         let hop = self.hop.as_ref();
         // Ranks send at the same time; the widest batch takes longest.
         let rows = shapes.iter().map(|s| self.padded(s)).max();
         hop.map_or(Span::ZERO, |h| {
-            Span::from_secs(h.seconds(rows.unwrap_or(0)))
+            Span::from_secs(h.seconds(to, rows.unwrap_or(0)))
         })
     }
     fn attention_window(&self) -> Option<u32> {

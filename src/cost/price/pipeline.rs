@@ -8,10 +8,12 @@ use crate::model::Model;
 /// `model_executor/models/llama.py`@0.32.0).
 const TENSORS: f64 = 2.0;
 
-/// The way from one stage to the next.
+/// The ways from each stage to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Hop {
     link: Link,
+    /// Through the network, by the number of the later stage.
+    far: Vec<Option<Link>>,
     /// Devices that share each layer: each sends its part of a row, and those that receive gather them
     /// (`GroupCoordinator.isend_tensor_dict` with `all_gather_group`, `distributed/parallel_state.py`@0.32.0).
     ranks: u32,
@@ -21,18 +23,25 @@ pub(super) struct Hop {
 impl Hop {
     fn new(model: &Model, device: &DeviceProfile) -> Self {
         let width = f64::from(model.hidden_size());
+        let parallel = model.parallel();
+        let link = link_of(device);
+        // Each device of a stage has a port of its own.
+        let far = link.across(1, device.host_rates().network.value);
+        let across = |to: u32| (to > 0 && parallel.crosses_to(to)).then(|| far.clone());
         Self {
-            link: link_of(device),
+            far: (0..parallel.pipeline).map(across).collect(),
+            link,
             ranks: model.parallel().tensor.max(1),
             bytes_per_row: width * model.precision().dtype.bytes() as f64,
         }
     }
 
-    /// Seconds for so many rows.
-    pub fn seconds(&self, rows: u32) -> f64 {
+    /// Seconds for so many rows to stage number `to`.
+    pub fn seconds(&self, to: usize, rows: u32) -> f64 {
+        let way = self.far.get(to).and_then(Option::as_ref);
         let bytes = f64::from(rows) * self.bytes_per_row;
         let part = bytes / f64::from(self.ranks);
-        TENSORS * (self.link.send(part) + self.link.all_gather(self.ranks, bytes))
+        TENSORS * (way.unwrap_or(&self.link).send(part) + self.link.all_gather(self.ranks, bytes))
     }
 }
 

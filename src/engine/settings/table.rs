@@ -195,7 +195,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 32;
+const N: usize = 33;
 
 const ROWS: [Setting; N] = [
     count(
@@ -351,6 +351,12 @@ const ROWS: [Setting; N] = [
         flags: &["VLLM_PP_LAYER_PARTITION"],
         means: Means::Value,
     }]),
+    count(
+        "nnodes",
+        "Nodes",
+        "Number of machines among which the devices are divided evenly (default: 1)",
+    )
+    .spelled(&[sglang(&["--nnodes"])]),
     count(
         "data_parallel_size",
         "Data-parallel size",
@@ -509,6 +515,8 @@ keys! {
     PIPELINE_PARALLEL_SIZE: u32 = "pipeline_parallel_size";
     /// Layers of each of them.
     PP_LAYER_PARTITION: String = "pp_layer_partition";
+    /// Machines among which the devices are divided.
+    NNODES: u32 = "nnodes";
     /// Data type of the KV cache.
     KV_CACHE_DTYPE: String = "kv_cache_dtype";
     /// Longest sequence, tokens.

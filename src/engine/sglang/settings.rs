@@ -64,7 +64,18 @@ fn division(asked: &Asked<'_>) -> Result<(Parallel, Group), SettingsError> {
         data,
         expert: given.get(ENABLE_EXPERT_PARALLEL) == Some(true) && experts,
         pipeline: 1,
+        nodes: given.get(NNODES).unwrap_or(1),
     };
+    if parallel.nodes > 1 && engines > parallel.data {
+        return Err(bad(
+            "nnodes",
+            "several nodes are simulated without --dp-size or with --enable-dp-attention beside it"
+                .into(),
+        ));
+    }
+    if let Some(problem) = parallel.problem_of_nodes() {
+        return Err(bad("nnodes", problem));
+    }
     let group = Group {
         engines,
         lockstep: attention,

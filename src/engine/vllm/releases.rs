@@ -132,6 +132,8 @@ pub struct Release {
     /// Whether a pipeline schedules asynchronously, with one batch more in flight than it has stages and each request again once as
     /// many steps as stages have gone by (`AsyncScheduler`, `VllmConfig.max_concurrent_batches`).
     pub async_pipeline: bool,
+    /// Whether the balancer of data-parallel engines looks at all requests alike, and at the KV cache (`DPLBAsyncMPClient`).
+    pub balances_by_cache: bool,
     /// Default of `--gpu-memory-utilization`.
     pub gpu_memory_utilization: f64,
     /// Default of `--max-num-batched-tokens` of the API server on devices of 160 GiB and more, where it differs from that of
@@ -163,6 +165,7 @@ const OLDEST: Release = Release {
     },
     async_scheduling: false,
     async_pipeline: false,
+    balances_by_cache: false,
     gpu_memory_utilization: 0.9,
     tokens_from_160_gib: None,
     profiles_top_k_kernel: false,
@@ -286,6 +289,12 @@ const CHANGES: &[Change] = &[
         rule: "a pipeline schedules asynchronously",
         recorded: false,
         apply: |r| r.async_pipeline = true,
+    },
+    Change {
+        since: at(0, 32, 0),
+        rule: "data-parallel engines get requests by their number and the fullness of the KV cache, not by 4 · waiting + running",
+        recorded: false,
+        apply: |r| r.balances_by_cache = true,
     },
     Change {
         since: at(0, 33, 0),

@@ -90,10 +90,10 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         group: Group {
             engines: parallel.data,
             lockstep: model.experts().is_some(),
-            router: if given.get(DATA_PARALLEL_EXTERNAL_LB) == Some(true) {
-                Router::RoundRobin
-            } else {
-                Router::LeastLoaded
+            router: match given.get(DATA_PARALLEL_EXTERNAL_LB) {
+                Some(true) => Router::RoundRobin,
+                _ if release.balances_by_cache => Router::Emptiest,
+                _ => Router::LeastLoaded,
             },
         },
         gpu_memory_utilization: utilization,
@@ -216,7 +216,11 @@ fn divided(asked: &Asked<'_>) -> Result<(Parallel, Model), SettingsError> {
         data: given.get(DATA_PARALLEL_SIZE).unwrap_or(1),
         expert: given.get(ENABLE_EXPERT_PARALLEL).unwrap_or(false) && model.experts().is_some(),
         pipeline: given.get(PIPELINE_PARALLEL_SIZE).unwrap_or(1),
+        nodes: given.get(NNODES).unwrap_or(1),
     };
+    if let Some(problem) = parallel.problem_of_nodes() {
+        return Err(bad("nnodes", problem));
+    }
     let field = if parallel.tensor == 1 && parallel.data > 1 {
         "data_parallel_size"
     } else {

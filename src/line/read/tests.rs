@@ -88,7 +88,7 @@ fn what_is_not_simulated_is_sorted_by_what_it_changes() {
         [
             "HF_TOKEN",
             "-O",
-            "-pp",
+            "-dcp",
             "--api-key",
             "--swap-space",
             "--no-enable-lora",
@@ -164,10 +164,39 @@ fn human_readable_integers_are_vllms() {
 }
 
 #[test]
+fn what_divides_a_model_becomes_settings() {
+    let l = good("VLLM_PP_LAYER_PARTITION=20,16 vllm serve m -pp 2 -tp 4 -dp 4 -dpl 2");
+    let s = &l.settings;
+    assert_eq!(s.get(PIPELINE_PARALLEL_SIZE), Some(2));
+    assert_eq!(s.get(PP_LAYER_PARTITION).as_deref(), Some("20,16"));
+    assert_eq!(
+        (s.get(DATA_PARALLEL_SIZE), s.get(NNODES)),
+        (Some(4), Some(2))
+    );
+    assert!(l.changes.is_empty() && l.harmless.is_empty());
+    // All engines are here.
+    assert_eq!(good("vllm serve m -dp 4 -dpl 4").settings.get(NNODES), None);
+    assert_eq!(
+        good("vllm serve m -tp 16 --nnodes 2").settings.get(NNODES),
+        Some(2)
+    );
+    assert_eq!(
+        good("sglang serve m --tp 16 --nnodes 2")
+            .settings
+            .get(NNODES),
+        Some(2)
+    );
+    let e = line("vllm serve m -dp 4 -dpl 3").unwrap_err().to_string();
+    assert!(
+        e.starts_with("`-dpl`: `3` is not a number of engines"),
+        "{e}"
+    );
+}
+
+#[test]
 fn flags_of_another_server_are_refused_by_name() {
     for (text, flag) in [
         ("vllm serve m -dcp 4", "-dcp 4"),
-        ("vllm serve m --nnodes 2", "--nnodes 2"),
         ("vllm serve m --runner pooling", "--runner pooling"),
         ("sglang serve m --pp-size 2", "--pp-size 2"),
         (

@@ -84,6 +84,9 @@ pub struct ScenarioSpec {
     /// GB/s of the bus between the host's memory and the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bus_gbs: Option<f64>,
+    /// GB/s of each device to other nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_gbs: Option<f64>,
     /// Engine settings under vLLM's names.
     #[serde(default, skip_serializing_if = "SettingValues::is_empty")]
     pub settings: SettingValues,
@@ -118,6 +121,7 @@ impl Default for ScenarioSpec {
             host_bandwidth_gbs: None,
             host_tflops: None,
             bus_gbs: None,
+            network_gbs: None,
             settings: SettingValues::default(),
             load: LoadValues::default(),
             not_simulated: vec![],
@@ -230,6 +234,7 @@ impl ScenarioSpec {
             "host_bandwidth_gbs" => Some(&mut self.host_bandwidth_gbs),
             "host_tflops" => Some(&mut self.host_tflops),
             "bus_gbs" => Some(&mut self.bus_gbs),
+            "network_gbs" => Some(&mut self.network_gbs),
             _ => None,
         }
     }
@@ -270,6 +275,7 @@ impl ScenarioSpec {
             (HOST_BANDWIDTH_GBS, self.host_bandwidth_gbs),
             (HOST_TFLOPS, self.host_tflops),
             (BUS_GBS, self.bus_gbs),
+            (NETWORK_GBS, self.network_gbs),
         ];
         let rates = rates
             .into_iter()
@@ -321,6 +327,7 @@ impl ScenarioSpec {
         over(&mut self.host_bandwidth_gbs, &other.host_bandwidth_gbs);
         over(&mut self.host_tflops, &other.host_tflops);
         over(&mut self.bus_gbs, &other.bus_gbs);
+        over(&mut self.network_gbs, &other.network_gbs);
         self.settings.overlay(&other.settings);
         self.load.overlay(&other.load);
         for (mine, theirs) in [

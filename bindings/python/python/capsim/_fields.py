@@ -48,6 +48,8 @@ class SettingFields:
     """Number of groups of devices that each have some of the layers (default: 1)."""
     pp_layer_partition: Optional[str] = None
     """Layers of each pipeline stage with commas between them, vLLM's VLLM_PP_LAYER_PARTITION (default: equally many)."""
+    nnodes: Optional[int] = None
+    """Number of machines among which the devices are divided evenly (default: 1)."""
     data_parallel_size: Optional[Ints] = None
     """Number of engines behind one router; those of a mixture of experts share the experts (default: 1)."""
     enable_expert_parallel: Optional[bool] = None
@@ -179,6 +181,7 @@ class SettingsInForce:
     tensor_parallel_size: Optional[int] = None
     pipeline_parallel_size: Optional[int] = None
     pp_layer_partition: Optional[str] = None
+    nnodes: Optional[int] = None
     data_parallel_size: Optional[int] = None
     enable_expert_parallel: Optional[bool] = None
     enable_dp_attention: Optional[bool] = None

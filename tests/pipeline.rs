@@ -310,8 +310,7 @@ fn sizes_of_one_are_none_under_vllm() {
     assert_eq!(plain.settings.memory, with.settings.memory);
 }
 
-/// Replicas of a dense model that each serve as many users as one alone serve as many times the tokens, by either balancer; engines of a
-/// mixture wait for each other and for their exchanges.
+/// Replicas of a dense model that each serve as many users as one alone serve as many times the tokens, by either balancer.
 #[test]
 fn engines_with_equal_loads_serve_as_one_does() {
     let run = |model, engines: u32, users: u32, release: &str| {
@@ -329,9 +328,6 @@ fn engines_with_equal_loads_serve_as_one_does() {
             (four / one / 4.0 - 1.0).abs() < 0.05,
             "{release}: {one} {four}"
         );
-        let one = of(&run("qwen3-30b-a3b", 1, 8, release));
-        let four = of(&run("qwen3-30b-a3b", 4, 32, release));
-        assert!(four < 4.0 * one, "{release}: {one} {four}");
     }
 }
 

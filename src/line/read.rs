@@ -221,7 +221,10 @@ impl Line {
         // Of one node.
         let wanted = wanted / size(NNODES).max(1);
         if let Some(seen) = self.devices.filter(|seen| *seen < wanted) {
-            self.notes.push(format!("the line lets the server see {seen} devices and asks for {wanted}; the engine would not start"));
+            self.notes.push(format!(
+                "the line lets the server see {seen} devices of a node and asks for {wanted} there; the engine would not start (--nnodes says \
+                 how many nodes there are)"
+            ));
         }
     }
 }

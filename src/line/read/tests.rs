@@ -369,7 +369,10 @@ fn fewer_visible_devices_than_asked_for_are_said() {
     let l = good("CUDA_VISIBLE_DEVICES=0 vllm serve m -tp 2");
     assert_eq!(
         l.notes,
-        ["the line lets the server see 1 devices and asks for 2; the engine would not start"]
+        [
+            "the line lets the server see 1 devices of a node and asks for 2 there; the engine would not start (--nnodes says how many nodes \
+             there are)"
+        ]
     );
     assert!(
         good("CUDA_VISIBLE_DEVICES=0,1 vllm serve m -tp 2")

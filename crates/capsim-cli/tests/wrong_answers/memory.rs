@@ -96,14 +96,7 @@ fn the_context_of_a_llama_server_must_fit() {
 /// Flags of a pasted line that change what fits and are not modelled were dropped without a word.
 #[test]
 fn memory_names_the_flags_that_it_ignores() {
-    let line = [
-        "--",
-        "vllm",
-        "serve",
-        "Qwen/Qwen3-8B",
-        "--pipeline-parallel-size",
-        "2",
-    ];
+    let line = ["--", "vllm", "serve", "Qwen/Qwen3-8B", "--max-loras", "2"];
     let words = |json: &[&'static str]| {
         [
             &["memory", "--device", "h100-sxm", "--max-model-len", "4096"],
@@ -114,7 +107,7 @@ fn memory_names_the_flags_that_it_ignores() {
     };
     let (_, text, err) = capsim(&words(&[]));
     assert!(
-        flat(&text).contains("`--pipeline-parallel-size 2` may matter and is not modelled"),
+        flat(&text).contains("Left out `--max-loras 2`: may change the memory that is needed"),
         "{text}{err}"
     );
     let (_, json, _) = capsim(&words(&["--json"]));
@@ -123,7 +116,7 @@ fn memory_names_the_flags_that_it_ignores() {
         json["unmodelled"][0]
             .as_str()
             .unwrap()
-            .starts_with("--pipeline-parallel-size"),
+            .starts_with("--max-loras"),
         "{json}"
     );
 }

@@ -268,7 +268,7 @@ fn what_no_pipeline_can_be_is_refused_by_its_name() {
         (
             "qwen3-8b",
             none().with(PIPELINE_PARALLEL_SIZE, 0),
-            "sizes must be at least 1",
+            "pipeline_parallel_size: must lie between 1 and 1024",
         ),
         (
             "qwen3-8b",

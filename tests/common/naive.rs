@@ -265,7 +265,7 @@ impl Naive {
 
     /// Composes a batch: how many requests were preempted for it; `None` if there is none.
     pub fn preempted_by(&mut self, now: SimTime) -> Option<u32> {
-        self.schedule(now).then(|| self.preempted.len() as u32)
+        self.schedule(now).then_some(self.preempted.len() as u32)
     }
 
     /// Composes a batch; whether there is one.

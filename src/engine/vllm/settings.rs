@@ -2,7 +2,7 @@
 use super::{EngineVersion, Release, pipeline};
 use crate::device::EngineId;
 use crate::engine::memory::{self, MemoryInputs};
-use crate::engine::resolved::{Asked, Settings, SettingsError, bad};
+use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, bad};
 use crate::engine::settings::*;
 use crate::engine::{EngineConfig, Group, Router, SchedulingPolicy};
 use crate::model::{Model, Parallel, Placement};
@@ -218,6 +218,7 @@ fn divided(asked: &Asked<'_>) -> Result<(Parallel, Model), SettingsError> {
         pipeline: given.get(PIPELINE_PARALLEL_SIZE).unwrap_or(1),
         nodes: given.get(NNODES).unwrap_or(1),
     };
+    at_least_one("pipeline_parallel_size", parallel.pipeline, 1024)?;
     if let Some(problem) = parallel.problem_of_nodes() {
         return Err(bad("nnodes", problem));
     }

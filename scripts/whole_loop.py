@@ -284,6 +284,8 @@ class Loop:
             r["fitted"] = name in fitted
             r["load_before"] = facts["load_before"].get(name)
             r.pop("requests")
+            # A deviation between equal requests may be 0, of which nothing is so many percent off.
+            r["metrics"] = [m for m in r["metrics"] if not m["metric"].startswith("std_")]
         # What was recorded and is no longer in the list above would be left out silently.
         if left := there - set(runs):
             raise Problem(f"recorded, but not known to this script: {', '.join(sorted(left))}")

@@ -3,6 +3,8 @@
 //! `CAPSIM_CASES=10000 cargo test --release --test differential` runs more cases than the default.
 #[path = "common/naive.rs"]
 mod naive;
+#[path = "common/queue.rs"]
+mod queue;
 #[allow(dead_code)]
 #[path = "common/replay.rs"]
 mod replay;
@@ -104,6 +106,7 @@ fn random_case(seed: u64) -> Case {
             SchedulingPolicy::Fcfs
         },
         async_scheduling: rng.random_bool(0.4),
+        pipeline_stages: 1,
         scheduler_reserve_full_isl: one_of(rng, &[None, None, Some(false), Some(true)]),
     };
     let n = rng.random_range(1..40u64);
@@ -459,6 +462,75 @@ fn in_time(case: &Case, what: &str) {
     fast.gaps.sort();
     slow.gaps.sort();
     assert_eq!(fast, slow, "{what}: event loop");
+}
+
+/// Stages that differ, and a way between them.
+struct Staged(Odd);
+
+impl StepCost for Staged {
+    fn step(&self, s: &StepShape) -> Span {
+        self.0.step(s)
+    }
+    fn stage(&self, stage: usize, shapes: &[StepShape], _: bool) -> Span {
+        let one = self.0.step(&shapes[0]);
+        Span(one.0 * [3, 2, 5, 1][stage % 4] / 3) + Span(stage as u64 * 1_000)
+    }
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
+        Span(7_000 * to as u64 + 13 * u64::from(shapes[0].tokens()))
+    }
+    fn attention_window(&self) -> Option<u32> {
+        self.0.attention_window()
+    }
+    fn wants_distinct_tokens(&self) -> bool {
+        true
+    }
+}
+
+/// Pipelines of two to four stages, synchronous or not, against the queue of batches written out. How many steps began while another batch
+/// was in flight, and how many requests were preempted.
+fn through_stages(seed: u64) -> (usize, u64) {
+    let mut case = random_case(seed);
+    case.config.pipeline_stages = 2 + (seed % 3) as u32;
+    let cost = Staged(Odd(
+        LinearCost {
+            base: Span(40_000),
+            per_token: Span(900),
+            per_seq: Span(2_000),
+        },
+        case.window,
+    ));
+    let slow = queue::run(&case, &cost);
+    let mut fast = Log::default();
+    let mut source = ListSource::new(case.requests.clone());
+    let result = simulate(&case.config, &cost, &mut source, &mut fast);
+    let Some(mut slow) = slow else {
+        assert!(matches!(result, Err(SimError::Stuck { .. })), "seed {seed}");
+        return (0, 0);
+    };
+    let preemptions = result.unwrap().preemptions;
+    fast.gaps.sort();
+    slow.gaps.sort();
+    assert_eq!(fast, slow, "seed {seed}, {:?}", case.config);
+    let together = |w: &[(SimTime, Span, StepShape, u32)]| {
+        let work = cost.step(&w[1].2);
+        w[1].0.since(SimTime::ZERO) < w[0].0.since(SimTime::ZERO) + w[0].1 + work
+    };
+    let overlapped = fast.steps.windows(2).filter(|w| together(w)).count();
+    (overlapped, preemptions)
+}
+
+#[test]
+fn pipelines_give_the_same_times_as_the_queue_written_out() {
+    let (mut overlapped, mut preemptions) = (0, 0);
+    for seed in first()..first() + cases() {
+        let (o, p) = through_stages(seed);
+        overlapped += o;
+        preemptions += p;
+    }
+    assert!(
+        overlapped > 100 && preemptions > 20,
+        "{overlapped} {preemptions}"
+    );
 }
 
 #[allow(

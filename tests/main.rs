@@ -15,6 +15,7 @@ mod layers;
 mod models;
 mod numpy;
 mod offload;
+mod pipeline;
 mod plan;
 mod recipes;
 mod resemble;

@@ -76,6 +76,20 @@ pub trait StepCost {
             .unwrap_or(Span::ZERO)
     }
 
+    /// How long one stage of a pipeline takes for a step, or, in lock-step, for the steps of several engines; the first one is number 0.
+    /// A cost that knows no stages says the same of each.
+    fn stage(&self, _stage: usize, shapes: &[StepShape], lockstep: bool) -> Span {
+        match shapes {
+            [one] if !lockstep => self.step(one),
+            all => self.lockstep(all),
+        }
+    }
+
+    /// How long what was made takes from one stage to the next, number `to`.
+    fn hop(&self, _to: usize, _shapes: &[StepShape]) -> Span {
+        Span::ZERO
+    }
+
     /// The sliding attention window, in tokens, if some layers have one: the engine then keeps
     /// [`StepShape::decode_context_windowed`].
     fn attention_window(&self) -> Option<u32> {
@@ -124,6 +138,12 @@ impl<C: StepCost + ?Sized> StepCost for &C {
     }
     fn lockstep(&self, shapes: &[StepShape]) -> Span {
         (**self).lockstep(shapes)
+    }
+    fn stage(&self, stage: usize, shapes: &[StepShape], lockstep: bool) -> Span {
+        (**self).stage(stage, shapes, lockstep)
+    }
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
+        (**self).hop(to, shapes)
     }
     fn attention_window(&self) -> Option<u32> {
         (**self).attention_window()

@@ -16,6 +16,9 @@ pub struct Host {
     /// Bytes per second from the host's memory to the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bus: Option<Quantity>,
+    /// Bytes per second that one device sends to other nodes while it receives as many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Quantity>,
 }
 
 impl Host {
@@ -24,6 +27,7 @@ impl Host {
             ("host.memory", &self.memory),
             ("host.arithmetic", &self.arithmetic),
             ("host.bus", &self.bus),
+            ("host.network", &self.network),
         ] {
             if let Some(q) = q {
                 q.check(field, 1e18)?;
@@ -42,6 +46,8 @@ pub struct HostRates {
     pub arithmetic: Quantity,
     /// See [`Host::bus`].
     pub bus: Quantity,
+    /// See [`Host::network`].
+    pub network: Quantity,
 }
 
 /// Two channels of DDR5-5600, 8 bytes wide: 89.6 GB/s. Servers have eight and more, laptops' are slower.
@@ -55,6 +61,10 @@ const ARITHMETIC: f64 = 8.0 * 4e9 * 32.0;
 
 /// PCIe 4.0 ×16: 16 GT/s · 16 lanes · 128/130 bits.
 const BUS: f64 = 16e9 * 16.0 / 8.0 * 128.0 / 130.0;
+
+/// A port of 400 Gb/s for each device (eight ConnectX-7 in a node of eight: NVIDIA DGX BasePOD reference architecture, core components of
+/// DGX H100, H200 and B200).
+const NETWORK: f64 = 400e9 / 8.0;
 
 /// Seconds in which a step goes from the device to the processor or back: a copy, a hand-shake, threads that wake up. Assumed, as
 /// much as a collective of two devices through host memory takes (NVIDIA/nccl-tests#117).
@@ -117,7 +127,21 @@ impl DeviceProfile {
                 (false, Some(s)) => bus_of(&s),
                 (false, None) => assumed(REACHED * BUS, "0.8 of PCIe 4.0 x16"),
             }),
+            network: known.network.unwrap_or_else(|| {
+                assumed(REACHED * NETWORK, "0.8 of one 400 Gb/s port per device")
+            }),
         }
+    }
+
+    /// With the rate of the network that was said, in GB/s per device.
+    ///
+    /// # Errors
+    /// A value that no network has.
+    pub fn with_network(mut self, gbs: Option<f64>) -> Result<Self, ProfileError> {
+        let Some(v) = gbs else { return Ok(self) };
+        let host = self.host.get_or_insert_default();
+        host.network = Some(said("network_gbs", v, 1e9)?);
+        Ok(self)
     }
 
     /// With a rate that was said: GB/s of the host's memory and of the bus, 10¹² operations per second of its processor.
@@ -137,25 +161,30 @@ impl DeviceProfile {
             ("bus_gbs", &mut host.bus, bus_gbs, 1e9),
         ] {
             let Some(v) = given else { continue };
-            if !(v.is_finite() && v > 0.0 && v <= 1e6) {
-                return Err(ProfileError::Value {
-                    field: field.into(),
-                    problem: format!("{v} must lie above 0 and at most 1e6"),
-                });
-            }
-            *slot = Some(Quantity {
-                value: v * unit,
-                rel_sd: 0.1,
-                provenance: Provenance {
-                    origin: Origin::Datasheet,
-                    source: "as given".into(),
-                    note: String::new(),
-                },
-            });
+            *slot = Some(said(field, v, unit)?);
         }
         self.host = Some(host).filter(|h| *h != Host::default());
         Ok(self)
     }
+}
+
+/// A value that was said, in `unit`s.
+fn said(field: &str, v: f64, unit: f64) -> Result<Quantity, ProfileError> {
+    if !(v.is_finite() && v > 0.0 && v <= 1e6) {
+        return Err(ProfileError::Value {
+            field: field.into(),
+            problem: format!("{v} must lie above 0 and at most 1e6"),
+        });
+    }
+    Ok(Quantity {
+        value: v * unit,
+        rel_sd: 0.1,
+        provenance: Provenance {
+            origin: Origin::Datasheet,
+            source: "as given".into(),
+            note: String::new(),
+        },
+    })
 }
 
 #[cfg(test)]

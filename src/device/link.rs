@@ -2,6 +2,10 @@
 use super::Quantity;
 use serde::{Deserialize, Serialize};
 
+/// Seconds that a collective takes longer where it crosses a network. Assumed: half of what one of two devices takes through host memory
+/// ([`CROSSING`](super::host::CROSSING)).
+const NETWORK_LATENCY: f64 = 15e-6;
+
 /// The way between devices, as a collective operation sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -36,6 +40,11 @@ impl Link {
         self.collective(ranks, 2.0 * share(ranks), bytes)
     }
 
+    /// `bytes` from one device to another.
+    pub fn send(&self, bytes: f64) -> f64 {
+        self.latency.value + bytes / self.rate.value
+    }
+
     /// All-gather or reduce-scatter of `bytes` in total on `ranks` devices: each sends (n − 1)/n of them.
     pub fn all_gather(&self, ranks: u32, bytes: f64) -> f64 {
         self.collective(ranks, share(ranks), bytes)
@@ -45,14 +54,29 @@ impl Link {
         if share <= 0.0 {
             return 0.0;
         }
+        let (latency, rate) = self.group(ranks);
+        self.latency.value * latency + share * bytes / (self.rate.value * rate)
+    }
+
+    /// Latency and rate of so many devices relative to the link's.
+    fn group(&self, ranks: u32) -> (f64, f64) {
         // Two devices are the link itself.
         let groups: &[LinkGroup] = if ranks > 2 { &self.groups } else { &[] };
-        let (latency, rate) = groups
-            .iter()
-            .find(|g| g.ranks >= ranks)
+        let found = groups.iter().find(|g| g.ranks >= ranks);
+        found
             .or(groups.last())
-            .map_or((1.0, 1.0), |g| (g.latency, g.rate));
-        self.latency.value * latency + share * bytes / (self.rate.value * rate)
+            .map_or((1.0, 1.0), |g| (g.latency, g.rate))
+    }
+
+    /// The way between devices of several nodes, `each` of them on every one. All of a node's devices send to other nodes at once, each through
+    /// the network at `network` bytes per second, and no faster than they exchange within the node.
+    pub fn across(&self, each: u32, network: f64) -> Self {
+        let within = self.group(each);
+        let mut link = self.clone();
+        link.groups = vec![];
+        link.latency.value = self.latency.value * within.0 + NETWORK_LATENCY;
+        link.rate.value = (self.rate.value * within.1).min(f64::from(each.max(1)) * network);
+        link
     }
 
     pub(super) fn check(&self) -> Result<(), super::ProfileError> {
@@ -111,5 +135,13 @@ mod tests {
         // 2e-5 + 1.5 · 1e6 / 5e9
         assert!((link.all_reduce(4, 1e6) - 3.2e-4).abs() < 1e-12);
         assert_eq!(link.all_reduce(3, 0.0), link.all_reduce(8, 0.0));
+        // Four devices on each node: their own network ports together are slower than the link, or it is slower than they are.
+        let far = link.across(4, 1e9);
+        assert_eq!(
+            (far.rate.value, far.latency.value),
+            (4e9, 2e-5 + NETWORK_LATENCY)
+        );
+        assert_eq!(link.across(4, 1e12).rate.value, 5e9);
+        assert!(far.all_reduce(8, 1e6) > link.all_reduce(8, 1e6));
     }
 }

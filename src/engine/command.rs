@@ -11,7 +11,13 @@ pub fn command(engine: EngineId, model: &str, settings: &SettingValues) -> Vec<S
     for (at, row) in TABLE.iter().enumerate() {
         line.extend(settings.at(at).and_then(|v| flag(row, engine, v)));
     }
-    line
+    let set = |(at, row): (usize, &Setting)| {
+        let name = row.variable_of(engine)?;
+        Some(format!("{name}={}", settings.at(at)?))
+    };
+    let mut all: Vec<String> = TABLE.iter().enumerate().filter_map(set).collect();
+    all.extend(line);
+    all
 }
 
 /// A setting as a flag of an engine; `None` where the engine has none for this value.
@@ -37,7 +43,7 @@ pub fn flag(row: &Setting, engine: EngineId, value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::settings::{MAX_MODEL_LEN, MAX_NUM_SEQS, NUM_GPU_BLOCKS_OVERRIDE};
+    use crate::engine::settings::*;
 
     #[test]
     fn a_line_says_what_the_engine_counts() {
@@ -51,5 +57,15 @@ mod tests {
         let s = SettingValues::default().with(NUM_GPU_BLOCKS_OVERRIDE, 1001);
         let line = command(EngineId::Sglang, "m", &s).join(" ");
         assert!(line.contains("--max-total-tokens 1000"), "{line}");
+        // A variable stands before the program.
+        let s = SettingValues::default()
+            .with(PIPELINE_PARALLEL_SIZE, 2)
+            .with(PP_LAYER_PARTITION, "20,16".to_string());
+        let line = command(EngineId::Vllm, "m", &s).join(" ");
+        assert_eq!(
+            line,
+            "VLLM_PP_LAYER_PARTITION=20,16 vllm serve m --pipeline-parallel-size 2"
+        );
+        assert!(!command(EngineId::Sglang, "m", &s).join(" ").contains("20"));
     }
 }

@@ -41,9 +41,17 @@ pub struct EngineConfig {
     pub policy: SchedulingPolicy,
     /// Whether a step is scheduled before the previous one's output is known.
     pub async_scheduling: bool,
+    /// Stages of the pipeline that steps go through.
+    pub pipeline_stages: u32,
 }
 
 impl EngineConfig {
+    /// Batches that are scheduled at most before the oldest one's output is processed: one for each stage, and one more where scheduling
+    /// is asynchronous (vLLM 0.32.0, `VllmConfig.max_concurrent_batches`).
+    pub fn batches_in_flight(&self) -> usize {
+        self.pipeline_stages as usize + usize::from(self.async_scheduling)
+    }
+
     /// KV blocks that a request with `tokens` computed tokens holds.
     pub fn blocks_for(&self, tokens: u32) -> u32 {
         tokens.div_ceil(self.block_size) + self.state_blocks
@@ -67,6 +75,7 @@ impl Default for EngineConfig {
             scheduler_reserve_full_isl: None,
             policy: SchedulingPolicy::Fcfs,
             async_scheduling: false,
+            pipeline_stages: 1,
         }
     }
 }
@@ -99,6 +108,7 @@ impl EngineConfig {
                 1 << 30,
             ),
             ("max_model_len", self.max_model_len, 1, 1 << 30),
+            ("pipeline_parallel_size", self.pipeline_stages, 1, 1 << 10),
         ] {
             if !(low..=high).contains(&value) {
                 return bad(

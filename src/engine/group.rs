@@ -13,6 +13,10 @@ pub enum Router {
     /// may be a tenth of a second old.
     #[default]
     LeastLoaded,
+    /// The rank with the fewest requests; waiting ones count for more where more than half of the KV cache is used, six times the usage beyond
+    /// that each. Of equals the next one in turn. vLLM's own balancer from 0.32 on (same place; counts are taken as current, and all API
+    /// servers as one).
+    Emptiest,
     /// One after the other: SGLang's own (`data_parallel_controller.py: round_robin_scheduler`), and what a router in front of
     /// the engines is taken to do.
     RoundRobin,

@@ -172,7 +172,9 @@ fn activation_bytes(model: &Model, inputs: &MemoryInputs) -> f64 {
     } else {
         rows * vocab * (2.0 + 4.0 + 4.0)
     };
-    base + (tokens * model.widest_activation_bytes_per_token()).max(logits)
+    let widest = tokens * model.widest_activation_bytes_per_token();
+    // Only the last stage of a pipeline makes logits.
+    base + widest.max(if model.stage().last { logits } else { 0.0 })
 }
 
 /// The table of the rotary embedding, one for all layers: sine and cosine of half a head each for every position
@@ -189,6 +191,9 @@ fn rotary_bytes(model: &Model) -> f64 {
 /// One device's part of the vision tower, which stays in the activations' type. Its heads and columns are divided among the devices
 /// (`--mm-encoder-tp-mode weights`, the default of vLLM 0.32.0).
 fn encoder_bytes(model: &Model) -> f64 {
+    if !model.stage().first {
+        return 0.0;
+    }
     let dtype = model.precision().dtype;
     let whole = model
         .config()
@@ -202,7 +207,8 @@ fn encoder_bytes(model: &Model) -> f64 {
 /// their results, which are kept while the language model runs (`profile_run` of vLLM 0.32.0, `v1/worker/gpu_model_runner.py`). Counted,
 /// not measured.
 fn encoder_activations(model: &Model, inputs: &MemoryInputs) -> (f64, f64) {
-    let Some(encoder) = &model.config().encoder else {
+    let encoder = model.config().encoder.as_ref();
+    let Some(encoder) = encoder.filter(|_| model.stage().first) else {
         return (0.0, 0.0);
     };
     let Some(largest) = encoder.largest().filter(|i| i.embeds > 0) else {
@@ -329,7 +335,7 @@ fn non_torch_bytes(model: &Model, engine: &EngineProfile, inputs: &MemoryInputs)
         non_torch += q.value;
     }
     if let Some(q) = &engine.memory.collective_bytes
-        && model.parallel().devices() > 1
+        && model.parallel().all_devices() > 1
     {
         non_torch += q.value;
     }

@@ -31,7 +31,7 @@ pub use config::{ConfigError, EngineConfig, SchedulingPolicy};
 pub use front_end::FrontEndCost;
 pub use group::{Group, Router};
 pub use kind::{ENGINES, EngineKind, kind};
-pub use resolved::{Asked, Settings, SettingsError};
+pub use resolved::{Asked, Settings, SettingsError, StagePlan};
 pub use runtime::{Flight, Runtime};
 pub use scheduler::{EngineState, Output, PrefixCounters, Scheduler, Step, Tracking};
 pub use simulate::{SimError, SimSummary, simulate};

@@ -48,7 +48,7 @@ pub struct RequestRecord {
 /// One engine step, after the fact.
 #[derive(Clone, Copy, Debug)]
 pub struct StepRecord {
-    /// When it began.
+    /// When it began; of a pipeline: on its last stage.
     pub start: SimTime,
     /// How long it took.
     pub duration: Span,

@@ -12,8 +12,10 @@ pub struct Settings {
     pub config: EngineConfig,
     /// The values in force of the settings that the engine has, defaults included.
     pub in_force: SettingValues,
-    /// Where the memory goes.
+    /// Where the memory goes; of a pipeline that of the stage which holds the fewest blocks.
     pub memory: MemoryPlan,
+    /// The stages of a pipeline; none without one.
+    pub stages: Vec<StagePlan>,
     /// No graphs.
     pub enforce_eager: bool,
     /// Devices that serve one engine together.
@@ -32,6 +34,15 @@ pub struct Settings {
     pub placement: Placement,
     /// Whether large batches take weights from the host's memory to the device.
     pub op_offload: bool,
+}
+
+/// A stage of a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StagePlan {
+    /// Its layers.
+    pub layers: u32,
+    /// Where the memory of each of its devices goes.
+    pub memory: MemoryPlan,
 }
 
 /// Settings that contradict each other or the device.
@@ -76,7 +87,16 @@ impl Settings {
 
     /// Devices of all engines.
     pub fn devices(&self) -> u32 {
-        self.parallel.tensor * self.group.engines
+        self.parallel.tensor * self.parallel.pipeline * self.group.engines
+    }
+
+    /// The stages of the pipeline, in words; empty without one.
+    pub fn pipeline(&self) -> String {
+        let layers: Vec<String> = self.stages.iter().map(|s| s.layers.to_string()).collect();
+        match layers.len() {
+            0 => String::new(),
+            n => format!("{n} pipeline stages of {} layers", layers.join(" + ")),
+        }
     }
 
     /// The rules that compose batches, in words.

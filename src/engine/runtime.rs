@@ -9,6 +9,10 @@
 //! to and including that time enter the waiting queues, then the next steps are scheduled. A request that arrives while a step of
 //! its rank runs waits for its end.
 //!
+//! A pipeline has a device, or several that share layers, for each stage. A batch goes through all stages, each of which works on one batch
+//! at a time, in their order; as many are in flight as [`EngineConfig::batches_in_flight`] says. What a stage sends waits at the next one
+//! without holding up the sender.
+//!
 //! Synchronous: a step that begins at `now` lasts `cost.step(shape)`. Asynchronous: iteration i schedules batch i,
 //! then waits for batch i − 1; the device runs batches back to back, so that batch i ends at
 //! max(end of batch i − 1, time of its scheduling) + cost.
@@ -41,6 +45,8 @@ struct InFlight {
     /// The ranks of the clock that formed a batch; empty: its only one.
     members: Vec<usize>,
     end: SimTime,
+    /// Places behind it in the queue of batches that schedules without a batch took, until it ends ([`Clock::occupied`]).
+    empty_behind: usize,
     /// Tokens of all batches.
     tokens: u32,
     /// Requests that get a token, in all batches.
@@ -52,8 +58,12 @@ struct InFlight {
 #[derive(Debug, Default)]
 struct Clock {
     ranks: std::ops::Range<usize>,
-    device_free: SimTime,
+    /// When each stage has done what it has.
+    free: Vec<SimTime>,
     flights: VecDeque<InFlight>,
+    /// Calls of `schedule` so far, and by their numbers the ends of the last batches: what a pipeline that schedules asynchronously waits for.
+    schedules: u64,
+    ends: VecDeque<(u64, SimTime)>,
     /// Whether a step ended since the last call of `advance`: then the next one begins.
     due: bool,
     /// Steps in a row without a token.
@@ -61,6 +71,26 @@ struct Clock {
 }
 
 impl Clock {
+    /// Places of the queue of batches that are taken. A pipeline also queues what it schedules without a batch; that ends with the batch
+    /// before it (vLLM 0.32.0, `EngineCore.step_with_batch_queue`).
+    fn occupied(&self) -> usize {
+        let empty: usize = self.flights.iter().map(|f| f.empty_behind).sum();
+        self.flights.len() + empty
+    }
+
+    /// When the batch of the schedule number `schedules` can begin at the first stage: with its tokens, which a batch made that was scheduled
+    /// as many schedules before as there are stages (`v1/worker/gpu/pp_utils.py: PPHandler`@0.32.0).
+    fn ready(&mut self, now: SimTime) -> SimTime {
+        let made = self.schedules.saturating_sub(self.free.len() as u64);
+        while self.ends.get(1).is_some_and(|(n, _)| *n <= made) {
+            self.ends.pop_front();
+        }
+        match self.ends.front() {
+            Some((n, end)) if *n <= made => now.max(*end),
+            _ => now,
+        }
+    }
+
     /// Whether its oldest step has ended, and its output is not yet delivered.
     fn ended(&self, now: SimTime) -> bool {
         !self.due && self.flights.front().is_some_and(|f| f.end <= now)
@@ -104,12 +134,13 @@ impl<C: StepCost> Runtime<C> {
         let ranks = (0..n)
             .map(|_| kind(engine).scheduler(config.clone(), tracking))
             .collect::<Result<Vec<_>, _>>()?;
-        let clock = |ranks| Clock {
-            ranks,
-            ..Clock::default()
-        };
         // As the engine has them: some decide a setting themselves.
         let config = ranks[0].config().clone();
+        let clock = |ranks| Clock {
+            ranks,
+            free: vec![SimTime::ZERO; config.pipeline_stages as usize],
+            ..Clock::default()
+        };
         Ok(Self {
             clocks: if group.lockstep {
                 vec![clock(0..n)]
@@ -258,7 +289,8 @@ impl<C: StepCost> Runtime<C> {
                 f.end += by;
                 f.step.duration = f.end.since(f.step.start);
             }
-            clock.device_free += by;
+            clock.free.iter_mut().for_each(|t| *t += by);
+            clock.ends.iter_mut().for_each(|(_, t)| *t += by);
         }
     }
 
@@ -290,16 +322,38 @@ impl<C: StepCost> Runtime<C> {
                 let loads = self.states().map(load).enumerate();
                 loads.min_by_key(|&(_, load)| load).map_or(0, |(i, _)| i)
             }
+            Router::Emptiest => {
+                let usable = f64::from(self.config.num_gpu_blocks - 1).max(1.0);
+                let score = |s: &EngineState| {
+                    let used = 1.0 - f64::from(s.free_blocks) / usable;
+                    let waiting = f64::from(s.waiting);
+                    waiting + f64::from(s.running) + waiting * 6.0 * (used - 0.5).max(0.0)
+                };
+                let scores: Vec<f64> = self.states().map(|s| score(&s)).collect();
+                let n = scores.len();
+                let from = self.turn;
+                self.turn = (from + 1) % n;
+                let in_turn = (0..n).map(|i| (from + i) % n);
+                in_turn
+                    .min_by(|a, b| scores[*a].total_cmp(&scores[*b]))
+                    .unwrap_or(0)
+            }
         }
     }
 
-    /// Puts batches on a clock's device: one, or, asynchronously after a pause, two.
+    /// Puts batches on a clock's devices: one, or, asynchronously after a pause, two; in a pipeline one for each stage, or one more.
     fn fill(&mut self, clock: usize, now: SimTime, observer: &mut impl Observer) {
-        let most = if self.config.async_scheduling { 2 } else { 1 };
+        let most = self.config.batches_in_flight();
+        let queues_empty = self.config.pipeline_stages > 1;
         let mut idle = 0;
-        while self.clocks[clock].flights.len() < most {
+        while self.clocks[clock].occupied() < most {
+            self.clocks[clock].schedules += 1;
             let (formed, preempted) = self.form(clock, now, observer);
             if formed {
+                continue;
+            }
+            if queues_empty && let Some(last) = self.clocks[clock].flights.back_mut() {
+                last.empty_behind += 1;
                 continue;
             }
             // With a batch in flight only its output helps. Without one, a request that was preempted just now may come
@@ -329,8 +383,8 @@ impl<C: StepCost> Runtime<C> {
                 continue;
             };
             if alone {
-                let (price, shape) = (self.cost.step(shape), *shape);
-                self.launch(clock, now, price, shape, preempted);
+                let shape = *shape;
+                self.launch(clock, now, &[shape], shape, preempted);
                 return (true, preempted);
             }
             members.push(rank);
@@ -339,27 +393,52 @@ impl<C: StepCost> Runtime<C> {
         let Some(&heaviest) = shapes.iter().max_by_key(|s| s.tokens()) else {
             return (false, preempted);
         };
-        let price = self.cost.lockstep(&shapes);
-        let flight = self.launch(clock, now, price, heaviest, preempted);
+        let flight = self.launch(clock, now, &shapes, heaviest, preempted);
         flight.members = members;
         flight.tokens = shapes.iter().map(StepShape::tokens).sum();
         flight.sampled = shapes.iter().map(|s| s.sampled).sum();
         (true, preempted)
     }
 
-    /// Puts a step on a clock's device.
+    /// Puts a step on a clock's devices. When it begins on the last stage, and when it ends there.
+    fn pass(&mut self, clock: usize, now: SimTime, shapes: &[StepShape]) -> (SimTime, SimTime) {
+        let lockstep = self.clocks[clock].ranks.len() > 1;
+        let clock = &mut self.clocks[clock];
+        let mut at = match self.config.async_scheduling && clock.free.len() > 1 {
+            true => clock.ready(now),
+            false => now,
+        };
+        let mut start = at;
+        for stage in 0..clock.free.len() {
+            let price = match (stage, clock.free.len(), lockstep) {
+                (_, 1, false) => self.cost.step(&shapes[0]),
+                (_, 1, true) => self.cost.lockstep(shapes),
+                _ => self.cost.stage(stage, shapes, lockstep),
+            };
+            if stage > 0 {
+                at += self.cost.hop(stage, shapes);
+            }
+            start = at.max(clock.free[stage]);
+            at = start + price;
+            clock.free[stage] = at;
+        }
+        if self.config.async_scheduling && clock.free.len() > 1 {
+            clock.ends.push_back((clock.schedules, at));
+        }
+        (start, at)
+    }
+
+    /// As [`pass`](Self::pass), with its record.
     fn launch(
         &mut self,
         clock: usize,
         now: SimTime,
-        price: Span,
+        shapes: &[StepShape],
         shape: StepShape,
         preempted: u32,
     ) -> &mut InFlight {
+        let (start, end) = self.pass(clock, now, shapes);
         let clock = &mut self.clocks[clock];
-        let start = now.max(clock.device_free);
-        let end = start + price;
-        clock.device_free = end;
         let mut all = self.ranks[clock.ranks.start].state();
         for scheduler in &self.ranks[clock.ranks.start + 1..clock.ranks.end] {
             let state = scheduler.state();
@@ -371,11 +450,12 @@ impl<C: StepCost> Runtime<C> {
         clock.flights.push_back(InFlight {
             members: vec![],
             end,
+            empty_behind: 0,
             tokens: shape.tokens(),
             sampled: shape.sampled,
             step: StepRecord {
                 start,
-                duration: price,
+                duration: end.since(start),
                 shape,
                 running: all.running,
                 waiting: all.waiting,

@@ -36,12 +36,12 @@ pub(super) fn read(line: &mut Line, words: &[String]) -> Result<(), LineError> {
                         })?,
                     );
                 }
-                _ => line.other(given, DEFAULTS),
+                _ => line.other(given, DEFAULTS)?,
             },
         }
     }
     for word in &arguments.loose {
-        line.change(format!("{word} (a word that belongs to no flag)"));
+        line.stray(word);
     }
     Ok(())
 }

@@ -84,6 +84,14 @@ pub enum LineError {
         /// The flags that begin so.
         names: Vec<String>,
     },
+    /// A flag that asks for what is not simulated, and without which the answer would be that of another server.
+    #[error("`{words}` is not simulated: {reason}")]
+    NotSimulated {
+        /// The flag and its value.
+        words: String,
+        /// Why there is no answer without it, and what to do.
+        reason: &'static str,
+    },
     /// A value that is no such thing.
     #[error("`{flag}`: `{value}` is not {expected}")]
     BadValue {

@@ -59,7 +59,7 @@ pub(super) fn read(
         flag(line, &mut slots, given)?;
     }
     for word in &arguments.loose {
-        line.change(format!("{word} (a word that belongs to no flag)"));
+        line.stray(word);
     }
     slots.settle(line);
     Ok(())
@@ -91,7 +91,7 @@ fn flag(line: &mut Line, slots: &mut Slots, given: &Given) -> Result<(), LineErr
         "--kv-unified" => slots.unified = Some(true),
         "--no-kv-unified" => slots.unified = Some(false),
         // −1 is `auto`, −2 `all`: what fits, which here is everything or an error.
-        "--gpu-layers" if given.value()?.parse::<u32>().is_err() => line.other(given, DEFAULTS),
+        "--gpu-layers" if given.value()?.parse::<u32>().is_err() => line.other(given, DEFAULTS)?,
         // Several stand in one list.
         "--override-tensor" => {
             let before = line.settings.get(OVERRIDE_TENSOR);
@@ -104,7 +104,7 @@ fn flag(line: &mut Line, slots: &mut Slots, given: &Given) -> Result<(), LineErr
                 line.model = Some(model.to_string());
                 line.settings.set(QUANTIZATION, "gguf-mxfp4".to_string());
             } else if !line.set(Scheduler::LlamaServer, given)? {
-                line.other(given, DEFAULTS);
+                line.other(given, DEFAULTS)?;
             }
         }
     }
@@ -120,7 +120,9 @@ impl Slots {
             .get(KV_CACHE_DTYPE)
             .unwrap_or_else(|| "fp16".into());
         if let Some(values) = self.values.filter(|v| *v != keys) {
-            line.change(format!("-ctv {values} beside keys in {keys}"));
+            line.note(format!(
+                "`-ctv {values}` beside keys in {keys}: values are counted as the keys are"
+            ));
         }
         let n = self.slots.unwrap_or(AUTO_SLOTS);
         line.settings.set(MAX_NUM_SEQS, n);
@@ -134,13 +136,12 @@ impl Slots {
             line.settings.set(MAX_MODEL_LEN, each);
         }
         if unified && n > 1 {
-            let default = if self.slots.is_none() {
-                " (the default without -np)"
-            } else {
-                ""
+            let default = match self.slots {
+                None => ", llama-server's default without -np",
+                Some(_) => " (--kv-unified)",
             };
-            line.change(format!(
-                "--kv-unified{default}: one context for all {n} slots; here each has its own"
+            line.note(format!(
+                "one context for all {n} slots{default}; here each has its own"
             ));
         }
     }

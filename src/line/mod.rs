@@ -19,6 +19,7 @@ mod llama_server;
 mod paste;
 mod program;
 mod read;
+mod refused;
 mod sglang;
 mod shell;
 mod unit;

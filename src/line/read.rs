@@ -2,15 +2,18 @@
 use super::arguments::{self, Given, Parser};
 use super::flags::FlagList;
 use super::launch::{Launch, ReadFile, Source, unwrap};
-use super::{LineError, bench, llama_server, sglang, variables, vllm};
+use super::{LineError, bench, llama_server, refused, sglang, variables, vllm};
 use crate::device::Scheduler;
 use crate::engine::settings::{
-    DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, SettingValues, TABLE,
-    TENSOR_PARALLEL_SIZE,
+    DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, NNODES,
+    PIPELINE_PARALLEL_SIZE, Setting, SettingValues, TABLE, TENSOR_PARALLEL_SIZE,
 };
 use crate::fields::{Kind, Section, Value};
 use crate::workload::load::LoadValues;
 use std::collections::BTreeSet;
+
+/// What follows the words of a flag that no list holds.
+const UNKNOWN: &str = " (no flag that capsim knows)";
 
 /// A line, understood as far as possible.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,6 +78,9 @@ fn of_launch(launch: Launch) -> Result<Line, LineError> {
         let is_flag = llama
             .as_ref()
             .is_some_and(|list| list.set_by(name).is_some());
+        if line.set_by_variable(name, value) {
+            continue;
+        }
         if variables::changes(name, value) && !is_flag {
             line.changes.push(format!("{name}={value}"));
         } else if seen.insert(name) {
@@ -123,13 +129,30 @@ impl Line {
         })
     }
 
+    /// What the user should know of how the line was read, where it is no flag's own words.
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// A word that belongs to no flag.
+    pub(super) fn stray(&mut self, word: &str) {
+        self.note(format!("`{word}` belongs to no flag and is left out"));
+    }
+
     /// Words of a flag that is read and not simulated.
     pub(super) fn change(&mut self, words: impl Into<String>) {
         self.changes.push(words.into());
     }
 
     /// A flag that is not simulated, by what the lists say of it; `defaults` are values that change nothing.
-    pub(super) fn other(&mut self, given: &Given, defaults: &[(&str, &[&str])]) {
+    ///
+    /// # Errors
+    /// A flag without which the answer would be that of another server.
+    pub(super) fn other(
+        &mut self,
+        given: &Given,
+        defaults: &[(&str, &[&str])],
+    ) -> Result<(), LineError> {
         let name = given.name();
         let value = given.values.join(" ");
         let is_default = defaults
@@ -143,9 +166,18 @@ impl Line {
                     self.served.push((name.into(), value.clone()));
                 }
             }
-            Some(_) => self.change(given.words()),
-            None => self.change(format!("{} (no flag that capsim knows)", given.words())),
+            Some(_) => match refused::reason(name, &value) {
+                Some(reason) => {
+                    return Err(LineError::NotSimulated {
+                        words: given.words(),
+                        reason,
+                    });
+                }
+                None => self.change(given.words()),
+            },
+            None => self.change(format!("{}{UNKNOWN}", given.words())),
         }
+        Ok(())
     }
 
     /// Sets the setting that a flag stands for, by the table's spellings; false: it stands for none.
@@ -167,10 +199,27 @@ impl Line {
         Ok(true)
     }
 
+    /// Sets the setting that a variable of vLLM stands for; false: it stands for none.
+    fn set_by_variable(&mut self, name: &str, value: &str) -> bool {
+        let vllm = matches!(self.engine, None | Some(Scheduler::Vllm));
+        let named = |row: &Setting| row.variable_of(Scheduler::Vllm) == Some(name);
+        let place = TABLE.iter().position(named).filter(|_| vllm);
+        let parsed = place.and_then(|p| EngineSection::field(p).parse(value).ok());
+        if let (Some(place), Some(value)) = (place, parsed) {
+            self.settings.put(place, value);
+            return true;
+        }
+        false
+    }
+
     /// Says where fewer devices are visible than the settings ask for.
     fn compare_devices(&mut self) {
         let size = |key| self.settings.get(key).unwrap_or(1u32);
-        let wanted = size(TENSOR_PARALLEL_SIZE).saturating_mul(size(DATA_PARALLEL_SIZE));
+        let wanted = size(TENSOR_PARALLEL_SIZE)
+            .saturating_mul(size(PIPELINE_PARALLEL_SIZE))
+            .saturating_mul(size(DATA_PARALLEL_SIZE));
+        // Of one node.
+        let wanted = wanted / size(NNODES).max(1);
         if let Some(seen) = self.devices.filter(|seen| *seen < wanted) {
             self.notes.push(format!("the line lets the server see {seen} devices and asks for {wanted}; the engine would not start"));
         }

@@ -15,7 +15,6 @@ const DEFAULTS: &[(&str, &[&str])] = &[
     ("--page-size", &["1"]),
     ("--pipeline-parallel-size", &["1"]),
     ("--expert-parallel-size", &["1"]),
-    ("--nnodes", &["1"]),
     ("--node-rank", &["0"]),
     ("--cpu-offload-gb", &["0"]),
     ("--stream-interval", &["1"]),
@@ -36,7 +35,7 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
             "--config" => {}
             "--chunked-prefill-size" if given.value()? == "-1" => line.change(given.words()),
             _ if line.set(Scheduler::Sglang, given)? => {}
-            _ => line.other(given, DEFAULTS),
+            _ => line.other(given, DEFAULTS)?,
         }
     }
     // Whole experts are given to all devices, or to none.
@@ -57,7 +56,7 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
         if i == 0 && line.model.is_none() {
             line.model = Some(word.clone());
         } else {
-            line.change(format!("{word} (a word that belongs to no flag)"));
+            line.stray(word);
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use super::arguments::Given;
 use super::flags::FlagList;
 use super::read::{self, Line};
 use crate::device::Scheduler;
-use crate::engine::settings::QUANTIZATION;
+use crate::engine::settings::{DATA_PARALLEL_SIZE, NNODES, QUANTIZATION};
 use crate::model::checkpoint;
 use crate::model::gguf_name as gguf;
 use crate::model::overrides::SEPARATOR;
@@ -12,11 +12,8 @@ use serde_json::Value;
 
 /// Values that are the engine's defaults, or what is simulated.
 const DEFAULTS: &[(&str, &[&str])] = &[
-    ("--pipeline-parallel-size", &["1"]),
     ("--decode-context-parallel-size", &["1"]),
     ("--prefill-context-parallel-size", &["1"]),
-    ("--data-parallel-size-local", &["1"]),
-    ("--nnodes", &["1"]),
     ("--node-rank", &["0"]),
     ("--api-server-count", &["1"]),
     ("--num-scheduler-steps", &["1"]),
@@ -41,32 +38,60 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
         match given.name() {
             // The flag wins: people give a folder first and the name that it stands for here.
             "--model" => model = Some(given.value()?.into()),
-            "--config" => {}
+            // What it says of nodes is read below.
+            "--config" | "--data-parallel-size-local" => {}
             "--max-model-len"
                 if matches!(given.value()?.to_ascii_lowercase().as_str(), "auto" | "-1") =>
             {
-                line.change(format!(
-                    "{}: vLLM takes the longest sequence that the memory holds; here it is the model's own",
+                line.note(format!(
+                    "`{}`: vLLM takes the longest sequence that the memory holds; here it is the model's own",
                     given.words()
                 ));
             }
             "--hf-overrides" => match keys(given.value()?) {
                 Some(keys) => line.keys.extend(keys),
-                None => line.other(given, DEFAULTS),
+                None => line.other(given, DEFAULTS)?,
             },
             "--language-model-only" => line.keys.push(NO_TOWER.into()),
             "--limit-mm-per-prompt" if sees_nothing(given.value()?) => {
                 line.keys.push(NO_TOWER.into());
             }
             _ if line.set(Scheduler::Vllm, given)? => {}
-            _ => line.other(given, DEFAULTS),
+            _ => line.other(given, DEFAULTS)?,
         }
     }
+    local(line, &arguments.given)?;
     for word in arguments.loose.iter().skip(1) {
-        line.change(format!("{word} (a word that belongs to no flag)"));
+        line.stray(word);
     }
     if let Some(model) = model.or_else(|| swallowed(&arguments.given)) {
         name(line, &model);
+    }
+    Ok(())
+}
+
+/// Nodes by the number of data-parallel engines on each (`--data-parallel-size-local`).
+fn local(line: &mut Line, given: &[Given]) -> Result<(), LineError> {
+    let Some(given) = given
+        .iter()
+        .rfind(|g| g.name() == "--data-parallel-size-local")
+    else {
+        return Ok(());
+    };
+    let engines = line.settings.get(DATA_PARALLEL_SIZE).unwrap_or(1);
+    match given.value()?.parse::<u32>() {
+        // All here, or none: a node that only takes in requests.
+        Ok(here) if here == engines || here == 0 => {}
+        Ok(here) if engines.is_multiple_of(here) => {
+            if line.settings.get(NNODES).is_none() {
+                line.settings.set(NNODES, engines / here);
+            }
+        }
+        _ => {
+            return Err(given.bad(format!(
+                "a number of engines that divides the {engines} of --data-parallel-size"
+            )));
+        }
     }
     Ok(())
 }

@@ -43,6 +43,7 @@ mod parallel;
 mod params;
 mod params_json;
 mod pattern;
+mod pipeline;
 mod placement;
 mod precision;
 mod quantization;
@@ -63,6 +64,7 @@ pub use op::{
 pub use overrides::Overrides;
 pub use parallel::Parallel;
 pub use params::Parameters;
+pub use pipeline::Stage;
 pub use placement::{Override, Placed, Placement, Split};
 pub use precision::{Dtype, KvDtype, Precision};
 
@@ -77,6 +79,8 @@ pub struct Model {
     part: ModelConfig,
     parallel: Parallel,
     precision: Precision,
+    /// The layers that are here, where a pipeline has the others elsewhere.
+    stage: Stage,
     ops: Vec<Op>,
 }
 
@@ -113,15 +117,47 @@ impl Model {
     /// One device's part of a model that several share. What cannot be divided evenly
     /// ([`Parallel::problem`]) is rounded.
     fn divided(config: &ModelConfig, precision: Precision, parallel: Parallel) -> Self {
-        let part = parallel.part(config);
-        let ops = layers::expand(config, &part, &precision, parallel, &Placement::Device).device;
         Self {
             config: config.clone(),
-            part,
+            part: parallel.part(config),
             parallel,
             precision,
-            ops,
+            stage: Stage::whole(config.layers.len() as u32),
+            ops: vec![],
         }
+        .expanded()
+    }
+
+    /// With the operators that follow from the rest.
+    fn expanded(mut self) -> Self {
+        self.ops = self.operators(&Placement::Device).device;
+        self
+    }
+
+    fn operators(&self, placement: &Placement) -> layers::Ops {
+        layers::expand(
+            &self.config,
+            &self.part,
+            &self.precision,
+            self.parallel,
+            placement,
+            &self.stage,
+        )
+    }
+
+    /// The parts of a pipeline whose stages have so many layers each, the first one first.
+    pub fn stages(&self, layers: &[u32]) -> Vec<Self> {
+        let of = |stage| Self {
+            stage,
+            ..self.clone()
+        };
+        let all = Stage::all(layers).into_iter();
+        all.map(|stage| of(stage).expanded()).collect()
+    }
+
+    /// The layers that are here.
+    pub fn stage(&self) -> &Stage {
+        &self.stage
     }
 
     /// What the device's memory holds of it, and what the host's does.
@@ -130,13 +166,7 @@ impl Model {
             ops,
             ..self.clone()
         };
-        let ops = layers::expand(
-            &self.config,
-            &self.part,
-            &self.precision,
-            self.parallel,
-            placement,
-        );
+        let ops = self.operators(placement);
         Placed {
             host: (!ops.host.is_empty()).then(|| of(ops.host)),
             device: of(ops.device),

@@ -11,6 +11,10 @@ pub struct Parallel {
     pub data: u32,
     /// Whether whole experts are given to devices (`--enable-expert-parallel`) instead of slices of all of them.
     pub expert: bool,
+    /// Groups of devices that each have some of the layers (`--pipeline-parallel-size`).
+    pub pipeline: u32,
+    /// Machines among which all of them are divided evenly (`--nnodes`).
+    pub nodes: u32,
 }
 
 impl Default for Parallel {
@@ -19,6 +23,8 @@ impl Default for Parallel {
             tensor: 1,
             data: 1,
             expert: false,
+            pipeline: 1,
+            nodes: 1,
         }
     }
 }
@@ -32,19 +38,58 @@ impl Parallel {
         }
     }
 
-    /// Devices in all.
+    /// Devices that a layer is divided among, of all data-parallel engines together.
     pub fn devices(&self) -> u32 {
-        self.tensor * self.data
+        self.tensor.saturating_mul(self.data)
+    }
+
+    /// Devices in all.
+    pub fn all_devices(&self) -> u32 {
+        self.devices().saturating_mul(self.pipeline)
+    }
+
+    /// Nodes that `ranks` devices stand on which share a layer: those of one tensor-parallel group, or of all data-parallel engines. Ranks are
+    /// numbered by tensor, then pipeline, then data parallelism (vLLM 0.32.0, `distributed/parallel_state.py: initialize_model_parallel`),
+    /// and each node has the next ones.
+    pub fn nodes_of(&self, ranks: u32) -> u32 {
+        let each = (self.all_devices() / self.nodes.max(1)).max(1);
+        let of_group = self.tensor.div_ceil(each);
+        if ranks <= self.tensor {
+            return of_group;
+        }
+        // One engine's part of a stage after the other, a whole engine apart.
+        let engine = (self.tensor * self.pipeline).max(1);
+        let apart = if engine >= each {
+            self.data
+        } else {
+            self.data.div_ceil(each / engine)
+        };
+        (apart * of_group).min(self.nodes)
+    }
+
+    /// Whether stage number `to` of a pipeline stands on other nodes than the one before it.
+    pub fn crosses_to(&self, to: u32) -> bool {
+        let each = (self.all_devices() / self.nodes.max(1)).max(1);
+        // Of the first engine: the others' stages lie the same way wherever engines fill nodes or nodes engines.
+        let node = |stage: u32| stage * self.tensor / each;
+        node(to) != node(to - 1)
+    }
+
+    /// Why the nodes cannot have these devices, if they cannot (vLLM 0.32.0, `engine/arg_utils.py`).
+    pub fn problem_of_nodes(&self) -> Option<String> {
+        let all = self.all_devices();
+        (self.nodes == 0 || !all.is_multiple_of(self.nodes))
+            .then(|| format!("{}: must divide the {all} devices evenly", self.nodes))
     }
 
     /// Why `config` cannot be divided so, if it cannot: vLLM's own conditions (`ModelConfig.verify_with_parallel_config`,
     /// `divide` in the layers).
     pub fn problem(&self, config: &ModelConfig) -> Option<String> {
         let t = self.tensor;
-        if t == 0 || self.data == 0 {
+        if t == 0 || self.data == 0 || self.pipeline == 0 {
             return Some("sizes must be at least 1".into());
         }
-        if t > 1024 || self.data > 1024 {
+        if t > 1024 || self.data > 1024 || self.pipeline > 1024 {
             return Some("more than 1024 devices".into());
         }
         let mut last = None;

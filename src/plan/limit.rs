@@ -40,14 +40,16 @@ impl Limit {
     pub fn of(run: &Run) -> Self {
         let (s, occ, c) = (&run.summary, &run.occupancy, &run.settings.config);
         let queued = s.queue.mean() / s.e2el.mean().max(1e-12);
+        // Steps are counted on one stage of a pipeline, which shares the sequences with the others.
+        let stages = run.settings.stages.len().max(1) as f64;
         let preempted = s.preemptions as f64 / (s.completed as f64).max(1.0);
         if preempted > 0.01 || (queued > 0.1 && occ.kv_max > 0.95) {
             Limit::KvCapacity
-        } else if queued > 0.1 && occ.batch > 0.8 * f64::from(c.max_num_seqs) {
+        } else if queued > 0.1 && occ.batch * stages > 0.8 * f64::from(c.max_num_seqs) {
             Limit::MaxNumSeqs
         } else if queued > 0.1 && run.widest_step >= c.max_num_batched_tokens {
             Limit::TokenBudget
-        } else if occ.busy < 0.66 * s.duration {
+        } else if occ.busy * stages < 0.66 * s.duration {
             Limit::Nothing
         } else {
             Limit::StepTime

@@ -2,9 +2,9 @@
 //! that makes a refused configuration start.
 mod ways;
 
-use crate::engine::SchedulingPolicy;
 use crate::engine::settings::*;
 use crate::engine::vllm::Release;
+use crate::engine::{SchedulingPolicy, StagePlan};
 use crate::predict::memory::MemoryError;
 use crate::predict::{Scenario, Settings, SettingsError};
 use crate::units::Bytes;
@@ -72,6 +72,18 @@ pub struct HostPart {
     pub utilization: Option<f64>,
     /// Whether the firmware set the device's part aside.
     pub carved_out: bool,
+}
+
+/// A stage of a pipeline.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StagePart {
+    /// Its layers.
+    pub layers: u32,
+    /// Bytes of weights on each of its devices.
+    pub weights: f64,
+    /// KV blocks that each of its devices holds; all stages have as many as the one that holds the fewest.
+    pub num_gpu_blocks: u32,
 }
 
 /// The answer. Sizes in bytes.
@@ -160,6 +172,10 @@ pub struct Memory {
     pub ways: Vec<Way>,
     /// The least device memory on which it fits unchanged; absent: even 16 TiB are too few.
     pub device_needed: Option<f64>,
+    /// The stages of a pipeline, whose figures above are those of the one that holds the fewest blocks; none without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub stages: Vec<StagePart>,
     /// Flags of a pasted server line that may matter and are not modelled.
     pub unmodelled: Vec<String>,
     /// Flags of a pasted line that change neither memory nor speed.
@@ -277,9 +293,10 @@ fn unknown(scenario: &Scenario) -> Memory {
         host: None,
         ways: vec![],
         device_needed: None,
+        stages: vec![],
         unmodelled: scenario.notes.not_simulated.clone(),
         harmless: scenario.notes.harmless.clone(),
-        notes: scenario.beyond_memory(),
+        notes: [&scenario.notes.line[..], &scenario.beyond_memory()].concat(),
     }
 }
 
@@ -365,6 +382,12 @@ fn fill(m: &mut Memory, s: &Settings) {
     m.max_num_batched_tokens = c.max_num_batched_tokens;
     m.fcfs = c.policy == SchedulingPolicy::Fcfs;
     m.max_concurrency = max_concurrency(s);
+    let part = |s: &StagePlan| StagePart {
+        layers: s.layers,
+        weights: s.memory.weights.as_f64(),
+        num_gpu_blocks: s.memory.num_gpu_blocks,
+    };
+    m.stages = s.stages.iter().map(part).collect();
     let seqs = f64::from(c.max_num_seqs);
     let states = seqs * f64::from(c.state_blocks);
     let usable = (f64::from(c.num_gpu_blocks - 1) - states).max(0.0) * f64::from(c.block_size);

@@ -1,7 +1,8 @@
 //! Knobs of a scenario, and the values they are turned to.
 use crate::device::DeviceProfile;
 use crate::engine::settings::{
-    DATA_PARALLEL_SIZE, EngineSection, KV_CACHE_DTYPE, QUANTIZATION, TENSOR_PARALLEL_SIZE,
+    DATA_PARALLEL_SIZE, EngineSection, KV_CACHE_DTYPE, PIPELINE_PARALLEL_SIZE, QUANTIZATION,
+    TENSOR_PARALLEL_SIZE,
 };
 use crate::fields::{Key, Section, Typed, Value};
 use crate::model::{KvDtype, Model, Precision};
@@ -47,7 +48,11 @@ impl Setting {
     pub fn apply(&self, s: &mut Scenario) {
         match self {
             Setting::Engine(at, v) => {
-                let parts = [TENSOR_PARALLEL_SIZE, DATA_PARALLEL_SIZE];
+                let parts = [
+                    TENSOR_PARALLEL_SIZE,
+                    PIPELINE_PARALLEL_SIZE,
+                    DATA_PARALLEL_SIZE,
+                ];
                 let said = parts
                     .iter()
                     .any(|k| k.name() == EngineSection::field(*at).name && same_parts(s, *k, v));

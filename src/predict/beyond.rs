@@ -9,9 +9,13 @@
 //! | layers that no profile was made from | [`OTHER_LAYERS`] |
 //! | layers or formats of a class that is not known | [`RESEMBLES`] |
 //! | images | [`IMAGES`] |
-use super::{Caveat, Scenario};
+//! | a pipeline | [`PIPELINE`] |
+//! | several nodes | [`NODES`] |
+//! | flags that are not simulated | [`unmodelled::rel_sd`] |
+use super::{Caveat, Scenario, unmodelled};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
+use crate::engine::settings::{NNODES, PIPELINE_PARALLEL_SIZE};
 use crate::engine::{EngineVersion, kind};
 use crate::model::Mixer;
 
@@ -34,6 +38,20 @@ pub(super) const RESEMBLES: f64 = 0.42;
 
 /// Deviation of all times of a load with images: assumed, as much as other layers, as no run with images was compared.
 pub(super) const IMAGES: f64 = 0.3;
+
+/// Deviation of all times of a pipeline: assumed, two thirds of another engine's prices, as no run with one was compared.
+pub(super) const PIPELINE: f64 = 0.2;
+
+/// Deviation of all times of several nodes: assumed, as much as a pipeline, as no run with several was compared.
+pub(super) const NODES: f64 = 0.2;
+
+fn has_nodes(s: &Scenario) -> bool {
+    s.serve.get(NNODES).is_some_and(|n| n > 1)
+}
+
+fn has_pipeline(s: &Scenario) -> bool {
+    s.serve.get(PIPELINE_PARALLEL_SIZE).is_some_and(|n| n > 1)
+}
 
 /// Kinds of layers of a model that no profile was made from. Attention with keys and values per head group and gated DeltaNet are in the
 /// runs that profiles were fitted to (docs/accuracy.md).
@@ -113,19 +131,35 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     if s.workload.images.is_some() {
         sum += IMAGES * IMAGES;
     }
-    sum
+    if has_pipeline(s) {
+        sum += PIPELINE * PIPELINE;
+    }
+    if has_nodes(s) {
+        sum += NODES * NODES;
+    }
+    let left_out = unmodelled::rel_sd(&s.notes.not_simulated);
+    sum + left_out * left_out
 }
 
 impl Scenario {
-    /// What a reader must know of what the engine profile was not made from: another engine, weight format, release.
+    /// What a reader must know of what is not simulated, of how a pasted line was read, and of what the engine profile was not made
+    /// from: another engine, weight format, release.
     pub fn beyond_profile(&self) -> Vec<Caveat> {
+        let mut all: Vec<Caveat> = self.notes.left_out().into_iter().collect();
+        all.extend(self.notes.line.iter().cloned().map(Caveat::Line));
         let said = self.model.config().caveats.iter();
-        let mut all: Vec<Caveat> = said.cloned().map(Caveat::Model).collect();
+        all.extend(said.cloned().map(Caveat::Model));
         if self.model.config().resembles {
             all.push(Caveat::Resembles { rel_sd: RESEMBLES });
         }
         if self.workload.images.is_some() {
             all.push(Caveat::Images { rel_sd: IMAGES });
+        }
+        if has_pipeline(self) {
+            all.push(Caveat::Pipeline { rel_sd: PIPELINE });
+        }
+        if has_nodes(self) {
+            all.push(Caveat::Nodes { rel_sd: NODES });
         }
         let kinds = unknown_layers(self);
         if !kinds.is_empty() {

@@ -1,12 +1,14 @@
 //! What a reader of a prediction must know. Caveats travel inside the prediction, as data.
-use super::{Refused, Z95};
+use super::{Refused, Z95, unmodelled};
 use crate::engine::EngineVersion;
 
 /// Something that a prediction does not cover or is unsure of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Caveat {
-    /// A flag that may change performance and is not modelled.
-    Unmodelled(String),
+    /// Flags that may change performance and are not modelled.
+    Unmodelled(Vec<String>),
+    /// How a pasted line was read.
+    Line(String),
     /// Coefficients that were not measured matter: names, and their share of the interval's variance.
     Assumed(Vec<String>),
     /// A matrix size outside the measured range of the device's curve.
@@ -44,6 +46,16 @@ pub enum Caveat {
     Model(String),
     /// The layers or the formats of another class stand for the model's own, which are not known.
     Resembles {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
+    /// No run with a pipeline was compared with prices.
+    Pipeline {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
+    /// No run on several nodes was compared with prices.
+    Nodes {
         /// Relative standard deviation that the intervals contain for it.
         rel_sd: f64,
     },
@@ -172,7 +184,8 @@ fn images(f: &mut std::fmt::Formatter<'_>, rel_sd: f64) -> std::fmt::Result {
 impl std::fmt::Display for Caveat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Caveat::Unmodelled(flag) => write!(f, "`{flag}` may matter and is not modelled"),
+            Caveat::Unmodelled(flags) => f.write_str(&unmodelled::sentence(flags)),
+            Caveat::Line(note) => f.write_str(note),
             Caveat::Assumed(names) => write!(
                 f,
                 "rests on assumed values that matter here: {} (capsim validate --fit with one run replaces them)",
@@ -219,6 +232,16 @@ impl std::fmt::Display for Caveat {
             Caveat::Resembles { rel_sd } => write!(
                 f,
                 "the model is counted as one that it resembles: its sizes may be off, and its prices more so; {}",
+                Widened(*rel_sd)
+            ),
+            Caveat::Pipeline { rel_sd } => write!(
+                f,
+                "no run with a pipeline was compared with prices yet; {}",
+                Widened(*rel_sd)
+            ),
+            Caveat::Nodes { rel_sd } => write!(
+                f,
+                "no run on several nodes was compared with prices yet; {}",
                 Widened(*rel_sd)
             ),
             Caveat::OtherLayers { kinds, rel_sd } => write!(

@@ -32,7 +32,7 @@ impl Prediction {
         let busy = (self.run.occupancy.busy / (summary.duration * engines)).clamp(0.0, 1.0);
         let power = Power::of(&scenario.device);
         let each = power.watts(busy)?;
-        let devices = parallel.tensor.max(1) * parallel.data.max(1);
+        let devices = parallel.all_devices().max(1);
         let n = f64::from(devices);
         let watts = Watts {
             value: each.value.map(|w| n * w),

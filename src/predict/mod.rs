@@ -16,6 +16,7 @@ mod run;
 mod server_line;
 pub mod spec;
 mod uncertain;
+pub mod unmodelled;
 
 pub use crate::engine::{Settings, SettingsError, memory};
 pub(crate) use beyond::variance as beyond_profile;

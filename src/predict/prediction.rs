@@ -50,6 +50,16 @@ pub struct Notes {
     pub not_simulated: Vec<String>,
     /// Flags that change neither.
     pub harmless: Vec<String>,
+    /// How a pasted line was read.
+    pub line: Vec<String>,
+}
+
+impl Notes {
+    /// The flags that are not simulated, where there are some.
+    pub fn left_out(&self) -> Option<Caveat> {
+        let some = !self.not_simulated.is_empty();
+        some.then(|| Caveat::Unmodelled(self.not_simulated.clone()))
+    }
 }
 
 impl Scenario {
@@ -117,6 +127,8 @@ pub enum Binding {
     Load,
     /// A part of the step time.
     Step(Part),
+    /// Stages of a pipeline idle, as too few batches are in flight.
+    Bubbles,
 }
 
 impl std::fmt::Display for Binding {
@@ -126,6 +138,9 @@ impl std::fmt::Display for Binding {
             Binding::KvCache => f.write_str("KV cache"),
             Binding::Load => f.write_str("load (device idles)"),
             Binding::Step(part) => f.write_str(part.words()),
+            Binding::Bubbles => {
+                f.write_str("pipeline bubbles (too few batches in flight to keep all stages busy)")
+            }
         }
     }
 }
@@ -213,12 +228,17 @@ fn binding(run: &Run) -> Binding {
     let s = &run.summary;
     let seqs = f64::from(run.settings.config.max_num_seqs);
     let queued = s.queue.mean() / s.e2el.mean().max(1e-12);
+    // Steps are counted on one stage of a pipeline, which shares the sequences with the others.
+    let stages = run.settings.stages.len().max(1) as f64;
+    let least_busy = 0.7 * s.duration;
     if s.preemptions > 0 || (queued > 0.1 && run.occupancy.kv_max > 0.95) {
         Binding::KvCache
-    } else if queued > 0.1 && run.occupancy.batch > 0.8 * seqs {
+    } else if queued > 0.1 && run.occupancy.batch * stages > 0.8 * seqs {
         Binding::MaxNumSeqs
-    } else if run.occupancy.busy < 0.7 * s.duration {
+    } else if run.occupancy.busy * stages < least_busy {
         Binding::Load
+    } else if run.occupancy.busy < least_busy {
+        Binding::Bubbles
     } else {
         Binding::Step(run.breakdown.largest())
     }
@@ -293,8 +313,6 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
             together: w.send_skew == Span::ZERO,
         });
     }
-    let unmodelled = scenario.notes.not_simulated.iter();
-    all.extend(unmodelled.cloned().map(Caveat::Unmodelled));
     all
 }
 

@@ -188,8 +188,10 @@ impl Scenario {
             .model
             .shared(settings.parallel)
             .expect("the settings were made from it");
-        StepPrice::new(
+        let layers: Vec<u32> = settings.stages.iter().map(|s| s.layers).collect();
+        StepPrice::in_stages(
             &model,
+            &layers,
             &self.device,
             &self.engine,
             CostOptions {
@@ -433,6 +435,15 @@ impl StepCost for Probe<'_> {
     fn lockstep(&self, shapes: &[StepShape]) -> Span {
         let prefill = shapes.iter().any(|s| s.prefill_seqs > 0);
         self.look(prefill, self.cost.lockstep(shapes), |c| c.lockstep(shapes))
+    }
+    fn stage(&self, stage: usize, shapes: &[StepShape], lockstep: bool) -> Span {
+        let prefill = shapes.iter().any(|s| s.prefill_seqs > 0);
+        let price = self.cost.stage(stage, shapes, lockstep);
+        self.look(prefill, price, |c| c.stage(stage, shapes, lockstep))
+    }
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
+        let prefill = shapes.iter().any(|s| s.prefill_seqs > 0);
+        self.look(prefill, self.cost.hop(to, shapes), |c| c.hop(to, shapes))
     }
     fn attention_window(&self) -> Option<u32> {
         self.cost.attention_window()

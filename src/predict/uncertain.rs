@@ -35,6 +35,8 @@ pub enum Coefficient {
     HostArithmetic,
     /// Rate of the bus to the host's memory.
     Bus,
+    /// Rate of the network between nodes.
+    Network,
     /// All times together: what the model does not resolve, and how runs differ.
     Everything,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for Coefficient {
             Coefficient::HostMemory => "device.host.memory",
             Coefficient::HostArithmetic => "device.host.arithmetic",
             Coefficient::Bus => "device.host.bus",
+            Coefficient::Network => "device.host.network",
             Coefficient::Everything => "model and repeats",
         })
     }
@@ -104,11 +107,17 @@ impl Coefficient {
                     link.rate.value *= factor
                 }
             }
-            Coefficient::HostMemory | Coefficient::HostArithmetic | Coefficient::Bus => {
-                self.scale_host(&mut s.device, factor)
-            }
+            Coefficient::HostMemory
+            | Coefficient::HostArithmetic
+            | Coefficient::Bus
+            | Coefficient::Network => self.scale_host(&mut s.device, factor),
             Coefficient::Everything => {
-                for rate in [Self::HostMemory, Self::HostArithmetic, Self::Bus] {
+                for rate in [
+                    Self::HostMemory,
+                    Self::HostArithmetic,
+                    Self::Bus,
+                    Self::Network,
+                ] {
                     rate.scale_host(&mut s.device, 1.0 / factor);
                 }
                 let d = &mut s.device;
@@ -149,6 +158,7 @@ impl Coefficient {
         let mut q = match self {
             Self::HostMemory => device.host_rates().memory,
             Self::HostArithmetic => device.host_rates().arithmetic,
+            Self::Network => device.host_rates().network,
             _ => device.host_rates().bus,
         };
         q.value *= factor;
@@ -156,6 +166,7 @@ impl Coefficient {
         *match self {
             Self::HostMemory => &mut host.memory,
             Self::HostArithmetic => &mut host.arithmetic,
+            Self::Network => &mut host.network,
             _ => &mut host.bus,
         } = Some(q);
     }
@@ -245,7 +256,8 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
     }
     let many = |n: Option<u32>| n.is_some_and(|n| n > 1);
     if (many(scenario.serve.get(TENSOR_PARALLEL_SIZE))
-        || many(scenario.serve.get(DATA_PARALLEL_SIZE)))
+        || many(scenario.serve.get(DATA_PARALLEL_SIZE))
+        || many(scenario.serve.get(PIPELINE_PARALLEL_SIZE)))
         && let Some(link) = &d.link
     {
         for (coefficient, q) in [
@@ -254,6 +266,10 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
         ] {
             push(coefficient, q.rel_sd, q.provenance.origin);
         }
+    }
+    if many(scenario.serve.get(NNODES)) {
+        let q = d.host_rates().network;
+        push(Coefficient::Network, q.rel_sd, q.provenance.origin);
     }
     if offloads(scenario) {
         let rates = d.host_rates();

@@ -17,6 +17,8 @@ pub struct Req {
     computed: usize,
     placeholders: usize,
     stale: usize,
+    /// The first step in which an asynchronous pipeline may take it again.
+    eligible: u64,
     preempted_before: bool,
     running: bool,
     pub blocks: Vec<u32>,
@@ -73,6 +75,7 @@ pub struct Naive {
     last_output: SimTime,
     pub gaps: Vec<Span>,
     pub window: u64,
+    step: u64,
 }
 
 impl Naive {
@@ -98,6 +101,7 @@ impl Naive {
             last_output: SimTime::ZERO,
             gaps: vec![],
             window: u64::MAX,
+            step: 0,
         }
     }
 
@@ -127,6 +131,7 @@ impl Naive {
                 computed: 0,
                 placeholders: 0,
                 stale: 0,
+                eligible: 0,
                 preempted_before: false,
                 running: false,
                 blocks: vec![],
@@ -258,9 +263,15 @@ impl Naive {
         });
     }
 
+    /// Composes a batch: how many requests were preempted for it; `None` if there is none.
+    pub fn preempted_by(&mut self, now: SimTime) -> Option<u32> {
+        self.schedule(now).then(|| self.preempted.len() as u32)
+    }
+
     /// Composes a batch; whether there is one.
     pub fn schedule(&mut self, now: SimTime) -> bool {
         let c = self.cfg.clone();
+        self.step += 1;
         self.new.clear();
         self.resumed.clear();
         self.preempted.clear();
@@ -278,6 +289,10 @@ impl Naive {
             let id = self.running[i];
             let r = &self.reqs[&id];
             let limit = r.prompt() + r.request.max_tokens as usize;
+            if self.step < r.eligible {
+                i += 1;
+                continue;
+            }
             if c.async_scheduling && r.placeholders > 0 && r.computed + 2 - r.placeholders >= limit
             {
                 i += 1;
@@ -327,13 +342,20 @@ impl Naive {
                     }
                 }
                 self.release(victim);
+                let entries = self.in_flight.iter().flatten();
+                let coming = entries.filter(|e| e.id == victim && e.sampled).count();
                 let r = self.reqs.get_mut(&victim).unwrap();
                 r.computed = 0;
                 r.preempted_before = true;
                 r.running = false;
                 r.preemptions += 1;
                 if self.minor >= 27 {
-                    r.stale += r.placeholders;
+                    // Two batches at most: those of before are in flight no more.
+                    r.stale = if c.pipeline_stages > 1 {
+                        coming
+                    } else {
+                        r.stale + r.placeholders
+                    };
                     r.placeholders = 0;
                 }
                 self.waiting.push_front(victim);
@@ -362,6 +384,9 @@ impl Naive {
             r.computed += e.tokens as usize;
             if c.async_scheduling && e.sampled {
                 r.placeholders += 1;
+                if c.pipeline_stages > 1 {
+                    r.eligible = self.step + u64::from(c.pipeline_stages);
+                }
             }
         }
         self.in_flight.push_back(batch);

@@ -11,7 +11,7 @@ use capsim::engine::settings::*;
 use capsim::line::Line;
 use capsim::model::KvDtype;
 use capsim::predict::spec::weighted;
-use capsim::predict::{Caveat, EngineWanted, Engines};
+use capsim::predict::{EngineWanted, Engines, unmodelled};
 use capsim::workload::PromptKind;
 use capsim::workload::Replay;
 use capsim_live::bench::read::{self, Recording, Tool};
@@ -399,7 +399,7 @@ fn compared(
     v: &ValidateArgs,
     cases: &[Case],
     line: &Line,
-    not_simulated: &[String],
+    notes: &[String],
 ) -> anyhow::Result<(Vec<paired::Paired>, Vec<String>)> {
     let (mut all, mut left_out) = (vec![], vec![]);
     for c in cases {
@@ -415,9 +415,7 @@ fn compared(
             }
         };
         p.notes.splice(0..0, other_model(r, &c.basis.model_name));
-        let unmodelled = not_simulated.iter().cloned();
-        p.notes
-            .extend(unmodelled.map(|flag| Caveat::Unmodelled(flag).to_string()));
+        p.notes.extend(notes.iter().cloned());
         all.push(p);
     }
     ensure!(
@@ -441,7 +439,11 @@ pub fn run(v: &ValidateArgs, args: &PairedArgs) -> anyhow::Result<ExitCode> {
         write_runs(path, &first.basis, args, &first.recording, runs)?;
     }
     let said = of_line(&line)?;
-    let (all, left_out) = compared(v, &cases, &line, &said.not_simulated)?;
+    let mut notes = said.line_notes.clone();
+    if !said.not_simulated.is_empty() {
+        notes.insert(0, unmodelled::sentence(&said.not_simulated));
+    }
+    let (all, left_out) = compared(v, &cases, &line, &notes)?;
     let pictures = match v.svg.as_deref() {
         Some(base) => all
             .iter()

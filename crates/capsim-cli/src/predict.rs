@@ -133,6 +133,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         print!("{}", prediction::block(&row.scenario, &row.prediction));
     } else {
         let all: Vec<_> = done.iter().map(|r| (&r.scenario, &r.prediction)).collect();
+        print!("{}", prediction::left_out(all.iter().map(|(s, _)| *s)));
         print!("{}", prediction::refused(all.iter().map(|(_, p)| *p)));
         println!("{}", prediction::heading(&done));
         print!("{}{}", prediction::rows(&done), prediction::footer(&all));

@@ -103,7 +103,8 @@ pub fn of_line(line: &Line) -> anyhow::Result<ScenarioSpec> {
     let mut spec = ScenarioSpec {
         settings: line.settings.clone(),
         load: line.load.clone(),
-        not_simulated: [&line.notes[..], &line.changes].concat(),
+        not_simulated: line.changes.clone(),
+        line_notes: line.notes.clone(),
         harmless: line.harmless.clone(),
         ..ScenarioSpec::default()
     };
@@ -123,8 +124,8 @@ pub fn of_line(line: &Line) -> anyhow::Result<ScenarioSpec> {
             spec.engine_version = Some(release.clone());
         } else {
             let engine = kind(line.engine.unwrap_or_default()).name();
-            spec.not_simulated.push(format!(
-                "{engine} {release}, the release that the line names; the rules are those of the engine profile"
+            spec.line_notes.push(format!(
+                "the line names {engine} {release}; the rules are those of the engine profile"
             ));
         }
     }

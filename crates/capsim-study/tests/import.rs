@@ -317,6 +317,7 @@ fn devices_share_what_the_model_has() {
         tensor: 1,
         data: 2,
         expert: true,
+        ..Parallel::default()
     };
     let slices = Parallel {
         expert: false,

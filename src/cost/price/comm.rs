@@ -1,13 +1,12 @@
 //! What devices that share a model spend on exchanging data.
 use crate::device::{DeviceProfile, Link, Origin, Provenance, Quantity};
-use crate::model::{Collective, Exchange, Model, OpKind, Rows};
+use crate::model::{Collective, Exchange, Model, Op, OpKind, Parallel, Rows};
 
 /// All exchanges of a step.
 #[derive(Clone, Debug)]
 pub struct Exchanges {
-    link: Link,
-    /// (how often, what, rows).
-    all: Vec<(f64, Collective, Rows)>,
+    /// (how often, what, rows, the way).
+    all: Vec<(f64, Collective, Rows, Link)>,
 }
 
 /// PCIe 4.0 ×16 as NCCL reaches it, and a hand-shake through host memory: what a node has unless its profile says better.
@@ -28,25 +27,38 @@ fn assumed() -> Link {
     }
 }
 
+/// The device's link, else the one that is assumed.
+pub(super) fn link_of(device: &DeviceProfile) -> Link {
+    device.link.clone().unwrap_or_else(assumed)
+}
+
+/// The link among so many devices that share a layer: the device's own, or one through the network where they stand on several nodes.
+fn link_among(ranks: u32, parallel: Parallel, device: &DeviceProfile) -> Link {
+    let link = link_of(device);
+    match parallel.nodes_of(ranks) {
+        0 | 1 => link,
+        nodes => link.across(ranks / nodes, device.host_rates().network.value),
+    }
+}
+
 impl Exchanges {
     pub fn new(model: &Model, device: &DeviceProfile) -> Self {
+        let of = |op: &Op| match op.kind {
+            OpKind::Collective(c) => {
+                let link = link_among(c.ranks, model.parallel(), device);
+                Some((f64::from(op.layers), c, op.rows, link))
+            }
+            _ => None,
+        };
         Self {
-            link: device.link.clone().unwrap_or_else(assumed),
-            all: model
-                .ops()
-                .iter()
-                .filter_map(|op| match op.kind {
-                    OpKind::Collective(c) => Some((f64::from(op.layers), c, op.rows)),
-                    _ => None,
-                })
-                .collect(),
+            all: model.ops().iter().filter_map(of).collect(),
         }
     }
 
     /// Seconds for `rows` of this engine, `gathered` of all of them, `sampled` of this one.
     pub fn seconds(&self, rows: u32, gathered: u32, sampled: u32) -> f64 {
         let mut total = 0.0;
-        for (times, c, kind) in &self.all {
+        for (times, c, kind, link) in &self.all {
             let n = match kind {
                 _ if c.gathered => gathered,
                 Rows::Tokens => rows,
@@ -58,9 +70,9 @@ impl Exchanges {
             let bytes = f64::from(n) * c.bytes_per_row.as_f64();
             total += times
                 * match c.exchange {
-                    Exchange::AllReduce => self.link.all_reduce(c.ranks, bytes),
+                    Exchange::AllReduce => link.all_reduce(c.ranks, bytes),
                     Exchange::AllGather | Exchange::ReduceScatter => {
-                        self.link.all_gather(c.ranks, bytes)
+                        link.all_gather(c.ranks, bytes)
                     }
                 };
         }

@@ -44,7 +44,7 @@ impl HostRule {
             per_seq: host.per_seq.value,
             launch_eager: match &host.launch_uncompiled {
                 Some(q) if options.enforce_eager => {
-                    let layers = f64::from(model.config().num_hidden_layers);
+                    let layers = f64::from(model.stage().len());
                     layers * q.value + expert_layers * per_expert_layer
                 }
                 _ => kernels * host.launch_eager.value + expert_layers * per_expert_layer,
@@ -62,6 +62,16 @@ impl HostRule {
                 captured_sizes(options.max_num_seqs, options.max_num_batched_tokens)
             },
             overlapped: options.async_scheduling,
+        }
+    }
+
+    /// That of a later stage of a pipeline: each prepares a step while the stages before compute it (`Worker.execute_model` posts its receive
+    /// and waits for it in the model, `v1/worker/gpu_worker.py`@0.32.0), so that only launching is left.
+    pub fn of_later_stage(self) -> Self {
+        Self {
+            step: 0.0,
+            per_seq: 0.0,
+            ..self
         }
     }
 

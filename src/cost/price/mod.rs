@@ -35,6 +35,7 @@ mod load;
 mod memo;
 mod near;
 mod offload;
+mod pipeline;
 mod recurrence;
 mod rows;
 mod stream;
@@ -52,6 +53,7 @@ use encoder::EncoderPrice;
 use experts::ExpertsPrice;
 use host::HostRule;
 use offload::Offload;
+use pipeline::Hop;
 use recurrence::RecurrencePrice;
 use rows::{RowCost, RowPrices};
 use tables::Tables;
@@ -138,6 +140,10 @@ pub struct StepPrice {
     micro_batch: Option<u32>,
     /// Data-parallel engines that share experts.
     engines: u32,
+    /// The stages of a pipeline behind this one; none without a pipeline.
+    later: Vec<StepPrice>,
+    /// From one stage to the next.
+    hop: Option<Hop>,
 }
 
 impl StepPrice {
@@ -185,6 +191,8 @@ impl StepPrice {
                 Some(_) => model.parallel().data,
                 None => 1,
             },
+            later: vec![],
+            hop: None,
         })
     }
 
@@ -317,6 +325,16 @@ impl StepPrice {
 
     /// What the step's time is made of; sums to [`StepCost::step`] (to the rounding of a nanosecond).
     pub fn breakdown(&self, shape: &StepShape) -> Breakdown {
+        let mut b = self.breakdown_here(shape);
+        for (stage, to) in self.later.iter().zip(1..) {
+            b.merge(&stage.breakdown_here(shape));
+            let hop = self.hop(to, std::slice::from_ref(shape));
+            b.add(Part::Comm, hop.secs());
+        }
+        b
+    }
+
+    fn breakdown_here(&self, shape: &StepShape) -> Breakdown {
         let mut b = Breakdown::default();
         let (all, gathered) = self.alike(shape);
         for (part, seconds) in self.device_parts(shape, all, gathered) {
@@ -334,11 +352,13 @@ impl StepPrice {
 
     /// Distinct experts per layer that `distinct_tokens` independent tokens touch; `None` for a dense model.
     pub fn distinct_experts(&self, distinct_tokens: u32) -> Option<f64> {
-        match (&self.experts, &self.offload) {
+        let here = match (&self.experts, &self.offload) {
             (Some(e), _) => Some(e.distinct(distinct_tokens)),
             (None, Some(o)) => o.distinct_experts(distinct_tokens),
             (None, None) => None,
-        }
+        };
+        let mut later = self.later.iter();
+        here.or_else(|| later.find_map(|s| s.distinct_experts(distinct_tokens)))
     }
 
     /// Whether a step's price rests on kernel times outside the measured range.
@@ -348,7 +368,7 @@ impl StepPrice {
             let ((tokens, distinct), _) = self.alike(shape);
             e.outside(tokens, distinct, &self.tables)
         });
-        experts || self.tables.outside(shape, rows)
+        experts || self.tables.outside(shape, rows) || self.later.iter().any(|s| s.outside(shape))
     }
 
     /// Which operators are priced by kernel times of their own, and which by curves.
@@ -357,15 +377,16 @@ impl StepPrice {
     }
 }
 
-impl StepCost for StepPrice {
-    fn step(&self, shape: &StepShape) -> Span {
+impl StepPrice {
+    fn step_here(&self, shape: &StepShape) -> Span {
         let (all, gathered) = self.alike(shape);
         let device = self.seconds(shape, all, gathered);
         Span::from_secs(self.host.whole(shape, device))
     }
+
     /// Engines that share experts wait for each other in every layer: each is priced with the tokens of all engines at the
     /// experts, and the slowest counts. With graphs all are padded to the widest (`coordinate_batch_across_dp`).
-    fn lockstep(&self, shapes: &[StepShape]) -> Span {
+    fn lockstep_here(&self, shapes: &[StepShape]) -> Span {
         let widest = shapes.iter().map(|s| self.padded(s)).max().unwrap_or(0);
         let all = shapes
             .iter()
@@ -379,16 +400,50 @@ impl StepCost for StepPrice {
             .max()
             .unwrap_or(Span::ZERO)
     }
+}
+
+impl StepCost for StepPrice {
+    /// Of a pipeline: through all stages, one after the other.
+    fn step(&self, shape: &StepShape) -> Span {
+        let one = std::slice::from_ref(shape);
+        let stage = |(s, to): (&Self, usize)| s.step_here(shape) + self.hop(to, one);
+        let later = self.later.iter().zip(1..).map(stage);
+        later.fold(self.step_here(shape), |sum, s| sum + s)
+    }
+    fn lockstep(&self, shapes: &[StepShape]) -> Span {
+        let stage = |(s, to): (&Self, usize)| s.lockstep_here(shapes) + self.hop(to, shapes);
+        let later = self.later.iter().zip(1..).map(stage);
+        later.fold(self.lockstep_here(shapes), |sum, s| sum + s)
+    }
+    fn stage(&self, stage: usize, shapes: &[StepShape], lockstep: bool) -> Span {
+        let at = match stage.checked_sub(1) {
+            Some(i) => &self.later[i],
+            None => self,
+        };
+        match shapes {
+            [one] if !lockstep => at.step_here(one),
+            all => at.lockstep_here(all),
+        }
+    }
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
+        let hop = self.hop.as_ref();
+        // Ranks send at the same time; the widest batch takes longest.
+        let rows = shapes.iter().map(|s| self.padded(s)).max();
+        hop.map_or(Span::ZERO, |h| {
+            Span::from_secs(h.seconds(to, rows.unwrap_or(0)))
+        })
+    }
     fn attention_window(&self) -> Option<u32> {
         let there = self.offload.as_ref().and_then(Offload::attention_window);
-        match (self.attention.window, there) {
-            (Some(here), Some(there)) => Some(here.min(there)),
-            (here, there) => here.or(there),
-        }
+        let later = self.later.iter().filter_map(|s| s.attention_window());
+        let here = self.attention.window.into_iter().chain(there);
+        here.chain(later).min()
     }
     fn wants_distinct_tokens(&self) -> bool {
         let there = self.offload.as_ref();
-        self.experts.is_some() || there.is_some_and(Offload::has_experts)
+        self.experts.is_some()
+            || there.is_some_and(Offload::has_experts)
+            || self.later.iter().any(|s| s.wants_distinct_tokens())
     }
     fn images(&self) -> Option<ImagesAtEnd> {
         self.images

@@ -219,6 +219,20 @@ impl Tables {
                 .any(|(_, t)| t.outside(rows))
     }
 
+    /// Adds the names of another part of the model.
+    pub fn also(&mut self, other: &Self) {
+        for (mine, theirs) in [
+            (&mut self.covered, &other.covered),
+            (&mut self.uncovered, &other.uncovered),
+        ] {
+            for name in theirs {
+                if !mine.contains(name) {
+                    mine.push(name);
+                }
+            }
+        }
+    }
+
     /// Operators with times of their own, and without.
     pub fn names(&self) -> (&[&'static str], &[&'static str]) {
         (&self.covered, &self.uncovered)

@@ -29,6 +29,8 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
     for (field, size) in [
         ("tensor_parallel_size", given.get(TENSOR_PARALLEL_SIZE)),
         ("data_parallel_size", given.get(DATA_PARALLEL_SIZE)),
+        ("pipeline_parallel_size", given.get(PIPELINE_PARALLEL_SIZE)),
+        ("nnodes", given.get(NNODES)),
     ] {
         only_one(size, field, EngineId::LlamaServer)?;
     }
@@ -84,6 +86,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         engine: EngineId::LlamaServer,
         api_servers: 1,
         placement,
+        stages: vec![],
         op_offload: given.get(OP_OFFLOAD).unwrap_or(true),
     })
 }

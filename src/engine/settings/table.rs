@@ -179,6 +179,13 @@ impl Setting {
         self
     }
 
+    /// The environment variable by which an engine takes it, where it has no flag.
+    pub fn variable_of(&self, engine: EngineId) -> Option<&'static str> {
+        let spelled = self.spelled.iter().find(|s| s.engine == engine)?;
+        let name = spelled.flags[0];
+        (!name.starts_with('-')).then_some(name)
+    }
+
     /// Whether an engine has this setting.
     pub fn of(&self, engine: EngineId) -> bool {
         (engine == Vllm && self.vllm) || self.spelled.iter().any(|s| s.engine == engine)
@@ -188,7 +195,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 30;
+const N: usize = 33;
 
 const ROWS: [Setting; N] = [
     count(
@@ -325,6 +332,31 @@ const ROWS: [Setting; N] = [
     .short(&["-tp"])
     .spelled(&[sglang(&["--tensor-parallel-size", "--tp-size", "--tp"])])
     .slider(Slider::Stops(&[1.0, 2.0, 4.0, 8.0])),
+    count(
+        "pipeline_parallel_size",
+        "Pipeline-parallel size",
+        "Number of groups of devices that each have some of the layers (default: 1)",
+    )
+    .many()
+    .short(&["-pp"]),
+    setting(
+        Kind::Text,
+        "pp_layer_partition",
+        "Layers of each pipeline stage",
+        "Layers of each pipeline stage with commas between them, vLLM's VLLM_PP_LAYER_PARTITION (default: equally many)",
+    )
+    .not_vllm()
+    .spelled(&[Spelling {
+        engine: Vllm,
+        flags: &["VLLM_PP_LAYER_PARTITION"],
+        means: Means::Value,
+    }]),
+    count(
+        "nnodes",
+        "Nodes",
+        "Number of machines among which the devices are divided evenly (default: 1)",
+    )
+    .spelled(&[sglang(&["--nnodes"])]),
     count(
         "data_parallel_size",
         "Data-parallel size",
@@ -479,6 +511,12 @@ keys! {
     DTYPE: String = "dtype";
     /// Weight quantization.
     QUANTIZATION: String = "quantization";
+    /// Groups of devices that each have some of the layers.
+    PIPELINE_PARALLEL_SIZE: u32 = "pipeline_parallel_size";
+    /// Layers of each of them.
+    PP_LAYER_PARTITION: String = "pp_layer_partition";
+    /// Machines among which the devices are divided.
+    NNODES: u32 = "nnodes";
     /// Data type of the KV cache.
     KV_CACHE_DTYPE: String = "kv_cache_dtype";
     /// Longest sequence, tokens.

@@ -16,7 +16,7 @@
 //! | `--enable-dp-attention` | `enable_dp_attention`: `--dp-size` ranks in lock-step share the experts and divide the `--tp-size` devices | off |
 use crate::device::EngineId;
 use crate::engine::memory::{self, MemoryInputs};
-use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, bad};
+use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, bad, only_one};
 use crate::engine::settings::*;
 use crate::engine::{EngineConfig, EngineVersion, Group, Router};
 use crate::model::{Parallel, Placement};
@@ -32,6 +32,11 @@ fn division(asked: &Asked<'_>) -> Result<(Parallel, Group), SettingsError> {
     let given = asked.given;
     let tensor = given.get(TENSOR_PARALLEL_SIZE).unwrap_or(1);
     let engines = given.get(DATA_PARALLEL_SIZE).unwrap_or(1);
+    only_one(
+        given.get(PIPELINE_PARALLEL_SIZE),
+        "pipeline_parallel_size",
+        EngineId::Sglang,
+    )?;
     at_least_one("tensor_parallel_size", tensor, 1024)?;
     at_least_one("data_parallel_size", engines, 1024)?;
     let experts = asked.model.experts().is_some();
@@ -58,7 +63,19 @@ fn division(asked: &Asked<'_>) -> Result<(Parallel, Group), SettingsError> {
         tensor,
         data,
         expert: given.get(ENABLE_EXPERT_PARALLEL) == Some(true) && experts,
+        pipeline: 1,
+        nodes: given.get(NNODES).unwrap_or(1),
     };
+    if parallel.nodes > 1 && engines > parallel.data {
+        return Err(bad(
+            "nnodes",
+            "several nodes are simulated without --dp-size or with --enable-dp-attention beside it"
+                .into(),
+        ));
+    }
+    if let Some(problem) = parallel.problem_of_nodes() {
+        return Err(bad("nnodes", problem));
+    }
     let group = Group {
         engines,
         lockstep: attention,
@@ -193,6 +210,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         engine: EngineId::Sglang,
         api_servers: 1,
         placement: Placement::Device,
+        stages: vec![],
         op_offload: false,
     })
 }

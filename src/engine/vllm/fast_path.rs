@@ -111,6 +111,7 @@ impl Scheduler {
         for m in &batch.members {
             let max_model_len = self.config.max_model_len;
             let is_async = self.config.async_scheduling;
+            let stages = self.config.pipeline_stages;
             let s = &mut self.states[m.slot as usize];
             s.num_computed_tokens = m.computed + m.tokens;
             if !m.sampled {
@@ -119,6 +120,13 @@ impl Scheduler {
             let in_flight = s.num_output_placeholders;
             if is_async {
                 s.num_output_placeholders += 1;
+            }
+            if stages > 1 {
+                // Not every step has a token for it: it stays outside lanes.
+                if is_async {
+                    s.next_eligible_step = self.step + u64::from(stages);
+                }
+                continue;
             }
             let (true_end, _) = s.true_end(max_model_len);
             // Its tokens in flight are those of the batches just before this one.

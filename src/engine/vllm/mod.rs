@@ -14,6 +14,7 @@ mod fast_path;
 mod kv;
 mod lanes;
 mod output;
+mod pipeline;
 pub mod releases;
 mod request;
 mod schedule;

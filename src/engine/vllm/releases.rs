@@ -129,6 +129,11 @@ pub struct Release {
     pub rules: Rules,
     /// Default of `--async-scheduling`.
     pub async_scheduling: bool,
+    /// Whether a pipeline schedules asynchronously, with one batch more in flight than it has stages and each request again once as
+    /// many steps as stages have gone by (`AsyncScheduler`, `VllmConfig.max_concurrent_batches`).
+    pub async_pipeline: bool,
+    /// Whether the balancer of data-parallel engines looks at all requests alike, and at the KV cache (`DPLBAsyncMPClient`).
+    pub balances_by_cache: bool,
     /// Default of `--gpu-memory-utilization`.
     pub gpu_memory_utilization: f64,
     /// Default of `--max-num-batched-tokens` of the API server on devices of 160 GiB and more, where it differs from that of
@@ -159,6 +164,8 @@ const OLDEST: Release = Release {
         self_preemption_goes_on: false,
     },
     async_scheduling: false,
+    async_pipeline: false,
+    balances_by_cache: false,
     gpu_memory_utilization: 0.9,
     tokens_from_160_gib: None,
     profiles_top_k_kernel: false,
@@ -276,6 +283,18 @@ const CHANGES: &[Change] = &[
         rule: "`long_prefill_token_threshold` is ignored for a lone request",
         recorded: true,
         apply: |r| r.rules.lone_request_ignores_threshold = true,
+    },
+    Change {
+        since: at(0, 32, 0),
+        rule: "a pipeline schedules asynchronously",
+        recorded: false,
+        apply: |r| r.async_pipeline = true,
+    },
+    Change {
+        since: at(0, 32, 0),
+        rule: "data-parallel engines get requests by their number and the fullness of the KV cache, not by 4 · waiting + running",
+        recorded: false,
+        apply: |r| r.balances_by_cache = true,
     },
     Change {
         since: at(0, 33, 0),

@@ -53,6 +53,8 @@ pub struct State {
     pub num_output_placeholders: u32,
     /// Outputs of a preempted request still in flight (0.27 on).
     pub num_stale_output_tokens: u32,
+    /// The first step in which a pipeline that schedules asynchronously may take it again.
+    pub next_eligible_step: u64,
     pub lane: Option<Lane>,
     pub blocks: BlockTable,
     /// Blocks held, also where their identities are not tracked.
@@ -83,6 +85,7 @@ impl State {
             num_tokens: request.prompt.len(),
             num_output_placeholders: 0,
             num_stale_output_tokens: 0,
+            next_eligible_step: 0,
             lane: None,
             blocks: vec![],
             num_blocks: 0,

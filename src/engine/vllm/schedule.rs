@@ -4,13 +4,15 @@ use super::scheduler::{Batch, Member, Scheduler};
 use crate::units::SimTime;
 
 impl Scheduler {
-    /// Composes the next batch at time `now`; `false` if nothing could be scheduled. At most two batches may be in flight.
+    /// Composes the next batch at time `now`; `false` if nothing could be scheduled. Without a pipeline at most two batches may be in
+    /// flight.
     pub(super) fn compose(&mut self, now: SimTime) -> bool {
         let moves = &mut self.moves;
         moves.admitted.clear();
         moves.resumed.clear();
         moves.preempted.clear();
         moves.blocks.clear();
+        self.step += 1;
         let number = self.scheduled + 1;
         if self.processed < self.scheduled {
             // Asynchronous: requests whose last token by a length limit is on its way are not scheduled again.
@@ -56,6 +58,9 @@ impl Scheduler {
     /// Tokens that a running request outside lanes asks for, within all limits but the budget.
     pub(super) fn wanted(&self, slot: Slot, threshold: u32) -> u32 {
         let s = &self.states[slot as usize];
+        if self.step < s.next_eligible_step {
+            return 0;
+        }
         if s.num_output_placeholders > 0
             && s.num_computed_tokens + 2 - s.num_output_placeholders
                 >= s.request.prompt.len().saturating_add(s.request.max_tokens)

@@ -76,6 +76,8 @@ pub struct Scheduler {
     pub(super) lanes: Lanes,
     pub(super) admissions: u64,
     generations: u32,
+    /// Calls of `schedule`, whether a batch came of them or not: `current_step` of vLLM.
+    pub(super) step: u64,
     /// Number of the last batch scheduled, and of the last one whose output was processed.
     pub(super) scheduled: u64,
     pub(super) processed: u64,
@@ -134,6 +136,7 @@ impl Scheduler {
             tracked: vec![],
             admissions: 0,
             generations: 0,
+            step: 0,
             scheduled: 0,
             processed: 0,
             in_flight: VecDeque::new(),

@@ -1,7 +1,7 @@
 //! Settings of vLLM: what was not given gets the engine's default (`engine/arg_utils.py: get_batch_defaults`).
-use super::{EngineVersion, Release};
+use super::{EngineVersion, Release, pipeline};
 use crate::device::EngineId;
-use crate::engine::memory::{self, MemoryInputs, MemoryPlan};
+use crate::engine::memory::{self, MemoryInputs};
 use crate::engine::resolved::{Asked, Settings, SettingsError, bad};
 use crate::engine::settings::*;
 use crate::engine::{EngineConfig, Group, Router, SchedulingPolicy};
@@ -32,11 +32,8 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         .unwrap_or_else(|| model.recurrent().is_none());
     let enforce_eager = given.get(ENFORCE_EAGER).unwrap_or(false);
     let placement = placement(given)?;
-    let memory: MemoryPlan = memory::plan(
-        &model,
-        asked.device,
-        asked.profile,
-        &MemoryInputs {
+    let plan = |model: &Model| {
+        let inputs = MemoryInputs {
             utilization,
             block_size,
             max_num_batched_tokens: tokens,
@@ -53,8 +50,14 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
                 .host
                 .map_or(Bytes::ZERO, |h| h.total_weight_bytes()),
             activations_within: true,
-        },
-    )?;
+        };
+        memory::plan(model, asked.device, asked.profile, &inputs)
+    };
+    let stages = pipeline::plans(given, parallel, &model, plan)?;
+    let memory = match pipeline::fullest(&stages) {
+        Some(fullest) => fullest,
+        None => plan(&model)?,
+    };
     let config = EngineConfig {
         version,
         block_size: memory.block_size,
@@ -68,9 +71,8 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         long_prefill_token_threshold: given.get(LONG_PREFILL_TOKEN_THRESHOLD).unwrap_or(0),
         scheduler_reserve_full_isl: reserve_full_isl(asked, &release)?,
         policy: policy(given)?,
-        async_scheduling: given
-            .get(ASYNC_SCHEDULING)
-            .unwrap_or(release.async_scheduling),
+        async_scheduling: pipeline::async_scheduling(given, parallel, &release)?,
+        pipeline_stages: parallel.pipeline,
     };
     Ok(Settings {
         in_force: asked
@@ -82,15 +84,16 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             .with(DATA_PARALLEL_SIZE, parallel.data),
         config,
         memory,
+        stages,
         enforce_eager,
         parallel,
         group: Group {
             engines: parallel.data,
             lockstep: model.experts().is_some(),
-            router: if given.get(DATA_PARALLEL_EXTERNAL_LB) == Some(true) {
-                Router::RoundRobin
-            } else {
-                Router::LeastLoaded
+            router: match given.get(DATA_PARALLEL_EXTERNAL_LB) {
+                Some(true) => Router::RoundRobin,
+                _ if release.balances_by_cache => Router::Emptiest,
+                _ => Router::LeastLoaded,
             },
         },
         gpu_memory_utilization: utilization,
@@ -212,7 +215,12 @@ fn divided(asked: &Asked<'_>) -> Result<(Parallel, Model), SettingsError> {
         tensor: given.get(TENSOR_PARALLEL_SIZE).unwrap_or(1),
         data: given.get(DATA_PARALLEL_SIZE).unwrap_or(1),
         expert: given.get(ENABLE_EXPERT_PARALLEL).unwrap_or(false) && model.experts().is_some(),
+        pipeline: given.get(PIPELINE_PARALLEL_SIZE).unwrap_or(1),
+        nodes: given.get(NNODES).unwrap_or(1),
     };
+    if let Some(problem) = parallel.problem_of_nodes() {
+        return Err(bad("nnodes", problem));
+    }
     let field = if parallel.tensor == 1 && parallel.data > 1 {
         "data_parallel_size"
     } else {

@@ -86,16 +86,29 @@ impl Scheduler {
         }
     }
 
+    /// Tokens of a running request outside lanes in batches whose output is still to come. In a pipeline that schedules synchronously
+    /// nothing stands for them (`num_in_flight_tokens`, vLLM 0.32.0).
+    fn tokens_on_the_way(&self, slot: Slot) -> u32 {
+        let s = &self.states[slot as usize];
+        if self.config.pipeline_stages == 1 {
+            return s.num_stale_output_tokens + s.num_output_placeholders;
+        }
+        let members = self.in_flight.iter().flat_map(|b| &b.members);
+        let its = members.filter(|m| m.sampled && m.slot == slot && self.generation_matches(m));
+        its.count() as u32
+    }
+
     /// Takes a running request outside lanes off its blocks and back to the front of the queue.
     fn preempt(&mut self, slot: Slot) {
         self.remove_running(slot);
         self.release(slot);
+        let on_the_way = self.tokens_on_the_way(slot);
         let s = &mut self.states[slot as usize];
         s.num_computed_tokens = 0;
         s.status = Status::Preempted;
         s.preemptions += 1;
         if self.rules.stale_tokens_hold_back {
-            s.num_stale_output_tokens += s.num_output_placeholders;
+            s.num_stale_output_tokens = on_the_way;
             s.num_output_placeholders = 0;
         }
         self.moves.preempted.push(s.request.id);

@@ -65,7 +65,7 @@ fn a_switch_never_takes_the_model() {
 #[test]
 fn what_is_not_simulated_is_sorted_by_what_it_changes() {
     let l = good(
-        "HF_TOKEN=secret VLLM_USE_V1=0 VLLM_ATTENTION_BACKEND=FLASHINFER vllm serve m -O3 -pp 1 -pp 2 --api-key secret --swap-space 0 \
+        "HF_TOKEN=secret VLLM_USE_V1=0 VLLM_ATTENTION_BACKEND=FLASHINFER vllm serve m -O3 -dcp 1 --attention-backend X --api-key secret --swap-space 0 \
          --no-enable-lora --max-model-len auto --cpu-offload-gb 0 --unheard-of 3",
     );
     assert_eq!(
@@ -73,9 +73,14 @@ fn what_is_not_simulated_is_sorted_by_what_it_changes() {
         [
             "VLLM_USE_V1=0",
             "VLLM_ATTENTION_BACKEND=FLASHINFER",
-            "-pp 2",
-            "--max-model-len auto: vLLM takes the longest sequence that the memory holds; here it is the model's own",
+            "--attention-backend X",
             "--unheard-of 3 (no flag that capsim knows)",
+        ]
+    );
+    assert_eq!(
+        l.notes,
+        [
+            "`--max-model-len auto`: vLLM takes the longest sequence that the memory holds; here it is the model's own"
         ]
     );
     assert_eq!(
@@ -83,7 +88,7 @@ fn what_is_not_simulated_is_sorted_by_what_it_changes() {
         [
             "HF_TOKEN",
             "-O",
-            "-pp",
+            "-dcp",
             "--api-key",
             "--swap-space",
             "--no-enable-lora",
@@ -159,6 +164,54 @@ fn human_readable_integers_are_vllms() {
 }
 
 #[test]
+fn what_divides_a_model_becomes_settings() {
+    let l = good("VLLM_PP_LAYER_PARTITION=20,16 vllm serve m -pp 2 -tp 4 -dp 4 -dpl 2");
+    let s = &l.settings;
+    assert_eq!(s.get(PIPELINE_PARALLEL_SIZE), Some(2));
+    assert_eq!(s.get(PP_LAYER_PARTITION).as_deref(), Some("20,16"));
+    assert_eq!(
+        (s.get(DATA_PARALLEL_SIZE), s.get(NNODES)),
+        (Some(4), Some(2))
+    );
+    assert!(l.changes.is_empty() && l.harmless.is_empty());
+    // All engines are here.
+    assert_eq!(good("vllm serve m -dp 4 -dpl 4").settings.get(NNODES), None);
+    assert_eq!(
+        good("vllm serve m -tp 16 --nnodes 2").settings.get(NNODES),
+        Some(2)
+    );
+    assert_eq!(
+        good("sglang serve m --tp 16 --nnodes 2")
+            .settings
+            .get(NNODES),
+        Some(2)
+    );
+    let e = line("vllm serve m -dp 4 -dpl 3").unwrap_err().to_string();
+    assert!(
+        e.starts_with("`-dpl`: `3` is not a number of engines"),
+        "{e}"
+    );
+}
+
+#[test]
+fn flags_of_another_server_are_refused_by_name() {
+    for (text, flag) in [
+        ("vllm serve m -dcp 4", "-dcp 4"),
+        ("vllm serve m --runner pooling", "--runner pooling"),
+        ("sglang serve m --pp-size 2", "--pp-size 2"),
+        (
+            "sglang serve m --disaggregation-mode prefill",
+            "--disaggregation-mode prefill",
+        ),
+        ("llama-server -m x.gguf -ts 1,1", "-ts 1,1"),
+        ("LLAMA_ARG_RPC=a:1 llama-server -m x.gguf", "--rpc a:1"),
+    ] {
+        let said = line(text).unwrap_err().to_string();
+        assert!(said.starts_with(&format!("`{flag}`")), "{text}: {said}");
+    }
+}
+
+#[test]
 fn sglang_flags_become_settings() {
     let l = good(
         "python -m sglang.launch_server --model-path Qwen/Qwen3-8B --context-length 8192 --max-running-requests 32 --tp 2 \
@@ -228,9 +281,10 @@ fn llama_flags_become_settings() {
     assert_eq!(l.changes, [""; 0]);
     assert_eq!(l.value(&["--port"]), Some("8080"));
     let l = good("llama-server -m x.gguf -np 2 -ngl 20 -ctv q8_0 -fa off -nkvo");
+    assert_eq!(l.changes, ["-fa off", "-nkvo"]);
     assert_eq!(
-        l.changes,
-        ["-fa off", "-nkvo", "-ctv q8_0 beside keys in fp16"]
+        l.notes,
+        ["`-ctv q8_0` beside keys in fp16: values are counted as the keys are"]
     );
 }
 
@@ -263,11 +317,10 @@ fn what_is_left_unsaid_is_llama_servers_default() {
         (l.settings.get(MAX_NUM_SEQS), l.settings.get(MAX_MODEL_LEN)),
         (Some(4), Some(16384))
     );
+    assert!(l.changes.is_empty(), "{:?}", l.changes);
     assert_eq!(
-        l.changes,
-        [
-            "--kv-unified (the default without -np): one context for all 4 slots; here each has its own"
-        ]
+        l.notes,
+        ["one context for all 4 slots, llama-server's default without -np; here each has its own"]
     );
     let l = good("llama-server -m x.gguf -np 1 -c 0");
     assert_eq!(

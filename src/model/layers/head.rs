@@ -3,6 +3,7 @@ use super::{Expander, pass};
 use crate::model::architecture::EmbeddingRule;
 use crate::model::format::WeightFormat;
 use crate::model::op::{Exchange, Op, OpKind, Pass, Rows};
+use crate::model::pipeline::Stage;
 use crate::units::Bytes;
 
 impl Expander<'_> {
@@ -15,7 +16,9 @@ impl Expander<'_> {
         }
     }
 
-    pub(super) fn embedding(&mut self) {
+    /// A table that is also the head is counted there, where the head is on the same device (`llama.py`@0.32.0: the last stage of a
+    /// pipeline has a table of its own).
+    pub(super) fn embedding(&mut self, stage: &Stage) {
         let (c, h) = (self.c, u64::from(self.c.hidden_size));
         let f = self.embedding_format();
         let table = f.matrix_bytes(c.vocab_size.into(), h);
@@ -23,7 +26,7 @@ impl Expander<'_> {
         let look_up = Pass {
             bytes_per_token: row as f64,
             weights: Bytes::ZERO,
-            table: if c.tie_word_embeddings {
+            table: if c.tie_word_embeddings && stage.last {
                 Bytes::ZERO
             } else {
                 table

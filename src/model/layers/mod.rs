@@ -53,6 +53,7 @@ pub use short_conv::ShortConv;
 use super::format::WeightFormat;
 use super::op::{Collective, Exchange, Gemm, Op, OpKind, Pass, Rows};
 use super::parallel::Parallel;
+use super::pipeline::Stage;
 use super::placement::{Place, Placement, Placer};
 use super::precision::Precision;
 use crate::units::Bytes;
@@ -238,13 +239,14 @@ pub(super) struct Ops {
 
 /// All operators of a step.
 ///
-/// `part` holds the sizes of one device's part of `whole`.
+/// `part` holds the sizes of one device's part of `whole`, `stage` which of its layers are there.
 pub(super) fn expand(
     whole: &ModelConfig,
     part: &ModelConfig,
     precision: &Precision,
     parallel: Parallel,
     placement: &Placement,
+    stage: &Stage,
 ) -> Ops {
     let mut x = Expander {
         c: part,
@@ -257,7 +259,9 @@ pub(super) fn expand(
         on_host: false,
         act: precision.dtype.bytes(),
     };
-    x.embedding();
+    if stage.first {
+        x.embedding(stage);
+    }
     let own: Vec<Precision> = match precision.by_layer {
         true => part
             .quantization_by_layer
@@ -267,13 +271,18 @@ pub(super) fn expand(
         false => vec![],
     };
     for (i, layer) in (0..).zip(&part.layers) {
+        if !stage.layers.contains(&i) {
+            continue;
+        }
         x.p = own.get(i as usize).unwrap_or(precision);
         x.place = Place::Layer(i);
         x.layer(i, layer);
     }
     x.p = precision;
     x.place = Place::Output;
-    x.head();
+    if stage.last {
+        x.head();
+    }
     x.ops
 }
 

@@ -241,9 +241,11 @@ impl Offers<'_> {
             return;
         }
         let tensor = scenario.serve.get(TENSOR_PARALLEL_SIZE).unwrap_or(1);
+        let stages = scenario.serve.get(PIPELINE_PARALLEL_SIZE).unwrap_or(1);
         for n in [2, 4, 8, 16].into_iter().filter(|n| *n > tensor) {
             let s = with(scenario, |s| s.serve.set(TENSOR_PARALLEL_SIZE, n));
-            let change = format!("--tensor-parallel-size {n} on {n} such devices");
+            let devices = n * stages;
+            let change = format!("--tensor-parallel-size {n} on {devices} such devices");
             if self.offer(change, true, &s) {
                 break;
             }

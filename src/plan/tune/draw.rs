@@ -1,6 +1,6 @@
 //! Which settings are tried.
 use super::Question;
-use crate::engine::settings::{DATA_PARALLEL_SIZE, TENSOR_PARALLEL_SIZE};
+use crate::engine::settings::{DATA_PARALLEL_SIZE, PIPELINE_PARALLEL_SIZE, TENSOR_PARALLEL_SIZE};
 use crate::plan::Setting;
 use crate::predict::Scenario;
 use crate::rng::Seed;
@@ -30,7 +30,12 @@ pub fn fits(base: &Scenario, q: &Question, choice: &[usize]) -> bool {
         }
     }
     let parts = |key| serve.get(key).unwrap_or(1);
-    parts(TENSOR_PARALLEL_SIZE).saturating_mul(parts(DATA_PARALLEL_SIZE)) <= most
+    let all = [
+        TENSOR_PARALLEL_SIZE,
+        PIPELINE_PARALLEL_SIZE,
+        DATA_PARALLEL_SIZE,
+    ];
+    all.into_iter().map(parts).fold(1u32, u32::saturating_mul) <= most
 }
 
 /// Draws in vain after which no more settings are looked for, per setting wanted.

@@ -86,9 +86,10 @@ impl<P: Pool> Tuner<'_, P> {
             return None;
         }
         Some(format!(
-            "{:?} {:?} {:?} {} {:?} {:?} {}",
+            "{:?} {:?} {} {:?} {} {:?} {:?} {}",
             settings.config,
             settings.parallel,
+            settings.pipeline(),
             settings.group,
             settings.enforce_eager,
             s.moe_path.as_ref().unwrap_or(&s.engine.moe_default),

@@ -84,6 +84,9 @@ pub struct ScenarioSpec {
     /// GB/s of the bus between the host's memory and the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bus_gbs: Option<f64>,
+    /// GB/s of each device to other nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_gbs: Option<f64>,
     /// Engine settings under vLLM's names.
     #[serde(default, skip_serializing_if = "SettingValues::is_empty")]
     pub settings: SettingValues,
@@ -96,6 +99,9 @@ pub struct ScenarioSpec {
     /// Flags of a pasted line that change neither.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub harmless: Vec<String>,
+    /// How a pasted line was read, where the reader should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub line_notes: Vec<String>,
 }
 
 impl Default for ScenarioSpec {
@@ -115,10 +121,12 @@ impl Default for ScenarioSpec {
             host_bandwidth_gbs: None,
             host_tflops: None,
             bus_gbs: None,
+            network_gbs: None,
             settings: SettingValues::default(),
             load: LoadValues::default(),
             not_simulated: vec![],
             harmless: vec![],
+            line_notes: vec![],
         }
     }
 }
@@ -226,6 +234,7 @@ impl ScenarioSpec {
             "host_bandwidth_gbs" => Some(&mut self.host_bandwidth_gbs),
             "host_tflops" => Some(&mut self.host_tflops),
             "bus_gbs" => Some(&mut self.bus_gbs),
+            "network_gbs" => Some(&mut self.network_gbs),
             _ => None,
         }
     }
@@ -266,6 +275,7 @@ impl ScenarioSpec {
             (HOST_BANDWIDTH_GBS, self.host_bandwidth_gbs),
             (HOST_TFLOPS, self.host_tflops),
             (BUS_GBS, self.bus_gbs),
+            (NETWORK_GBS, self.network_gbs),
         ];
         let rates = rates
             .into_iter()
@@ -286,6 +296,7 @@ impl ScenarioSpec {
             engine: inline(&self.engine),
             not_simulated: self.not_simulated.clone(),
             harmless: self.harmless.clone(),
+            line_notes: self.line_notes.clone(),
             ..Self::default()
         }
     }
@@ -316,11 +327,13 @@ impl ScenarioSpec {
         over(&mut self.host_bandwidth_gbs, &other.host_bandwidth_gbs);
         over(&mut self.host_tflops, &other.host_tflops);
         over(&mut self.bus_gbs, &other.bus_gbs);
+        over(&mut self.network_gbs, &other.network_gbs);
         self.settings.overlay(&other.settings);
         self.load.overlay(&other.load);
         for (mine, theirs) in [
             (&mut self.not_simulated, &other.not_simulated),
             (&mut self.harmless, &other.harmless),
+            (&mut self.line_notes, &other.line_notes),
         ] {
             for flag in theirs {
                 if !mine.contains(flag) {

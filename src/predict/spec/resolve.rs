@@ -1,8 +1,10 @@
 //! What was said → a scenario. Every default of what was not said is taken here, or in a function that this one calls.
 use super::{InlineModel, Part, ScenarioSpec};
 use crate::cost::Routing;
-use crate::device::{DeviceProfile, EngineId, EngineProfile, ProfileError};
-use crate::engine::settings::{DTYPE, KV_CACHE_DTYPE, MAX_MODEL_LEN, QUANTIZATION, SettingValues};
+use crate::device::{DeviceProfile, EngineId, EngineProfile, Origin, ProfileError};
+use crate::engine::settings::{
+    DTYPE, KV_CACHE_DTYPE, MAX_MODEL_LEN, NNODES, QUANTIZATION, SettingValues,
+};
 use crate::engine::{ENGINES, EngineVersion};
 use crate::fields::FieldError;
 use crate::model::encoder::Image;
@@ -79,6 +81,7 @@ impl ScenarioSpec {
         };
         let device = device
             .with_host(self.host_bandwidth_gbs, self.host_tflops, self.bus_gbs)
+            .and_then(|d| d.with_network(self.network_gbs))
             .map_err(|e| match e {
                 ProfileError::Value { field, problem } => SpecError::field(&field, problem),
                 e => SpecError::field("device", e),
@@ -89,7 +92,8 @@ impl ScenarioSpec {
         if let Some(images) = &mut workload.images {
             images.each = cost_of(images, &config).map_err(|e| SpecError::field("images", e))?;
         }
-        let assumed = [&config.assumed[..], &of_load].concat();
+        let mut assumed = [&config.assumed[..], &of_load].concat();
+        assumed.extend(self.network(&device));
         Ok(Scenario {
             model_name,
             model,
@@ -105,6 +109,7 @@ impl ScenarioSpec {
                 assumed,
                 not_simulated: self.not_simulated.clone(),
                 harmless: self.harmless.clone(),
+                line: self.line_notes.clone(),
             },
         })
     }
@@ -131,6 +136,20 @@ impl ScenarioSpec {
             ));
         }
         Ok(scenario)
+    }
+
+    /// What is assumed of the network between nodes, where there are several.
+    fn network(&self, device: &DeviceProfile) -> Option<String> {
+        self.settings.get(NNODES).filter(|n| *n > 1)?;
+        let network = device.host_rates().network;
+        let assumed = network.provenance.origin == Origin::Assumed;
+        assumed.then(|| {
+            format!(
+                "{:.0} GB/s from each device to other nodes, {} (--network-gbs)",
+                network.value / 1e9,
+                network.provenance.source
+            )
+        })
     }
 
     /// The model's name and config.

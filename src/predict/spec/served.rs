@@ -28,7 +28,7 @@ const fn number(name: &'static str, label: &'static str, help: &'static str) -> 
 /// All fields.
 pub static SERVED: [Field; N] = ROWS;
 
-const N: usize = 13;
+const N: usize = 14;
 
 const ROWS: [Field; N] = [
     text(
@@ -107,6 +107,11 @@ const ROWS: [Field; N] = [
         "Rate of the bus",
         "GB/s from the host's memory to the device (default: the device profile's or data sheet's, else assumed)",
     ),
+    number(
+        "network_gbs",
+        "Rate of the network",
+        "GB/s that each device sends to other nodes with (default: the device profile's, else assumed: 0.8 of one 400 Gb/s port)",
+    ),
 ];
 
 const NAMES: [&str; N] = {
@@ -142,4 +147,5 @@ keys! {
     HOST_BANDWIDTH_GBS: f64 = "host_bandwidth_gbs";
     HOST_TFLOPS: f64 = "host_tflops";
     BUS_GBS: f64 = "bus_gbs";
+    NETWORK_GBS: f64 = "network_gbs";
 }

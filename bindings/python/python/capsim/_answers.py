@@ -74,6 +74,8 @@ class Sensitivity:
 class Prediction(PredictionMethods, Answer):
     """One scenario, predicted. Metrics are attributes too: `p.mean_ttft_ms.value`."""
 
+    not_simulated: List[str]
+    """Flags of a pasted line that may change memory or speed and are not simulated; the intervals are wider for them."""
     model: str
     """Model."""
     device: str

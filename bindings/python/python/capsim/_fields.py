@@ -44,6 +44,12 @@ class SettingFields:
     """Weight quantization: fp8, awq, gptq, mxfp4, … (default: what the model's config says)."""
     tensor_parallel_size: Optional[Ints] = None
     """Number of devices that share every layer (default: 1)."""
+    pipeline_parallel_size: Optional[Ints] = None
+    """Number of groups of devices that each have some of the layers (default: 1)."""
+    pp_layer_partition: Optional[str] = None
+    """Layers of each pipeline stage with commas between them, vLLM's VLLM_PP_LAYER_PARTITION (default: equally many)."""
+    nnodes: Optional[int] = None
+    """Number of machines among which the devices are divided evenly (default: 1)."""
     data_parallel_size: Optional[Ints] = None
     """Number of engines behind one router; those of a mixture of experts share the experts (default: 1)."""
     enable_expert_parallel: Optional[bool] = None
@@ -173,6 +179,9 @@ class SettingsInForce:
     dtype: Optional[str] = None
     quantization: Optional[str] = None
     tensor_parallel_size: Optional[int] = None
+    pipeline_parallel_size: Optional[int] = None
+    pp_layer_partition: Optional[str] = None
+    nnodes: Optional[int] = None
     data_parallel_size: Optional[int] = None
     enable_expert_parallel: Optional[bool] = None
     enable_dp_attention: Optional[bool] = None

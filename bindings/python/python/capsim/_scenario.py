@@ -166,6 +166,8 @@ class Served:
     """TFLOP/s that the processor computes them with. None: the device profile's, else assumed."""
     bus_gbs: Optional[float] = None
     """GB/s between the host's memory and the device. None: the device profile's, else assumed."""
+    network_gbs: Optional[float] = None
+    """GB/s that each device sends to other nodes with. None: the device profile's, else assumed."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ pub fn summary(p: &Point) -> String {
 
 /// The figures that matter most, large.
 pub fn headline(p: &Point) -> String {
-    let mut o = page::refused("", [p].into_iter()) + "<dl class=\"cards\">";
+    let mut o = page::left_out([p].into_iter()) + &page::refused("", [p].into_iter());
+    o += "<dl class=\"cards\">";
     for (name, metric, unit, factor) in [
         ("Output throughput", Metric::OutputThroughput, "tok/s", 1.0),
         ("Mean TTFT", Metric::mean(Latency::Ttft), "s", 1e-3),

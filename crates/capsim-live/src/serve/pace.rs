@@ -78,6 +78,12 @@ impl<C: StepCost> StepCost for Faster<C> {
     fn lockstep(&self, shapes: &[StepShape]) -> Span {
         self.faster(self.cost.lockstep(shapes))
     }
+    fn stage(&self, stage: usize, shapes: &[StepShape], lockstep: bool) -> Span {
+        self.faster(self.cost.stage(stage, shapes, lockstep))
+    }
+    fn hop(&self, to: usize, shapes: &[StepShape]) -> Span {
+        self.faster(self.cost.hop(to, shapes))
+    }
     fn attention_window(&self) -> Option<u32> {
         self.cost.attention_window()
     }

@@ -1,4 +1,5 @@
 //! An answer of `capsim capacity` for people.
+use super::prediction::left_out;
 use super::table::{three, with_header, wrap};
 use capsim::device::EngineId;
 use capsim::engine::kind;
@@ -67,7 +68,7 @@ fn values(slo: &Slo, p: &Point) -> String {
 
 /// The whole answer.
 pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
-    let mut o = refused(scenario, c) + &asked(scenario, c);
+    let mut o = left_out(std::iter::once(scenario)) + &refused(scenario, c) + &asked(scenario, c);
     match (&c.rising, &c.highest) {
         (Some(r), _) => o.push_str(&rising(slo, c, r)),
         (None, Some(p)) => o.push_str(&reached(slo, c, p)),
@@ -115,14 +116,10 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
     if let Some(p) = &c.highest {
         o.push_str(&on_the_server(scenario, slo, c, p));
     }
-    for note in &c.notes {
+    // What is left out stands in the first lines.
+    let said = scenario.notes.left_out().map(|c| c.to_string());
+    for note in c.notes.iter().filter(|n| Some(*n) != said.as_ref()) {
         o.push_str(&labelled("Caveat", note));
-    }
-    for flag in &scenario.notes.not_simulated {
-        o.push_str(&labelled(
-            "Caveat",
-            &format!("`{flag}` may matter and is not modelled"),
-        ));
     }
     o
 }

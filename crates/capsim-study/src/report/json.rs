@@ -190,6 +190,10 @@ pub struct Point {
     #[serde(default)]
     #[schemars(!default)]
     pub assumed: Vec<String>,
+    /// Flags of a pasted line that may change memory or speed and are not simulated; the intervals are wider for them.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub not_simulated: Vec<String>,
     /// Flags of a pasted line that change neither memory nor speed.
     #[serde(default)]
     #[schemars(!default)]
@@ -330,6 +334,7 @@ pub fn prediction(
             .map(|(k, v)| (k.to_string(), value(v)))
             .collect(),
         assumed: scenario.notes.assumed.clone(),
+        not_simulated: scenario.notes.not_simulated.clone(),
         harmless: scenario.notes.harmless.clone(),
         model: scenario.model_name.clone(),
         device: scenario.device.id.clone(),

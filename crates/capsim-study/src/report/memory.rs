@@ -3,8 +3,8 @@ use super::capacity::labelled;
 use super::table::{plain, wrap};
 use capsim::device::{EngineId, Quantity};
 use capsim::model::{Ffn, Layer, Mixer};
-use capsim::plan::memory::{HostPart, Memory, Way};
-use capsim::predict::Scenario;
+use capsim::plan::memory::{HostPart, Memory, StagePart, Way};
+use capsim::predict::{Scenario, unmodelled};
 use capsim::units::Bytes;
 use std::fmt::Write as _;
 
@@ -28,6 +28,12 @@ fn grouped(n: u64) -> String {
 /// The whole answer.
 pub fn text(scenario: &Scenario, m: &Memory) -> String {
     let mut o = format!("{}\non {}\n\n", scenario.model_name, scenario.device.name);
+    if !m.unmodelled.is_empty() {
+        o.push_str(&labelled(
+            "Left out",
+            &unmodelled::memory_sentence(&m.unmodelled),
+        ));
+    }
     let verdict = match (&m.problem, m.starts) {
         (None, _) => "yes".to_string(),
         (Some(p), true) => format!("the engine starts, but {p}"),
@@ -40,6 +46,7 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     }
     o.push('\n');
     o.push_str(&parts(scenario, m));
+    o.push_str(&stages(&m.stages));
     o.push_str(&on_host(scenario, m.host_weights, m.host_kv));
     if !m.table.is_empty() {
         o.push_str(&logged(m));
@@ -59,12 +66,6 @@ pub fn text(scenario: &Scenario, m: &Memory) -> String {
     }
     for note in m.notes.iter().filter(|n| !assumed.contains(n)) {
         o.push_str(&labelled("Caveat", note));
-    }
-    for flag in &m.unmodelled {
-        o.push_str(&labelled(
-            "Caveat",
-            &format!("`{flag}` may matter and is not modelled"),
-        ));
     }
     o
 }
@@ -117,6 +118,26 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
     }
     o.push('\n');
     o
+}
+
+/// The stages of a pipeline; empty without one.
+fn stages(all: &[StagePart]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let one = |s: &StagePart| {
+        format!(
+            "{} layers, {} of weights, {} blocks",
+            s.layers,
+            size(s.weights),
+            s.num_gpu_blocks
+        )
+    };
+    let text = format!(
+        "{}; above stands the stage with the fewest blocks, of which all have as many",
+        all.iter().map(one).collect::<Vec<_>>().join("; ")
+    );
+    labelled("Stages", &text)
 }
 
 /// What lies in the host's memory, and the rates that count for it; empty where nothing does.

@@ -73,7 +73,8 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     }
     let heading = format!("{:=<50}", "");
     format!(
-        "{}{}\n{:=^50}\n{o}{heading}\n{}",
+        "{}{}{}\n{:=^50}\n{o}{heading}\n{}",
+        left_out(std::iter::once(scenario)),
         refused(std::iter::once(p)),
         question(scenario, p),
         " Predicted Serving Benchmark Result ",
@@ -104,6 +105,14 @@ pub fn assumed<'a>(all: impl Iterator<Item = &'a Scenario>) -> String {
     labelled("Assumed", &told.join("; "))
 }
 
+/// The flags that are not simulated, for the first lines of an answer; empty if there are none.
+pub fn left_out<'a>(all: impl Iterator<Item = &'a Scenario>) -> String {
+    let told = distinct(all.filter_map(|s| s.notes.left_out()), Caveat::clone);
+    told.iter()
+        .map(|c| labelled("Left out", &c.to_string()) + "\n")
+        .collect()
+}
+
 /// What one or several predictions refused, for the first lines of an answer; empty if nothing.
 pub fn refused<'a>(all: impl Iterator<Item = &'a Prediction>) -> String {
     let (mut rows, mut refusing) = (0, 0);
@@ -132,9 +141,13 @@ fn engine(p: &Prediction) -> String {
     let c = &run.settings.config;
     let on_off = |on: bool| if on { "on" } else { "off" };
     let rules = run.settings.rules();
+    let pipeline = match run.settings.pipeline() {
+        none if none.is_empty() => none,
+        stages => format!(", {stages}"),
+    };
     format!(
         "{rules}: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, block-size {}, prefix caching {}, \
-         {}, {}",
+         {}, {}{pipeline}",
         c.max_num_seqs,
         c.max_num_batched_tokens,
         c.max_model_len,
@@ -214,7 +227,11 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         mem.kv_cache,
         run.settings.config.num_gpu_blocks,
     );
-    o.push_str(&labelled("Memory", &memory));
+    let which = match run.settings.stages.len() {
+        0 => "",
+        _ => "on each device of the stage with the fewest blocks, ",
+    };
+    o.push_str(&labelled("Memory", &format!("{which}{memory}")));
     let (weights, kv) = (mem.host_weights.as_f64(), mem.host_kv.as_f64());
     o.push_str(&super::memory::on_host(scenario, weights, kv));
     let kv = format!(
@@ -340,8 +357,8 @@ fn caveats<'a>(all: impl Iterator<Item = &'a Prediction>) -> String {
                     }
                 }
             }
-            // This stands in the first lines.
-            Caveat::Refused(_) => {}
+            // These stand in the first lines.
+            Caveat::Refused(_) | Caveat::Unmodelled(_) => {}
             // And one for the fullest cache.
             Caveat::KvNearlyFull(share) => fullest = fullest.max(*share),
             other => {
@@ -689,5 +706,6 @@ fn short_binding(p: &Prediction) -> String {
         Binding::KvCache => format!("KV, {step}"),
         Binding::Load => "load".into(),
         Binding::Step(p) => part(p).into(),
+        Binding::Bubbles => format!("bubbles, {step}"),
     }
 }

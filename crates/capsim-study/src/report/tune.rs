@@ -1,5 +1,6 @@
 //! An answer of `capsim tune` for people.
 use super::capacity::{command, labelled};
+use super::prediction::left_out;
 use super::table::{three, with_header};
 use capsim::plan::tune::{Objective, Outcome, Tuned};
 use capsim::predict::Scenario;
@@ -65,7 +66,7 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
         true => "several loads".into(),
         false => w.pace(),
     };
-    let mut o = refused(t);
+    let mut o = left_out(std::iter::once(scenario)) + &refused(t);
     let _ = write!(
         o,
         "{}\non {}\n{}, {pace}; SLO {slo}\n\n",
@@ -112,14 +113,10 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
     }
     o.push_str(&effects(t));
     o.push_str(&front(t));
-    for note in &t.notes {
+    // What is left out stands in the first lines.
+    let said = scenario.notes.left_out().map(|c| c.to_string());
+    for note in t.notes.iter().filter(|n| Some(*n) != said.as_ref()) {
         o.push_str(&labelled("Caveat", note));
-    }
-    for flag in &scenario.notes.not_simulated {
-        o.push_str(&labelled(
-            "Caveat",
-            &format!("`{flag}` may matter and is not modelled"),
-        ));
     }
     o
 }

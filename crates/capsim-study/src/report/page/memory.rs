@@ -3,6 +3,7 @@ use super::super::bars::Bars;
 use super::super::chart::{escape, short};
 use super::{Picture, Section, figure, list, table};
 use capsim::plan::memory::Memory;
+use capsim::predict::unmodelled;
 use capsim::units::Bytes;
 
 fn size(bytes: f64) -> String {
@@ -70,8 +71,8 @@ fn remarks(m: &Memory) -> Vec<String> {
         ));
     }
     all.extend(m.notes.iter().cloned());
-    for flag in &m.unmodelled {
-        all.push(format!("`{flag}` may matter and is not modelled"));
+    if !m.unmodelled.is_empty() {
+        all.insert(0, unmodelled::memory_sentence(&m.unmodelled));
     }
     all
 }

@@ -27,6 +27,7 @@ use super::json::{Point, ReadError, read};
 use capsim::engine::settings::MAX_MODEL_LEN;
 use capsim::metrics::{Metric, Unit};
 use capsim::plan::Slo;
+use capsim::predict::unmodelled;
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -242,6 +243,18 @@ pub fn refused(rows: &str, runs: impl Iterator<Item = impl Into<Refused>>) -> St
         Some(text) => format!("<p class=\"refused\" role=\"note\">{}</p>\n", escape(&text)),
         None => String::new(),
     }
+}
+
+/// The flags of a pasted line that are not simulated, as the first lines of a section; empty if there are none.
+pub fn left_out<'a>(points: impl Iterator<Item = &'a Point>) -> String {
+    let mut told: Vec<&[String]> = points.map(|p| &p.not_simulated[..]).collect();
+    told.dedup();
+    let some = told.into_iter().filter(|flags| !flags.is_empty());
+    some.map(|flags| {
+        let text = escape(&unmodelled::sentence(flags));
+        format!("<p class=\"refused\" role=\"note\">{text}</p>\n")
+    })
+    .collect()
 }
 
 /// The same as a sentence.

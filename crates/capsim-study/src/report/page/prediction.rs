@@ -4,8 +4,8 @@ use super::super::chart::{Chart, Dot, Series, escape, short};
 use super::super::json::{Point, Predictions};
 use super::load::over;
 use super::{
-    PageError, Picture, Section, charts, figure, folded, list, metric, refused, shown, table,
-    worded,
+    PageError, Picture, Section, charts, figure, folded, left_out, list, metric, refused, shown,
+    table, worded,
 };
 use capsim::metrics::{Latency, Metric, Unit};
 use capsim::plan::Slo;
@@ -165,7 +165,7 @@ pub(super) fn section(answer: &Predictions, slo: Option<&Slo>) -> Result<Section
     if points.is_empty() {
         return Err(PageError::Missing("points".into()));
     }
-    let mut body = refused("rows", points.iter());
+    let mut body = left_out(points.iter()) + &refused("rows", points.iter());
     body += &format!(
         "<p class=\"note\">{} on {}, engine {}. Ranges are 90 % intervals.</p>\n",
         escape(&each(points, |p| &p.model)),

@@ -21,6 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "validation" / "cpu-vllm" / "model" / "config.json"
 CAPSIM = ROOT / "target" / "release" / "capsim"
 BACKENDS = {"cpu": "device", "torch": "device-torch"}
+# What an engine profile for processors is called after the release, by the kernels that measured the processor.
+PROFILES = {"cpu": "cpu", "torch": "cpu-library"}
 # One request at a time, and eight.
 ONE, TWO = "m16-c1-128x128-0", "m16-c8-128x128-0"
 METRICS = {"mean_tpot_ms": "TPOT", "output_token_throughput": "tokens/s", "mean_e2el_ms": "E2EL", "median_ttft_ms": "TTFT median"}
@@ -61,10 +63,10 @@ def compare(out, engine, fits):
         if not (out / device / "device.json").exists():
             continue
         for fit in fits:
-            profile = engine
+            start = profile = f"{engine}-{PROFILES[backend]}"
             if fit:
                 profile = out / f"engine-{backend}-{len(fit)}.json"
-                validate(out, device, fit, ["--engine", engine, "--fit", ",".join(fit), "--write-profile", profile])
+                validate(out, device, fit, ["--engine", start, "--fit", ",".join(fit), "--write-profile", profile])
             held_out = [n for n in names if n not in fit]
             errors = predictions(out, device, held_out, profile)
             if fit:
@@ -97,7 +99,7 @@ def calibrate(out, python, core):
 def write(out):
     """Predicts with both backends, and writes backends.md and backends.json."""
     facts = json.loads((out / "measured.json").read_text())
-    engine = "vllm-" + ".".join(facts["vllm"].split(".")[:2]) + "-cpu"
+    engine = "vllm-" + ".".join(facts["vllm"].split(".")[:2])
     rows = compare(out, engine, [[], [ONE], [ONE, TWO]])
     (out / "backends.json").write_text(json.dumps({"schema": "capsim.loop-backends/1", "engine": engine, "rows": rows}, indent=1) + "\n")
     text = [

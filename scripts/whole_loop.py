@@ -278,11 +278,14 @@ class Loop:
         for server in self.servers:
             names = [f"{server.name()}-{l.name}-{i}" for i in range(server.repeat) for l in server.loads]
             for r in self.validate([n for n in names if n in there], server, ["--engine", profile]):
-                runs[r["name"]] = r
+                # The series are as long as the recordings that they are of.
+                runs[r["name"]] = {k: v for k, v in r.items() if k not in ("series", "predicted_series")}
         for name, r in runs.items():
             r["fitted"] = name in fitted
             r["load_before"] = facts["load_before"].get(name)
             r.pop("requests")
+            # A deviation between equal requests may be 0, of which nothing is so many percent off.
+            r["metrics"] = [m for m in r["metrics"] if not m["metric"].startswith("std_")]
         # What was recorded and is no longer in the list above would be left out silently.
         if left := there - set(runs):
             raise Problem(f"recorded, but not known to this script: {', '.join(sorted(left))}")

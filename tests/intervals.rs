@@ -81,6 +81,10 @@ fn straight(s: &Scenario, run: &Run) -> Vec<(f64, f64)> {
                     known += gradients[i][m] * cov[i][j] * gradients[j][m];
                 }
             }
+            if engine.devices.contains(&s.device.id) {
+                let explained = engine.explained(phase, metric.is_tail(), batch, experts);
+                known *= explained * explained;
+            }
             let half = |variance: f64| 1.644_853_626_951_472_7 * variance.sqrt();
             (half(known + open), half(known))
         })

@@ -23,6 +23,8 @@ pub enum CurveId {
     MatrixStream,
     /// `curves.experts_stream`
     ExpertsStream,
+    /// `curves.experts_rate`
+    ExpertsRate,
     /// `curves.attention_decode`
     AttentionDecode,
     /// `curves.router`
@@ -109,6 +111,14 @@ pub const CURVES: &[CurveInfo] = &[
         fallback: Some("stream_read's last plateau"),
     },
     CurveInfo {
+        id: CurveId::ExpertsRate,
+        name: "curves.experts_rate",
+        axis: "rows of an expert",
+        unit: "op/s",
+        prices: "grouped experts of a processor whose time is that of their arithmetic",
+        fallback: Some("gemm_f16"),
+    },
+    CurveInfo {
         id: CurveId::AttentionDecode,
         name: "curves.attention_decode",
         axis: "bytes of keys and values of one layer",
@@ -163,6 +173,10 @@ pub struct KernelCurves {
     /// Rate at which both grouped products of a layer read the experts that a batch touches, in bytes per second over bytes of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts_stream: Option<Curve>,
+    /// Rate of both grouped products of a layer where arithmetic limits them, in operations per second over rows of an expert. Of
+    /// processors, which compute one expert after another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts_rate: Option<Curve>,
     /// Decode attention of one layer over bytes of keys and values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_decode: Option<Times>,
@@ -197,7 +211,11 @@ impl KernelCurves {
 
     /// Makes every time longer by `factor`.
     pub fn scale(&mut self, factor: f64) {
-        let rates = [&mut self.matrix_stream, &mut self.experts_stream];
+        let rates = [
+            &mut self.matrix_stream,
+            &mut self.experts_stream,
+            &mut self.experts_rate,
+        ];
         for c in rates.into_iter().flatten() {
             c.points.iter_mut().for_each(|p| p.y /= factor);
         }
@@ -225,6 +243,7 @@ impl KernelCurves {
         for (id, c) in [
             (CurveId::MatrixStream, &self.matrix_stream),
             (CurveId::ExpertsStream, &self.experts_stream),
+            (CurveId::ExpertsRate, &self.experts_rate),
         ] {
             if let Some(c) = c {
                 c.check(named(id))?;

@@ -1,5 +1,5 @@
 //! The engine profile: what a serving engine achieves of a device.
-use super::{ModelSpread, ProfileError, Provenance, Quantity, parse};
+use super::{ModelSpread, ProcessorKernels, ProfileError, Provenance, Quantity, parse};
 use serde::{Deserialize, Serialize};
 
 /// What a serving engine achieves of a device: a few named coefficients, each with a physical meaning.
@@ -24,6 +24,9 @@ pub struct EngineProfile {
     /// Ids of the device profiles that the efficiencies refer to; empty: any.
     #[serde(default)]
     pub devices: Vec<String>,
+    /// Of an engine on processors: whose kernels measured the processors that the efficiencies refer to. Absent: accelerators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<ProcessorKernels>,
     /// Kinds of weight format that the coefficients are known for: those of the runs that they were fitted to, or that the
     /// profile's own deviation was estimated from. Names without group sizes (`int4`, `q4_k`); `bf16` and `fp16` count as
     /// one. Empty: any.
@@ -414,6 +417,12 @@ impl EngineProfile {
                 return Err(bad(
                     format!("model_spread[{i}].rel_sd"),
                     format!("must lie between 0 and 3, not {}", s.rel_sd),
+                ));
+            }
+            if !(0.0..=1.0).contains(&s.explained) {
+                return Err(bad(
+                    format!("model_spread[{i}].explained"),
+                    format!("must lie between 0 and 1, not {}", s.explained),
                 ));
             }
         }

@@ -35,7 +35,7 @@ pub use kernels::{
 };
 pub use link::{Link, LinkGroup};
 pub use power::{Power, Watts};
-pub use profile::{DeviceProfile, Memory, Surface, SurfacePoint, Switch};
+pub use profile::{DeviceProfile, Memory, ProcessorKernels, Surface, SurfacePoint, Switch};
 pub use provenance::{Origin, Provenance, Quantity};
 pub use spread::{BatchClass, ModelSpread, Phase};
 pub use times::{TimePoint, Times};

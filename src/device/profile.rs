@@ -57,11 +57,25 @@ pub struct DeviceProfile {
     /// The machine that it sits in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
+    /// Of a processor: whose kernels its curves were measured with. Absent: an accelerator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<ProcessorKernels>,
     /// What a device draws.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<Power>,
     /// What the whole profile rests on.
     pub provenance: Provenance,
+}
+
+/// Whose kernels the curves of a processor were measured with: what an engine reaches of them differs by as much as the kernels do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessorKernels {
+    /// capsim's own.
+    Capsim,
+    /// Operators of PyTorch or of an engine.
+    Library,
 }
 
 /// A family of measurements over several axes.

@@ -63,6 +63,11 @@ pub struct ModelSpread {
     pub experts: bool,
     /// Relative standard deviation.
     pub rel_sd: f64,
+    /// What part of the coefficients' own spread the errors bear out, as a factor on its standard deviation: below 1 where nine tenths
+    /// of the errors lie well inside it, with no deviation added. Of devices that the profile was held against; on others their spread
+    /// counts in full.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub explained: f64,
     /// Recorded runs of the class on devices of this maker (docs/accuracy.md); with few of them the deviation is more that of wider
     /// classes.
     pub runs: u32,
@@ -70,16 +75,40 @@ pub struct ModelSpread {
     pub sources: u32,
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
+fn is_whole(x: &f64) -> bool {
+    *x == 1.0
+}
+
 impl EngineProfile {
     /// The relative standard deviation of what the model gets wrong in a class: its own where the profile tells classes apart, else
     /// the one of the phase.
     pub fn model_sd(&self, phase: Phase, tail: bool, batch: BatchClass, experts: bool) -> f64 {
-        let class = (phase, tail, batch, experts);
-        let own = |s: &&ModelSpread| (s.phase, s.tail, s.batch, s.experts) == class;
-        match self.model_spread.iter().find(own) {
+        match self.spread_of(phase, tail, batch, experts) {
             Some(s) => s.rel_sd,
             None => self.model_sd_of(phase),
         }
+    }
+
+    /// The factor on the standard deviation that uncertain coefficients give a figure of a class: 1 where nothing says less.
+    pub fn explained(&self, phase: Phase, tail: bool, batch: BatchClass, experts: bool) -> f64 {
+        let own = self.spread_of(phase, tail, batch, experts);
+        own.map_or(1.0, |s| s.explained)
+    }
+
+    fn spread_of(
+        &self,
+        phase: Phase,
+        tail: bool,
+        batch: BatchClass,
+        experts: bool,
+    ) -> Option<&ModelSpread> {
+        let class = (phase, tail, batch, experts);
+        let own = |s: &&ModelSpread| (s.phase, s.tail, s.batch, s.experts) == class;
+        self.model_spread.iter().find(own)
     }
 
     /// Leaves out what the model gets wrong, for those that estimate it.
@@ -118,6 +147,7 @@ mod tests {
             batch: BatchClass::Many,
             experts: true,
             rel_sd: 0.5,
+            explained: 0.5,
             runs: 3,
             sources: 2,
         }];
@@ -134,6 +164,11 @@ mod tests {
         assert_eq!(
             e.model_sd(Phase::Decode, false, BatchClass::Many, true),
             0.1
+        );
+        let explained = |batch| e.explained(Phase::Prefill, false, batch, true);
+        assert_eq!(
+            (explained(BatchClass::Many), explained(BatchClass::Few)),
+            (0.5, 1.0)
         );
     }
 

@@ -45,11 +45,12 @@ impl Engines {
 
     /// The profile that fits best, in this order:
     ///
-    /// 1. made for the device and of the engine that is started; else made for the device and of vLLM, whose prices then count under
+    /// 1. made for processors where the device is one, and for those that were measured with the same kernels before others;
+    /// 2. made for the device and of the engine that is started; else made for the device and of vLLM, whose prices then count under
     ///    the started engine's rules ([`EngineProfile::prices_of`]); else the same of devices of the same maker; else any;
-    /// 2. made from the weight format, else from the format with the nearest number of bits;
-    /// 3. made from the release that was named, else from the nearest one;
-    /// 4. the first of the list.
+    /// 3. made from the weight format, else from the format with the nearest number of bits;
+    /// 4. made from the release that was named, else from the nearest one;
+    /// 5. the first of the list.
     pub fn choose(&self, wanted: &EngineWanted<'_>) -> EngineProfile {
         let rules = wanted.engine.unwrap_or_default();
         let among = |fits: &dyn Fn(&EngineProfile) -> bool| {
@@ -58,10 +59,15 @@ impl Engines {
                 nearest(self.profiles.iter().filter(of), wanted)
             })
         };
-        let found = among(&|e| e.devices.contains(&wanted.device.id)).or_else(|| {
-            let near = same_maker(wanted.device);
-            among(&|e| e.devices.iter().any(|d| near.contains(d)))
-        });
+        let kernels = wanted.device.processor;
+        let on_processor =
+            || among(&|e| e.processor == kernels).or_else(|| among(&|e| e.processor.is_some()));
+        let found = among(&|e| e.devices.contains(&wanted.device.id))
+            .or_else(|| kernels.and_then(|_| on_processor()))
+            .or_else(|| {
+                let near = same_maker(wanted.device);
+                among(&|e| e.devices.iter().any(|d| near.contains(d)))
+            });
         let any = found.or_else(|| self.profiles.iter().find(|e| e.scheduler == rules));
         let profile = any
             .or(self.profiles.first())

@@ -306,6 +306,12 @@ fn spreads(
     let beyond = beyond_profile(scenario);
     let experts = scenario.model.experts().is_some();
     let model = |phase, tail| scenario.engine.model_sd(phase, tail, batch, experts);
+    // Errors say how far coefficients are off where there were errors to look at.
+    let seen = scenario.engine.devices.contains(&scenario.device.id);
+    let explained = |phase, tail| match seen {
+        true => scenario.engine.explained(phase, tail, batch, experts),
+        false => 1.0,
+    };
     let of = |(m, metric): (usize, &Metric)| {
         let phase = match metric.latency() {
             Some(Latency::Ttft) => Phase::Prefill,
@@ -318,8 +324,9 @@ fn spreads(
                 known += gradients[i][m] * cov[i][j] * gradients[j][m];
             }
         }
+        let explained = explained(phase, metric.is_tail());
         Spread {
-            known: f64::max(known, 0.0),
+            known: f64::max(known, 0.0) * explained * explained,
             open: repeat * repeat + structure * structure + beyond,
         }
     };

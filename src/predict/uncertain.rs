@@ -80,7 +80,11 @@ impl Coefficient {
                     c.iter_mut().for_each(|c| curve(c, factor));
                 }
             }
-            Coefficient::Gemm => curve(&mut s.device.gemm_f16, factor),
+            Coefficient::Gemm => {
+                curve(&mut s.device.gemm_f16, factor);
+                let grouped = s.device.curves.experts_rate.iter_mut();
+                grouped.for_each(|c| curve(c, factor));
+            }
             Coefficient::Attention => curve(&mut s.device.attention_prefill, factor),
             Coefficient::LaunchGraph => {
                 if let Some(q) = &mut s.device.curves.launch_graph {

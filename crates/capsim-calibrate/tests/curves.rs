@@ -109,6 +109,7 @@ fn slower(device: &mut DeviceProfile, curve: CurveId) {
         CurveId::Launch => device.launch.value *= 2.0,
         CurveId::MatrixStream => rates(c.matrix_stream.as_mut().expect("measured")),
         CurveId::ExpertsStream => rates(c.experts_stream.as_mut().expect("measured")),
+        CurveId::ExpertsRate => rates(c.experts_rate.as_mut().expect("measured")),
         CurveId::AttentionDecode => times(&mut c.attention_decode),
         CurveId::Router => times(&mut c.router),
         CurveId::KvWrite => times(&mut c.kv_write),

@@ -217,7 +217,7 @@ fn section<'a>(report: &'a str, heading: &str) -> &'a str {
 fn recorded_comparisons_are_part_of_the_report() {
     let report = report();
     let m = Manifest::parse(&index().to_string(), "index").unwrap();
-    assert_eq!(m.recorded.len(), 5);
+    assert_eq!(m.recorded.len(), 6);
     for set in &m.recorded {
         let text = section(&report, &format!("\n## {}\n", set.name));
         let path = root().join("validation").join(&set.figures);

@@ -29,6 +29,8 @@ pub struct ExpertsPrice {
     groups: Vec<ExpertGroup>,
     /// Weights and activations.
     stream: Stream,
+    /// The rate of these very products, in operations per second by rows of an expert, where it was measured.
+    own_rate: Option<Curve>,
     /// The device's matrix rate, in operations per second by rows.
     gemm: Curve,
     /// What a library reaches of it.
@@ -109,6 +111,7 @@ impl ExpertsPrice {
             path: path.clone(),
             groups: all.iter().map(|(e, n)| ExpertGroup::of(e, *n)).collect(),
             stream: Stream::experts(device),
+            own_rate: device.curves.experts_rate.clone(),
             gemm: device.gemm_f16.clone(),
             library: device.curves.library(),
             num: f64::from(e.of),
@@ -199,12 +202,12 @@ impl ExpertsPrice {
             } else {
                 rows
             };
-            let rate = if self.own_tiles {
-                self.gemm.peak()
-            } else {
-                self.gemm.at(at_once).y
+            let rate = match &self.own_rate {
+                Some(measured) => measured.at(rows / touched).y,
+                None if self.own_tiles => self.gemm.peak() * self.library,
+                None => self.gemm.at(at_once).y * self.library,
             };
-            let compute = rows * g.ops_per_row / (rate * self.library * regime.compute.value);
+            let compute = rows * g.ops_per_row / (rate * regime.compute.value);
             total += g.layers * roofline(self.roofline_power, stream, compute);
         }
         total

@@ -340,6 +340,7 @@ impl DataSheet {
             attention_prefill: scaled(&r.attention_prefill, ops, spread.attention, matrix),
             elementwise: scaled(&r.elementwise, bytes, spread.stream, bandwidth),
             launch,
+            processor: None,
             int8_ratio: self.tflops_fp8.as_ref().map(|q| Quantity {
                 value: q.value / self.tflops_bf16.value,
                 rel_sd: 0.1,

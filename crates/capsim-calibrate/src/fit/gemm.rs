@@ -16,7 +16,8 @@ pub struct Product {
     pub rows: f64,
     /// As a sample of operations over rows.
     pub sample: Sample,
-    /// Seconds that its bytes take at the streaming rate of its working set.
+    /// Seconds without arithmetic: of its bytes at the streaming rate of its working set, or of the same product with next to no rows,
+    /// whichever is longer.
     pub stream_s: f64,
     /// Whether the kernel used matrix units.
     pub matrix_units: bool,

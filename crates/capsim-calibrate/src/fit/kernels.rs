@@ -3,15 +3,16 @@
 //! A point speaks for memory only where memory limited it. capsim's kernels for few rows do without matrix units (the variants of
 //! [`has_matrix_units`] use them); an engine's do not, so that a time which such a kernel's own arithmetic set is no limit of the
 //! device. By the roofline, arithmetic limits a kernel if it takes longer, at the best rate that this kernel reaches anywhere, than
-//! the bytes take at the memory's rate. If both are far below the time, the kernel waits, and an engine's kernel waits, too. What is
-//! limited by arithmetic stays among the raw points and is left out of the curve.
+//! the bytes take at the memory's rate. If both are far below the time, the kernel waits, and an engine's kernel waits, too. Where matrix
+//! units were used, arithmetic at the device's matrix rate decides. What is limited by arithmetic stays among the raw points and is left
+//! out of the curve.
 use super::super::samples::PointRecord;
 use super::source::Source;
 use super::{Kind, Launches, Sample, curve, of, sample};
 use capsim::device::{Curve, KernelCurves, TimePoint, Times};
 
 /// Rows up to which a product without matrix units is one of few: beyond, its arithmetic may take longer than its bytes.
-const FEW_ROWS: f64 = 2.0;
+pub(super) const FEW_ROWS: f64 = 2.0;
 /// Codes of weight formats up to this one are floats (`families/harness.rs: Format`).
 const LAST_FLOAT: f64 = 2.0;
 /// A kernel that takes this many times as long as its arithmetic waits for something else.
@@ -32,6 +33,18 @@ const LIBRARY: &str = "library";
 /// Whether a point was measured with a library's operators.
 pub(super) fn is_library(p: &PointRecord) -> bool {
     p.variant.as_deref().is_some_and(|v| v.contains(LIBRARY))
+}
+
+/// Which product a point is of, whatever its rows: shape, format, and what computes it.
+pub(super) fn product(p: &PointRecord) -> String {
+    let axis = |name| p.axis(name).unwrap_or(0.0);
+    let (units, library) = (has_matrix_units(p), is_library(p));
+    format!(
+        "{} {} {} {units} {library}",
+        axis("n"),
+        axis("k"),
+        axis("format")
+    )
 }
 
 /// Launches of one decode attention (partial results, and their sum), or of one layer's experts (gate and up, and down).
@@ -83,6 +96,8 @@ pub(super) struct Kernels<'a> {
     pub t0: Launches,
     /// Seconds per byte from memory.
     pub per_byte: f64,
+    /// Operations per second of matrix products with many rows.
+    pub matrix_rate: f64,
     pub notes: Vec<String>,
 }
 
@@ -96,6 +111,7 @@ impl Kernels<'_> {
         KernelCurves {
             matrix_stream: self.matrix_stream(),
             experts_stream: self.experts_stream(),
+            experts_rate: self.experts_rate(),
             attention_decode: self.attention_decode(),
             router: self.small(Kind::Router, |p| p.axis("tokens"), "softmax and top k"),
             kv_write: self.small(
@@ -151,38 +167,71 @@ impl Kernels<'_> {
         plain_rate > 0.0 && arithmetic > bytes * self.per_byte && seconds < WAITS * arithmetic
     }
 
-    /// Grouped products that memory limits.
-    fn experts_stream(&mut self) -> Option<Curve> {
+    /// Both grouped products of a layer in floats, and whether arithmetic limits them.
+    fn grouped(&self) -> Vec<(&PointRecord, bool)> {
         let plain: Vec<&PointRecord> = self
             .of(Kind::Experts)
             .into_iter()
             .filter(|p| p.axis("format").is_none_or(|f| f <= LAST_FLOAT))
             .collect();
         let best = self.plain_rate(&plain);
-        let samples: Vec<Sample> = plain
+        let limited = |p: &PointRecord| {
+            if has_matrix_units(p) {
+                return Some(p.work.flops / self.matrix_rate > p.work.bytes * self.per_byte);
+            }
+            let seconds = sample(p, 1.0, p.work.bytes, self.t0)?.seconds;
+            let slots = p.axis("tokens")? * p.axis("topk")?;
+            // Each expert has at least one tile, and a tile all its rows.
+            let tile = tile_rows(p);
+            let computed = (slots / tile).max(p.axis("distinct")?) * tile / slots;
+            Some(self.limited(p.work.flops * computed, p.work.bytes, seconds, best))
+        };
+        plain
+            .into_iter()
+            .filter_map(|p| Some((p, limited(p)?)))
+            .collect()
+    }
+
+    /// Grouped products that memory limits.
+    fn experts_stream(&mut self) -> Option<Curve> {
+        let all = self.grouped();
+        let samples: Vec<Sample> = all
             .iter()
-            .filter_map(|p| {
+            .filter(|(_, limited)| !limited)
+            .filter_map(|(p, _)| {
                 let layers = f64::from(p.launches) / launches_each(p);
-                let s = sample(p, p.work.bytes / layers, p.work.bytes, self.t0)?;
-                let slots = p.axis("tokens")? * p.axis("topk")?;
-                // Each expert has at least one tile, and a tile all its rows.
-                let tile = tile_rows(p);
-                let computed = (slots / tile).max(p.axis("distinct")?) * tile / slots;
-                let limited = self.limited(p.work.flops * computed, p.work.bytes, s.seconds, best);
-                (has_matrix_units(p) || !limited).then_some(s)
+                sample(p, p.work.bytes / layers, p.work.bytes, self.t0)
             })
             .collect();
-        if samples.len() < plain.len() {
+        let (left, of) = (all.len() - samples.len(), all.len());
+        if left > 0 {
             self.notes.push(format!(
-                "{} of {} points of grouped experts are limited by arithmetic without matrix units: they say nothing of memory",
-                plain.len() - samples.len(),
-                plain.len()
+                "{left} of {of} points of grouped experts are limited by arithmetic: they say nothing of memory"
             ));
         }
         rates(
             &settled(samples),
             self.source,
             "both grouped products of a layer in 16 bits where memory limits them, over bytes of the experts touched",
+        )
+    }
+
+    /// Grouped products that arithmetic limits. On an accelerator all experts are computed at once, and what engines' kernels do with
+    /// matrix units is not what capsim's do without.
+    fn experts_rate(&self) -> Option<Curve> {
+        self.source.processor()?;
+        let all = self.grouped();
+        let samples = all.iter().filter(|(_, limited)| *limited);
+        let samples = samples.filter_map(|(p, _)| {
+            let rows = p.axis("tokens")? * p.axis("topk")? / p.axis("distinct")?;
+            sample(p, rows, p.work.flops, self.t0)
+        });
+        let mut merged = curve::merged(samples.collect());
+        curve::rising(&mut merged);
+        rates(
+            &merged,
+            self.source,
+            "both grouped products of a layer in 16 bits where arithmetic limits them, over rows of an expert",
         )
     }
 

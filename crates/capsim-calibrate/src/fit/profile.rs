@@ -40,6 +40,7 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
         source: &source,
         t0: steps.t0,
         per_byte,
+        matrix_rate: gemm_points.iter().map(|p| p.y).fold(0.0, f64::max),
         notes: vec![],
     };
     let curves = kernels.curves();
@@ -70,6 +71,7 @@ pub(super) fn fit(file: &SamplesFile, name: &str) -> Result<Fit, FitError> {
         elementwise,
         launch,
         int8_ratio: None,
+        processor: source.processor(),
         curves,
         measured,
         switches,

@@ -1,7 +1,8 @@
 //! Where a profile's numbers come from, in words.
 use super::super::samples::{Outcome, PointRecord, SamplesFile};
-use super::FitError;
-use capsim::device::{Origin, Provenance};
+use super::kernels::is_library;
+use super::{FitError, Kind, of};
+use capsim::device::{Origin, ProcessorKernels, Provenance};
 
 /// The samples and the name of their file.
 pub(super) struct Source<'a> {
@@ -28,6 +29,15 @@ impl Source<'_> {
             ),
             note: format!("{note}{soft}"),
         }
+    }
+    /// Whose kernels measured a processor; `None`: an accelerator.
+    pub fn processor(&self) -> Option<ProcessorKernels> {
+        let mut products = of(self.file, Kind::Gemm).into_iter();
+        let by_library = products.all(is_library);
+        self.file.device.software.then_some(match by_library {
+            true => ProcessorKernels::Library,
+            false => ProcessorKernels::Capsim,
+        })
     }
     pub fn assumed(&self, note: &str) -> Provenance {
         Provenance {

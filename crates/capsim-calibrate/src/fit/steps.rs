@@ -2,12 +2,14 @@
 use super::super::protocol::ring_bytes;
 use super::super::samples::{PointRecord, SamplesFile, SentinelReading};
 use super::gemm::Product;
+use super::kernels::{FEW_ROWS, product};
 use super::source::Source;
 use super::{
     FamilyFit, FitError, Kind, Launches, Parameter, Sample, curve, judged, kind_of, of, sample,
 };
 use super::{gemm, launch, stream};
 use capsim::device::{Curve, Origin, Point, Provenance, Quantity, Reading, Switch};
+use std::collections::BTreeMap;
 
 /// Dependent launch where none was measured: between the fastest and the slowest drivers known (1.8 µs HIP on gfx1151, 10–30 µs
 /// on lavapipe).
@@ -177,10 +179,27 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// Seconds of a launch of each product with so few rows that its weights, and not arithmetic, take the time.
+    fn without_arithmetic(&self, all: &[&PointRecord]) -> BTreeMap<String, f64> {
+        let mut least: BTreeMap<String, f64> = BTreeMap::new();
+        for p in all
+            .iter()
+            .filter(|p| p.axis("m").is_some_and(|m| m <= FEW_ROWS))
+        {
+            if let Some(s) = sample(p, 1.0, p.work.flops, self.t0) {
+                let seconds = s.seconds / f64::from(p.launches);
+                let known = least.entry(product(p)).or_insert(seconds);
+                *known = known.min(seconds);
+            }
+        }
+        least
+    }
+
     /// Operations per second of matrix products over their rows.
     pub fn matrix(&mut self, read: &[Point]) -> Result<Vec<Point>, FitError> {
-        let products: Vec<Product> = self
-            .of(Kind::Gemm)
+        let all = self.of(Kind::Gemm);
+        let idle = self.without_arithmetic(&all);
+        let products: Vec<Product> = all
             .into_iter()
             .filter_map(|p| {
                 let rows = p.axis("m")?;
@@ -188,7 +207,11 @@ impl<'a> Steps<'a> {
                 Some(Product {
                     rows,
                     sample,
-                    stream_s: p.work.bytes / at(read, p.work.working_set.max(1.0)).y,
+                    stream_s: f64::max(
+                        p.work.bytes / at(read, p.work.working_set.max(1.0)).y,
+                        idle.get(&product(p))
+                            .map_or(0.0, |s| s * f64::from(p.launches)),
+                    ),
                     matrix_units: super::kernels::has_matrix_units(p),
                 })
             })

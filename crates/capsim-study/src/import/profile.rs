@@ -271,6 +271,7 @@ pub(super) fn bare(gpu: &Gpu, source: &Source) -> DeviceProfile {
             "the tables hold kernels alone; gaps of 0.5 to 1.3 µs are usual, fused kernels have fewer",
         ),
         int8_ratio: None,
+        processor: None,
         curves: Default::default(),
         measured: Default::default(),
         switches: vec![],

@@ -1,4 +1,5 @@
 //! The settings that every scheduler decides by, under vLLM's names.
+use super::speculation::Speculation;
 use super::vllm::EngineVersion;
 
 /// `--scheduling-policy`.
@@ -41,6 +42,8 @@ pub struct EngineConfig {
     pub policy: SchedulingPolicy,
     /// Whether a step is scheduled before the previous one's output is known.
     pub async_scheduling: bool,
+    /// Speculative decoding.
+    pub speculation: Option<Speculation>,
 }
 
 impl EngineConfig {
@@ -67,6 +70,7 @@ impl Default for EngineConfig {
             scheduler_reserve_full_isl: None,
             policy: SchedulingPolicy::Fcfs,
             async_scheduling: false,
+            speculation: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Settings resolved: what an engine starts with.
 use super::memory::{MemoryError, MemoryPlan};
 use super::settings::*;
+use super::speculation::{Drafting, SpeculationInputs};
 use super::{EngineConfig, EngineVersion, Group, kind};
 use crate::device::{DeviceProfile, EngineId, EngineProfile};
 use crate::model::{Model, Parallel, Placement};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub placement: Placement,
     /// Whether large batches take weights from the host's memory to the device.
     pub op_offload: bool,
+    /// What drafts.
+    pub drafting: Option<Drafting>,
 }
 
 /// Settings that contradict each other or the device.
@@ -63,6 +66,8 @@ pub struct Asked<'a> {
     pub profile: &'a EngineProfile,
     /// vLLM's release, where it is not the engine profile's own.
     pub release: Option<EngineVersion>,
+    /// What speculation needs beside settings.
+    pub speculation: &'a SpeculationInputs,
 }
 
 impl Settings {

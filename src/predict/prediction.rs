@@ -6,6 +6,7 @@ use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineId, EngineProfile, KernelTimes, Origin};
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
+use crate::engine::speculation::SpeculationInputs;
 use crate::engine::{Asked, EngineVersion, SimError, kind};
 use crate::metrics::Metric;
 use crate::model::Model;
@@ -35,6 +36,8 @@ pub struct Scenario {
     pub moe_path: Option<String>,
     /// Expert popularity.
     pub routing: Routing,
+    /// What speculative decoding needs beside settings: the draft model, a record of accepted drafts.
+    pub speculation: SpeculationInputs,
     /// The load.
     pub workload: WorkloadSpec,
     /// What was not said, and what was said in vain.
@@ -64,6 +67,7 @@ impl Scenario {
             device: &self.device,
             profile: &self.engine,
             release: self.release,
+            speculation: &self.speculation,
         })
     }
 

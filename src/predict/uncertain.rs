@@ -3,6 +3,7 @@
 use super::prediction::Scenario;
 use crate::device::{Curve, DeviceProfile, Origin};
 use crate::engine::settings::*;
+use crate::engine::speculation::{STATED_SD, requested};
 use std::fmt;
 
 /// 95th percentile of the standard normal distribution.
@@ -35,6 +36,8 @@ pub enum Coefficient {
     HostArithmetic,
     /// Rate of the bus to the host's memory.
     Bus,
+    /// Chance of a draft to be right, in speculative decoding.
+    Acceptance,
     /// All times together: what the model does not resolve, and how runs differ.
     Everything,
 }
@@ -54,6 +57,7 @@ impl fmt::Display for Coefficient {
             Coefficient::HostMemory => "device.host.memory",
             Coefficient::HostArithmetic => "device.host.arithmetic",
             Coefficient::Bus => "device.host.bus",
+            Coefficient::Acceptance => "speculative acceptance",
             Coefficient::Everything => "model and repeats",
         })
     }
@@ -100,6 +104,7 @@ impl Coefficient {
                     link.rate.value *= factor
                 }
             }
+            Coefficient::Acceptance => s.speculation.factor *= factor,
             Coefficient::HostMemory | Coefficient::HostArithmetic | Coefficient::Bus => {
                 self.scale_host(&mut s.device, factor)
             }
@@ -157,7 +162,7 @@ impl Coefficient {
     }
 
     /// Whether it changes when requests come or answers go, and not only what steps cost: the front end; the client's turnaround, of a
-    /// load that waits for answers.
+    /// load that waits for answers; how many drafts are right.
     pub(super) fn moves_arrivals(&self, s: &Scenario, recorded: bool) -> bool {
         let w = &s.workload;
         // Of recorded requests nothing is known here: they may wait, too.
@@ -168,6 +173,7 @@ impl Coefficient {
             || recorded;
         match self {
             Coefficient::Engine(n) if n == "host.front_end" => true,
+            Coefficient::Acceptance => true,
             Coefficient::Engine(n) if n == "host.turnaround" => w.turnaround.is_none() && waits,
             _ => false,
         }
@@ -249,6 +255,13 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
             (Coefficient::LinkRate, &link.rate),
         ] {
             push(coefficient, q.rel_sd, q.provenance.origin);
+        }
+    }
+    let class = scenario.model.config().architecture;
+    if let Ok(Some(r)) = requested(&scenario.serve, scenario.engine.scheduler, class) {
+        match &r.assumed {
+            Some(a) => push(Coefficient::Acceptance, a.rel_sd, Origin::Assumed),
+            None => push(Coefficient::Acceptance, STATED_SD, Origin::Published),
         }
     }
     if offloads(scenario) {

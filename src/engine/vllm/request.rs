@@ -53,6 +53,10 @@ pub struct State {
     pub num_output_placeholders: u32,
     /// Outputs of a preempted request still in flight (0.27 on).
     pub num_stale_output_tokens: u32,
+    /// Drafts that wait to be verified (vLLM's `spec_token_ids`).
+    pub drafts: u32,
+    /// Verifications so far.
+    pub verifications: u32,
     pub lane: Option<Lane>,
     pub blocks: BlockTable,
     /// Blocks held, also where their identities are not tracked.
@@ -83,6 +87,8 @@ impl State {
             num_tokens: request.prompt.len(),
             num_output_placeholders: 0,
             num_stale_output_tokens: 0,
+            drafts: 0,
+            verifications: 0,
             lane: None,
             blocks: vec![],
             num_blocks: 0,

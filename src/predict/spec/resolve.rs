@@ -90,7 +90,7 @@ impl ScenarioSpec {
             images.each = cost_of(images, &config).map_err(|e| SpecError::field("images", e))?;
         }
         let assumed = [&config.assumed[..], &of_load].concat();
-        Ok(Scenario {
+        let mut scenario = Scenario {
             model_name,
             model,
             device,
@@ -100,13 +100,17 @@ impl ScenarioSpec {
             serve: self.settings.clone(),
             moe_path: self.moe_tiles.clone(),
             routing: self.popularity()?,
+            speculation: self.speculation(catalog)?,
             workload,
             notes: Notes {
                 assumed,
                 not_simulated: self.not_simulated.clone(),
                 harmless: self.harmless.clone(),
             },
-        })
+        };
+        let drafts = super::speculation::assumed(&scenario);
+        scenario.notes.assumed.extend(drafts);
+        Ok(scenario)
     }
 
     /// As [`described`](Self::described); where no longest sequence is said and the memory does not hold one of the model's own

@@ -59,7 +59,10 @@ impl Sequence {
     /// Output tokens that it may still get: all that is known of its end.
     pub fn room(&self, max_model_len: u32) -> u32 {
         let most = max_model_len.saturating_sub(self.request.prompt.len());
-        self.request.max_tokens.min(most).saturating_sub(self.outputs)
+        self.request
+            .max_tokens
+            .min(most)
+            .saturating_sub(self.outputs)
     }
     /// Tokens that are known: prompt and outputs.
     pub fn known(&self) -> u32 {

@@ -21,6 +21,7 @@ mod program;
 mod read;
 mod sglang;
 mod shell;
+mod speculative;
 mod unit;
 mod variables;
 mod vllm;

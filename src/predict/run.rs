@@ -271,7 +271,9 @@ impl<'a> Ready<'a> {
         let turnaround = *workload.turnaround.get_or_insert(usual);
         let mut config = self.settings.config.clone();
         if let Some(s) = &mut config.speculation {
-            s.key = Seed(workload.seed).stream("speculative acceptance").next_u64();
+            s.key = Seed(workload.seed)
+                .stream("speculative acceptance")
+                .next_u64();
         }
         let config = &config;
         if let Some(users) = &mut workload.users {

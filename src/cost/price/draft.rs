@@ -109,7 +109,10 @@ impl DraftPrice {
             Some(pass) if self.options.passes > 0 => {
                 let (first, next, more) = self.passes(shape);
                 let of = |s: &StepShape| pass.host.launch(s.tokens());
-                (0.0, of(&first) + if more > 0.0 { more * of(&next) } else { 0.0 })
+                (
+                    0.0,
+                    of(&first) + if more > 0.0 { more * of(&next) } else { 0.0 },
+                )
             }
             Some(_) => (0.0, 0.0),
             None => {

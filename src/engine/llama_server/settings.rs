@@ -72,7 +72,9 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         max_num_batched_tokens: batch,
         max_model_len: per_slot,
         enable_prefix_caching: given.get(ENABLE_PREFIX_CACHING).unwrap_or(true),
-        speculation: drafting.as_ref().map(|d| Speculation::of(d, EngineId::LlamaServer)),
+        speculation: drafting
+            .as_ref()
+            .map(|d| Speculation::of(d, EngineId::LlamaServer)),
         ..EngineConfig::default()
     };
     Ok(Settings {

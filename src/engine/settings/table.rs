@@ -480,7 +480,10 @@ const ROWS: [Setting; N] = [
     .many()
     .not_vllm()
     .spelled(&[
-        vllm(&["--speculative-config.num_speculative_tokens"]),
+        vllm(&[
+            "--speculative-config.num_speculative_tokens",
+            "--num-speculative-tokens",
+        ]),
         sglang(&["--speculative-num-steps"]),
         llama(&["--draft-max", "--draft", "--draft-n", "--spec-draft-n-max"]),
     ])
@@ -505,7 +508,10 @@ const ROWS: [Setting; N] = [
     )
     .not_vllm()
     .spelled(&[
-        vllm(&["--speculative-config.quantization"]),
+        vllm(&[
+            "--speculative-config.quantization",
+            "--speculative-model-quantization",
+        ]),
         sglang(&["--speculative-draft-model-quantization"]),
     ]),
     setting(

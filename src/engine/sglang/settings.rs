@@ -177,7 +177,9 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         max_model_len,
         enable_prefix_caching: given.get(ENABLE_PREFIX_CACHING).unwrap_or(true),
         async_scheduling: overlap(asked, drafting.as_ref()),
-        speculation: drafting.as_ref().map(|d| Speculation::of(d, EngineId::Sglang)),
+        speculation: drafting
+            .as_ref()
+            .map(|d| Speculation::of(d, EngineId::Sglang)),
         ..EngineConfig::default()
     };
     Ok(Settings {
@@ -205,7 +207,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
 /// Whether host and device overlap: by default, but for n-gram drafts and trees of drafts, which the older workers make
 /// (`docs/advanced_features/speculative_decoding.md`@067ad4d: the overlap scheduler takes one branch only).
 fn overlap(asked: &Asked<'_>, drafting: Option<&Drafting>) -> bool {
-    let alone = drafting
-        .is_some_and(|d| d.requested.method == Method::Ngram || d.requested.branches > 1);
+    let alone =
+        drafting.is_some_and(|d| d.requested.method == Method::Ngram || d.requested.branches > 1);
     asked.given.get(ASYNC_SCHEDULING).unwrap_or(true) && !alone
 }

@@ -52,7 +52,11 @@ impl Acceptance {
 
     /// The constant chance at which `drafts` drafts make a mean of `length` tokens: 1 + p + p² + … + pᵏ (Leviathan et al., eq. 1).
     pub fn of_length(length: f64, drafts: u32) -> Self {
-        let mean = |p: f64| (0..=drafts).map(|i| libm::pow(p, f64::from(i))).sum::<f64>();
+        let mean = |p: f64| {
+            (0..=drafts)
+                .map(|i| libm::pow(p, f64::from(i)))
+                .sum::<f64>()
+        };
         let (mut low, mut high) = (0.0, 1.0);
         for _ in 0..60 {
             let middle = 0.5 * (low + high);

@@ -184,11 +184,26 @@ fn method(given: &SettingValues) -> Result<Option<Method>, Wrong> {
 /// A setting of speculation that is given, without what drafts. No drafts need nothing that makes them.
 fn said(given: &SettingValues) -> Option<&'static str> {
     let some = [
-        (given.get(NUM_SPECULATIVE_TOKENS).is_some_and(|n| n > 0), "num_speculative_tokens"),
-        (given.get(SPECULATIVE_ACCEPTANCE).is_some(), "speculative_acceptance"),
-        (given.get(SPECULATIVE_DRAFTED).is_some(), "speculative_drafted"),
-        (given.get(SPECULATIVE_EAGLE_TOPK).is_some(), "speculative_eagle_topk"),
-        (given.get(SPECULATIVE_NUM_DRAFT_TOKENS).is_some(), "speculative_num_draft_tokens"),
+        (
+            given.get(NUM_SPECULATIVE_TOKENS).is_some_and(|n| n > 0),
+            "num_speculative_tokens",
+        ),
+        (
+            given.get(SPECULATIVE_ACCEPTANCE).is_some(),
+            "speculative_acceptance",
+        ),
+        (
+            given.get(SPECULATIVE_DRAFTED).is_some(),
+            "speculative_drafted",
+        ),
+        (
+            given.get(SPECULATIVE_EAGLE_TOPK).is_some(),
+            "speculative_eagle_topk",
+        ),
+        (
+            given.get(SPECULATIVE_NUM_DRAFT_TOKENS).is_some(),
+            "speculative_num_draft_tokens",
+        ),
     ];
     some.into_iter().find(|(is, _)| *is).map(|(_, field)| field)
 }
@@ -201,10 +216,14 @@ fn chain(
 ) -> Result<Option<(u32, u32, u32)>, Wrong> {
     for (tree, field) in [
         (given.get(SPECULATIVE_EAGLE_TOPK), "speculative_eagle_topk"),
-        (given.get(SPECULATIVE_NUM_DRAFT_TOKENS), "speculative_num_draft_tokens"),
+        (
+            given.get(SPECULATIVE_NUM_DRAFT_TOKENS),
+            "speculative_num_draft_tokens",
+        ),
     ] {
         if tree.is_some() {
-            let problem = "is SGLang's: other engines draft one chain, of --num-speculative-tokens".into();
+            let problem =
+                "is SGLang's: other engines draft one chain, of --num-speculative-tokens".into();
             return Err((field, problem));
         }
     }
@@ -220,7 +239,10 @@ fn chain(
         Some(k) => Ok(Some((k, k, 1))),
         None => Err((
             "num_speculative_tokens",
-            format!("is missing: how many tokens {} drafts (3, say)", method.name()),
+            format!(
+                "is missing: how many tokens {} drafts (3, say)",
+                method.name()
+            ),
         )),
     }
 }
@@ -233,6 +255,13 @@ fn tree(
     class: &str,
 ) -> Result<Option<(u32, u32, u32)>, Wrong> {
     let wide = class.starts_with("Llama") || class.starts_with("Grok");
+    // A block, or what the text says: as many drafts as rows but one (`handle_speculative_decoding`: 16, or 12 of n-grams).
+    if matches!(method, Method::Dflash | Method::Ngram) {
+        let usual = if method == Method::Dflash { 16 } else { 12 };
+        let rows = given.get(SPECULATIVE_NUM_DRAFT_TOKENS).unwrap_or(usual);
+        let drafts = given.get(NUM_SPECULATIVE_TOKENS).unwrap_or(rows.max(1) - 1);
+        return Ok((drafts > 0).then_some((drafts, drafts, 1)));
+    }
     let (steps, branches, rows) = match method {
         Method::Eagle | Method::Eagle3 if wide => (5, 4, 8),
         _ => (3, 1, 4),
@@ -283,10 +312,19 @@ mod tests {
         assert_eq!(of(Vllm, &[method("none")]), Ok(None));
         assert_eq!(of(Vllm, &[method("mtp")]), Ok(Some((Method::Mtp, 1, 1))));
         let model = ("speculative_model", "Qwen/Qwen3-0.6B");
-        assert_eq!(of(LlamaServer, &[model]), Ok(Some((Method::DraftModel, 3, 3))));
-        assert_eq!(of(Sglang, &[method("EAGLE3")]), Ok(Some((Method::Eagle3, 5, 7))));
+        assert_eq!(
+            of(LlamaServer, &[model]),
+            Ok(Some((Method::DraftModel, 3, 3)))
+        );
+        assert_eq!(
+            of(Sglang, &[method("EAGLE3")]),
+            Ok(Some((Method::Eagle3, 5, 7)))
+        );
         let one = ("speculative_eagle_topk", "1");
-        assert_eq!(of(Sglang, &[method("EAGLE3"), one]), Ok(Some((Method::Eagle3, 5, 5))));
+        assert_eq!(
+            of(Sglang, &[method("EAGLE3"), one]),
+            Ok(Some((Method::Eagle3, 5, 5)))
+        );
         let none = ("num_speculative_tokens", "0");
         assert_eq!(of(Vllm, &[method("eagle3"), none]), Ok(None));
         assert_eq!(of(Vllm, &[none]), Ok(None));
@@ -298,7 +336,10 @@ mod tests {
         let method = |m| ("speculative_method", m);
         let k = |n| ("num_speculative_tokens", n);
         for (words, part) in [
-            (vec![method("suffix"), k("3")], "speculative_method: `suffix` is not simulated"),
+            (
+                vec![method("suffix"), k("3")],
+                "speculative_method: `suffix` is not simulated",
+            ),
             (vec![method("eagle3")], "num_speculative_tokens: is missing"),
             (vec![k("3")], "num_speculative_tokens: says how to draft"),
             (vec![method("ngram"), k("99")], "at most 64"),

@@ -71,7 +71,8 @@ impl Asked<'_> {
         match (&inputs.recorded, said.filter(|s| s.starts_with(RECORD))) {
             (Some(recorded), Some(_)) => requested.acceptance = recorded.clone(),
             (None, Some(file)) => {
-                let problem = format!("`{file}` cannot be changed here: give the file with the scenario");
+                let problem =
+                    format!("`{file}` cannot be changed here: give the file with the scenario");
                 return Err(bad("speculative_acceptance", problem));
             }
             _ => {}

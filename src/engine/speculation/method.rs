@@ -122,7 +122,10 @@ mod tests {
         for other in ["suffix", "medusa", "dspark", ""] {
             assert!(Method::of_name(other).is_err(), "{other}");
         }
-        assert_eq!(Method::of_drafter("yuhuili/EAGLE3-LLaMA3.1"), Method::Eagle3);
+        assert_eq!(
+            Method::of_drafter("yuhuili/EAGLE3-LLaMA3.1"),
+            Method::Eagle3
+        );
         assert_eq!(Method::of_drafter("Qwen/Qwen3-0.6B"), Method::DraftModel);
         assert_eq!(Method::Mtp.flag(EngineId::Sglang), "NEXTN");
     }

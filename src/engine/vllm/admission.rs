@@ -124,7 +124,12 @@ impl Scheduler {
                 None => break,
             }
         }
-        if self.config.speculation.as_ref().is_some_and(|s| s.drops_last_block) {
+        if self
+            .config
+            .speculation
+            .as_ref()
+            .is_some_and(|s| s.drops_last_block)
+        {
             hits.pop();
         }
     }

@@ -105,7 +105,9 @@ impl Scheduler {
     pub(super) fn new_blocks(&self, slot: Slot, n: u32) -> u32 {
         let s = &self.states[slot as usize];
         self.config
-            .blocks_for((s.num_computed_tokens + n + self.lookahead()).min(self.config.max_model_len))
+            .blocks_for(
+                (s.num_computed_tokens + n + self.lookahead()).min(self.config.max_model_len),
+            )
             .saturating_sub(s.num_blocks)
     }
 

@@ -72,7 +72,9 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         scheduler_reserve_full_isl: reserve_full_isl(asked, &release)?,
         policy: policy(given)?,
         async_scheduling: async_scheduling(asked, &release, drafting.as_ref())?,
-        speculation: drafting.as_ref().map(|d| Speculation::of(d, EngineId::Vllm)),
+        speculation: drafting
+            .as_ref()
+            .map(|d| Speculation::of(d, EngineId::Vllm)),
     };
     Ok(Settings {
         in_force: asked
@@ -125,7 +127,9 @@ fn drafting(
     let method = method.map_or("", Method::name);
     Err(bad(
         "speculative_method",
-        format!("{method} came to vLLM with {name} at the earliest, and {version} is asked for: name a later release with --engine-version"),
+        format!(
+            "{method} came to vLLM with {name} at the earliest, and {version} is asked for: name a later release with --engine-version"
+        ),
     ))
 }
 

@@ -15,7 +15,10 @@ impl Scheduler {
     }
 
     fn draft_slots(&self) -> u32 {
-        self.config.speculation.as_ref().map_or(0, |s| s.draft_slots)
+        self.config
+            .speculation
+            .as_ref()
+            .map_or(0, |s| s.draft_slots)
     }
 
     /// Whether one more request fits beside its drafter's rows (`input_budget`).
@@ -85,7 +88,9 @@ impl Scheduler {
         let id = s.request.id;
         let ends = s.num_tokens >= end;
         let running = s.status == Status::Running;
-        let known = s.num_computed_tokens.saturating_sub(s.num_output_placeholders);
+        let known = s
+            .num_computed_tokens
+            .saturating_sub(s.num_output_placeholders);
         if self.tracking.tokens {
             self.tokens.extend((0..tokens).map(|_| id));
         }

@@ -2,6 +2,7 @@
 use crate::openai::metrics as names;
 use crate::openai::prometheus::{Histogram, Labels, Writer};
 use capsim::engine::observe::{FinishReason, RequestRecord};
+use capsim::engine::speculation::SpeculationCounters;
 use capsim::engine::{EngineConfig, PrefixCounters};
 use capsim::units::{SimTime, Span};
 
@@ -18,6 +19,7 @@ pub struct Metrics {
     pub waiting: u64,
     pub kv_usage: f64,
     pub prefix: PrefixCounters,
+    pub speculation: SpeculationCounters,
     pub preemptions: u64,
     pub prompt_tokens: u64,
     pub generation_tokens: u64,
@@ -87,6 +89,7 @@ impl Metrics {
             waiting: 0,
             kv_usage: 0.0,
             prefix: PrefixCounters::default(),
+            speculation: SpeculationCounters::default(),
             preemptions: 0,
             prompt_tokens: 0,
             generation_tokens: 0,
@@ -203,6 +206,9 @@ impl Metrics {
                 (&reasons[3], 0),
             ],
         );
+        if let Some(s) = &c.config.speculation {
+            self.drafts(&mut w, l, s.tokens);
+        }
         for (name, help, h) in self.histograms() {
             w.histogram(name, help, l, h);
         }
@@ -214,6 +220,50 @@ impl Metrics {
             &added_delay.histogram(),
         );
         w.finish()
+    }
+
+    /// Drafts and what became of them.
+    fn drafts(&self, w: &mut Writer, l: &Labels, positions: u32) {
+        let s = &self.speculation;
+        for (name, help, value) in [
+            (
+                names::SPEC_DRAFTS,
+                "Number of spec decoding drafts.",
+                s.drafts,
+            ),
+            (
+                names::SPEC_DRAFT_TOKENS,
+                "Number of draft tokens.",
+                s.draft_tokens,
+            ),
+            (
+                names::SPEC_ACCEPTED,
+                "Number of accepted tokens.",
+                s.accepted_tokens,
+            ),
+        ] {
+            w.counter(name, help, &[(l, value)]);
+        }
+        let all: Vec<String> = (0..positions).map(|i| i.to_string()).collect();
+        let labels: Vec<Vec<(&str, &str)>> = all
+            .iter()
+            .map(|at| {
+                l.iter()
+                    .copied()
+                    .chain([("position", at.as_str())])
+                    .collect()
+            })
+            .collect();
+        let samples: Vec<(&Labels, u64)> = labels
+            .iter()
+            .zip(s.accepted_at)
+            .map(|(l, n)| (l.as_slice(), n))
+            .collect();
+        w.counter(
+            names::SPEC_ACCEPTED_AT,
+            "Accepted tokens per draft position.",
+            &samples,
+        );
     }
 
     /// Name, help and value of each counter.

@@ -87,6 +87,7 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
         ),
         ("weights", m.weights + m.position_table, stored(scenario)),
         ("vision tower", m.encoder, "exact, bf16 or fp16".to_string()),
+        ("drafter", m.drafter, drafter(scenario)),
         (
             "activations",
             m.activations,
@@ -107,7 +108,7 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
         ),
         ("outside", m.outside, "graphs, other processes".into()),
     ] {
-        if name != "vision tower" || bytes > 0.0 {
+        if !["vision tower", "drafter"].contains(&name) || bytes > 0.0 {
             t.add_row([name.to_string(), gib(bytes), share(bytes), how]);
         }
     }
@@ -117,6 +118,14 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
     }
     o.push('\n');
     o
+}
+
+/// How large a drafter is known to be.
+fn drafter(scenario: &Scenario) -> String {
+    match scenario.speculation.drafter {
+        Some(_) => "the draft model".into(),
+        None => "layers like the model's own".into(),
+    }
 }
 
 /// What lies in the host's memory, and the rates that count for it; empty where nothing does.

@@ -153,9 +153,11 @@ impl Asked<'_> {
         config
             .validate()
             .map_err(|e| bad("engine settings", e.to_string()))?;
-        Ok(self
-            .given
-            .clone()
+        let mut given = self.given.clone();
+        if let Some(s) = &config.speculation {
+            given.set(NUM_SPECULATIVE_TOKENS, s.tokens);
+        }
+        Ok(given
             .with(MAX_NUM_SEQS, config.max_num_seqs)
             .with(MAX_NUM_BATCHED_TOKENS, config.max_num_batched_tokens)
             .with(MAX_MODEL_LEN, config.max_model_len)

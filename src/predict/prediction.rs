@@ -1,7 +1,7 @@
 //! One scenario, one simulation, one answer.
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
-use super::{Caveat, Engines, Refused, Settings, SettingsError};
+use super::{Caveat, Coefficient, Engines, Refused, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineId, EngineProfile, KernelTimes, Origin};
 use crate::engine::observe::Observer;
@@ -240,6 +240,8 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
     }
     let assumed: Vec<String> = sensitivities
         .iter()
+        // What drafts are taken to be worth stands in the first lines, with what says otherwise.
+        .filter(|s| s.name != Coefficient::Acceptance.to_string())
         .filter(|s| s.origin == Origin::Assumed && (s.slope * s.rel_sd).abs() > 0.01)
         .map(|s| s.name.clone())
         .collect();

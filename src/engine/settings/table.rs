@@ -487,7 +487,7 @@ const ROWS: [Setting; N] = [
         sglang(&["--speculative-num-steps"]),
         llama(&["--draft-max", "--draft", "--draft-n", "--spec-draft-n-max"]),
     ])
-    .slider(Slider::Stops(&[0.0, 1.0, 2.0, 3.0, 5.0, 8.0])),
+    .tries(Tries::Counts(&[0, 1, 3, 5])),
     setting(
         Kind::Text,
         "speculative_model",

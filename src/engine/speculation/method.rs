@@ -74,8 +74,8 @@ impl Method {
         }
         let known: Vec<&str> = NAMES.iter().map(|(n, _)| *n).collect();
         Err(format!(
-            "`{name}` is not simulated; {} are, and none is without. A comparable one may stand for it, with its acceptance given by \
-             --speculative-acceptance",
+            "`{name}` is not simulated; {} are. A comparable one may stand for it, with its acceptance given by --speculative-acceptance; \
+             none is no speculative decoding",
             known.join(", ")
         ))
     }

@@ -106,6 +106,7 @@ fn cost() -> StepPrice {
         &builtin::device("gfx1151").expect("shipped"),
         &builtin::engine("vllm-0.12-rocm").expect("shipped"),
         CostOptions {
+            draft: None,
             enforce_eager: false,
             async_scheduling: false,
             max_num_seqs: 256,

@@ -15,6 +15,7 @@ pub fn scenario() -> Result<Scenario, Box<dyn std::error::Error>> {
     let device = builtin::device("gfx1151")?;
     let model = Model::new(&config, Precision::of(&config));
     Ok(Scenario {
+        speculation: Default::default(),
         model_name: "qwen3-8b".into(),
         engine: Engines::builtin().choose(&EngineWanted::vllm(&model, &device)),
         engines: None,

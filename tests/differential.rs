@@ -14,6 +14,7 @@ mod scenario;
 
 use capsim::cost::{LinearCost, StepCost, StepShape};
 use capsim::engine::observe::{FinishReason, Observer, RequestRecord, StepRecord};
+use capsim::engine::speculation::{Acceptance, Method, Speculation};
 use capsim::engine::{
     EngineConfig, PrefixCounters, Scheduler as _, SchedulingPolicy, SimError, Tracking, simulate,
     vllm,
@@ -107,6 +108,7 @@ fn random_case(seed: u64) -> Case {
         },
         async_scheduling: rng.random_bool(0.4),
         pipeline_stages: 1,
+        speculation: None,
         scheduler_reserve_full_isl: one_of(rng, &[None, None, Some(false), Some(true)]),
     };
     let n = rng.random_range(1..40u64);
@@ -268,6 +270,12 @@ fn lockstep(case: &Case, what: &str, distinct: bool) {
         assert!(idle < 100_000, "{at}: nothing goes on");
     }
     assert_eq!(fast.prefix_counters(), slow.counters, "{what}: counters");
+    let drafts = fast.speculation_counters();
+    assert_eq!(
+        (drafts.drafts, drafts.draft_tokens, drafts.accepted_tokens),
+        slow.verified,
+        "{what}: drafts"
+    );
     assert_eq!(
         fast.free_queue(),
         Vec::from(slow.free.clone()),
@@ -553,6 +561,53 @@ fn cases() -> u64 {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(300)
+}
+
+/// A random case with drafts of a random method.
+fn drafted_case(seed: u64) -> Case {
+    let mut case = random_case(seed);
+    let rng = &mut Seed(seed).stream("drafts");
+    let tokens = rng.random_range(1..6);
+    let computed = tokens + one_of(rng, &[0, 0, 0, 2]);
+    let shares: Vec<f64> = (0..3).map(|i| 0.9 - 0.25 * f64::from(i)).collect();
+    let c = &mut case.config;
+    // N-gram drafts need the output first.
+    let ngram = rng.random_bool(0.3);
+    c.async_scheduling &= !ngram;
+    let draft_slots = if ngram {
+        0
+    } else {
+        one_of(rng, &[0, 0, 1, tokens])
+    };
+    c.max_num_batched_tokens += draft_slots * c.max_num_seqs + draft_slots + computed;
+    c.speculation = Some(Speculation {
+        method: if ngram { Method::Ngram } else { Method::Eagle3 },
+        tokens,
+        computed,
+        lookahead: if ngram {
+            0
+        } else {
+            one_of(rng, &[0, tokens, tokens + 1])
+        },
+        drops_last_block: !ngram && rng.random_bool(0.5),
+        draft_slots,
+        acceptance: match rng.random_range(0..5) {
+            0 => Acceptance::constant(0.0),
+            1 => Acceptance::constant(1.0),
+            2 => Acceptance::recorded("0 3 1 2 2 0 1").unwrap(),
+            _ => Acceptance::per_position(&shares),
+        },
+        drafted: Acceptance::share(if ngram { 0.6 } else { 1.0 }),
+        key: seed,
+    });
+    case
+}
+
+#[test]
+fn drafts_are_scheduled_and_verified_as_the_slow_twin_does() {
+    for seed in 0..cases() {
+        lockstep(&drafted_case(seed), &format!("drafted case {seed}"), true);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
     let device = builtin::device(device).unwrap();
     let weights = Model::new(&config, Precision::of(&config));
     Scenario {
+        speculation: Default::default(),
         model_name: model.into(),
         engine: Engines::builtin().choose(&EngineWanted::vllm(&weights, &device)),
         engines: None,

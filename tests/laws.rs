@@ -348,6 +348,7 @@ fn priced(
         &device,
         &engine,
         CostOptions {
+            draft: None,
             enforce_eager: true,
             async_scheduling: false,
             max_num_seqs: 256,
@@ -381,6 +382,7 @@ fn any_shape() -> impl Strategy<Value = StepShape> {
                 sampled: decode + chunks,
                 distinct_tokens: (tokens * pct / 100).max(1),
                 images: 0,
+                verified: 0,
             }
         },
     )
@@ -444,6 +446,7 @@ fn experts_launched_without_graphs_cost_their_time_once_per_layer() {
             .unwrap()
             .config();
         let options = CostOptions {
+            draft: None,
             enforce_eager: eager,
             async_scheduling: false,
             max_num_seqs: 256,

@@ -13,6 +13,7 @@ fn price(m: &Model) -> StepPrice {
     let device = devices::device("h200-sxm").unwrap();
     let engine = devices::engine("vllm-0.20-cuda").unwrap();
     let options = CostOptions {
+        draft: None,
         enforce_eager: false,
         async_scheduling: true,
         max_num_seqs: 256,

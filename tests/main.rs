@@ -20,6 +20,7 @@ mod plan;
 mod recipes;
 mod resemble;
 mod serve_core;
+mod speculation;
 mod traces;
 mod traces_in_pieces;
 mod vllm_parity;

@@ -17,6 +17,7 @@ fn device() -> DeviceProfile {
 fn llama(m: &Model, device: &DeviceProfile, placement: Placement, op_offload: bool) -> StepPrice {
     let engine = devices::engine("llamacpp-hip").unwrap();
     let options = CostOptions {
+        draft: None,
         enforce_eager: false,
         async_scheduling: false,
         max_num_seqs: 64,
@@ -34,6 +35,7 @@ fn llama(m: &Model, device: &DeviceProfile, placement: Placement, op_offload: bo
 fn vllm(m: &Model, device: &DeviceProfile, gib: f64) -> StepPrice {
     let engine = devices::engine("vllm-0.19-cuda").unwrap();
     let options = CostOptions {
+        draft: None,
         enforce_eager: false,
         async_scheduling: true,
         max_num_seqs: 64,

@@ -12,6 +12,7 @@ fn scenario() -> Scenario {
     let name = "Qwen/Qwen3-30B-A3B-Instruct-2507";
     let config = capsim::model::builtin::find(name).unwrap().config();
     Scenario {
+        speculation: Default::default(),
         model_name: name.into(),
         model: Model::new(&config, Precision::of(&config)),
         device: builtin::device("gfx1151").unwrap(),

@@ -23,6 +23,8 @@ pub enum Part {
     Launch,
     /// Vision tower.
     Encoder,
+    /// The drafter of speculative decoding.
+    Draft,
     /// Exchange between devices that share a layer.
     Comm,
     /// What the processor computes, with weights in the host's memory.
@@ -35,7 +37,7 @@ pub enum Part {
 
 impl Part {
     /// All parts, in the order of tables.
-    pub const ALL: [Part; 13] = [
+    pub const ALL: [Part; 14] = [
         Part::Dense,
         Part::Experts,
         Part::Router,
@@ -45,6 +47,7 @@ impl Part {
         Part::LmHead,
         Part::Launch,
         Part::Encoder,
+        Part::Draft,
         Part::Comm,
         Part::Processor,
         Part::Bus,
@@ -63,6 +66,7 @@ impl Part {
             Part::LmHead => "lm_head and sampling",
             Part::Launch => "kernel launches",
             Part::Encoder => "vision tower",
+            Part::Draft => "drafts",
             Part::Comm => "communication",
             Part::Processor => "processor (layers there)",
             Part::Bus => "bus to host memory",

@@ -6,7 +6,7 @@ mod price;
 mod routing;
 
 pub use breakdown::{Breakdown, Part};
-pub use price::{CostError, CostOptions, StepPrice};
+pub use price::{CostError, CostOptions, DraftOptions, StepPrice};
 pub use routing::Routing;
 
 use crate::units::Span;
@@ -42,18 +42,21 @@ pub struct StepShape {
     /// request is still generating counts those tokens again.
     pub distinct_tokens: u32,
     /// Images that the vision tower computes in the step.
-    #[serde(default, skip_serializing_if = "no_images")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub images: u32,
+    /// Drafts that the step verifies: tokens of decoding sequences beyond the first of each, whose last one `decode_context` counts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub verified: u32,
 }
 
-fn no_images(n: &u32) -> bool {
+fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
 impl StepShape {
     /// All new tokens: rows of the dense matrices.
     pub fn tokens(&self) -> u32 {
-        self.decode_seqs + self.prefill_tokens
+        self.decode_seqs + self.verified + self.prefill_tokens
     }
     /// All sequences in the batch.
     pub fn seqs(&self) -> u32 {

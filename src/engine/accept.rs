@@ -73,6 +73,9 @@ pub fn acceptable(config: &EngineConfig, request: &Request) -> Result<(), Submit
     };
     // The KV of the last output token is never computed.
     let held = prompt + u64::from(outputs) - 1;
+    // Speculation needs room behind the known tokens, as far as sequences may reach.
+    let beyond = config.speculation.as_ref().map_or(0, |s| s.most_slots());
+    let held = held.max((held + u64::from(beyond)).min(config.max_model_len.into()));
     let need = held.div_ceil(config.block_size.into()) + u64::from(config.state_blocks);
     let have = u64::from(config.num_gpu_blocks - 1);
     if need > have {

@@ -22,10 +22,9 @@ pub fn command(engine: EngineId, model: &str, settings: &SettingValues) -> Vec<S
 
 /// A setting as a flag of an engine; `None` where the engine has none for this value.
 pub fn flag(row: &Setting, engine: EngineId, value: &Value) -> Option<String> {
-    if engine == EngineId::Vllm {
+    if engine == EngineId::Vllm && row.vllm {
         let name = row.field.flag();
         return match value {
-            _ if !row.vllm => None,
             Value::Switch(true) => Some(format!("--{name}")),
             Value::Switch(false) => Some(format!("--no-{name}")),
             value => Some(format!("--{name} {value}")),

@@ -1,4 +1,5 @@
 //! The settings that every scheduler decides by, under vLLM's names.
+use super::speculation::Speculation;
 use super::vllm::EngineVersion;
 
 /// `--scheduling-policy`.
@@ -43,6 +44,8 @@ pub struct EngineConfig {
     pub async_scheduling: bool,
     /// Stages of the pipeline that steps go through.
     pub pipeline_stages: u32,
+    /// Speculative decoding.
+    pub speculation: Option<Speculation>,
 }
 
 impl EngineConfig {
@@ -76,6 +79,7 @@ impl Default for EngineConfig {
             policy: SchedulingPolicy::Fcfs,
             async_scheduling: false,
             pipeline_stages: 1,
+            speculation: None,
         }
     }
 }

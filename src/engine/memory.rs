@@ -35,6 +35,19 @@ pub struct MemoryInputs {
     pub host_weights: Bytes,
     /// Whether activations are part of the share that the engine may use.
     pub activations_within: bool,
+    /// What a drafter takes.
+    pub drafter: DrafterMemory,
+}
+
+/// Memory of a drafter (its layers join the groups of the KV cache: `get_kv_cache_configs`, vLLM 0.12.0).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DrafterMemory {
+    /// Weights beside the model's.
+    pub weights: Bytes,
+    /// Bytes of keys and values per token, beside the model's.
+    pub kv_per_token: f64,
+    /// Drafts of a sequence and step: each needs a state of the recurrent layers, to go back to (`MambaSpec.num_speculative_blocks`).
+    pub drafts: u32,
 }
 
 /// Where the device memory goes.
@@ -54,6 +67,8 @@ pub struct MemoryPlan {
     pub rotary: Bytes,
     /// The vision tower, of which `weights` contains the bytes.
     pub encoder: Bytes,
+    /// The drafter, of which `weights` contains the bytes.
+    pub drafter: Bytes,
     /// Peak activations of the profiling run (estimated).
     pub activations: Bytes,
     /// Runtime, libraries, captured graphs where they are counted (estimated).
@@ -262,7 +277,7 @@ fn pages(model: &Model, inputs: &MemoryInputs) -> Pages {
         return Pages {
             block_size: inputs.block_size,
             page: token * f64::from(inputs.block_size),
-            layers,
+            layers: layers + drafter_layers(inputs, token),
             state_blocks: 0,
             groups: 1,
         };
@@ -280,9 +295,18 @@ fn pages(model: &Model, inputs: &MemoryInputs) -> Pages {
     Pages {
         block_size,
         page: token * f64::from(block_size),
-        layers: f64::from(group),
-        state_blocks: recurrent.div_ceil(group) * if inputs.prefix_caching { 2 } else { 1 },
+        layers: f64::from(group) + drafter_layers(inputs, token),
+        state_blocks: recurrent.div_ceil(group)
+            * (inputs.drafter.drafts + if inputs.prefix_caching { 2 } else { 1 }),
         groups: attention.div_ceil(group) + recurrent.div_ceil(group),
+    }
+}
+
+/// Layers of the model whose keys and values take as much as the drafter's.
+fn drafter_layers(inputs: &MemoryInputs, token: f64) -> f64 {
+    match inputs.drafter.kv_per_token {
+        kv if kv > 0.0 && token > 0.0 => kv / token,
+        _ => 0.0,
     }
 }
 
@@ -386,7 +410,8 @@ pub fn plan(
     let requested = total * inputs.utilization;
     let weights = (model.total_weight_bytes() - inputs.host_weights).as_f64()
         + rotary_bytes(model)
-        + encoder_bytes(model);
+        + encoder_bytes(model)
+        + inputs.drafter.weights.as_f64();
     let language = activation_bytes(model, inputs) * engine.memory.activation_factor.value;
     let (run, results) = encoder_activations(model, inputs);
     let activations = run.max(language + results);
@@ -459,6 +484,7 @@ pub fn plan(
         host_kv: Bytes::ZERO,
         rotary: bytes(rotary_bytes(model)),
         encoder: bytes(encoder_bytes(model)),
+        drafter: inputs.drafter.weights,
         activations: bytes(activations),
         non_torch: bytes(non_torch),
         kv_cache: bytes(blocks * page * layers),
@@ -523,6 +549,7 @@ mod tests {
                 prefix_caching: false,
                 host_weights: Bytes::ZERO,
                 activations_within: true,
+                drafter: DrafterMemory::default(),
             },
         )
     }

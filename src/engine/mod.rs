@@ -23,6 +23,7 @@ mod sequence;
 pub mod settings;
 pub mod sglang;
 mod simulate;
+pub mod speculation;
 pub mod vllm;
 
 pub use accept::{SubmitError, acceptable, servable};

@@ -1,6 +1,7 @@
 //! Settings resolved: what an engine starts with.
 use super::memory::{MemoryError, MemoryPlan};
 use super::settings::*;
+use super::speculation::{Drafting, SpeculationInputs};
 use super::{EngineConfig, EngineVersion, Group, kind};
 use crate::device::{DeviceProfile, EngineId, EngineProfile};
 use crate::model::{Model, Parallel, Placement};
@@ -34,6 +35,8 @@ pub struct Settings {
     pub placement: Placement,
     /// Whether large batches take weights from the host's memory to the device.
     pub op_offload: bool,
+    /// What drafts.
+    pub drafting: Option<Drafting>,
 }
 
 /// A stage of a pipeline.
@@ -74,6 +77,8 @@ pub struct Asked<'a> {
     pub profile: &'a EngineProfile,
     /// vLLM's release, where it is not the engine profile's own.
     pub release: Option<EngineVersion>,
+    /// What speculation needs beside settings.
+    pub speculation: &'a SpeculationInputs,
 }
 
 impl Settings {
@@ -168,9 +173,11 @@ impl Asked<'_> {
         config
             .validate()
             .map_err(|e| bad("engine settings", e.to_string()))?;
-        Ok(self
-            .given
-            .clone()
+        let mut given = self.given.clone();
+        if let Some(s) = &config.speculation {
+            given.set(NUM_SPECULATIVE_TOKENS, s.tokens);
+        }
+        Ok(given
             .with(MAX_NUM_SEQS, config.max_num_seqs)
             .with(MAX_NUM_BATCHED_TOKENS, config.max_num_batched_tokens)
             .with(MAX_MODEL_LEN, config.max_model_len)

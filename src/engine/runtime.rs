@@ -299,6 +299,7 @@ impl<C: StepCost> Runtime<C> {
         let mut totals = self.totals;
         for r in &self.ranks {
             totals.prefix += r.prefix_counters();
+            totals.speculation += r.speculation_counters();
         }
         totals
     }

@@ -2,6 +2,7 @@
 use super::accept::SubmitError;
 use super::config::EngineConfig;
 use super::observe::RequestRecord;
+use super::speculation::SpeculationCounters;
 use crate::cost::{ImagesAtEnd, StepShape};
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
@@ -63,9 +64,10 @@ pub struct Step<'a> {
 /// What one call of [`Scheduler::complete`] delivered. The lists are lent until the next call.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'a> {
-    /// Requests that got a token, in batch order; empty unless [`Tracking::tokens`] is set.
+    /// Requests that got a token, in batch order, once for each of its tokens; empty unless [`Tracking::tokens`] is set.
     pub tokens: &'a [RequestId],
-    /// Gaps between consecutive tokens of a request, each with the number of requests that share it.
+    /// Gaps between consecutive outputs of a request, each with the number of requests that share it. Tokens that a request gets at once
+    /// are one output: a client sees one message.
     pub inter_token_gaps: &'a [(Span, u32)],
     /// Requests that ended, in order.
     pub finished: &'a [RequestRecord],
@@ -117,4 +119,7 @@ pub trait Scheduler: std::fmt::Debug + Send {
 
     /// Prefix-cache counters so far.
     fn prefix_counters(&self) -> PrefixCounters;
+
+    /// Drafts so far, and what became of them.
+    fn speculation_counters(&self) -> SpeculationCounters;
 }

@@ -3,6 +3,7 @@
 use super::accept::{SubmitError, servable};
 use super::content::request_hash;
 use super::observe::{FinishReason, RequestRecord};
+use super::speculation::{Acceptance, SpeculationCounters};
 use super::{ConfigError, EngineConfig, Output, PrefixCounters, Step, Tracking};
 use crate::cost::StepShape;
 use crate::units::{SimTime, Span};
@@ -28,6 +29,8 @@ pub struct Sequence {
     /// Tokens that it shares with the cache now.
     pub shared: u32,
     pub preemptions: u32,
+    /// Verifications of drafts so far.
+    verifications: u32,
 }
 
 impl Sequence {
@@ -50,7 +53,16 @@ impl Sequence {
             cached: 0,
             shared: 0,
             preemptions: 0,
+            verifications: 0,
         }
+    }
+    /// Output tokens that it may still get: all that is known of its end.
+    pub fn room(&self, max_model_len: u32) -> u32 {
+        let most = max_model_len.saturating_sub(self.request.prompt.len());
+        self.request
+            .max_tokens
+            .min(most)
+            .saturating_sub(self.outputs)
     }
     /// Tokens that are known: prompt and outputs.
     pub fn known(&self) -> u32 {
@@ -96,6 +108,8 @@ pub struct Part {
     pub at: usize,
     pub tokens: u32,
     pub sampled: bool,
+    /// Drafts that are verified beside its tokens.
+    pub drafts: u32,
 }
 
 /// What all such engines keep beside their queues: the settings, the batch in flight, and what a step or an output lends.
@@ -107,6 +121,7 @@ pub struct StepState {
     /// The batch in flight.
     pub batch: Option<Vec<Part>>,
     pub counters: PrefixCounters,
+    pub speculated: SpeculationCounters,
     pub admitted: Vec<RequestId>,
     pub resumed: Vec<RequestId>,
     pub preempted: Vec<RequestId>,
@@ -131,6 +146,7 @@ impl StepState {
             shape: StepShape::default(),
             batch: None,
             counters: PrefixCounters::default(),
+            speculated: SpeculationCounters::default(),
             admitted: vec![],
             resumed: vec![],
             preempted: vec![],
@@ -189,11 +205,34 @@ impl StepState {
         tokens: u32,
         now: SimTime,
     ) {
-        let (before, after) = (u64::from(r.computed), u64::from(r.computed + tokens));
+        self.join_with(parts, at, r, (tokens, 0), now);
+    }
+
+    /// Drafts that a decoding request has in this step.
+    pub fn drafts(&self, r: &Sequence) -> u32 {
+        let Some(spec) = self.config.speculation.as_ref().filter(|_| r.decodes()) else {
+            return 0;
+        };
+        let some = Acceptance::drafted(spec.key, r.request.id, r.outputs, spec.drafted);
+        if some { spec.computed } else { 0 }
+    }
+
+    /// As [`join`](Self::join), with drafts to verify beside its tokens.
+    pub fn join_with(
+        &mut self,
+        parts: &mut Vec<Part>,
+        at: usize,
+        r: &mut Sequence,
+        (tokens, drafts): (u32, u32),
+        now: SimTime,
+    ) {
+        let new = tokens + drafts;
+        let (before, after) = (u64::from(r.computed), u64::from(r.computed + new));
         let window = self.tracking.window.map_or(u64::MAX, u64::from);
         let s = &mut self.shape;
         if r.decodes() {
             s.decode_seqs += 1;
+            s.verified += drafts;
             s.decode_context += after;
             s.decode_context_windowed += after.min(window);
         } else {
@@ -216,14 +255,15 @@ impl StepState {
         if sampled {
             s.sampled += 1;
         }
-        if !self.tracking.distinct_tokens || self.seen.insert((r.hash, r.computed, tokens)) {
-            s.distinct_tokens += tokens;
+        if !self.tracking.distinct_tokens || self.seen.insert((r.hash, r.computed, new)) {
+            s.distinct_tokens += new;
         }
         r.scheduled.get_or_insert(now);
         parts.push(Part {
             at,
             tokens,
             sampled,
+            drafts,
         });
     }
 
@@ -249,15 +289,32 @@ impl StepState {
         self.batch.take()
     }
 
+    /// How many of a request's drafts are right.
+    fn accepted(&mut self, r: &mut Sequence, drafts: u32) -> u32 {
+        let Some(spec) = self.config.speculation.as_ref().filter(|_| drafts > 0) else {
+            return 0;
+        };
+        let (id, most) = (r.request.id, drafts.min(spec.tokens));
+        let right = &spec.acceptance;
+        let accepted = right.accepted(spec.key, id, r.outputs, r.verifications, most);
+        r.verifications += 1;
+        self.speculated.observe(drafts, accepted);
+        accepted
+    }
+
     /// A request's part is computed; whether it ended.
     pub fn deliver(&mut self, r: &mut Sequence, part: Part, now: SimTime) -> bool {
-        r.computed += part.tokens;
+        let accepted = self.accepted(r, part.drafts);
+        r.computed += part.tokens + accepted;
         if !part.sampled {
             return false;
         }
-        r.outputs += 1;
+        // Those behind the end are dropped.
+        let tokens = (1 + accepted).min(r.last.0 - r.outputs);
+        r.outputs += tokens;
         if self.tracking.tokens {
-            self.tokens.push(r.request.id);
+            let id = r.request.id;
+            self.tokens.extend((0..tokens).map(|_| id));
         }
         match r.first_token {
             None => r.first_token = Some(now),

@@ -3,6 +3,7 @@ use super::front_end::{AtTheClients, FrontEnd, FrontEndCost};
 use super::group::Group;
 use super::observe::Observer;
 use super::runtime::Runtime;
+use super::speculation::SpeculationCounters;
 use super::{ConfigError, EngineConfig, PrefixCounters};
 use crate::cost::StepCost;
 use crate::device::EngineId;
@@ -28,6 +29,8 @@ pub struct SimSummary {
     pub computed_tokens: u64,
     /// Prefix-cache counters.
     pub prefix: PrefixCounters,
+    /// Drafts, and what became of them.
+    pub speculation: SpeculationCounters,
     /// Most requests in the running list.
     pub running_max: u32,
 }

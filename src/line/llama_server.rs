@@ -7,6 +7,7 @@ use super::arguments::Given;
 use super::config::flag_of as words_of;
 use super::flags::FlagList;
 use super::read::{self, Line, human_int};
+use super::speculative;
 use crate::device::Scheduler;
 use crate::engine::settings::*;
 use crate::model::gguf_name as gguf;
@@ -20,6 +21,7 @@ const DEFAULTS: &[(&str, &[&str])] = &[
     ("--split-mode", &["none"]),
     ("--main-gpu", &["0"]),
     ("--gpu-layers", &["all", "auto", "-1", "-2"]),
+    ("--spec-draft-ngl", &["all", "auto", "99", "999"]),
     ("--kv-offload", &[""]),
     ("--fit", &["", "on"]),
     ("--repack", &[""]),
@@ -92,6 +94,20 @@ fn flag(line: &mut Line, slots: &mut Slots, given: &Given) -> Result<(), LineErr
         "--no-kv-unified" => slots.unified = Some(false),
         // −1 is `auto`, −2 `all`: what fits, which here is everything or an error.
         "--gpu-layers" if given.value()?.parse::<u32>().is_err() => line.other(given, DEFAULTS)?,
+        "--spec-type" => {
+            let method = speculative::llama_type(given.value()?);
+            line.settings.set(SPECULATIVE_METHOD, method);
+        }
+        "--spec-draft-model" => {
+            let (model, weights) = gguf::of_file(given.value()?);
+            line.settings.set(SPECULATIVE_MODEL, model);
+            line.settings.set(SPECULATIVE_QUANTIZATION, weights);
+        }
+        "--spec-draft-hf" => {
+            let (model, weights) = gguf::of_repo(given.value()?);
+            line.settings.set(SPECULATIVE_MODEL, model);
+            line.settings.set(SPECULATIVE_QUANTIZATION, weights);
+        }
         // Several stand in one list.
         "--override-tensor" => {
             let before = line.settings.get(OVERRIDE_TENSOR);

@@ -22,6 +22,7 @@ mod read;
 mod refused;
 mod sglang;
 mod shell;
+mod speculative;
 mod unit;
 mod variables;
 mod vllm;

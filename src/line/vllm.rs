@@ -3,6 +3,7 @@ use super::LineError;
 use super::arguments::Given;
 use super::flags::FlagList;
 use super::read::{self, Line};
+use super::speculative;
 use crate::device::Scheduler;
 use crate::engine::settings::{DATA_PARALLEL_SIZE, NNODES, QUANTIZATION};
 use crate::model::checkpoint;
@@ -52,6 +53,8 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
                 Some(keys) => line.keys.extend(keys),
                 None => line.other(given, DEFAULTS)?,
             },
+            "--speculative-config" => speculative::config(line, given)?,
+            "--speculative-model" => speculative::drafter(line, given.value()?),
             "--language-model-only" => line.keys.push(NO_TOWER.into()),
             "--limit-mm-per-prompt" if sees_nothing(given.value()?) => {
                 line.keys.push(NO_TOWER.into());

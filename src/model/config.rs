@@ -52,6 +52,9 @@ pub struct ModelConfig {
     pub quantization: Option<Quantization>,
     /// The same for each layer, where some differ from most; else empty.
     pub quantization_by_layer: Vec<Quantization>,
+    /// Hidden states that a product joins to one before the layers: drafters only, else 0.
+    #[serde(skip)]
+    pub(super) joins: u32,
     /// Its vision tower, which [`parameters`](Self::parameters) does not contain.
     pub encoder: Option<Encoder>,
     /// How a file of another kind stores it: a GGUF mixture.
@@ -460,6 +463,7 @@ impl Reader<'_> {
             layers,
             quantization: None,
             quantization_by_layer: vec![],
+            joins: 0,
             encoder: encoder::read(&self.outer, self.hidden_size),
             stored: None,
             unread: None,

@@ -28,6 +28,7 @@ mod architecture;
 pub mod builtin;
 pub mod checkpoint;
 pub mod config;
+mod drafter;
 pub mod encoder;
 mod error;
 pub mod experts;
@@ -50,6 +51,7 @@ mod quantization;
 mod raw;
 
 pub use config::{ModelConfig, Quantization};
+pub use drafter::{Drafter, Head};
 pub use encoder::Encoder;
 pub use error::ModelError;
 pub use format::WeightFormat;

@@ -122,6 +122,10 @@ pub struct Memory {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
     pub encoder: f64,
+    /// What drafts, in speculative decoding.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub drafter: f64,
     /// Parameters of the whole model, on all devices.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
@@ -252,6 +256,10 @@ pub fn memory(
     Ok(m)
 }
 
+fn is_nothing(bytes: &f64) -> bool {
+    *bytes == 0.0
+}
+
 /// What is known before the engine starts.
 fn unknown(scenario: &Scenario) -> Memory {
     let model = &scenario.model;
@@ -268,6 +276,7 @@ fn unknown(scenario: &Scenario) -> Memory {
         host_kv: 0.0,
         position_table: 0.0,
         encoder: 0.0,
+        drafter: 0.0,
         parameters: model.parameters().total() as f64,
         active_parameters: model.parameters().active() as f64,
         activations: 0.0,
@@ -366,7 +375,8 @@ fn fill(m: &mut Memory, s: &Settings) {
     m.requested = p.requested.as_f64();
     m.position_table = p.rotary.as_f64();
     m.encoder = p.encoder.as_f64();
-    m.weights = p.weights.as_f64() - m.position_table - m.encoder;
+    m.drafter = p.drafter.as_f64();
+    m.weights = p.weights.as_f64() - m.position_table - m.encoder - m.drafter;
     m.host_weights = p.host_weights.as_f64();
     m.host_kv = p.host_kv.as_f64();
     m.activations = p.activations.as_f64();

@@ -1,11 +1,12 @@
 //! One scenario, one simulation, one answer.
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
-use super::{Caveat, Engines, Refused, Settings, SettingsError};
+use super::{Caveat, Coefficient, Engines, Refused, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineId, EngineProfile, KernelTimes, Origin};
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
+use crate::engine::speculation::SpeculationInputs;
 use crate::engine::{Asked, EngineVersion, SimError, kind};
 use crate::metrics::Metric;
 use crate::model::Model;
@@ -35,6 +36,8 @@ pub struct Scenario {
     pub moe_path: Option<String>,
     /// Expert popularity.
     pub routing: Routing,
+    /// What speculative decoding needs beside settings: the draft model, a record of accepted drafts.
+    pub speculation: SpeculationInputs,
     /// The load.
     pub workload: WorkloadSpec,
     /// What was not said, and what was said in vain.
@@ -74,6 +77,7 @@ impl Scenario {
             device: &self.device,
             profile: &self.engine,
             release: self.release,
+            speculation: &self.speculation,
         })
     }
 
@@ -256,6 +260,8 @@ fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec
     }
     let assumed: Vec<String> = sensitivities
         .iter()
+        // What drafts are taken to be worth stands in the first lines, with what says otherwise.
+        .filter(|s| s.name != Coefficient::Acceptance.to_string())
         .filter(|s| s.origin == Origin::Assumed && (s.slope * s.rel_sd).abs() > 0.01)
         .map(|s| s.name.clone())
         .collect();

@@ -2,13 +2,18 @@
 use super::Settings;
 use super::beyond::unpriced;
 use super::prediction::{PredictError, Scenario};
-use crate::cost::{Breakdown, CostError, CostOptions, StepCost, StepPrice, StepShape};
+use crate::cost::{
+    Breakdown, CostError, CostOptions, DraftOptions, StepCost, StepPrice, StepShape,
+};
 use crate::device::Quantity;
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
+use crate::engine::speculation::{Drafting, Method};
 use crate::engine::{FrontEndCost, Runtime, SimError, SimSummary, Step};
 use crate::metrics::{Collector, Occupancy, Summary};
+use crate::rng::Seed;
 use crate::units::{SimTime, Span};
 use crate::workload::{Replay, RequestId, Source};
+use rand::Rng as _;
 use std::cell::RefCell;
 
 /// The result of one simulation, without interval.
@@ -205,8 +210,19 @@ impl Scenario {
                 moe_path: self.moe_path.clone(),
                 routing: self.routing.clone(),
                 images: self.workload.images,
+                draft: settings.drafting.as_ref().map(draft_options),
             },
         )
+    }
+}
+
+fn draft_options(d: &Drafting) -> DraftOptions {
+    DraftOptions {
+        model: d.drafter.as_ref().map(|d| d.model.clone()),
+        passes: d.passes(),
+        computed: d.requested.computed,
+        branches: d.requested.branches,
+        block: d.requested.method == Method::Dflash,
     }
 }
 
@@ -255,7 +271,13 @@ impl<'a> Ready<'a> {
         };
         let mut workload = self.scenario.workload.clone();
         let turnaround = *workload.turnaround.get_or_insert(usual);
-        let config = &self.settings.config;
+        let mut config = self.settings.config.clone();
+        if let Some(s) = &mut config.speculation {
+            s.key = Seed(workload.seed)
+                .stream("speculative acceptance")
+                .next_u64();
+        }
+        let config = &config;
         if let Some(users) = &mut workload.users {
             users.max_context.get_or_insert(config.max_model_len);
         }

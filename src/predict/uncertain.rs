@@ -3,6 +3,7 @@
 use super::prediction::Scenario;
 use crate::device::{Curve, DeviceProfile, Origin};
 use crate::engine::settings::*;
+use crate::engine::speculation::{STATED_SD, requested};
 use std::fmt;
 
 /// 95th percentile of the standard normal distribution.
@@ -37,6 +38,8 @@ pub enum Coefficient {
     Bus,
     /// Rate of the network between nodes.
     Network,
+    /// Chance of a draft to be right, in speculative decoding.
+    Acceptance,
     /// All times together: what the model does not resolve, and how runs differ.
     Everything,
 }
@@ -57,6 +60,7 @@ impl fmt::Display for Coefficient {
             Coefficient::HostArithmetic => "device.host.arithmetic",
             Coefficient::Bus => "device.host.bus",
             Coefficient::Network => "device.host.network",
+            Coefficient::Acceptance => "speculative acceptance",
             Coefficient::Everything => "model and repeats",
         })
     }
@@ -111,6 +115,7 @@ impl Coefficient {
             | Coefficient::HostArithmetic
             | Coefficient::Bus
             | Coefficient::Network => self.scale_host(&mut s.device, factor),
+            Coefficient::Acceptance => s.speculation.factor *= factor,
             Coefficient::Everything => {
                 for rate in [
                     Self::HostMemory,
@@ -172,7 +177,7 @@ impl Coefficient {
     }
 
     /// Whether it changes when requests come or answers go, and not only what steps cost: the front end; the client's turnaround, of a
-    /// load that waits for answers.
+    /// load that waits for answers; how many drafts are right.
     pub(super) fn moves_arrivals(&self, s: &Scenario, recorded: bool) -> bool {
         let w = &s.workload;
         // Of recorded requests nothing is known here: they may wait, too.
@@ -183,6 +188,7 @@ impl Coefficient {
             || recorded;
         match self {
             Coefficient::Engine(n) if n == "host.front_end" => true,
+            Coefficient::Acceptance => true,
             Coefficient::Engine(n) if n == "host.turnaround" => w.turnaround.is_none() && waits,
             _ => false,
         }
@@ -270,6 +276,13 @@ pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
     if many(scenario.serve.get(NNODES)) {
         let q = d.host_rates().network;
         push(Coefficient::Network, q.rel_sd, q.provenance.origin);
+    }
+    let class = scenario.model.config().architecture;
+    if let Ok(Some(r)) = requested(&scenario.serve, scenario.engine.scheduler, class) {
+        match &r.assumed {
+            Some(a) => push(Coefficient::Acceptance, a.rel_sd, Origin::Assumed),
+            None => push(Coefficient::Acceptance, STATED_SD, Origin::Published),
+        }
     }
     if offloads(scenario) {
         let rates = d.host_rates();

@@ -2,6 +2,7 @@
 //! known by all tokens up to their end. Written from the rules, without looking at how the engine does it.
 use capsim::cost::StepShape;
 use capsim::engine::observe::{FinishReason, RequestRecord};
+use capsim::engine::speculation::Acceptance;
 use capsim::engine::{EngineConfig, PrefixCounters, SchedulingPolicy};
 use capsim::units::{SimTime, Span};
 use capsim::workload::Request;
@@ -19,6 +20,9 @@ pub struct Req {
     stale: usize,
     /// The first step in which an asynchronous pipeline may take it again.
     eligible: u64,
+    /// Drafts that wait to be verified.
+    drafts: usize,
+    verifications: u32,
     preempted_before: bool,
     running: bool,
     pub blocks: Vec<u32>,
@@ -52,6 +56,7 @@ pub struct Entry {
     pub tokens: u32,
     pub computed: u32,
     sampled: bool,
+    drafts: usize,
 }
 
 pub struct Naive {
@@ -65,6 +70,10 @@ pub struct Naive {
     cached: BTreeMap<Vec<Token>, Vec<u32>>,
     content: BTreeMap<u32, Vec<Token>>,
     pub counters: PrefixCounters,
+    /// Verifications, drafts and accepted drafts.
+    pub verified: (u64, u64, u64),
+    /// Rows that drafters may still take in the step being composed.
+    input: usize,
     pub in_flight: VecDeque<Vec<Entry>>,
     pub new: Vec<u64>,
     pub resumed: Vec<u64>,
@@ -92,6 +101,8 @@ impl Naive {
             cached: BTreeMap::new(),
             content: BTreeMap::new(),
             counters: PrefixCounters::default(),
+            verified: (0, 0, 0),
+            input: 0,
             in_flight: VecDeque::new(),
             new: vec![],
             resumed: vec![],
@@ -132,6 +143,8 @@ impl Naive {
                 placeholders: 0,
                 stale: 0,
                 eligible: 0,
+                drafts: 0,
+                verifications: 0,
                 preempted_before: false,
                 running: false,
                 blocks: vec![],
@@ -249,23 +262,35 @@ impl Naive {
             let r = &self.reqs[&id];
             (r.computed, r.blocks.len(), r.tokens.len(), r.placeholders)
         };
-        for _ in have..self.blocks_for(computed + n) {
+        for _ in have..self.blocks_for(computed + n + self.lookahead()) {
             let b = self.pop_block();
             self.reqs.get_mut(&id).unwrap().blocks.push(b);
             self.attached.entry(id).or_default().push(b);
         }
         self.register(id, (computed + n).min(len));
+        self.reqs.get_mut(&id).unwrap().drafts = 0;
         batch.push(Entry {
             id,
             tokens: n as u32,
             computed: computed as u32,
-            sampled: computed + n == len + placeholders,
+            sampled: computed + n >= len + placeholders,
+            drafts: (computed + n).saturating_sub(len + placeholders),
         });
     }
 
     /// Composes a batch: how many requests were preempted for it; `None` if there is none.
     pub fn preempted_by(&mut self, now: SimTime) -> Option<u32> {
         self.schedule(now).then_some(self.preempted.len() as u32)
+    }
+
+    fn lookahead(&self) -> usize {
+        let spec = self.cfg.speculation.as_ref();
+        spec.map_or(0, |s| s.lookahead as usize)
+    }
+
+    fn draft_slots(&self) -> usize {
+        let spec = self.cfg.speculation.as_ref();
+        spec.map_or(0, |s| s.draft_slots as usize)
     }
 
     /// Composes a batch; whether there is one.
@@ -277,6 +302,8 @@ impl Naive {
         self.preempted.clear();
         self.attached.clear();
         let mut budget = c.max_num_batched_tokens as usize;
+        let slots = self.draft_slots();
+        self.input = budget;
         let lone = self.running.len() + self.waiting.len() == 1;
         let threshold = if self.minor >= 31 && lone {
             0
@@ -285,7 +312,7 @@ impl Naive {
         };
         let mut batch: Vec<Entry> = vec![];
         let mut i = 0;
-        while i < self.running.len() && budget > 0 {
+        while i < self.running.len() && budget > 0 && self.input > slots {
             let id = self.running[i];
             let r = &self.reqs[&id];
             let limit = r.prompt() + r.request.max_tokens as usize;
@@ -298,12 +325,13 @@ impl Naive {
                 i += 1;
                 continue;
             }
-            let mut n = r.tokens.len() + r.placeholders - r.computed;
+            let mut n = r.tokens.len() + r.drafts + r.placeholders - r.computed;
             if threshold > 0 {
                 n = n.min(threshold);
             }
             n = n
                 .min(budget)
+                .min(self.input - slots)
                 .min((c.max_model_len as usize - 1).saturating_sub(r.computed));
             if n == 0 {
                 i += 1;
@@ -313,7 +341,7 @@ impl Naive {
             loop {
                 let r = &self.reqs[&id];
                 if self
-                    .blocks_for(r.computed + n)
+                    .blocks_for(r.computed + n + self.lookahead())
                     .saturating_sub(r.blocks.len())
                     <= self.free.len()
                 {
@@ -334,7 +362,9 @@ impl Naive {
                 let in_batch = batch.iter().position(|e| e.id == victim);
                 if c.policy == SchedulingPolicy::Priority {
                     if let Some(k) = in_batch {
-                        budget += batch.remove(k).tokens as usize;
+                        let back = batch.remove(k).tokens as usize;
+                        budget += back;
+                        self.input += back + slots;
                         self.attached.remove(&victim);
                     }
                     if (self.minor >= 28 && at < i) || (self.minor < 28 && in_batch.is_some()) {
@@ -346,10 +376,11 @@ impl Naive {
                 let coming = entries.filter(|e| e.id == victim && e.sampled).count();
                 let r = self.reqs.get_mut(&victim).unwrap();
                 r.computed = 0;
+                r.drafts = 0;
                 r.preempted_before = true;
                 r.running = false;
                 r.preemptions += 1;
-                if self.minor >= 27 {
+                if self.minor >= 27 || c.speculation.is_some() {
                     // Two batches at most: those of before are in flight no more.
                     r.stale = if c.pipeline_stages > 1 {
                         coming
@@ -368,6 +399,7 @@ impl Naive {
             if got {
                 self.give(id, n, &mut batch);
                 budget -= n;
+                self.input = self.input.saturating_sub(n + slots);
                 i += 1;
             } else if !(self.minor >= 33 && c.policy == SchedulingPolicy::Priority) {
                 break;
@@ -383,7 +415,8 @@ impl Naive {
             let r = self.reqs.get_mut(&e.id).unwrap();
             r.computed += e.tokens as usize;
             if c.async_scheduling && e.sampled {
-                r.placeholders += 1;
+                r.placeholders += 1 + e.drafts;
+                r.drafts = c.speculation.as_ref().map_or(0, |s| s.computed as usize);
                 if c.pipeline_stages > 1 {
                     r.eligible = self.step + u64::from(c.pipeline_stages);
                 }
@@ -403,13 +436,14 @@ impl Naive {
         let c = self.cfg.clone();
         let bs = c.block_size as usize;
         let mut held_back = BTreeSet::new();
-        while *budget > 0 && self.running.len() < c.max_num_seqs as usize {
+        let slots = self.draft_slots();
+        while *budget > 0 && self.running.len() < c.max_num_seqs as usize && self.input > slots {
             let Some(at) = self.head(&held_back) else {
                 break;
             };
             let id = self.waiting[at];
             let r = &self.reqs[&id];
-            if r.stale > 0 {
+            if self.minor >= 27 && r.stale > 0 {
                 held_back.insert(id);
                 continue;
             }
@@ -422,6 +456,9 @@ impl Naive {
                         None => break,
                     }
                 }
+            }
+            if c.speculation.as_ref().is_some_and(|s| s.drops_last_block) {
+                hits.pop();
             }
             let hit = hits.len() * bs;
             let preempted = r.preempted_before;
@@ -445,16 +482,18 @@ impl Naive {
             if threshold > 0 {
                 n = n.min(threshold);
             }
-            if !c.enable_chunked_prefill && n > *budget {
+            let most = (*budget).min(self.input - slots);
+            if !c.enable_chunked_prefill && n > most {
                 break;
             }
-            n = n.min(*budget);
+            n = n.min(most);
             let asleep = hits.iter().filter(|b| self.free.contains(b)).count();
             let reserve = c.scheduler_reserve_full_isl.unwrap_or(self.minor >= 19);
             if reserve && self.blocks_for(len) - hits.len() + asleep > self.free.len() {
                 break;
             }
-            if self.blocks_for(hit + n) - hits.len() + asleep > self.free.len() {
+            let wanted = self.blocks_for(hit + n + self.lookahead());
+            if wanted - hits.len() + asleep > self.free.len() {
                 break;
             }
             if self.minor >= 27 {
@@ -482,6 +521,7 @@ impl Naive {
             }
             self.give(id, n, batch);
             *budget -= n;
+            self.input = self.input.saturating_sub(n + slots);
         }
     }
 
@@ -494,8 +534,9 @@ impl Naive {
             let r = &self.reqs[&e.id];
             let (q, before) = (u64::from(e.tokens), u64::from(e.computed));
             let context = before + q;
-            if q == 1 {
+            if e.tokens as usize == 1 + e.drafts {
                 s.decode_seqs += 1;
+                s.verified += e.drafts as u32;
                 s.decode_context += context;
                 s.decode_context_windowed += context.min(self.window);
             } else {
@@ -525,6 +566,10 @@ impl Naive {
         };
         self.last_output = now;
         for e in batch.iter().filter(|e| e.sampled) {
+            if self.cfg.speculation.is_some() {
+                self.verify(e, now);
+                continue;
+            }
             let Some(r) = self.reqs.get_mut(&e.id) else {
                 continue;
             };
@@ -559,5 +604,64 @@ impl Naive {
             }
         }
         true
+    }
+
+    /// Delivers the tokens of a request whose drafts were verified: one after another, until one ends it.
+    fn verify(&mut self, e: &Entry, now: SimTime) {
+        let spec = self.cfg.speculation.clone().unwrap();
+        let Some(r) = self.reqs.get_mut(&e.id) else {
+            return;
+        };
+        let mut right = 0;
+        if e.drafts > 0 {
+            let most = (e.drafts as u32).min(spec.tokens);
+            let (id, nth) = (r.request.id, r.verifications);
+            right = spec
+                .acceptance
+                .accepted(spec.key, id, r.outputs(), nth, most) as usize;
+            r.verifications += 1;
+            self.verified.0 += 1;
+            self.verified.1 += e.drafts as u64;
+            self.verified.2 += right as u64;
+        }
+        let stale = r.stale > 0;
+        if stale {
+            r.stale = r.stale.saturating_sub(1 + e.drafts);
+        } else {
+            r.computed -= e.drafts - right;
+            r.placeholders = r.placeholders.saturating_sub(1 + e.drafts);
+        }
+        match r.last_token {
+            Some(t) => self.gaps.push(now.since(t)),
+            None => r.first_token = Some(now),
+        }
+        r.last_token = Some(now);
+        let mut reason = None;
+        for _ in 0..=right {
+            let k = r.outputs();
+            r.tokens.push((r.request.answer.stream.0, k));
+            let full = r.tokens.len() >= self.cfg.max_model_len as usize;
+            if r.request.answer.stop_at == Some(k) {
+                reason = Some(FinishReason::Stop);
+            } else if full || r.outputs() >= r.request.max_tokens {
+                reason = Some(FinishReason::Length);
+            }
+            if reason.is_some() {
+                break;
+            }
+        }
+        let (running, known) = (r.running, r.computed.saturating_sub(r.placeholders));
+        if self.cfg.async_scheduling && !stale && running {
+            self.register(e.id, known);
+        }
+        if let Some(reason) = reason {
+            self.end(e.id, reason, now);
+        } else if !self.cfg.async_scheduling && running {
+            let r = self.reqs.get_mut(&e.id).unwrap();
+            let (id, outputs) = (r.request.id, r.outputs());
+            if Acceptance::drafted(spec.key, id, outputs, spec.drafted) {
+                r.drafts = spec.computed as usize;
+            }
+        }
     }
 }

@@ -57,6 +57,7 @@ pub fn of(device: &DeviceProfile) -> Result<Meaning, CostError> {
             device,
             engine,
             CostOptions {
+                draft: None,
                 enforce_eager: false,
                 async_scheduling: false,
                 max_num_seqs: 1,

@@ -35,6 +35,7 @@ fn price(device: &DeviceProfile, shape: &StepShape) -> f64 {
     engine.host.launch_eager.value = 1e-12;
     engine.host.launch_experts = None;
     let options = CostOptions {
+        draft: None,
         enforce_eager: false,
         async_scheduling: true,
         max_num_seqs: 64,

@@ -6,7 +6,9 @@ use super::scenario_args::ScenarioArgs;
 use super::verify::{self, VerifyArgs};
 use anyhow::{Context, anyhow, bail, ensure};
 use capsim::engine::kind;
-use capsim::engine::settings::{ENFORCE_EAGER, EngineSection, TABLE, Tries};
+use capsim::engine::settings::{
+    ENFORCE_EAGER, EngineSection, NUM_SPECULATIVE_TOKENS, TABLE, Tries,
+};
 use capsim::fields::{Section, Value};
 use capsim::model::{KvDtype, Precision};
 use capsim::plan::tune::{Objective, Question, Tuned, tune};
@@ -113,7 +115,8 @@ pub fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> 
             let value = row.field.parse(v)?;
             // No setting makes sense at zero but a limit that it switches off, and a share has to be one.
             let sane = match value {
-                Value::Count(n) => n > 0,
+                // No drafts are no speculative decoding.
+                Value::Count(n) => n > 0 || at == NUM_SPECULATIVE_TOKENS.place(),
                 Value::Number(share) => share > 0.0 && share <= 1.0,
                 _ => true,
             };

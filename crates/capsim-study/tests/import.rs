@@ -63,6 +63,7 @@ fn device(model: &Model) -> DeviceProfile {
 fn cost(model: &Model, device: &DeviceProfile) -> StepPrice {
     let engine = builtin::engine("vllm-0.19-cuda").unwrap();
     let options = CostOptions {
+        draft: None,
         enforce_eager: false,
         async_scheduling: true,
         max_num_seqs: 256,
@@ -573,6 +574,7 @@ fn a_whole_model_is_predicted_as_it_was_measured() {
     let like = builtin::engine("vllm-0.19-cuda").unwrap();
     let e = llamacpp::engine(&like, &d, &source());
     let options = CostOptions {
+        draft: None,
         enforce_eager: true,
         async_scheduling: true,
         max_num_seqs: 8,

@@ -9,6 +9,9 @@ pub struct AttentionPrice {
     /// Seconds per KV token read: layers that see everything, layers with a window.
     kv_full: f64,
     kv_windowed: f64,
+    /// Seconds of arithmetic per KV token and query, where several queries of a sequence share the reading.
+    compute_full: f64,
+    compute_windowed: f64,
     /// Operations per (query, key) pair, both kinds of layer.
     pair_full: f64,
     pair_windowed: f64,
@@ -30,6 +33,8 @@ impl AttentionPrice {
         let mut price = Self {
             kv_full: 0.0,
             kv_windowed: 0.0,
+            compute_full: 0.0,
+            compute_windowed: 0.0,
             pair_full: 0.0,
             pair_windowed: 0.0,
             expand: 0.0,
@@ -47,22 +52,42 @@ impl AttentionPrice {
             let compute = decode / (price.curve.peak() * price.efficiency);
             let per_token = layers * (a.read_bytes_per_token() / stream).max(compute);
             let pairs = layers * a.ops_per_pair();
+            let decoded = decode.max(a.ops_per_pair());
+            let arithmetic = layers * decoded / (price.curve.peak() * price.efficiency);
             price.expand += layers * a.cache.expand as f64;
             if let Some(w) = a.window {
                 // Steps are counted with one window: the narrowest.
                 price.window = Some(price.window.map_or(w, |known| known.min(w)));
                 price.kv_windowed += per_token;
+                price.compute_windowed += arithmetic;
                 price.pair_windowed += pairs;
             } else {
                 price.kv_full += per_token;
+                price.compute_full += arithmetic;
                 price.pair_full += pairs;
             }
         }
         price
     }
 
-    /// Seconds to stream the decoding sequences' keys and values.
+    /// Seconds to stream the decoding sequences' keys and values: once for all queries of a sequence, unless their arithmetic takes
+    /// longer.
     pub fn decode(&self, shape: &StepShape) -> f64 {
+        let stream = self.stream(shape);
+        if shape.verified == 0 {
+            return stream;
+        }
+        stream.max(self.arithmetic(shape))
+    }
+
+    /// Seconds of arithmetic of the decoding sequences' queries.
+    pub fn arithmetic(&self, shape: &StepShape) -> f64 {
+        let each = 1.0 + f64::from(shape.verified) / f64::from(shape.decode_seqs.max(1));
+        each * (self.compute_full * shape.decode_context as f64
+            + self.compute_windowed * shape.decode_context_windowed as f64)
+    }
+
+    fn stream(&self, shape: &StepShape) -> f64 {
         self.kv_full * shape.decode_context as f64
             + self.kv_windowed * shape.decode_context_windowed as f64
     }

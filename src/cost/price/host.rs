@@ -59,7 +59,8 @@ impl HostRule {
             captured: if options.enforce_eager {
                 vec![]
             } else {
-                captured_sizes(options.max_num_seqs, options.max_num_batched_tokens)
+                // Of as many rows as the sequences of a step have (`uniform_decode_query_len`, vLLM 0.32.0).
+                captured_sizes(options.max_outputs(), options.max_num_batched_tokens)
             },
             overlapped: options.async_scheduling,
         }
@@ -91,13 +92,20 @@ impl HostRule {
         self.kernels * one * passes
     }
 
-    /// Seconds from the device's part of a step to the whole of it.
-    pub fn whole(&self, shape: &StepShape, device: f64) -> f64 {
-        let host = self.step + self.per_seq * f64::from(shape.seqs());
-        let launch = match self.graph(shape.tokens()) {
+    /// Seconds in which the host launches a pass over so many tokens.
+    pub fn launch(&self, tokens: u32) -> f64 {
+        match self.graph(tokens) {
             Some(_) => self.launch_graph,
             None => self.launch_eager,
-        };
+        }
+    }
+
+    /// Seconds from the device's part of a step to the whole of it.
+    ///
+    /// `host` and `launch` are seconds that drafting adds to the host's work and to the launches.
+    pub fn whole(&self, shape: &StepShape, device: f64, host: f64, launch: f64) -> f64 {
+        let host = self.step + self.per_seq * f64::from(shape.seqs()) + host;
+        let launch = self.launch(shape.tokens()) + launch;
         if self.overlapped {
             device.max(host + launch)
         } else {

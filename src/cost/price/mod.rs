@@ -27,6 +27,7 @@ mod attention;
 mod comm;
 mod decode;
 mod dense;
+mod draft;
 mod elementwise;
 mod encoder;
 mod experts;
@@ -49,6 +50,8 @@ use crate::workload::Images;
 use attention::AttentionPrice;
 use comm::Exchanges;
 use decode::DecodeTimes;
+pub use draft::DraftOptions;
+use draft::DraftPrice;
 use encoder::EncoderPrice;
 use experts::ExpertsPrice;
 use host::HostRule;
@@ -82,6 +85,8 @@ pub struct CostOptions {
     pub placement: Placement,
     /// Whether large batches take weights from the host's memory to the device (llama.cpp's `--op-offload`).
     pub op_offload: bool,
+    /// What drafts, in speculative decoding.
+    pub draft: Option<DraftOptions>,
 }
 
 /// Why a model cannot be priced.
@@ -144,6 +149,18 @@ pub struct StepPrice {
     later: Vec<StepPrice>,
     /// From one stage to the next.
     hop: Option<Hop>,
+    /// What drafts.
+    draft: Option<Box<DraftPrice>>,
+    /// Whether it drafts itself: then no output is needed of the rows whose tokens are known.
+    drafter: bool,
+}
+
+impl CostOptions {
+    /// Rows of the output head in a step at most.
+    fn max_outputs(&self) -> u32 {
+        let rows = self.draft.as_ref().map_or(1, |d| 1 + d.computed);
+        self.max_num_seqs.saturating_mul(rows)
+    }
 }
 
 impl StepPrice {
@@ -172,9 +189,11 @@ impl StepPrice {
             }
         };
         Ok(Self {
+            draft: DraftPrice::new(device, engine, &options)?.map(Box::new),
+            drafter: false,
             offload,
             experts: ExpertsPrice::new(model, device, engine, &options, max_rows)?,
-            rows: RowPrices::new(model, device, engine, max_rows, options.max_num_seqs),
+            rows: RowPrices::new(model, device, engine, max_rows, options.max_outputs()),
             attention: AttentionPrice::new(model, device, engine),
             decode: DecodeTimes::new(model, device, engine),
             recurrence: RecurrencePrice::new(model, device, engine),
@@ -261,6 +280,11 @@ impl StepPrice {
             (Some((decode, _, _)), _) => decode,
             (None, Some(times)) => times.seconds(shape),
             (None, None) => self.attention.decode(shape),
+        };
+        // Kernels' times are those of one query of each sequence.
+        let decode = match shape.verified {
+            0 => decode,
+            _ => decode.max(self.attention.arithmetic(shape)),
         } + self.recurrence.decode(shape);
         if shape.prefill_seqs == 0 {
             return (decode, 0.0);
@@ -281,13 +305,28 @@ impl StepPrice {
         (decode, attention + recurrence)
     }
 
+    /// Rows of the output head: of each sequence that samples, and of each draft that is verified.
+    fn outputs(&self, shape: &StepShape) -> u32 {
+        match self.drafter {
+            true => shape.sampled,
+            false => shape.sampled + shape.verified,
+        }
+    }
+
+    /// Seconds from the device's part of a step to the whole of it, the host's part of drafting included.
+    fn whole(&self, shape: &StepShape, device: f64) -> f64 {
+        let (host, launch) = self.draft.as_ref().map_or((0.0, 0.0), |d| d.host(shape));
+        self.host.whole(shape, device, host, launch)
+    }
+
     /// Device seconds by part. `all` is the number of tokens, and of different ones, that meet at the experts: those of all
     /// data-parallel engines; `gathered` the rows that they exchange, padding included.
-    fn device_parts(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> [(Part, f64); 10] {
+    fn device_parts(&self, shape: &StepShape, all: (u32, u32), gathered: u32) -> [(Part, f64); 11] {
         let padded = self.padded(shape);
         let (row, experts, passes) = self.passes(shape, all);
         let (decode, prefill) = self.attention(shape, passes);
-        let comm = self.comm.seconds(padded, gathered, shape.sampled);
+        let outputs = self.outputs(shape);
+        let comm = self.comm.seconds(padded, gathered, outputs);
         [
             (Part::Comm, comm),
             (Part::Dense, row.dense),
@@ -296,13 +335,17 @@ impl StepPrice {
             (Part::AttentionDecode, decode),
             (Part::AttentionPrefill, prefill),
             (Part::Elementwise, row.elementwise),
-            (Part::LmHead, self.rows.sampled(shape.sampled, &self.tables)),
+            (Part::LmHead, self.rows.sampled(outputs, &self.tables)),
             (Part::Launch, self.host.starts(shape, passes)),
             (
                 Part::Encoder,
                 self.encoder
                     .as_ref()
                     .map_or(0.0, |e| e.seconds(shape.images)),
+            ),
+            (
+                Part::Draft,
+                self.draft.as_ref().map_or(0.0, |d| d.seconds(shape)),
             ),
         ]
     }
@@ -346,7 +389,7 @@ impl StepPrice {
             }
         }
         let device = b.total();
-        b.add(Part::Host, self.host.whole(shape, device) - device);
+        b.add(Part::Host, self.whole(shape, device) - device);
         b
     }
 
@@ -381,7 +424,7 @@ impl StepPrice {
     fn step_here(&self, shape: &StepShape) -> Span {
         let (all, gathered) = self.alike(shape);
         let device = self.seconds(shape, all, gathered);
-        Span::from_secs(self.host.whole(shape, device))
+        Span::from_secs(self.whole(shape, device))
     }
 
     /// Engines that share experts wait for each other in every layer: each is priced with the tokens of all engines at the
@@ -395,7 +438,7 @@ impl StepPrice {
             .iter()
             .map(|s| {
                 let device = self.seconds(s, all, widest * self.engines);
-                Span::from_secs(self.host.whole(s, device))
+                Span::from_secs(self.whole(s, device))
             })
             .max()
             .unwrap_or(Span::ZERO)

@@ -67,6 +67,8 @@ impl Offload {
             return Ok(None);
         };
         let there = CostOptions {
+            draft: None,
+            max_num_seqs: options.max_outputs(),
             placement: Placement::Device,
             // A vision tower is the device's.
             images: None,

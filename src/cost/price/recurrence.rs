@@ -34,9 +34,10 @@ impl RecurrencePrice {
         }
     }
 
-    /// Seconds of the decoding sequences' states.
+    /// Seconds of the decoding sequences' states: read once, and written after every draft, to go back to (`MambaSpec` of vLLM 0.12.0,
+    /// `num_speculative_blocks`).
     pub fn decode(&self, shape: &StepShape) -> f64 {
-        self.state * f64::from(shape.decode_seqs)
+        self.state * (f64::from(shape.decode_seqs) + 0.5 * f64::from(shape.verified))
     }
 
     /// Seconds of arithmetic on prompts at a `rate` of operations per second.

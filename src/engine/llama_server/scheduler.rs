@@ -9,11 +9,12 @@
 //!   the longest beginning with it (at least a tenth of the prompt, `--slot-prompt-similarity`), else to the one
 //!   that has been free for longest.
 //!
-//! Not simulated: context shift, checkpoints of recurrent states, speculative decoding, `--kv-unified`.
+//! Not simulated: context shift, checkpoints of recurrent states, `--kv-unified`.
 use crate::engine::accept::SubmitError;
 use crate::engine::content::common_prefix;
 use crate::engine::observe::RequestRecord;
 use crate::engine::sequence::{Sequence, StepState};
+use crate::engine::speculation::SpeculationCounters;
 use crate::engine::{
     ConfigError, EngineConfig, EngineState, Output, PrefixCounters, Step, Tracking,
 };
@@ -177,8 +178,11 @@ impl crate::engine::Scheduler for Scheduler {
                 };
                 let tokens = r.left().min(budget);
                 if tokens > 0 {
-                    budget -= tokens;
-                    self.step.join(&mut parts, i, r, tokens, now);
+                    // No more drafts than the answer and the context have room for (`get_n_draft_max`).
+                    let room = r.room(self.step.config.max_model_len).saturating_sub(1);
+                    let drafts = self.step.drafts(r).min(room).min(budget - tokens);
+                    budget -= tokens + drafts;
+                    self.step.join_with(&mut parts, i, r, (tokens, drafts), now);
                 }
             }
         }
@@ -219,5 +223,9 @@ impl crate::engine::Scheduler for Scheduler {
 
     fn prefix_counters(&self) -> PrefixCounters {
         self.step.counters
+    }
+
+    fn speculation_counters(&self) -> SpeculationCounters {
+        self.step.speculated
     }
 }

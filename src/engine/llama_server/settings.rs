@@ -15,6 +15,7 @@ use crate::device::EngineId;
 use crate::engine::memory::{KvTooLarge, MemoryError, MemoryPlan};
 use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, bad, only_one};
 use crate::engine::settings::*;
+use crate::engine::speculation::{Drafting, Speculation};
 use crate::engine::{EngineConfig, EngineVersion, Group};
 use crate::model::{Model, Override, Parallel, Placed, Placement, Split};
 use crate::units::Bytes;
@@ -63,7 +64,8 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         micro_batch,
         block_size,
     };
-    let memory = memory(asked, &placed, &context)?;
+    let drafting = asked.drafting(&placed.device)?;
+    let memory = memory(asked, &placed, &context, drafting.as_ref())?;
     let config = EngineConfig {
         version: EngineVersion::V0_12,
         block_size,
@@ -72,6 +74,9 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         max_num_batched_tokens: batch,
         max_model_len: per_slot,
         enable_prefix_caching: given.get(ENABLE_PREFIX_CACHING).unwrap_or(true),
+        speculation: drafting
+            .as_ref()
+            .map(|d| Speculation::of(d, EngineId::LlamaServer)),
         ..EngineConfig::default()
     };
     Ok(Settings {
@@ -88,6 +93,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         placement,
         stages: vec![],
         op_offload: given.get(OP_OFFLOAD).unwrap_or(true),
+        drafting,
     })
 }
 
@@ -131,6 +137,7 @@ fn memory(
     asked: &Asked<'_>,
     placed: &Placed,
     context: &Context,
+    drafting: Option<&Drafting>,
 ) -> Result<MemoryPlan, SettingsError> {
     let &Context {
         slots,
@@ -140,7 +147,9 @@ fn memory(
     } = context;
     let model = &placed.device;
     let total = asked.device.memory.total_bytes.value;
-    let weights = model.total_weight_bytes().as_f64();
+    // A drafter has a context of its own, as long as the model's (`n_ctx` of `params.speculative`, tools/server).
+    let drafter = drafting.map(Drafting::memory).unwrap_or_default();
+    let weights = model.total_weight_bytes().as_f64() + drafter.weights.as_f64();
     // States of recurrent layers are kept in fp32, one per slot (`llama_memory_recurrent`).
     let states = |model: &Model| {
         let recurrent = model.recurrent();
@@ -150,7 +159,8 @@ fn memory(
     let kv_of = |model: &Model| {
         model.kv_bytes_per_token().as_f64() * tokens + f64::from(slots) * states(model)
     };
-    let (kv, states) = (kv_of(model), states(model));
+    let drafted = drafter.kv_per_token * tokens;
+    let (kv, states) = (kv_of(model) + drafted, states(model));
     let non_torch = asked.profile.memory.non_torch_bytes.value;
     let bytes = |v: f64| Bytes(v.max(0.0) as u64);
     if weights + non_torch > total {
@@ -174,7 +184,7 @@ fn memory(
             a.kv_bytes_per_token.as_f64() * f64::from(kept.min(per_slot))
         })
         .sum();
-    let least = f64::from(slots) * (least + states);
+    let least = f64::from(slots) * (least + states) + drafted;
     let room = total - weights - non_torch;
     if least > room {
         return Err(MemoryError::KvTooLarge(Box::new(KvTooLarge {
@@ -212,6 +222,7 @@ fn memory(
         rotary: Bytes::ZERO,
         // Its file (--mmproj) is one of its own.
         encoder: Bytes::ZERO,
+        drafter: drafter.weights,
         activations: Bytes(0),
         non_torch: bytes(non_torch),
         kv_cache: bytes(kv),

@@ -137,6 +137,14 @@ const fn sglang_off(flags: &'static [&'static str]) -> Spelling {
     }
 }
 
+const fn vllm(flags: &'static [&'static str]) -> Spelling {
+    Spelling {
+        engine: Vllm,
+        flags,
+        means: Means::Value,
+    }
+}
+
 const fn llama(flags: &'static [&'static str]) -> Spelling {
     Spelling {
         engine: LlamaServer,
@@ -195,7 +203,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 33;
+const N: usize = 41;
 
 const ROWS: [Setting; N] = [
     count(
@@ -488,6 +496,86 @@ const ROWS: [Setting; N] = [
             means: Means::Off,
         },
     ]),
+    setting(
+        Kind::Text,
+        "speculative_method",
+        "What drafts tokens",
+        "What drafts tokens for speculative decoding: none, ngram, draft_model, eagle, eagle3, mtp, dflash (default: none)",
+    )
+    .not_vllm()
+    .spelled(&[vllm(&["--speculative-config.method"]), sglang(&["--speculative-algorithm"])]),
+    count(
+        "num_speculative_tokens",
+        "Draft tokens per step",
+        "Tokens that are drafted for each sequence and step; 0: no speculative decoding (default: 1 of mtp, 3 of llama-server, 3 or 5 of SGLang)",
+    )
+    .many()
+    .not_vllm()
+    .spelled(&[
+        vllm(&[
+            "--speculative-config.num_speculative_tokens",
+            "--num-speculative-tokens",
+        ]),
+        sglang(&["--speculative-num-steps"]),
+        llama(&["--draft-max", "--draft", "--draft-n", "--spec-draft-n-max"]),
+    ])
+    .tries(Tries::Counts(&[0, 1, 3, 5])),
+    setting(
+        Kind::Text,
+        "speculative_model",
+        "Draft model",
+        "Model that drafts: a name that ships with capsim or the path of its config.json (default: a layer like the model's own)",
+    )
+    .not_vllm()
+    .spelled(&[
+        vllm(&["--speculative-config.model"]),
+        sglang(&["--speculative-draft-model-path"]),
+        llama(&["-md", "--model-draft", "--spec-draft-model"]),
+    ]),
+    setting(
+        Kind::Text,
+        "speculative_quantization",
+        "Weights of the drafter",
+        "Weight format of the draft model (default: what its config says)",
+    )
+    .not_vllm()
+    .spelled(&[
+        vllm(&[
+            "--speculative-config.quantization",
+            "--speculative-model-quantization",
+        ]),
+        sglang(&["--speculative-draft-model-quantization"]),
+    ]),
+    setting(
+        Kind::Text,
+        "speculative_acceptance",
+        "Accepted drafts",
+        "Share of drafts that are accepted: one for every draft (0.7), one for each position as engines print them (0.73,0.52,0.35), a mean \
+         acceptance length (length:2.6), or recorded numbers of accepted drafts (trace:FILE) (default: published figures of the method)",
+    )
+    .not_vllm(),
+    setting(
+        Kind::Number,
+        "speculative_drafted",
+        "Steps with drafts",
+        "Share of the steps of a sequence that have drafts, from 0 to 1 (default: 1; of ngram 0.1)",
+    )
+    .not_vllm(),
+    count(
+        "speculative_eagle_topk",
+        "Branches of the draft",
+        "Branches of SGLang's draft tree in each step (default of SGLang: 1, of Llama models 4)",
+    )
+    .not_vllm()
+    .spelled(&[sglang(&["--speculative-eagle-topk"])]),
+    count(
+        "speculative_num_draft_tokens",
+        "Rows of a verification",
+        "Tokens of SGLang's draft tree that a step verifies, the one before the drafts included (default of SGLang: one more than the drafts, \
+         of Llama models 8)",
+    )
+    .not_vllm()
+    .spelled(&[sglang(&["--speculative-num-draft-tokens"])]),
 ];
 
 const NAMES: [&str; N] = {
@@ -573,6 +661,22 @@ keys! {
     ENABLE_DP_ATTENTION: bool = "enable_dp_attention";
     /// Whole experts per device.
     ENABLE_EXPERT_PARALLEL: bool = "enable_expert_parallel";
+    /// What drafts.
+    SPECULATIVE_METHOD: String = "speculative_method";
+    /// Drafts of a sequence and step.
+    NUM_SPECULATIVE_TOKENS: u32 = "num_speculative_tokens";
+    /// The model that drafts.
+    SPECULATIVE_MODEL: String = "speculative_model";
+    /// Its weight format.
+    SPECULATIVE_QUANTIZATION: String = "speculative_quantization";
+    /// How many drafts are right.
+    SPECULATIVE_ACCEPTANCE: String = "speculative_acceptance";
+    /// Share of steps with drafts.
+    SPECULATIVE_DRAFTED: f64 = "speculative_drafted";
+    /// Branches of a draft tree.
+    SPECULATIVE_EAGLE_TOPK: u32 = "speculative_eagle_topk";
+    /// Rows of a verification.
+    SPECULATIVE_NUM_DRAFT_TOKENS: u32 = "speculative_num_draft_tokens";
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ pub use scheduler::Scheduler;
 use super::resolved::{Asked, Settings, SettingsError};
 use super::{ConfigError, EngineConfig, EngineKind, Tracking};
 use crate::device::EngineId;
-use crate::engine::settings::{NUM_GPU_BLOCKS_OVERRIDE, SettingValues};
+use crate::engine::settings::{NUM_GPU_BLOCKS_OVERRIDE, SPECULATIVE_METHOD, SettingValues};
+use crate::engine::speculation::Method;
 
 /// SGLang.
 pub struct Sglang;
@@ -48,11 +49,18 @@ impl EngineKind for Sglang {
         ]
     }
 
-    /// `--max-total-tokens` does not count the block that is never handed out.
+    /// `--max-total-tokens` does not count the block that is never handed out; drafters have names of SGLang's own.
     fn as_flags(&self, settings: SettingValues) -> SettingValues {
         let tokens = settings
             .get(NUM_GPU_BLOCKS_OVERRIDE)
             .map(|n| n.saturating_sub(1));
-        settings.with(NUM_GPU_BLOCKS_OVERRIDE, tokens)
+        let method = settings.get(SPECULATIVE_METHOD);
+        let method = method.map(|m| match Method::of_name(&m) {
+            Ok(method) => method.flag(EngineId::Sglang).to_string(),
+            Err(_) => m,
+        });
+        settings
+            .with(NUM_GPU_BLOCKS_OVERRIDE, tokens)
+            .with(SPECULATIVE_METHOD, method)
     }
 }

@@ -14,6 +14,7 @@ use crate::engine::accept::SubmitError;
 use crate::engine::content::common_prefix;
 use crate::engine::observe::RequestRecord;
 use crate::engine::sequence::{Sequence, StepState};
+use crate::engine::speculation::SpeculationCounters;
 use crate::engine::{
     ConfigError, EngineConfig, EngineState, Output, PrefixCounters, Step, Tracking,
 };
@@ -233,10 +234,17 @@ impl Scheduler {
         true
     }
 
+    /// KV slots of the next decode batch: a token of each request, with its drafts and the drafter's own (`prepare_for_decode`).
+    fn next_slots(&self) -> u64 {
+        let spec = self.step.config.speculation.as_ref();
+        let each = 1 + u64::from(spec.map_or(0, |s| s.most_slots()));
+        self.running.len() as u64 * each
+    }
+
     /// The next decode batch: every running request, after those that must go back have gone.
     fn decode(&mut self, now: SimTime) {
         let mut retracted = false;
-        while !self.running.is_empty() && !self.make_room(self.running.len() as u64) {
+        while !self.running.is_empty() && !self.make_room(self.next_slots()) {
             if self.running.len() == 1 {
                 return;
             }
@@ -267,8 +275,8 @@ impl Scheduler {
         }
         let mut parts = self.step.begin();
         for (i, r) in self.running.iter_mut().enumerate() {
-            let tokens = r.left();
-            self.step.join(&mut parts, i, r, tokens, now);
+            let (tokens, drafts) = (r.left(), self.step.drafts(r));
+            self.step.join_with(&mut parts, i, r, (tokens, drafts), now);
         }
         self.step.batch = (!parts.is_empty()).then_some(parts);
     }
@@ -376,5 +384,9 @@ impl crate::engine::Scheduler for Scheduler {
 
     fn prefix_counters(&self) -> PrefixCounters {
         self.step.counters
+    }
+
+    fn speculation_counters(&self) -> SpeculationCounters {
+        self.step.speculated
     }
 }

@@ -18,6 +18,7 @@ use crate::device::EngineId;
 use crate::engine::memory::{self, MemoryInputs};
 use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, bad, only_one};
 use crate::engine::settings::*;
+use crate::engine::speculation::{Drafting, Method, Speculation};
 use crate::engine::{EngineConfig, EngineVersion, Group, Router};
 use crate::model::{Parallel, Placement};
 use crate::units::Bytes;
@@ -153,6 +154,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
     at_least_one("max_model_len", max_model_len, 1 << 24)?;
     let utilization = asked.utilization(static_share(total, chunk, devices, parallel.data))?;
     let enforce_eager = given.get(ENFORCE_EAGER).unwrap_or(false);
+    let drafting = asked.drafting(model)?;
     let plan = |num_gpu_blocks_override| {
         let inputs = MemoryInputs {
             utilization,
@@ -171,6 +173,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             host_weights: Bytes::ZERO,
             // Activations and graphs have the rest of the memory (`profile_max_num_token`, 0.5.9).
             activations_within: false,
+            drafter: drafting.as_ref().map(Drafting::memory).unwrap_or_default(),
         };
         memory::plan(model, asked.device, asked.profile, &inputs)
     };
@@ -190,7 +193,10 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         max_num_batched_tokens: chunk,
         max_model_len,
         enable_prefix_caching: given.get(ENABLE_PREFIX_CACHING).unwrap_or(true),
-        async_scheduling: given.get(ASYNC_SCHEDULING).unwrap_or(true),
+        async_scheduling: overlap(asked, drafting.as_ref()),
+        speculation: drafting
+            .as_ref()
+            .map(|d| Speculation::of(d, EngineId::Sglang)),
         ..EngineConfig::default()
     };
     Ok(Settings {
@@ -212,5 +218,14 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         placement: Placement::Device,
         stages: vec![],
         op_offload: false,
+        drafting,
     })
+}
+
+/// Whether host and device overlap: by default, but for n-gram drafts and trees of drafts, which the older workers make
+/// (`docs/advanced_features/speculative_decoding.md`@067ad4d: the overlap scheduler takes one branch only).
+fn overlap(asked: &Asked<'_>, drafting: Option<&Drafting>) -> bool {
+    let alone =
+        drafting.is_some_and(|d| d.requested.method == Method::Ngram || d.requested.branches > 1);
+    asked.given.get(ASYNC_SCHEDULING).unwrap_or(true) && !alone
 }

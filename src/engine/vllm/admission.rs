@@ -19,7 +19,10 @@ impl Scheduler {
         let bs = self.config.block_size;
         let mut stepped_over: Vec<Slot> = vec![];
         let mut hits = Hits::new();
-        while *budget > 0 && self.running.len() < self.config.max_num_seqs as usize {
+        while *budget > 0
+            && self.running.len() < self.config.max_num_seqs as usize
+            && self.room_for_drafter()
+        {
             let Some(slot) = self.waiting.peek() else {
                 break;
             };
@@ -43,10 +46,10 @@ impl Scheduler {
             if threshold > 0 && n > threshold {
                 n = threshold;
             }
-            if !self.config.enable_chunked_prefill && n > *budget {
+            if !self.config.enable_chunked_prefill && n > self.within_input(*budget) {
                 break;
             }
-            n = self.before_image_too_many(slot, hit, n.min(*budget));
+            n = self.before_image_too_many(slot, hit, self.within_input(n.min(*budget)));
             if n == 0 {
                 break;
             }
@@ -55,7 +58,7 @@ impl Scheduler {
                 self.config
                     .blocks_for(tokens.min(self.config.max_model_len))
             };
-            let new = blocks(hit + n) - hit_blocks;
+            let new = blocks(hit + n + self.lookahead()) - hit_blocks;
             let free = self.free_blocks();
             if self.rules.reserve_full_prompt
                 && blocks(num_tokens) - hit_blocks + hits_in_queue > free
@@ -96,6 +99,7 @@ impl Scheduler {
             self.tracked.push((seq, slot));
             self.take_tokens(seq, slot, n, batch);
             *budget -= n;
+            self.take_input(n);
         }
         for slot in stepped_over.into_iter().rev() {
             let request = &self.states[slot as usize].request;
@@ -119,6 +123,14 @@ impl Scheduler {
                 Some(id) => hits.push(id),
                 None => break,
             }
+        }
+        if self
+            .config
+            .speculation
+            .as_ref()
+            .is_some_and(|s| s.drops_last_block)
+        {
+            hits.pop();
         }
     }
 

@@ -186,6 +186,7 @@ impl Scheduler {
                     slot,
                     generation,
                     tokens: 1,
+                    drafts: 0,
                     computed: joined_at + (batch.number - 1 - lane.joined) as u32,
                     sampled: true,
                 });

@@ -22,6 +22,7 @@ mod scheduler;
 mod settings;
 mod shape;
 mod slow_path;
+mod speculative;
 mod waiting;
 
 pub use kv::BlockId;

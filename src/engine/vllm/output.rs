@@ -16,7 +16,7 @@ impl Scheduler {
         };
         self.processed = batch.number;
         self.tokens.clear();
-        if self.tracking.tokens {
+        if self.tracking.tokens && self.config.speculation.is_none() {
             self.list_tokens(&batch);
         }
         if batch.lanes > 0 {
@@ -27,8 +27,11 @@ impl Scheduler {
         for &slot in self.lanes.ending(batch.number) {
             events.push((self.states[slot as usize].seq, slot, true));
         }
+        if self.config.speculation.is_some() {
+            self.deliver_verified(&batch, now);
+        }
         for m in batch.members.iter().filter(|m| m.sampled) {
-            if self.generation_matches(m) {
+            if self.generation_matches(m) && self.config.speculation.is_none() {
                 events.push((m.seq, m.slot, false));
             }
         }
@@ -98,7 +101,7 @@ impl Scheduler {
         }
     }
 
-    fn finish(&mut self, slot: Slot, now: SimTime) {
+    pub(super) fn finish(&mut self, slot: Slot, now: SimTime) {
         self.leave_lane(slot);
         match self.states[slot as usize].status {
             Status::Running => self.remove_running(slot),

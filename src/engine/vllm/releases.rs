@@ -15,6 +15,10 @@ pub struct EngineVersion {
 impl EngineVersion {
     /// The reference release, whose rules are the oldest that are simulated.
     pub const V0_12: Self = at(0, 12, 0);
+    /// The first release that may have draft models again.
+    pub const V0_15: Self = at(0, 15, 0);
+    /// The first release that may have DFlash.
+    pub const V0_20: Self = at(0, 20, 0);
     /// The newest release whose decisions were recorded.
     pub const V0_33: Self = at(0, 33, 0);
 

@@ -55,6 +55,10 @@ pub struct State {
     pub num_stale_output_tokens: u32,
     /// The first step in which a pipeline that schedules asynchronously may take it again.
     pub next_eligible_step: u64,
+    /// Drafts that wait to be verified (vLLM's `spec_token_ids`).
+    pub drafts: u32,
+    /// Verifications so far.
+    pub verifications: u32,
     pub lane: Option<Lane>,
     pub blocks: BlockTable,
     /// Blocks held, also where their identities are not tracked.
@@ -86,6 +90,8 @@ impl State {
             num_output_placeholders: 0,
             num_stale_output_tokens: 0,
             next_eligible_step: 0,
+            drafts: 0,
+            verifications: 0,
             lane: None,
             blocks: vec![],
             num_blocks: 0,

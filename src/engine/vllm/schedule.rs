@@ -37,7 +37,11 @@ impl Scheduler {
         batch.number = number;
         batch.members.clear();
         let mut budget = self.config.max_num_batched_tokens;
-        if !self.schedule_fast(number, threshold, &mut budget, &mut batch) {
+        self.input_budget = budget;
+        // With speculation requests advance by different numbers of tokens: none is in a lane.
+        if self.config.speculation.is_some()
+            || !self.schedule_fast(number, threshold, &mut budget, &mut batch)
+        {
             self.schedule_slowly(threshold, &mut budget, &mut batch);
         }
         batch.lanes = self.lanes.count();
@@ -50,7 +54,11 @@ impl Scheduler {
         }
         self.scheduled = number;
         self.shape = self.shape_of(&batch);
-        self.join_lanes(&batch);
+        if self.config.speculation.is_some() {
+            self.await_drafts(&batch);
+        } else {
+            self.join_lanes(&batch);
+        }
         self.in_flight.push_back(batch);
         true
     }
@@ -67,7 +75,7 @@ impl Scheduler {
         {
             return 0;
         }
-        let mut n = s.num_tokens + s.num_output_placeholders - s.num_computed_tokens;
+        let mut n = s.num_tokens + s.drafts + s.num_output_placeholders - s.num_computed_tokens;
         if threshold > 0 && n > threshold {
             n = threshold;
         }
@@ -102,7 +110,9 @@ impl Scheduler {
     pub(super) fn new_blocks(&self, slot: Slot, n: u32) -> u32 {
         let s = &self.states[slot as usize];
         self.config
-            .blocks_for((s.num_computed_tokens + n).min(self.config.max_model_len))
+            .blocks_for(
+                (s.num_computed_tokens + n + self.lookahead()).min(self.config.max_model_len),
+            )
             .saturating_sub(s.num_blocks)
     }
 
@@ -115,7 +125,10 @@ impl Scheduler {
             (s.num_computed_tokens + n).min(s.num_tokens),
         );
         let generation = s.generation;
-        let sampled = s.num_computed_tokens + n == s.num_tokens + s.num_output_placeholders;
+        let known = s.num_tokens + s.num_output_placeholders;
+        let sampled = s.num_computed_tokens + n >= known;
+        let drafts = (s.num_computed_tokens + n).saturating_sub(known);
+        self.states[slot as usize].drafts = 0;
         self.attach(slot, new, full);
         batch.members.push(Member {
             seq,
@@ -124,6 +137,7 @@ impl Scheduler {
             tokens: n,
             computed,
             sampled,
+            drafts,
         });
     }
 }

@@ -9,6 +9,7 @@ use crate::cost::StepShape;
 use crate::engine::accept::{SubmitError, servable};
 use crate::engine::content::{self, KeyMap};
 use crate::engine::observe::{FinishReason, RequestRecord};
+use crate::engine::speculation::SpeculationCounters;
 use crate::engine::{
     ConfigError, EngineConfig, EngineState, Output, PrefixCounters, Step, Tracking,
 };
@@ -38,6 +39,8 @@ pub(super) struct Member {
     pub(super) computed: u32,
     /// Whether the batch's output holds a token for it.
     pub(super) sampled: bool,
+    /// How many of its tokens are drafts.
+    pub(super) drafts: u32,
 }
 
 /// A batch between its scheduling and the processing of its output.
@@ -89,11 +92,14 @@ pub struct Scheduler {
     pub(super) count_only: bool,
     pub(super) free_count: u32,
     pub(super) counters: PrefixCounters,
+    pub(super) speculated: SpeculationCounters,
     pub(super) moves: Moves,
     pub(super) record_blocks: bool,
     pub(super) tracking: Tracking,
     /// Tokens of images that the tower may still compute in the step being composed.
     pub(super) encoder_budget: u32,
+    /// Rows that the drafter may still take in the step being composed.
+    pub(super) input_budget: u32,
     pub(super) last_output: SimTime,
     /// Used again for its memory: the events of an output, (admission number, slot, whether its lane ends).
     pub(super) events: Vec<(u64, Slot, bool)>,
@@ -142,10 +148,12 @@ impl Scheduler {
             in_flight: VecDeque::new(),
             spare: vec![],
             counters: PrefixCounters::default(),
+            speculated: SpeculationCounters::default(),
             moves: Moves::default(),
             record_blocks: false,
             tracking,
             encoder_budget: 0,
+            input_budget: 0,
             last_output: SimTime::ZERO,
             events: vec![],
             shape: StepShape::default(),
@@ -460,5 +468,9 @@ impl crate::engine::Scheduler for Scheduler {
 
     fn prefix_counters(&self) -> PrefixCounters {
         self.counters
+    }
+
+    fn speculation_counters(&self) -> SpeculationCounters {
+        self.speculated
     }
 }

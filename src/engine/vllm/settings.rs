@@ -4,6 +4,7 @@ use crate::device::EngineId;
 use crate::engine::memory::{self, MemoryInputs};
 use crate::engine::resolved::{Asked, Settings, SettingsError, at_least_one, bad};
 use crate::engine::settings::*;
+use crate::engine::speculation::{Drafting, Method, Speculation};
 use crate::engine::{EngineConfig, Group, Router, SchedulingPolicy};
 use crate::model::{Model, Parallel, Placement};
 use crate::units::Bytes;
@@ -31,6 +32,13 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         .get(ENABLE_PREFIX_CACHING)
         .unwrap_or_else(|| model.recurrent().is_none());
     let enforce_eager = given.get(ENFORCE_EAGER).unwrap_or(false);
+    let drafting = drafting(asked, &model, version)?;
+    if drafting.is_some() && parallel.pipeline > 1 {
+        return Err(bad(
+            "speculative_method",
+            "speculative decoding in a pipeline is not simulated: leave one of the two out".into(),
+        ));
+    }
     let placement = placement(given)?;
     let plan = |model: &Model| {
         let inputs = MemoryInputs {
@@ -50,6 +58,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
                 .host
                 .map_or(Bytes::ZERO, |h| h.total_weight_bytes()),
             activations_within: true,
+            drafter: drafting.as_ref().map(Drafting::memory).unwrap_or_default(),
         };
         memory::plan(model, asked.device, asked.profile, &inputs)
     };
@@ -71,8 +80,11 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         long_prefill_token_threshold: given.get(LONG_PREFILL_TOKEN_THRESHOLD).unwrap_or(0),
         scheduler_reserve_full_isl: reserve_full_isl(asked, &release)?,
         policy: policy(given)?,
-        async_scheduling: pipeline::async_scheduling(given, parallel, &release)?,
+        async_scheduling: async_scheduling(asked, parallel, &release, drafting.as_ref())?,
         pipeline_stages: parallel.pipeline,
+        speculation: drafting
+            .as_ref()
+            .map(|d| Speculation::of(d, EngineId::Vllm)),
     };
     Ok(Settings {
         in_force: asked
@@ -102,7 +114,53 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         api_servers: api_servers(given, parallel)?,
         placement,
         op_offload: false,
+        drafting,
     })
+}
+
+/// What drafts, where the release has it.
+fn drafting(
+    asked: &Asked<'_>,
+    part: &Model,
+    version: EngineVersion,
+) -> Result<Option<Drafting>, SettingsError> {
+    let drafting = asked.drafting(part)?;
+    let method = drafting.as_ref().map(|d| d.requested.method);
+    // 0.14.1 raises an error for draft models, 0.17.1 has them; 0.20.2 is the first looked at with DFlash (`config/speculative.py`).
+    let (name, since) = match method {
+        Some(Method::DraftModel) => ("0.15", EngineVersion::V0_15),
+        Some(Method::Dflash) => ("0.20", EngineVersion::V0_20),
+        _ => return Ok(drafting),
+    };
+    if version >= since {
+        return Ok(drafting);
+    }
+    let method = method.map_or("", Method::name);
+    Err(bad(
+        "speculative_method",
+        format!(
+            "{method} came to vLLM with {name} at the earliest, and {version} is asked for: name a later release with --engine-version"
+        ),
+    ))
+}
+
+/// Whether the next step is scheduled before the output of this one: not with n-gram drafts, which the host makes from the output
+/// (`VllmConfig.__post_init__`, 0.32.0).
+fn async_scheduling(
+    asked: &Asked<'_>,
+    parallel: Parallel,
+    release: &Release,
+    drafting: Option<&Drafting>,
+) -> Result<bool, SettingsError> {
+    let usual = pipeline::async_scheduling(asked.given, parallel, release)?;
+    let by_host = drafting.is_some_and(|d| d.requested.method == Method::Ngram);
+    if by_host && asked.given.get(ASYNC_SCHEDULING) == Some(true) {
+        return Err(bad(
+            "async_scheduling",
+            "n-gram drafts need the output of the step before; leave it out, or draft with eagle3, mtp or draft_model".into(),
+        ));
+    }
+    Ok(usual && !by_host)
 }
 
 /// `cpu_offload_gb` of each device's part of the weights lie in the host's memory (`config/offload.py`@0.32.0: GiB).

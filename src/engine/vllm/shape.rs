@@ -26,8 +26,9 @@ impl Scheduler {
         for m in &batch.members {
             let (q, before) = (u64::from(m.tokens), u64::from(m.computed));
             let c = before + q;
-            if q == 1 {
+            if m.tokens == m.drafts + 1 {
                 shape.decode_seqs += 1;
+                shape.verified += m.drafts;
                 shape.decode_context += c;
                 shape.decode_context_windowed += c.min(window);
             } else {

@@ -15,9 +15,9 @@ impl Scheduler {
         self.tracked.clone_from(&self.running);
         self.renew_encoder_budget();
         let mut i = 0;
-        while i < self.running.len() && *budget > 0 {
+        while i < self.running.len() && *budget > 0 && self.room_for_drafter() {
             let (seq, slot) = self.running[i];
-            let n = self.wanted(slot, threshold).min(*budget);
+            let n = self.within_input(self.wanted(slot, threshold).min(*budget));
             let computed = self.states[slot as usize].num_computed_tokens;
             let n = self.before_image_too_many(slot, computed, n);
             if n == 0 {
@@ -36,6 +36,7 @@ impl Scheduler {
                     let in_batch = batch.members.iter().position(|m| m.seq == victim_seq);
                     if let Some(k) = in_batch {
                         *budget += batch.members[k].tokens;
+                        self.give_input(batch.members[k].tokens);
                         batch.members.remove(k);
                         let id = self.states[victim as usize].request.id;
                         self.moves.blocks.retain(|(b, _)| *b != id);
@@ -57,6 +58,7 @@ impl Scheduler {
             if scheduled {
                 self.take_tokens(seq, slot, n, batch);
                 *budget -= n;
+                self.take_input(n);
                 i += 1;
             } else if !(self.rules.self_preemption_goes_on
                 && self.config.policy == SchedulingPolicy::Priority)
@@ -105,9 +107,10 @@ impl Scheduler {
         let on_the_way = self.tokens_on_the_way(slot);
         let s = &mut self.states[slot as usize];
         s.num_computed_tokens = 0;
+        s.drafts = 0;
         s.status = Status::Preempted;
         s.preemptions += 1;
-        if self.rules.stale_tokens_hold_back {
+        if self.rules.stale_tokens_hold_back || self.config.speculation.is_some() {
             s.num_stale_output_tokens = on_the_way;
             s.num_output_placeholders = 0;
         }

@@ -14,7 +14,7 @@ fn good(text: &str) -> Line {
 fn vllm_flags_become_settings() {
     let l = good(
         "vllm serve Qwen/Qwen3-30B-A3B --max-num-seqs 16 --max_model_len=32K --dtype float16 --enforce-eager \
-         --no-enable-prefix-caching --port 8000 --gpu-memory-util 0.9 --speculative-config '{\"method\": \"ngram\"}' \
+         --no-enable-prefix-caching --port 8000 --gpu-memory-util 0.9 --speculative-config '{\"method\": \"ngram\", \"draft\": 1}' \
          --attention-backend X -tp 2 -dp 4 -ep -q awq_marlin --kv-cache-memory 2G",
     );
     let s = &l.settings;
@@ -38,10 +38,7 @@ fn vllm_flags_become_settings() {
     assert_eq!(l.harmless, ["--port"]);
     assert_eq!(
         l.changes,
-        [
-            "--speculative-config {\"method\": \"ngram\"}",
-            "--attention-backend X"
-        ]
+        ["--speculative-config draft=1", "--attention-backend X"]
     );
     assert_eq!(l.value(&["--host", "--port"]), Some("8000"));
 }
@@ -422,5 +419,71 @@ fn keys_of_the_config_that_a_line_overrides_are_read() {
             "{flags}: {:?}",
             l.changes
         );
+    }
+}
+
+/// Settings of speculation by name, in the order of the table.
+fn drafts(text: &str) -> String {
+    let settings = good(text).settings;
+    let all = settings
+        .iter()
+        .filter(|(f, _)| f.name.contains("speculative"));
+    let words: Vec<String> = all.map(|(f, v)| format!("{}={v}", f.name)).collect();
+    words.join(" ").replace("speculative_", "")
+}
+
+#[test]
+fn what_drafts_is_read_in_every_engines_words() {
+    for (text, wanted) in [
+        (
+            "vllm serve m --speculative-config '{\"method\": \"eagle3\", \"model\": \"org/EAGLE3-m\", \"num_speculative_tokens\": 3}'",
+            "method=eagle3 num_tokens=3 model=org/EAGLE3-m",
+        ),
+        (
+            "vllm serve m -sc.method deepseek_mtp --speculative-config.num_speculative_tokens=2",
+            "method=deepseek_mtp num_tokens=2",
+        ),
+        (
+            "vllm serve m --speculative-config '{\"method\":\"mtp\",\"num_speculative_tokens\":2,\
+             \"rejection_sample_method\":\"synthetic\",\"synthetic_acceptance_rates\":[0.8,0.5]}'",
+            "method=mtp num_tokens=2 acceptance=0.8,0.5",
+        ),
+        (
+            "vllm serve m --speculative-config '{\"method\":\"mtp\",\"num_speculative_tokens\":2,\"synthetic_acceptance_length\":2.5}'",
+            "method=mtp num_tokens=2 acceptance=1,0.5",
+        ),
+        (
+            "vllm serve m --speculative-model [ngram] --num-speculative-tokens 5",
+            "method=ngram num_tokens=5",
+        ),
+        (
+            "python -m sglang.launch_server --model-path m --speculative-algorithm EAGLE --speculative-num-steps 3 \
+             --speculative-eagle-topk 4 --speculative-num-draft-tokens 16 --speculative-draft-model-path d",
+            "method=EAGLE num_tokens=3 model=d eagle_topk=4 num_draft_tokens=16",
+        ),
+        (
+            "llama-server -m Qwen3-32B-Q4_K_M.gguf -md Qwen3-0.6B-Q8_0.gguf --draft-max 8 -ngld 99",
+            "num_tokens=8 model=Qwen3-0.6B quantization=q8_0",
+        ),
+        (
+            "llama-server -m m.gguf --spec-type ngram-simple --spec-draft-n-max 4",
+            "method=ngram num_tokens=4",
+        ),
+    ] {
+        assert_eq!(drafts(text), wanted, "{text}");
+    }
+    for (text, part) in [
+        ("vllm serve m --speculative-config eagle", "a JSON object"),
+        (
+            "vllm serve m --speculative-config '{\"num_speculative_tokens\": 0}'",
+            "a whole number from 1 on",
+        ),
+        (
+            "vllm serve m --speculative-config '{\"num_speculative_tokens\": 2, \"synthetic_acceptance_length\": 4}'",
+            "one more than num_speculative_tokens",
+        ),
+    ] {
+        let e = line(text).unwrap_err().to_string();
+        assert!(e.contains(part), "{text}: {e}");
     }
 }

@@ -261,6 +261,7 @@ pub(super) fn expand(
     };
     if stage.first {
         x.embedding(stage);
+        x.join();
     }
     let own: Vec<Precision> = match precision.by_layer {
         true => part
@@ -355,6 +356,15 @@ impl Expander<'_> {
         }
         if let Some(inputs) = self.c.per_layer {
             self.layer_input(&inputs);
+        }
+    }
+
+    /// A drafter's product that joins hidden states to one.
+    fn join(&mut self) {
+        let h = u64::from(self.c.hidden_size);
+        if self.c.joins > 0 {
+            let from = u64::from(self.c.joins) * h;
+            self.gemm("join", &[(h, self.p.dtype.format())], from, false);
         }
     }
 

@@ -5,6 +5,7 @@
 mod grid;
 mod resolve;
 mod served;
+mod speculation;
 
 pub use grid::{Point, Variation, expand, of_mixture};
 pub use resolve::{Catalog, SpecError, weighted};

@@ -94,7 +94,7 @@ impl ScenarioSpec {
         }
         let mut assumed = [&config.assumed[..], &of_load].concat();
         assumed.extend(self.network(&device));
-        Ok(Scenario {
+        let mut scenario = Scenario {
             model_name,
             model,
             device,
@@ -104,6 +104,7 @@ impl ScenarioSpec {
             serve: self.settings.clone(),
             moe_path: self.moe_tiles.clone(),
             routing: self.popularity()?,
+            speculation: self.speculation(catalog)?,
             workload,
             notes: Notes {
                 assumed,
@@ -111,7 +112,10 @@ impl ScenarioSpec {
                 harmless: self.harmless.clone(),
                 line: self.line_notes.clone(),
             },
-        })
+        };
+        let drafts = super::speculation::assumed(&scenario);
+        scenario.notes.assumed.extend(drafts);
+        Ok(scenario)
     }
 
     /// As [`described`](Self::described); where no longest sequence is said and the memory does not hold one of the model's own

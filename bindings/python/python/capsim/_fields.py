@@ -84,6 +84,22 @@ class SettingFields:
     """Patterns of tensor names and where they lie, as PATTERN=CPU or PATTERN=CUDA0, with commas between; the first one counts (default: none)."""
     op_offload: Optional[bool] = None
     """Copy weights from the host's memory to the device for batches of 32 tokens and more (default: on)."""
+    speculative_method: Optional[str] = None
+    """What drafts tokens for speculative decoding: none, ngram, draft_model, eagle, eagle3, mtp, dflash (default: none)."""
+    num_speculative_tokens: Optional[Ints] = None
+    """Tokens that are drafted for each sequence and step; 0: no speculative decoding (default: 1 of mtp, 3 of llama-server, 3 or 5 of SGLang)."""
+    speculative_model: Optional[str] = None
+    """Model that drafts: a name that ships with capsim or the path of its config.json (default: a layer like the model's own)."""
+    speculative_quantization: Optional[str] = None
+    """Weight format of the draft model (default: what its config says)."""
+    speculative_acceptance: Optional[str] = None
+    """Share of drafts that are accepted: one for every draft (0.7), one for each position as engines print them (0.73,0.52,0.35), a mean acceptance length (length:2.6), or recorded numbers of accepted drafts (trace:FILE) (default: published figures of the method)."""
+    speculative_drafted: Optional[Number] = None
+    """Share of the steps of a sequence that have drafts, from 0 to 1 (default: 1; of ngram 0.1)."""
+    speculative_eagle_topk: Optional[int] = None
+    """Branches of SGLang's draft tree in each step (default of SGLang: 1, of Llama models 4)."""
+    speculative_num_draft_tokens: Optional[int] = None
+    """Tokens of SGLang's draft tree that a step verifies, the one before the drafts included (default of SGLang: one more than the drafts, of Llama models 8)."""
 
 
 @dataclass(frozen=True)
@@ -199,3 +215,11 @@ class SettingsInForce:
     cpu_moe: Optional[bool] = None
     override_tensor: Optional[str] = None
     op_offload: Optional[bool] = None
+    speculative_method: Optional[str] = None
+    num_speculative_tokens: Optional[int] = None
+    speculative_model: Optional[str] = None
+    speculative_quantization: Optional[str] = None
+    speculative_acceptance: Optional[str] = None
+    speculative_drafted: Optional[float] = None
+    speculative_eagle_topk: Optional[int] = None
+    speculative_num_draft_tokens: Optional[int] = None

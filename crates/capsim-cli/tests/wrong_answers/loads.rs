@@ -19,6 +19,7 @@ pub fn scenario() -> Scenario {
     let device = builtin::device("h100-sxm").unwrap();
     Scenario {
         notes: Default::default(),
+        speculation: Default::default(),
         model_name: name.into(),
         model: Model::new(&config, Precision::of(&config)),
         engine: builtin::engine("vllm-0.19-cuda").unwrap(),

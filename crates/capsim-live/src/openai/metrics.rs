@@ -47,6 +47,14 @@ pub const PREEMPTIONS: &str = "vllm:num_preemptions";
 pub const PROMPT_TOKENS: &str = "vllm:prompt_tokens";
 /// Counter.
 pub const GENERATION_TOKENS: &str = "vllm:generation_tokens";
+/// Counter (this and the next three: `v1/spec_decode/metrics.py`, only with speculative decoding).
+pub const SPEC_DRAFTS: &str = "vllm:spec_decode_num_drafts";
+/// Counter.
+pub const SPEC_DRAFT_TOKENS: &str = "vllm:spec_decode_num_draft_tokens";
+/// Counter.
+pub const SPEC_ACCEPTED: &str = "vllm:spec_decode_num_accepted_tokens";
+/// Counter, by `position`.
+pub const SPEC_ACCEPTED_AT: &str = "vllm:spec_decode_num_accepted_tokens_per_pos";
 /// Counter, by `finished_reason`.
 pub const SUCCESS: &str = "vllm:request_success";
 

@@ -92,6 +92,18 @@ impl Choice {
         }
     }
 
+    /// The next tokens together, as one message has them.
+    pub fn next_of(&mut self, text: &Tokenizer, count: u32) -> Said {
+        let mut said = Said::default();
+        for _ in 0..count {
+            let given = self.next(text);
+            said.text.push_str(&given.piece);
+            said.ids.push(given.id);
+            said.told.extend(given.told);
+        }
+        said
+    }
+
     /// The tool that the answer calls.
     pub fn tool(&self) -> Option<&str> {
         self.plan.script.as_ref()?.tool.as_deref()
@@ -156,10 +168,10 @@ impl Active {
             match self.events.recv().await {
                 Some(token) => {
                     let i = token.choice as usize;
-                    let given = self.choices[i].next(text);
-                    out[i].text.push_str(&given.piece);
-                    out[i].ids.push(given.id);
-                    out[i].told.extend(given.told);
+                    let said = self.choices[i].next_of(text, token.count);
+                    out[i].text.push_str(&said.text);
+                    out[i].ids.extend(said.ids);
+                    out[i].told.extend(said.told);
                     self.end(i, token.end);
                 }
                 None => return Err("the engine was stopped".into()),

@@ -4,6 +4,7 @@ use super::http_counts::HttpCounts;
 use crate::openai::metrics as names;
 use crate::openai::prometheus::{Histogram, Labels, Writer};
 use capsim::engine::observe::{FinishReason, RequestRecord};
+use capsim::engine::speculation::SpeculationCounters;
 use capsim::engine::{EngineConfig, PrefixCounters};
 use capsim::units::{SimTime, Span};
 
@@ -20,6 +21,7 @@ pub struct Metrics {
     pub waiting: u64,
     pub kv_usage: f64,
     pub prefix: PrefixCounters,
+    pub speculation: SpeculationCounters,
     pub preemptions: u64,
     pub prompt_tokens: u64,
     pub generation_tokens: u64,
@@ -104,6 +106,7 @@ impl Metrics {
             waiting: 0,
             kv_usage: 0.0,
             prefix: PrefixCounters::default(),
+            speculation: SpeculationCounters::default(),
             preemptions: 0,
             prompt_tokens: 0,
             generation_tokens: 0,
@@ -243,6 +246,9 @@ impl Metrics {
                 (&reasons[4], 0),
             ],
         );
+        if let Some(s) = &c.config.speculation {
+            self.drafts(&mut w, l, s.tokens);
+        }
         for (name, help, h) in self.histograms() {
             w.histogram(name, help, l, h);
         }
@@ -334,6 +340,50 @@ impl Metrics {
             names::ADMISSION_REJECTIONS,
             "Number of admission attempts rejected by a queue limit, by reason.",
             &[(&limits[0], self.rejected), (&limits[1], 0)],
+        );
+    }
+
+    /// Drafts and what became of them.
+    fn drafts(&self, w: &mut Writer, l: &Labels, positions: u32) {
+        let s = &self.speculation;
+        for (name, help, value) in [
+            (
+                names::SPEC_DRAFTS,
+                "Number of spec decoding drafts.",
+                s.drafts,
+            ),
+            (
+                names::SPEC_DRAFT_TOKENS,
+                "Number of draft tokens.",
+                s.draft_tokens,
+            ),
+            (
+                names::SPEC_ACCEPTED,
+                "Number of accepted tokens.",
+                s.accepted_tokens,
+            ),
+        ] {
+            w.counter(name, help, &[(l, value)]);
+        }
+        let all: Vec<String> = (0..positions).map(|i| i.to_string()).collect();
+        let labels: Vec<Vec<(&str, &str)>> = all
+            .iter()
+            .map(|at| {
+                l.iter()
+                    .copied()
+                    .chain([("position", at.as_str())])
+                    .collect()
+            })
+            .collect();
+        let samples: Vec<(&Labels, u64)> = labels
+            .iter()
+            .zip(s.accepted_at)
+            .map(|(l, n)| (l.as_slice(), n))
+            .collect();
+        w.counter(
+            names::SPEC_ACCEPTED_AT,
+            "Accepted tokens per draft position.",
+            &samples,
         );
     }
 

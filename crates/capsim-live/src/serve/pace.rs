@@ -41,11 +41,13 @@ impl Clock {
     }
 }
 
-/// What a connection hears of its request: one token of a choice.
+/// What a connection hears of its request: one token of a choice, or several at once where drafts were accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// Number of the choice.
     pub choice: u32,
+    /// How many.
+    pub count: u32,
     /// When the engine had it.
     pub due: SimTime,
     /// Why it is the last one, and how many prompt tokens were found in the prefix cache.
@@ -398,12 +400,19 @@ impl<C: StepCost> Pace<C> {
                 full.extend(f.push(token, self.sharing));
             }
             let end = ended.get(&id).map(|r| (r.reason, r.cached_tokens));
-            let token = Token {
-                choice: live.choice,
-                due: now,
-                end,
-            };
-            events.push((id, token));
+            match events.last_mut() {
+                // In one message, as vLLM sends them.
+                Some((last, token)) if *last == id => token.count += 1,
+                _ => {
+                    let token = Token {
+                        choice: live.choice,
+                        count: 1,
+                        due: now,
+                        end,
+                    };
+                    events.push((id, token));
+                }
+            }
         }
         // Before the client can quote them.
         if !full.is_empty() {
@@ -469,6 +478,7 @@ impl<C: StepCost> Pace<C> {
         (m.running, m.waiting) = (running, waiting);
         m.kv_usage = 1.0 - free / self.usable;
         m.prefix = totals.prefix;
+        m.speculation = totals.speculation;
         m.preemptions = totals.preemptions;
     }
 }

@@ -306,7 +306,7 @@ impl Events {
             if self.sequence == 0 {
                 self.begin();
             }
-            let piece = self.active.choices[0].next(&self.text).piece.into_owned();
+            let piece = self.active.choices[0].next_of(&self.text, token.count).text;
             self.delta(&piece);
             self.active.end(0, token.end);
             if self.active.open == 0 {

@@ -112,19 +112,20 @@ impl Sse {
         &mut self,
         out: &mut BytesMut,
         i: usize,
+        count: u32,
         end: Option<(capsim::engine::observe::FinishReason, u32)>,
     ) {
         let text = Arc::clone(&self.text);
         let choice = &mut self.active.choices[i];
         let first = choice.tokens == 0;
         let before = choice.bytes;
-        let given = choice.next(&text);
+        let given = choice.next_of(&text, count);
         let usage = self
             .frame
             .usage
             .1
             .then(|| Usage::new(choice.prompt, choice.tokens));
-        let token_ids = self.frame.token_ids.then(|| vec![given.id]);
+        let token_ids = self.frame.token_ids.then(|| given.ids.clone());
         let echo = choice.echo.take();
         let prompt_token_ids = choice.prompt_ids.take();
         let tool = choice.tool().map(String::from);
@@ -136,19 +137,19 @@ impl Sse {
             .as_ref()
             .and(self.active.choices[i].plan.stop_reason.clone());
         let index = i as u32;
-        let told = given.told.as_ref().map(std::slice::from_ref);
+        let told = (!given.told.is_empty()).then_some(given.told.as_slice());
         if self.frame.chat {
             let delta = match tool {
                 Some(name) => Delta {
                     tool_calls: Some(vec![self.call(
                         i,
                         first.then_some(name.as_str()),
-                        &given.piece,
+                        &given.text,
                     )]),
                     ..Default::default()
                 },
                 None => Delta {
-                    content: Some(given.piece.into_owned()),
+                    content: Some(given.text),
                     ..Default::default()
                 },
             };
@@ -166,8 +167,8 @@ impl Sse {
                 index,
                 logprobs: told.map(|t| logprobs::completion(t, before)),
                 text: match echo {
-                    Some(prompt) => prompt + &given.piece,
-                    None => given.piece.into_owned(),
+                    Some(prompt) => prompt + &given.text,
+                    None => given.text,
                 },
                 finish_reason,
                 stop_reason,
@@ -237,7 +238,7 @@ impl futures_util::Stream for Sse {
             if !std::mem::replace(&mut this.started, true) && this.frame.chat {
                 this.roles(&mut out);
             }
-            this.token(&mut out, e.choice as usize, e.end);
+            this.token(&mut out, e.choice as usize, e.count, e.end);
         }
         this.buffer = buffer;
         if this.active.open == 0 {

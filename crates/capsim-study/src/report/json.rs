@@ -232,6 +232,9 @@ pub struct Point {
     #[serde(default)]
     #[schemars(!default)]
     pub ttft_parts: Option<TtftParts>,
+    /// Drafts and what became of them; absent without speculative decoding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<Speculation>,
     /// Occupancy.
     pub occupancy: Occupancy,
     /// Seconds of all steps, by part.
@@ -250,6 +253,45 @@ pub struct Point {
     #[serde(default)]
     #[schemars(!default)]
     pub nearest: Option<NearestRun>,
+}
+
+/// Drafts and what became of them, as vLLM counts it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Speculation {
+    /// What drafts.
+    pub method: String,
+    /// Drafts of a sequence and step.
+    pub num_draft_tokens: u32,
+    /// Verifications: sequences with drafts in a step.
+    pub drafts: u64,
+    /// Draft tokens verified.
+    pub draft_tokens: u64,
+    /// Draft tokens accepted.
+    pub accepted_tokens: u64,
+    /// Mean tokens of a verification, the one that the model adds included; null where nothing was drafted.
+    pub mean_acceptance_length: Option<f64>,
+    /// Share of the draft tokens that was accepted; null where nothing was drafted.
+    pub acceptance_rate: Option<f64>,
+    /// Share of the verifications that accepted each position.
+    pub acceptance_by_position: Vec<f64>,
+    /// Where the acceptance was taken from that was not said; null where it was said.
+    pub assumed: Option<String>,
+}
+
+fn speculation(p: &Prediction) -> Option<Speculation> {
+    let drafting = p.run.settings.drafting.as_ref()?;
+    let (r, c) = (&drafting.requested, &p.run.engine.speculation);
+    Some(Speculation {
+        method: r.method.name().into(),
+        num_draft_tokens: r.computed,
+        drafts: c.drafts,
+        draft_tokens: c.draft_tokens,
+        accepted_tokens: c.accepted_tokens,
+        mean_acceptance_length: c.mean_length(),
+        acceptance_rate: c.rate(),
+        acceptance_by_position: c.per_position(r.tokens),
+        assumed: r.assumed.map(|a| a.source.into()),
+    })
 }
 
 /// What all devices of a prediction draw; host processors are not in it.
@@ -330,6 +372,8 @@ pub fn prediction(
         )
     };
     let occ = &p.run.occupancy;
+    // Without a drafter there is no such part.
+    let drafted = |q: &&Part| **q != Part::Draft || p.run.settings.drafting.is_some();
     Point {
         varied: varied
             .iter()
@@ -363,6 +407,7 @@ pub fn prediction(
             prefill_ms: finite(1e3 * s.ttft_parts.prefill),
             way_back_ms: finite(1e3 * s.ttft_parts.way_back),
         }),
+        speculation: speculation(p),
         occupancy: Occupancy {
             steps: occ.steps,
             busy_s: finite(occ.busy),
@@ -374,7 +419,7 @@ pub fn prediction(
             preemptions: s.preemptions,
             distinct_experts: p.run.distinct_experts.and_then(finite),
         },
-        breakdown_s: Part::ALL.iter().map(part).collect(),
+        breakdown_s: Part::ALL.iter().filter(drafted).map(part).collect(),
         binds: p.binding.to_string(),
         energy: p.energy(scenario).as_ref().map(energy),
         caveats: p.caveats.iter().map(ToString::to_string).collect(),

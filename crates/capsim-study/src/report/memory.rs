@@ -88,6 +88,7 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
         ),
         ("weights", m.weights + m.position_table, stored(scenario)),
         ("vision tower", m.encoder, "exact, bf16 or fp16".to_string()),
+        ("drafter", m.drafter, drafter(scenario)),
         (
             "activations",
             m.activations,
@@ -108,7 +109,7 @@ fn parts(scenario: &Scenario, m: &Memory) -> String {
         ),
         ("outside", m.outside, "graphs, other processes".into()),
     ] {
-        if name != "vision tower" || bytes > 0.0 {
+        if !["vision tower", "drafter"].contains(&name) || bytes > 0.0 {
             t.add_row([name.to_string(), gib(bytes), share(bytes), how]);
         }
     }
@@ -138,6 +139,14 @@ fn stages(all: &[StagePart]) -> String {
         all.iter().map(one).collect::<Vec<_>>().join("; ")
     );
     labelled("Stages", &text)
+}
+
+/// How large a drafter is known to be.
+fn drafter(scenario: &Scenario) -> String {
+    match scenario.speculation.drafter {
+        Some(_) => "the draft model".into(),
+        None => "layers like the model's own".into(),
+    }
 }
 
 /// What lies in the host's memory, and the rates that count for it; empty where nothing does.

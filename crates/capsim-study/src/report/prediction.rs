@@ -147,7 +147,7 @@ fn engine(p: &Prediction) -> String {
     };
     format!(
         "{rules}: max-num-seqs {}, max-num-batched-tokens {}, max-model-len {}, block-size {}, prefix caching {}, \
-         {}, {}{pipeline}",
+         {}, {}{}{pipeline}",
         c.max_num_seqs,
         c.max_num_batched_tokens,
         c.max_model_len,
@@ -163,7 +163,35 @@ fn engine(p: &Prediction) -> String {
         } else {
             "graphs"
         },
+        c.speculation.as_ref().map_or(String::new(), |s| format!(
+            ", {} drafts by {}",
+            s.computed,
+            s.method.name()
+        )),
     )
+}
+
+/// What became of drafts, in the figures that vLLM logs; empty without speculative decoding.
+fn drafts(p: &Prediction) -> String {
+    let Some(s) = &p.run.settings.config.speculation else {
+        return String::new();
+    };
+    let c = &p.run.engine.speculation;
+    let (Some(length), Some(rate)) = (c.mean_length(), c.rate()) else {
+        return labelled("Drafts", "none was verified");
+    };
+    let positions: Vec<String> = c
+        .per_position(s.tokens.min(8))
+        .iter()
+        .map(|share| format!("{share:.3}"))
+        .collect();
+    let text = format!(
+        "mean acceptance length {length:.2}; {:.1} % of {} drafted tokens accepted, by position {}",
+        100.0 * rate,
+        c.draft_tokens,
+        positions.join(", ")
+    );
+    labelled("Drafts", &text)
 }
 
 /// What the mean time to first token is made of, where there is a front end.
@@ -254,6 +282,7 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         1e3 * occ.busy / occ.steps.max(1) as f64,
     );
     o.push_str(&labelled("Batch", &batch));
+    o.push_str(&drafts(p));
     let mut parts: Vec<(Part, f64)> = Part::ALL
         .iter()
         .map(|q| (*q, run.breakdown.of(*q)))
@@ -683,6 +712,7 @@ fn abbreviated(flag: &str) -> &str {
         "num_gpu_blocks_override" => "blocks",
         "tensor_parallel_size" => "tp",
         "data_parallel_size" => "dp",
+        "num_speculative_tokens" => "drafts",
         "random_input_len" => "input",
         "random_output_len" => "output",
         other => other,

@@ -206,6 +206,7 @@ pub enum MetricsError {
 fn scenario(basis: &Basis, settings: &SettingValues) -> Scenario {
     Scenario {
         notes: Default::default(),
+        speculation: Default::default(),
         model_name: basis.model_name.clone(),
         model: basis.model.clone(),
         device: basis.device.clone(),

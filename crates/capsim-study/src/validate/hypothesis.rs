@@ -158,6 +158,7 @@ impl Basis {
             engines: None,
             release: self.release,
             notes: Default::default(),
+            speculation: Default::default(),
             serve: h.serve.clone(),
             moe_path: self.moe_path.clone(),
             routing: Default::default(),

@@ -173,6 +173,7 @@ pub fn scenario(basis: &Basis, args: &SettingValues, r: &Recording) -> Scenario 
     };
     Scenario {
         notes: Default::default(),
+        speculation: Default::default(),
         model_name: basis.model_name.clone(),
         model: basis.model.clone(),
         device: basis.device.clone(),

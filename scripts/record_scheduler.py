@@ -35,7 +35,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # noqa: E402
 from vllm.v1.core.sched.scheduler import Scheduler  # noqa: E402
 from vllm.v1.engine.core import EngineCore  # noqa: E402
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec  # noqa: E402
-from vllm.v1.outputs import ModelRunnerOutput  # noqa: E402
+from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput  # noqa: E402
 from vllm.v1.request import Request  # noqa: E402
 from vllm.v1.structured_output import StructuredOutputManager  # noqa: E402
 from vllm.version import __version__ as vllm_version  # noqa: E402
@@ -88,16 +88,91 @@ class InFlight(Future):
         """The engine only wants to log failures here."""
 
 
+class Padded(Exception):
+    """A decode was padded to a draft's length at its admission, which is not simulated."""
+
+
+MASK = (1 << 64) - 1
+
+
+def mix(z):
+    """The finaliser of SplitMix64, as in src/engine/content.rs."""
+    z = (z + 0x9E3779B97F4A7C15) & MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return z ^ (z >> 31)
+
+
+class Drafts:
+    """What a scheduler asks of a speculative config."""
+
+    num_speculative_tokens_per_batch_size = None
+    method = "eagle3"
+
+    def __init__(self, given):
+        self.num_speculative_tokens = given["tokens"]
+        self.max_num_new_slots_for_drafting = given["draft_slots"]
+        self.hidden, self.model = given["hidden_states"], given["draft_model"]
+
+    def use_eagle(self):
+        return self.hidden
+
+    use_eagle_block_drop = use_eagle
+
+    def uses_draft_model(self):
+        return self.model
+
+    def use_dspark(self):
+        return False
+
+    use_dflash = use_multi_module_mtp = uses_dynamic_speculative_decoding = use_dspark
+
+
 class Executor:
-    """Computes nothing. One token for each request whose known tokens are all computed."""
+    """Computes nothing. One token for each request whose known tokens are all computed, and as many drafts as the scenario says."""
 
     def __init__(self, recorder):
         self.recorder = recorder
         self.output = None
+        self.drafts = None
+        self.verifications = {}
+
+    def accepted(self, rid, drafts):
+        """How many of a request's drafts are right: `Acceptance::Recorded` with key 0."""
+        record = self.recorder.engine["speculation"]["accepted"]
+        nth = self.verifications.get(rid, 0)
+        self.verifications[rid] = nth + 1
+        return min(record[(mix(mix(int(rid))) + nth) % (1 << 64) % len(record)], drafts)
+
+    def take_draft_token_ids(self):
+        drafts, self.drafts = self.drafts, None
+        return drafts
+
+    def verify(self, scheduler_output):
+        """Tokens of each request: drafts that are right, and one more."""
+        spec, is_async = self.recorder.engine["speculation"], self.recorder.engine["async_scheduling"]
+        ids, tokens = [], []
+        for rid in scheduler_output.num_scheduled_tokens:
+            request = self.recorder.scheduler.requests[rid]
+            ids.append(rid)
+            if request.is_prefill_chunk:
+                tokens.append([])
+                continue
+            drafts = scheduler_output.scheduled_spec_decode_tokens.get(rid, [])
+            if drafts and rid in self.recorder.admitted:
+                raise Padded
+            n = 1 + (self.accepted(rid, len(drafts)) if drafts else 0)
+            done = self.recorder.sampled[rid]
+            tokens.append([self.recorder.tokens(f"out:{int(rid)}", done + i) for i in range(n)])
+            self.recorder.sampled[rid] += n
+        if not is_async and ids:
+            self.drafts = DraftTokenIds(ids, [[7] * spec["tokens"] for _ in ids])
+        return ids, tokens
 
     def execute_model(self, scheduler_output, non_block=False):
-        ids, tokens = [], []
-        for rid, scheduled in scheduler_output.num_scheduled_tokens.items():
+        drafted = "speculation" in self.recorder.engine
+        ids, tokens = self.verify(scheduler_output) if drafted else ([], [])
+        for rid, scheduled in () if drafted else scheduler_output.num_scheduled_tokens.items():
             request = self.recorder.scheduler.requests[rid]
             # The scheduler has counted this batch as computed already. A preempted request computes again what it
             # knew, and samples nothing before its end.
@@ -169,6 +244,8 @@ def vllm_config(engine):
         setattr(config.scheduler_config, key, engine[key])
     for key in ["block_size", "enable_prefix_caching"]:
         setattr(config.cache_config, key, engine[key])
+    if "speculation" in engine:
+        config.speculative_config = Drafts(engine["speculation"])
     return config
 
 
@@ -211,7 +288,8 @@ def engine_core(recorder, engine):
     core.batch_queue_size = 2 if engine["async_scheduling"] else 1
     core.batch_queue = deque(maxlen=2) if engine["async_scheduling"] else None
     core.aborts_queue = queue.Queue()
-    core.use_spec_decode = core.check_for_draft_tokens = core.is_pooling_model = False
+    core.is_pooling_model = False
+    core.use_spec_decode = core.check_for_draft_tokens = "speculation" in engine
     core.is_ec_producer = core.is_mm_encoder_only = False
     core.is_ec_consumer = True
     core._weight_version = "default"
@@ -240,6 +318,7 @@ class Recorder:
         self.all = {}
         self.held = {}
         self.seen_before = set()
+        self.admitted = set()
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.outcomes = [
             dict(id=i, first_sched=None, first_token=None, finish=None, reason=None, cached=None, preemptions=0, outputs=0)
@@ -279,6 +358,7 @@ class Recorder:
                 resumed.append(int(rid))
             added[rid] = list(table[held or 0 :])
             self.held[rid] = len(table)
+        self.admitted = {f"{i:06}" for i in new + resumed}
         line["s"] = batch
         if new:
             line["new"] = new
@@ -369,7 +449,9 @@ class Recorder:
                 if is_async:
                     core.step_with_batch_queue()
                 else:
-                    core.step()
+                    _, executed = core.step()
+                    if "speculation" in self.engine:
+                        core.post_step(executed)
             line, processed = self.line, "upd" in self.line
             happened = line.get("s") or line.get("pre") or (is_async and processed)
             if clock:
@@ -460,12 +542,12 @@ def main():
                 continue
             try:
                 text = record(name, *scheduler_scenarios.scenario(family, seed))
-            except Endless:
+            except (Endless, Padded):
                 endless += 1
                 continue
             (args.out / f"{name}.json").write_text(text)
             written += 1
-    print(f"vLLM {RELEASE}: {written} scenarios in {args.out}; {endless} have no end")
+    print(f"vLLM {RELEASE}: {written} scenarios in {args.out}; {endless} have no end, or are padded")
 
 
 if __name__ == "__main__":

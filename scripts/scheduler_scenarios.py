@@ -414,13 +414,31 @@ def rules(seed):
     ][seed]()
 
 
+def drafts(rng):
+    """Speculative decoding: drafters of every kind, under loads of other families."""
+    family = rng.choice([basic, budget_small, long_prefill_threshold, max_model_len, preempt, preempt_cache, prefix_unaligned, stop_abort, mix])
+    description, load = family(rng)
+    kind = rng.choice(["hidden_states", "hidden_states", "draft_model", "ngram"])
+    tokens = rng.randint(1, 5)
+    load.config["speculation"] = dict(
+        tokens=tokens,
+        lookahead=0 if kind == "ngram" else tokens,
+        hidden_states=kind == "hidden_states",
+        draft_model=kind == "draft_model",
+        draft_slots=1 if kind == "draft_model" else 0,
+        accepted=[rng.randint(0, tokens) for _ in range(rng.choice([1, 7, 13]))],
+    )
+    load.config["async_scheduling"] = kind != "ngram" and rng.random() < 0.5
+    return f"{tokens} drafts ({kind}): {description}", load
+
+
 FAMILIES = {
     "async": asynchronous,
     **{
         f.__name__: f
         for f in [
             async_preempt, async_priority_preempt, basic, budget_large, budget_small, chunked_off, chunked_off_preempt, clock,
-            edge, identical, long_prefill_threshold, lru, many_seqs, max_model_len, mix, multi_turn, preempt, preempt_cache,
+            drafts, edge, identical, long_prefill_threshold, lru, many_seqs, max_model_len, mix, multi_turn, preempt, preempt_cache,
             prefix_aligned, prefix_tree, prefix_unaligned, priority, priority_preempt, priority_preempt_cache, rules, scale, stop_abort, wild,
         ]
     },

@@ -60,6 +60,12 @@ fn every_decision_of_the_releases_between_is_reproduced() {
     assert_eq!(seen, SCENARIOS_BETWEEN);
 }
 
+/// vLLM 0.32.0 with drafters of every kind, whose drafts were right as often as the scenario says.
+#[test]
+fn every_decision_with_drafts_is_reproduced() {
+    assert_eq!(all_match(&data("vllm-scheduler-drafts")), 19);
+}
+
 #[test]
 fn every_rule_begins_with_the_release_that_it_is_said_to_begin_with() {
     // The last release before and the first one with it, and a load on which they decide differently.

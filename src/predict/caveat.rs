@@ -111,6 +111,11 @@ pub enum Caveat {
         /// Relative standard deviation that the intervals contain for it.
         rel_sd: f64,
     },
+    /// Something drafts.
+    Speculation {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// Identical prompts, greedy: the result depends on whether requests are admitted in the same step.
     Lockstep {
         /// Whether the simulated ones were.
@@ -285,6 +290,12 @@ impl std::fmt::Display for Caveat {
                  fewer are preempted",
             ),
             Caveat::Images { rel_sd } => images(f, *rel_sd),
+            Caveat::Speculation { rel_sd } => write!(
+                f,
+                "what drafts and their verification cost was compared with eleven published runs only, of one model under SGLang, which took \
+                 up to half as long again; {}",
+                Widened(*rel_sd)
+            ),
             Caveat::Lockstep { together } => f.write_str(lockstep(*together)),
             Caveat::ShortGradients { prompts, of } => write!(
                 f,

@@ -22,6 +22,9 @@ pub struct Record {
     pub active: u64,
     /// Whether it has experts.
     pub experts: bool,
+    /// Whether it drafted: speculative decoding.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drafts: bool,
     /// Kind of its weights' format.
     pub weights: String,
     /// Mean prompt tokens.
@@ -76,6 +79,7 @@ struct Asked {
     weights: Vec<String>,
     active: f64,
     experts: bool,
+    drafts: bool,
     prompt: f64,
     batch: f64,
 }
@@ -87,6 +91,7 @@ impl Asked {
             weights: s.model.weight_formats().iter().map(|f| f.kind()).collect(),
             active: s.model.parameters().active() as f64,
             experts: s.model.experts().is_some(),
+            drafts: p.run.settings.drafting.is_some(),
             prompt: summary.input_tokens as f64 / (summary.completed as f64).max(1.0),
             batch: p.run.occupancy.batch.max(1.0),
         }
@@ -121,6 +126,7 @@ fn distance(s: &Scenario, a: &Asked, r: &Record) -> (f64, Vec<&'static str>) {
     add(device, "device", if related { 2.0 } else { 4.0 });
     add(s.engine.scheduler == r.engine, "engine", 3.0);
     add(a.experts == r.experts, "experts", 1.5);
+    add(a.drafts == r.drafts, "drafts", 1.0);
     let weights = a.weights.iter().any(|w| plain(w) == plain(&r.weights));
     add(weights, "weights", 1.0);
     let doublings = |x: f64, y: f64| libm::fabs(libm::log2(x.max(1.0) / y.max(1.0)));

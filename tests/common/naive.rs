@@ -629,7 +629,7 @@ impl Naive {
             r.stale = r.stale.saturating_sub(1 + e.drafts);
         } else {
             r.computed -= e.drafts - right;
-            r.placeholders = r.placeholders.saturating_sub(1 + e.drafts);
+            r.placeholders = r.placeholders.saturating_sub(e.drafts - right);
         }
         match r.last_token {
             Some(t) => self.gaps.push(now.since(t)),
@@ -640,6 +640,9 @@ impl Naive {
         for _ in 0..=right {
             let k = r.outputs();
             r.tokens.push((r.request.answer.stream.0, k));
+            if !stale {
+                r.placeholders = r.placeholders.saturating_sub(1);
+            }
             let full = r.tokens.len() >= self.cfg.max_model_len as usize;
             if r.request.answer.stop_at == Some(k) {
                 reason = Some(FinishReason::Stop);

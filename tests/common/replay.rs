@@ -1,6 +1,7 @@
 //! Replays a recorded scenario through a scheduler, the engine or its twin, and finds the first difference.
-use super::scenario::{OutcomeLine, PrefixLine, RequestLine, Scenario, StepLine};
+use super::scenario::{Drafts, OutcomeLine, PrefixLine, RequestLine, Scenario, StepLine};
 use capsim::engine::observe::{FinishReason, RequestRecord};
+use capsim::engine::speculation::{Acceptance, Method, Speculation};
 use capsim::engine::{
     EngineConfig, PrefixCounters, Scheduler as _, SchedulingPolicy, Tracking, vllm,
 };
@@ -80,8 +81,28 @@ pub fn config(s: &Scenario) -> Result<EngineConfig, String> {
             }
         },
         async_scheduling: e.async_scheduling,
+        speculation: e.speculation.as_ref().map(drafts),
         ..EngineConfig::default()
     })
+}
+
+/// Drafts as the recorder made and accepted them.
+fn drafts(d: &Drafts) -> Speculation {
+    Speculation {
+        method: match (d.hidden_states, d.draft_model) {
+            (true, _) => Method::Eagle3,
+            (_, true) => Method::DraftModel,
+            _ => Method::Ngram,
+        },
+        tokens: d.tokens,
+        computed: d.tokens,
+        lookahead: d.lookahead,
+        drops_last_block: d.hidden_states,
+        draft_slots: d.draft_slots,
+        acceptance: Acceptance::Recorded(d.accepted.clone().into()),
+        drafted: Acceptance::share(1.0),
+        key: 0,
+    }
 }
 
 /// Streams by name; outputs of request i are the stream `out:<i>`.

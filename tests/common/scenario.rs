@@ -29,6 +29,18 @@ pub struct EngineArgs {
     pub async_scheduling: bool,
     #[serde(default)]
     pub clock: Option<Clock>,
+    #[serde(default)]
+    pub speculation: Option<Drafts>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Drafts {
+    pub tokens: u32,
+    pub lookahead: u32,
+    pub hidden_states: bool,
+    pub draft_model: bool,
+    pub draft_slots: u32,
+    pub accepted: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -5,6 +5,7 @@ use super::scenario_args::{of_line, quoted, read_line};
 use anyhow::Context;
 use capsim::device::EngineId;
 use capsim::engine::kind;
+use capsim::engine::settings::{SPECULATIVE_ACCEPTANCE, SPECULATIVE_METHOD, SPECULATIVE_MODEL};
 use capsim::fields::Value;
 use capsim::metrics::{Metric, Percentiles};
 use capsim::plan::memory::{Demand, Memory, memory};
@@ -71,10 +72,34 @@ fn scenario(
     for argument in &log.left_out {
         notes.push(format!("not simulated: {argument}"));
     }
+    drafts(log, &mut spec, notes);
     if args.device.is_none() {
         notes.push("no log names the device's profile: predictions are for the default device; --device names the server's".into());
     }
     Ok(spec)
+}
+
+/// Drafts are accepted as the log tells.
+fn drafts(log: &ServerLog, spec: &mut ScenarioSpec, notes: &mut Vec<String>) {
+    let Some(d) = &log.drafts else { return };
+    let told = format!(
+        "mean acceptance length {:.2} of {:.0} verifications (up to line {})",
+        d.mean_length(),
+        d.verified,
+        d.line
+    );
+    let s = &mut spec.settings;
+    if s.get(SPECULATIVE_METHOD).is_none() && s.get(SPECULATIVE_MODEL).is_none() {
+        notes.push(format!(
+            "{told}, but nothing in the log names what drafts: predictions are without"
+        ));
+    } else {
+        notes.push(format!(
+            "{told}: --speculative-acceptance {}",
+            d.acceptance()
+        ));
+        s.set(SPECULATIVE_ACCEPTANCE, d.acceptance());
+    }
 }
 
 /// Parts of the memory, logged and predicted.

@@ -74,11 +74,14 @@ impl Scheduler {
             s.num_stale_output_tokens = s.num_stale_output_tokens.saturating_sub(1 + m.drafts);
         } else {
             s.num_computed_tokens -= m.drafts - accepted;
-            s.num_output_placeholders = s.num_output_placeholders.saturating_sub(1 + m.drafts);
         }
         // Those behind the end are dropped.
         let (end, _) = s.true_end(self.config.max_model_len);
         let tokens = (1 + accepted).min(end - s.num_tokens);
+        if !stale {
+            let arrived = m.drafts - accepted + tokens;
+            s.num_output_placeholders = s.num_output_placeholders.saturating_sub(arrived);
+        }
         s.num_tokens += tokens;
         match s.first_token {
             Some(_) => self.gaps.push((now.since(s.last_token), 1)),

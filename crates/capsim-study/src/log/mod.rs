@@ -4,6 +4,7 @@
 //! (sglang/srt/model_executor, managers/scheduler_metrics_mixin.py), llama.cpp's llama-server (src/llama-model.cpp, src/llama-kv-cache.cpp,
 //! tools/server), with whatever a terminal, journald, Docker or Kubernetes puts in front of a line.
 mod busy;
+mod drafts;
 mod line;
 mod llama;
 mod metrics;
@@ -11,6 +12,7 @@ mod sglang;
 mod vllm;
 
 use capsim::device::EngineId;
+pub use drafts::Drafts;
 
 /// Something that a line says, and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +84,8 @@ pub struct ServerLog {
     pub host: [Option<Said<f64>>; 3],
     /// The server over time.
     pub moments: Vec<Moment>,
+    /// Drafts and how many of them were accepted.
+    pub drafts: Option<Drafts>,
     /// Requests that were preempted or retracted, by the lines that say so.
     pub preemptions: usize,
     /// Errors of memory.
@@ -100,11 +104,13 @@ impl ServerLog {
             let n = i + 1;
             log.lines = n;
             let text = line::plain(raw);
+            // A line of a decode batch tells other things, too.
+            let drafted = drafts::take(&mut log, n, &text);
             let understood = metrics::take(&mut log, n, &text)
                 || vllm::take(&mut log, n, &text)
                 || sglang::take(&mut log, n, &text)
                 || llama::take(&mut log, n, &text);
-            log.understood += usize::from(understood);
+            log.understood += usize::from(understood || drafted);
             if [
                 "CUDA out of memory",
                 "HIP out of memory",

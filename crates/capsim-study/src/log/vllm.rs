@@ -124,6 +124,7 @@ fn arguments(log: &mut ServerLog, n: usize, rest: &str) {
                 say(&mut log.model, n, Some(model.to_string()));
             }
             (_, "None") => {}
+            ("speculative_config", value) => words.extend([flag, json(value)]),
             (_, "True") => words.push(flag),
             (_, "False") => words.push(format!("--no-{}", key.replace('_', "-"))),
             (_, value) if value.starts_with(['[', '{', '<']) => {
@@ -145,6 +146,20 @@ fn arguments(log: &mut ServerLog, n: usize, rest: &str) {
     }
     log.arguments = words;
     log.arguments_line = Some(n);
+}
+
+/// A Python dictionary of plain values as JSON.
+fn json(text: &str) -> String {
+    let all = pairs(text.trim().trim_start_matches('{').trim_end_matches('}'));
+    let value = |v: &str| match v {
+        "None" => "null".to_string(),
+        "True" | "False" => v.to_lowercase(),
+        v if v.parse::<f64>().is_ok() || v.starts_with('[') => v.into(),
+        v => format!("{v:?}"),
+    };
+    let pair = |(k, v): &(String, String)| format!("{k:?}: {}", value(v));
+    let words: Vec<String> = all.iter().map(pair).collect();
+    format!("{{{}}}", words.join(", "))
 }
 
 /// `'key': value` pairs of a Python dictionary; what is nested stays one value.

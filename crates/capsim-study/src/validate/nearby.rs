@@ -2,6 +2,7 @@
 use super::accuracy::{Role, ScoredRun};
 use super::hypothesis::Basis;
 use super::runs::RunsFile;
+use capsim::engine::settings::{SPECULATIVE_METHOD, SettingValues};
 use capsim::predict::{Record, Records};
 
 /// Three digits are enough to tell how near and how good.
@@ -22,6 +23,7 @@ pub fn records(runs: &[ScoredRun], sets: &[(RunsFile, Basis)]) -> Records {
             model: name(&file.model).into(),
             active: basis.model.parameters().active(),
             experts: r.moe,
+            drafts: run.engine_args.as_ref().is_some_and(drafts),
             weights: weights.first().map_or_else(String::new, |f| f.kind()),
             prompt: f64::from(run.workload.input_len),
             batch: short(r.batch.max(1.0)),
@@ -36,6 +38,11 @@ pub fn records(runs: &[ScoredRun], sets: &[(RunsFile, Basis)]) -> Records {
         schema: Records::SCHEMA.into(),
         runs: predicted.filter_map(of).collect(),
     }
+}
+
+/// Whether settings ask for speculative decoding.
+fn drafts(settings: &SettingValues) -> bool {
+    settings.get(SPECULATIVE_METHOD).is_some()
 }
 
 /// A model without its path: `models/yi-34b/config.json` is `yi-34b`.

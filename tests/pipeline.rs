@@ -303,6 +303,7 @@ fn sizes_of_one_are_none_under_vllm() {
         .with(DATA_PARALLEL_SIZE, 1)
         .with(PIPELINE_PARALLEL_SIZE, 1)
         .with(NNODES, 1)
+        .with(DECODE_CONTEXT_PARALLEL_SIZE, 1)
         .with(ENABLE_EXPERT_PARALLEL, true);
     let plain = simulate_once(&scenario("qwen3-30b-a3b", none())).unwrap();
     let with = simulate_once(&scenario("qwen3-30b-a3b", ones)).unwrap();
@@ -365,4 +366,56 @@ fn only_what_crosses_the_network_takes_longer() {
         .settings()
         .unwrap_err();
     assert!(e.to_string().starts_with("nnodes: 2"), "{e}");
+}
+
+/// Devices that divide a sequence's cache hold as many times the tokens, read less of a long context, and exchange for every token.
+#[test]
+fn a_divided_cache_holds_more_and_costs_exchanges() {
+    let of = |context: u32, prompt: u32| {
+        let serve = none()
+            .with(TENSOR_PARALLEL_SIZE, 8)
+            .with(DECODE_CONTEXT_PARALLEL_SIZE, context);
+        let mut s = scenario("deepseek-v3", serve);
+        s.serve.set(MAX_MODEL_LEN, 65_536);
+        s.workload = WorkloadSpec::closed_loop(32, 32, prompt, 16);
+        simulate_once(&s).unwrap()
+    };
+    let (one, eight) = (of(1, 128), of(8, 128));
+    let tokens = |r: &capsim::predict::Run| {
+        let c = &r.settings.config;
+        f64::from(c.num_gpu_blocks) * f64::from(c.block_size)
+    };
+    assert!((tokens(&eight) / tokens(&one) / 8.0 - 1.0).abs() < 0.01);
+    assert_eq!(
+        eight.settings.config.block_size,
+        8 * one.settings.config.block_size
+    );
+    assert_eq!(eight.settings.in_force.get(BLOCK_SIZE), Some(16));
+    assert_eq!(eight.settings.devices(), 8);
+    let tpot = |r: &capsim::predict::Run| r.summary.tpot.mean();
+    assert!(
+        tpot(&eight) > tpot(&one),
+        "short contexts pay for the exchanges"
+    );
+    let (one, eight) = (of(1, 60_000), of(8, 60_000));
+    let kv = |r: &capsim::predict::Run| r.breakdown.of(capsim::cost::Part::AttentionDecode);
+    assert!(kv(&eight) < 0.7 * kv(&one), "{} {}", kv(&eight), kv(&one));
+    for (model, tensor, context, says) in [
+        ("deepseek-v3", 8, 3, "must divide the 8 devices"),
+        ("qwen3-8b", 8, 2, "with 8 key/value heads on 8 devices"),
+        ("qwen3-8b", 16, 4, "at most 2"),
+        ("gpt-oss-20b", 16, 2, "attends to the whole context"),
+        ("deepseek-v3.2", 8, 8, "attends to the whole context"),
+    ] {
+        let serve = none()
+            .with(TENSOR_PARALLEL_SIZE, tensor)
+            .with(DECODE_CONTEXT_PARALLEL_SIZE, context);
+        let e = scenario(model, serve).settings().unwrap_err().to_string();
+        let named = e.starts_with("decode_context_parallel_size: ");
+        assert!(named && e.contains(says), "{model}: {e}");
+    }
+    let serve = none()
+        .with(TENSOR_PARALLEL_SIZE, 16)
+        .with(DECODE_CONTEXT_PARALLEL_SIZE, 2);
+    assert!(scenario("qwen3-8b", serve).settings().is_ok());
 }

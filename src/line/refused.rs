@@ -19,10 +19,7 @@ pub(super) fn reason(name: &str, value: &str) -> Option<&'static str> {
     let several = || value.trim() != "1";
     match name {
         "--pipeline-parallel-size" if several() => Some(PIPELINE),
-        "--decode-context-parallel-size"
-        | "--prefill-context-parallel-size"
-        | "--attention-context-parallel-size"
-        | "--dcp-size"
+        "--prefill-context-parallel-size" | "--attention-context-parallel-size" | "--dcp-size"
             if several() =>
         {
             Some(CONTEXT)
@@ -65,7 +62,7 @@ mod tests {
     #[test]
     fn another_server_is_refused_and_what_is_the_same_one_is_not() {
         for (name, value) in [
-            ("--decode-context-parallel-size", "4"),
+            ("--prefill-context-parallel-size", "4"),
             ("--kv-transfer-config", r#"{"kv_role":"kv_producer"}"#),
             ("--disaggregation-mode", "prefill"),
             ("--runner", "pooling"),

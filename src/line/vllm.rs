@@ -13,7 +13,6 @@ use serde_json::Value;
 
 /// Values that are the engine's defaults, or what is simulated.
 const DEFAULTS: &[(&str, &[&str])] = &[
-    ("--decode-context-parallel-size", &["1"]),
     ("--prefill-context-parallel-size", &["1"]),
     ("--node-rank", &["0"]),
     ("--api-server-count", &["1"]),

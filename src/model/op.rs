@@ -117,6 +117,8 @@ impl ExpertGemms {
 pub struct Cache {
     /// Bytes that a layer keeps per entry; 0 where it reads another layer's keys and values.
     pub kept: u64,
+    /// Devices that divide the entries of a sequence among them; `kept` and `read` are the part of one.
+    pub among: u32,
     /// Bytes of an entry that decoding reads.
     pub read: u64,
     /// Tokens of an entry: more than 1 where they are compressed.
@@ -130,10 +132,22 @@ pub struct Cache {
 }
 
 impl Cache {
+    /// With its entries divided among so many devices.
+    pub(super) fn divided(self, among: u32) -> Self {
+        let n = u64::from(among.max(1));
+        Self {
+            kept: self.kept.div_ceil(n),
+            read: self.read.div_ceil(n),
+            among,
+            ..self
+        }
+    }
+
     /// Keys and values as they are.
     pub fn of(bytes: u64) -> Self {
         Self {
             kept: bytes,
+            among: 1,
             read: bytes,
             tokens: 1,
             bounded: true,
@@ -188,7 +202,8 @@ impl AttentionDims {
     /// Whether keys and values of the same width are kept and read as they are: what kernel times of attention are of.
     pub fn is_plain(&self) -> bool {
         let c = self.cache;
-        self.value_dim == self.head_dim && (c.tokens, c.expand, c.decode_ops) == (1, 0, 0)
+        let whole = (c.tokens, c.among) == (1, 1);
+        self.value_dim == self.head_dim && whole && (c.expand, c.decode_ops) == (0, 0)
     }
     /// The window of what is kept.
     pub fn kept_window(&self) -> Option<u32> {

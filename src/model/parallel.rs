@@ -1,5 +1,6 @@
 //! How one model is divided among devices, under vLLM's names.
 use super::config::ModelConfig;
+use super::layers::{Attention, Mixer};
 use serde::Serialize;
 
 /// Devices that serve one model together.
@@ -13,6 +14,8 @@ pub struct Parallel {
     pub expert: bool,
     /// Groups of devices that each have some of the layers (`--pipeline-parallel-size`).
     pub pipeline: u32,
+    /// Tensor-parallel devices that divide the KV cache of each sequence (`--decode-context-parallel-size`).
+    pub context: u32,
     /// Machines among which all of them are divided evenly (`--nnodes`).
     pub nodes: u32,
 }
@@ -24,6 +27,7 @@ impl Default for Parallel {
             data: 1,
             expert: false,
             pipeline: 1,
+            context: 1,
             nodes: 1,
         }
     }
@@ -53,10 +57,10 @@ impl Parallel {
     /// and each node has the next ones.
     pub fn nodes_of(&self, ranks: u32) -> u32 {
         let each = (self.all_devices() / self.nodes.max(1)).max(1);
-        let of_group = self.tensor.div_ceil(each);
         if ranks <= self.tensor {
-            return of_group;
+            return ranks.div_ceil(each);
         }
+        let of_group = self.tensor.div_ceil(each);
         // One engine's part of a stage after the other, a whole engine apart.
         let engine = (self.tensor * self.pipeline).max(1);
         let apart = if engine >= each {
@@ -73,6 +77,42 @@ impl Parallel {
         // Of the first engine: the others' stages lie the same way wherever engines fill nodes or nodes engines.
         let node = |stage: u32| stage * self.tensor / each;
         node(to) != node(to - 1)
+    }
+
+    /// Why devices cannot divide the KV cache so, if they cannot: vLLM's own conditions (0.32.0, `config/parallel.py`, `config/model.py:
+    /// verify_with_parallel_config`), and what is not simulated.
+    pub fn problem_of_context(&self, config: &ModelConfig) -> Option<String> {
+        let (n, t) = (self.context, self.tensor);
+        if n == 1 {
+            return None;
+        }
+        if n == 0 || !t.is_multiple_of(n) {
+            return Some(format!(
+                "{n}: must divide the {t} devices of tensor_parallel_size"
+            ));
+        }
+        let of_heads = |a: &Attention| {
+            let (kv, each) = (a.kv_heads, a.q_heads / a.kv_heads.max(1));
+            let most = t / kv.max(1);
+            (n > most || !each.is_multiple_of(n)).then(|| {
+                format!(
+                    "{n}: with {kv} key/value heads on {t} devices it must divide the {each} query heads of each and be at most {most}; raise \
+                     tensor_parallel_size or lower it"
+                )
+            })
+        };
+        config.layers.iter().find_map(|layer| match &layer.mixer {
+            Some(Mixer::Attention(a))
+                if a.window.is_none() && a.index.is_none() && !a.shared_kv =>
+            {
+                of_heads(a)
+            }
+            Some(Mixer::Latent(a)) if a.reach.is_none() && a.index.is_none() => None,
+            None => None,
+            _ => Some(format!(
+                "{n}: is simulated where every layer attends to the whole context; leave it out for the answer without it"
+            )),
+        })
     }
 
     /// Why the nodes cannot have these devices, if they cannot (vLLM 0.32.0, `engine/arg_utils.py`).

@@ -12,11 +12,12 @@
 //! | a pipeline | [`PIPELINE`] |
 //! | several nodes | [`NODES`] |
 //! | speculative decoding | [`SPECULATION`] |
+//! | a sequence's cache on several devices | [`CONTEXT`] |
 //! | flags that are not simulated | [`unmodelled::rel_sd`] |
 use super::{Caveat, Scenario, unmodelled};
 use crate::cost::CostError;
 use crate::device::EngineProfile;
-use crate::engine::settings::{NNODES, PIPELINE_PARALLEL_SIZE};
+use crate::engine::settings::{DECODE_CONTEXT_PARALLEL_SIZE, NNODES, PIPELINE_PARALLEL_SIZE};
 use crate::engine::speculation::requested;
 use crate::engine::{EngineVersion, kind};
 use crate::model::Mixer;
@@ -46,6 +47,14 @@ pub(super) const PIPELINE: f64 = 0.2;
 
 /// Deviation of all times of several nodes: assumed, as much as a pipeline, as no run with several was compared.
 pub(super) const NODES: f64 = 0.2;
+
+/// Deviation of all times where devices divide the cache of a sequence: assumed, as much as a pipeline, as no run with it was compared.
+pub(super) const CONTEXT: f64 = 0.2;
+
+fn has_context(s: &Scenario) -> bool {
+    let size = s.serve.get(DECODE_CONTEXT_PARALLEL_SIZE);
+    size.is_some_and(|n| n > 1)
+}
 
 fn has_nodes(s: &Scenario) -> bool {
     s.serve.get(NNODES).is_some_and(|n| n > 1)
@@ -148,6 +157,9 @@ pub(crate) fn variance(s: &Scenario) -> f64 {
     if has_pipeline(s) {
         sum += PIPELINE * PIPELINE;
     }
+    if has_context(s) {
+        sum += CONTEXT * CONTEXT;
+    }
     if has_nodes(s) {
         sum += NODES * NODES;
     }
@@ -174,6 +186,9 @@ impl Scenario {
         }
         if has_pipeline(self) {
             all.push(Caveat::Pipeline { rel_sd: PIPELINE });
+        }
+        if has_context(self) {
+            all.push(Caveat::Context { rel_sd: CONTEXT });
         }
         if has_nodes(self) {
             all.push(Caveat::Nodes { rel_sd: NODES });

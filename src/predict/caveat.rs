@@ -54,6 +54,11 @@ pub enum Caveat {
         /// Relative standard deviation that the intervals contain for it.
         rel_sd: f64,
     },
+    /// No run whose devices divide the cache of a sequence was compared with prices.
+    Context {
+        /// Relative standard deviation that the intervals contain for it.
+        rel_sd: f64,
+    },
     /// No run on several nodes was compared with prices.
     Nodes {
         /// Relative standard deviation that the intervals contain for it.
@@ -242,6 +247,11 @@ impl std::fmt::Display for Caveat {
             Caveat::Pipeline { rel_sd } => write!(
                 f,
                 "no run with a pipeline was compared with prices yet; {}",
+                Widened(*rel_sd)
+            ),
+            Caveat::Context { rel_sd } => write!(
+                f,
+                "no run with context parallelism was compared with prices yet, and what prompts exchange for it is not counted; {}",
                 Widened(*rel_sd)
             ),
             Caveat::Nodes { rel_sd } => write!(

@@ -31,6 +31,10 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         ("tensor_parallel_size", given.get(TENSOR_PARALLEL_SIZE)),
         ("data_parallel_size", given.get(DATA_PARALLEL_SIZE)),
         ("pipeline_parallel_size", given.get(PIPELINE_PARALLEL_SIZE)),
+        (
+            "decode_context_parallel_size",
+            given.get(DECODE_CONTEXT_PARALLEL_SIZE),
+        ),
         ("nnodes", given.get(NNODES)),
     ] {
         only_one(size, field, EngineId::LlamaServer)?;

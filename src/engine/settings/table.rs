@@ -203,7 +203,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 41;
+const N: usize = 42;
 
 const ROWS: [Setting; N] = [
     count(
@@ -359,6 +359,12 @@ const ROWS: [Setting; N] = [
         flags: &["VLLM_PP_LAYER_PARTITION"],
         means: Means::Value,
     }]),
+    count(
+        "decode_context_parallel_size",
+        "Devices that share a sequence's KV cache",
+        "Number of the tensor-parallel devices that divide the KV cache of each sequence among them (default: 1)",
+    )
+    .short(&["-dcp"]),
     count(
         "nnodes",
         "Nodes",
@@ -603,6 +609,8 @@ keys! {
     PIPELINE_PARALLEL_SIZE: u32 = "pipeline_parallel_size";
     /// Layers of each of them.
     PP_LAYER_PARTITION: String = "pp_layer_partition";
+    /// Tensor-parallel devices that divide the KV cache of a sequence.
+    DECODE_CONTEXT_PARALLEL_SIZE: u32 = "decode_context_parallel_size";
     /// Machines among which the devices are divided.
     NNODES: u32 = "nnodes";
     /// Data type of the KV cache.

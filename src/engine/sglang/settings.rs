@@ -33,11 +33,15 @@ fn division(asked: &Asked<'_>) -> Result<(Parallel, Group), SettingsError> {
     let given = asked.given;
     let tensor = given.get(TENSOR_PARALLEL_SIZE).unwrap_or(1);
     let engines = given.get(DATA_PARALLEL_SIZE).unwrap_or(1);
-    only_one(
-        given.get(PIPELINE_PARALLEL_SIZE),
-        "pipeline_parallel_size",
-        EngineId::Sglang,
-    )?;
+    for (field, size) in [
+        ("pipeline_parallel_size", given.get(PIPELINE_PARALLEL_SIZE)),
+        (
+            "decode_context_parallel_size",
+            given.get(DECODE_CONTEXT_PARALLEL_SIZE),
+        ),
+    ] {
+        only_one(size, field, EngineId::Sglang)?;
+    }
     at_least_one("tensor_parallel_size", tensor, 1024)?;
     at_least_one("data_parallel_size", engines, 1024)?;
     let experts = asked.model.experts().is_some();
@@ -65,6 +69,7 @@ fn division(asked: &Asked<'_>) -> Result<(Parallel, Group), SettingsError> {
         data,
         expert: given.get(ENABLE_EXPERT_PARALLEL) == Some(true) && experts,
         pipeline: 1,
+        context: 1,
         nodes: given.get(NNODES).unwrap_or(1),
     };
     if parallel.nodes > 1 && engines > parallel.data {

@@ -24,9 +24,11 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
     let max_model_len = max_model_len(asked)?;
     let chunked = given.get(ENABLE_CHUNKED_PREFILL).unwrap_or(true);
     let (tokens, seqs) = batch(asked, &release, max_model_len, chunked)?;
-    let block_size = asked.block_size()?;
     let utilization = asked.utilization(release.gpu_memory_utilization)?;
     let (parallel, model) = divided(asked)?;
+    // A block holds so many tokens on each of the devices that divide a sequence's cache (0.32.0,
+    // `v1/core/kv_cache_utils.py: resolve_dcp_kv_block_size`).
+    let block_size = asked.block_size()? * parallel.context;
     // Models with recurrent layers: off unless asked for (`ModelConfig.is_prefix_caching_supported`).
     let caching = given
         .get(ENABLE_PREFIX_CACHING)
@@ -92,6 +94,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
             .with(GPU_MEMORY_UTILIZATION, utilization)
             .with(ENFORCE_EAGER, enforce_eager)
             .with(ENABLE_CHUNKED_PREFILL, chunked)
+            .with(BLOCK_SIZE, config.block_size / parallel.context)
             .with(TENSOR_PARALLEL_SIZE, parallel.tensor)
             .with(DATA_PARALLEL_SIZE, parallel.data),
         config,
@@ -274,6 +277,7 @@ fn divided(asked: &Asked<'_>) -> Result<(Parallel, Model), SettingsError> {
         data: given.get(DATA_PARALLEL_SIZE).unwrap_or(1),
         expert: given.get(ENABLE_EXPERT_PARALLEL).unwrap_or(false) && model.experts().is_some(),
         pipeline: given.get(PIPELINE_PARALLEL_SIZE).unwrap_or(1),
+        context: given.get(DECODE_CONTEXT_PARALLEL_SIZE).unwrap_or(1),
         nodes: given.get(NNODES).unwrap_or(1),
     };
     at_least_one("pipeline_parallel_size", parallel.pipeline, 1024)?;
@@ -288,5 +292,8 @@ fn divided(asked: &Asked<'_>) -> Result<(Parallel, Model), SettingsError> {
     let part = model
         .shared(parallel)
         .map_err(|problem| bad(field, problem))?;
-    Ok((parallel, part))
+    match parallel.problem_of_context(model.config()) {
+        Some(problem) => Err(bad("decode_context_parallel_size", problem)),
+        None => Ok((parallel, part)),
+    }
 }

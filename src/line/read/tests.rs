@@ -62,7 +62,7 @@ fn a_switch_never_takes_the_model() {
 #[test]
 fn what_is_not_simulated_is_sorted_by_what_it_changes() {
     let l = good(
-        "HF_TOKEN=secret VLLM_USE_V1=0 VLLM_ATTENTION_BACKEND=FLASHINFER vllm serve m -O3 -dcp 1 --attention-backend X --api-key secret --swap-space 0 \
+        "HF_TOKEN=secret VLLM_USE_V1=0 VLLM_ATTENTION_BACKEND=FLASHINFER vllm serve m -O3 -pcp 1 --attention-backend X --api-key secret --swap-space 0 \
          --no-enable-lora --max-model-len auto --cpu-offload-gb 0 --unheard-of 3",
     );
     assert_eq!(
@@ -85,7 +85,7 @@ fn what_is_not_simulated_is_sorted_by_what_it_changes() {
         [
             "HF_TOKEN",
             "-O",
-            "-dcp",
+            "-pcp",
             "--api-key",
             "--swap-space",
             "--no-enable-lora",
@@ -193,7 +193,7 @@ fn what_divides_a_model_becomes_settings() {
 #[test]
 fn flags_of_another_server_are_refused_by_name() {
     for (text, flag) in [
-        ("vllm serve m -dcp 4", "-dcp 4"),
+        ("vllm serve m -pcp 4", "-pcp 4"),
         ("vllm serve m --runner pooling", "--runner pooling"),
         ("sglang serve m --pp-size 2", "--pp-size 2"),
         (

@@ -440,14 +440,20 @@ impl Expander<'_> {
                 window,
                 kv_block_bytes,
                 cache: Cache {
-                    kept: if a.shared_kv { 0 } else { bytes },
                     bounded: a.index.is_none(),
-                    ..Cache::of(bytes)
+                    ..match a.shared_kv {
+                        true => Cache {
+                            kept: 0,
+                            ..Cache::of(bytes)
+                        },
+                        false => Cache::of(bytes).divided(self.parallel.context),
+                    }
                 },
                 activations_per_row: Bytes((q + a.result()) * self.act),
                 weights: Bytes(sinks),
             }),
         );
+        self.share_context(a.q_heads, a.head_dim.into(), a.value_dim.into());
         if a.gate > 0 {
             self.elementwise("attention_gate", 1, 0, 3 * a.result());
         }

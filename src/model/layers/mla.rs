@@ -214,17 +214,16 @@ impl Expander<'_> {
                 window: a.reach,
                 kv_block_bytes,
                 cache: Cache {
-                    kept: bytes,
-                    read: bytes,
-                    tokens: 1,
                     bounded: false,
                     expand: 2 * kv_rank * a.expanded(),
                     decode_ops,
+                    ..Cache::of(bytes).divided(self.parallel.context)
                 },
                 activations_per_row: Bytes((a.query() + a.result()) * self.act),
                 weights: Bytes::ZERO,
             }),
         );
+        self.share_context(a.heads, kept, kv_rank);
         if a.gate {
             self.gemm("gate_proj", &[(a.result(), p.attention)], h, false);
             self.elementwise("attention_gate", 1, 0, 3 * a.result());

@@ -425,6 +425,33 @@ impl Expander<'_> {
         );
     }
 
+    /// What devices exchange for the sequences that decode where each has only some of their tokens: the queries of all heads, widths of one
+    /// query and one result each, the weights of their results in 32 bit, and the results' sums (`query_gather` and `cp_lse_ag_out_rs`, vLLM
+    /// 0.32.0, `v1/attention/ops/dcp.py`). What prompts exchange is not counted.
+    fn share_context(&mut self, heads: u32, query: u64, result: u64) {
+        let ranks = self.parallel.context;
+        let all = u64::from(ranks) * u64::from(heads);
+        for (name, exchange, bytes) in [
+            (
+                "context_queries",
+                Exchange::AllGather,
+                all * query * self.act,
+            ),
+            (
+                "context_weights",
+                Exchange::AllGather,
+                all * u64::from(ranks) * 4,
+            ),
+            (
+                "context_results",
+                Exchange::ReduceScatter,
+                all * result * self.act,
+            ),
+        ] {
+            self.exchange(name, exchange, Rows::Sampled, ranks, bytes, false);
+        }
+    }
+
     /// A matrix given as the parts that were fused into it: (rows, format).
     fn matrix(&self, parts: &[(u64, WeightFormat)], in_features: u64, bias: bool) -> Gemm {
         let out_features = parts.iter().map(|p| p.0).sum();

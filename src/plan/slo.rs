@@ -39,6 +39,14 @@ pub struct PerRequest {
     pub e2el: Option<f64>,
 }
 
+impl PerRequest {
+    /// Whether a request with these times, in seconds, meets every limit.
+    pub fn met_by(&self, ttft: f64, tpot: f64, e2el: f64) -> bool {
+        let within = |value: f64, limit: Option<f64>| limit.is_none_or(|l| value <= l);
+        within(ttft, self.ttft) && within(tpot, self.tpot) && within(e2el, self.e2el)
+    }
+}
+
 /// Conditions that must hold together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slo {
@@ -186,14 +194,15 @@ impl Term {
     /// What a run has of it, in seconds, as a share or per second; NaN if it has none. Refused requests count: a latency is
     /// infinite if it falls among them.
     pub fn value(&self, trial: &Trial) -> f64 {
+        self.value_of(&trial.run.summary, trial.good_share)
+    }
+
+    /// The same of a run's figures, measured or simulated, and the share of its requests that met every per-request limit.
+    pub fn value_of(&self, summary: &Summary, good_share: f64) -> f64 {
         match self {
-            Term::Latency { latency, stat, .. } => {
-                figure_of_asked(&trial.run.summary, *latency, *stat)
-            }
-            Term::Goodput(_) => trial.good_share,
-            Term::Throughput { metric, .. } => {
-                trial.run.summary.metric(*metric, Percentiles::Linear)
-            }
+            Term::Latency { latency, stat, .. } => figure_of_asked(summary, *latency, *stat),
+            Term::Goodput(_) => good_share,
+            Term::Throughput { metric, .. } => summary.metric(*metric, Percentiles::Linear),
         }
     }
 

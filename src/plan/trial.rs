@@ -51,17 +51,13 @@ impl Observer for Watch {
         }
         self.all += 1;
         self.end = self.end.max(r.finish);
-        let within = |value: f64, limit: Option<f64>| limit.is_none_or(|l| value <= l);
         let tokens = f64::from(r.output_tokens.saturating_sub(1)).max(1.0);
-        if within(r.first_token.since(r.arrival).secs(), self.limits.ttft)
-            && within(r.finish.since(r.arrival).secs(), self.limits.e2el)
-            && within(
-                r.finish.since(r.first_token).secs() / tokens,
-                self.limits.tpot,
-            )
-        {
-            self.good += 1;
-        }
+        let met = self.limits.met_by(
+            r.first_token.since(r.arrival).secs(),
+            r.finish.since(r.first_token).secs() / tokens,
+            r.finish.since(r.arrival).secs(),
+        );
+        self.good += u64::from(met);
     }
 }
 

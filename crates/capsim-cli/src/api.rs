@@ -106,7 +106,7 @@ pub fn capacity(
     pool: &impl Pool,
 ) -> anyhow::Result<Capacity> {
     let asked: CapacityQuestion = question(None, flags)?;
-    Ok(capacity_::answer(&asked, spec, files, pool)?.2)
+    Ok(capacity_::answer(&asked, spec, files, pool)?.capacity)
 }
 
 /// `capsim tune`.

@@ -2,6 +2,7 @@
 use super::files::{self, Files};
 use super::pool::PoolArgs;
 use super::scenario_args::ScenarioArgs;
+use super::verify::{self, VerifyArgs};
 use anyhow::{Context, bail, ensure};
 use capsim::plan::capacity::{Capacity, Question, capacity};
 use capsim::plan::{Axis, Pool, Slo};
@@ -56,6 +57,8 @@ pub struct CapacityArgs {
     /// Also write the curve as comma-separated values
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    #[command(flatten)]
+    verify: VerifyArgs,
     #[command(flatten)]
     pub scenario: ScenarioArgs,
 }
@@ -180,7 +183,18 @@ fn described(
     })
 }
 
-/// The scenario, the objective and what was found.
+/// What was asked, and what was found.
+#[derive(Debug)]
+pub struct Answered {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The question.
+    pub question: Question,
+    /// The answer.
+    pub capacity: Capacity,
+}
+
+/// The scenario, the question and what was found.
 ///
 /// # Errors
 /// Flags that contradict each other; a scenario that cannot be served at any load.
@@ -189,7 +203,7 @@ pub fn answer(
     spec: ScenarioSpec,
     files: &Files,
     pool: &impl Pool,
-) -> anyhow::Result<(Scenario, Slo, Capacity)> {
+) -> anyhow::Result<Answered> {
     let slo = Slo::parse(&args.slo).context("--slo")?;
     ensure!(
         (1..=1000).contains(&args.seeds),
@@ -251,24 +265,67 @@ pub fn answer(
         wanted,
         what_if: !args.no_what_if,
     };
-    let answer = capacity(&scenario, &question, pool)?;
-    Ok((scenario, question.slo, answer))
+    let capacity = capacity(&scenario, &question, pool)?;
+    Ok(Answered {
+        scenario,
+        question,
+        capacity,
+    })
+}
+
+impl CapacityQuestion {
+    /// The flags that ask it again, without what other settings would bring.
+    fn words(&self) -> Vec<String> {
+        let mut all = vec!["--slo".to_string(), self.slo.clone(), "--no-what-if".into()];
+        let mut put = |flag: &str, value: Option<String>| {
+            all.extend(value.into_iter().flat_map(|v| [flag.to_string(), v]));
+        };
+        let by = self.by.and_then(|b| b.to_possible_value());
+        put("--by", by.map(|v| v.get_name().to_string()));
+        put("--met-in", self.met_in.map(|n| n.to_string()));
+        put("--seeds", (self.seeds != 5).then(|| self.seeds.to_string()));
+        all
+    }
+}
+
+/// The answer for people, and the line that measures it on the user's machine.
+fn text(args: &CapacityArgs, a: &Answered, spec: &ScenarioSpec) -> String {
+    let mut text = report::text(&a.scenario, &a.question.slo, &a.capacity);
+    if !a.capacity.loads_around().is_empty() && !args.verify.wanted() {
+        text.push_str("Measure it there, three loads around it beside their predictions:\n");
+        text.push_str(&verify::line(
+            "capacity",
+            &args.question.words(),
+            spec,
+            &a.scenario,
+        ));
+    }
+    text
 }
 
 pub fn run(args: &CapacityArgs) -> anyhow::Result<ExitCode> {
+    args.verify.check()?;
     let pool = args.pool.start()?;
     let spec = args.scenario.spec()?;
-    let (scenario, slo, answer) = answer(&args.question, spec, &args.scenario.files, &pool)?;
+    let a = answer(&args.question, spec.clone(), &args.scenario.files, &pool)?;
     drop(pool);
+    let c = &a.capacity;
     if let Some(path) = &args.csv {
-        files::write(path, &report::csv(&slo, &answer))?;
+        files::write(path, &report::csv(&a.question.slo, c))?;
+    }
+    #[cfg(feature = "live")]
+    if args.verify.wanted() {
+        if !args.json {
+            print!("{}", text(args, &a, &spec));
+        }
+        return verify::capacity(&args.verify, &a, args.json);
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        println!("{}", serde_json::to_string_pretty(c)?);
     } else {
-        print!("{}", report::text(&scenario, &slo, &answer));
+        print!("{}", text(args, &a, &spec));
     }
-    Ok(if answer.highest.is_some() && answer.short_of.is_empty() {
+    Ok(if c.highest.is_some() && c.short_of.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

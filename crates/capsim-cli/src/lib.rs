@@ -46,6 +46,7 @@ mod validate;
 mod validate_all;
 mod version;
 mod validate_recorded;
+mod verify;
 mod words;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -14,8 +14,8 @@ use capsim::predict::spec::weighted;
 use capsim::predict::{EngineWanted, Engines, unmodelled};
 use capsim::workload::PromptKind;
 use capsim::workload::Replay;
-use capsim_live::bench::read::{self, Recording, Tool};
-use capsim_live::bench::{MetricsAs, drive::conversations, result};
+use capsim_live::bench::drive::conversations;
+use capsim_live::bench::read::{Recording, Tool};
 use capsim_study::report::json::{self, paired::PairedAnswer};
 use capsim_study::report::{paired as report, plot};
 use capsim_study::validate::fit::Fit;
@@ -126,22 +126,11 @@ impl PairedArgs {
     fn measure(&self) -> anyhow::Result<(Recording, bool)> {
         let spec = self.load.spec(self.client.greedy())?;
         let session = Session::open(&self.client, None, false, conversations(&spec))?;
-        let m = session.run(&spec, MetricsAs::Vllm, None)?;
-        let wanted = Default::default();
-        let date = result::stamp(capsim_live::bench::clock::unix_seconds());
-        let text = result::json(&m, &session.context(&spec, &wanted, &date), true).to_string();
+        let (live, text, interrupted) = session.recording(&spec)?;
         if let Some(path) = &self.save_bench {
-            files::write(path, &(text.clone() + "\n"))?;
+            files::write(path, &(text + "\n"))?;
         }
-        ensure!(
-            m.completed() > 0,
-            "no request was answered:\n  {}",
-            m.remarks().join("\n  ")
-        );
-        let live = read::parse(&text, "live")?
-            .pop()
-            .context("one result is measured")?;
-        Ok((live, m.interrupted))
+        Ok((live, interrupted))
     }
 
     /// The stored results, with what the command says of them.

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use capsim::engine::settings::*;
 use capsim::predict::{Scenario, Settings};
 use capsim_live::serve::text::Tokenizer;
-use capsim_live::serve::{Fault, Options, Server};
+use capsim_live::serve::{Fault, Options, Server, canned};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -50,13 +50,20 @@ pub struct ServeCommand {
     /// Tell in the usage how many prompt tokens were cached
     #[arg(long, help_heading = "Server")]
     enable_prompt_tokens_details: bool,
+    /// Answers to give out: a JSON text a line, or {"contains": "in the prompt", "answer": "text"}; others are taken in turn
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    answers: Option<PathBuf>,
+    /// Also answer /v1/embeddings, with vectors of so many numbers, and /v1/rerank and /v1/score
+    #[arg(long, value_name = "N", help_heading = "Server")]
+    embedding_size: Option<u32>,
     /// Largest request body, in MiB
     #[arg(long, default_value_t = 64, help_heading = "Server")]
     max_body_mib: usize,
     /// Seconds that open answers get to end at shutdown
     #[arg(long, default_value_t = 5.0, help_heading = "Server")]
     shutdown_timeout: f64,
-    /// A fault on demand: stall:AT,FOR  error-rate:P  slow-start:SECONDS  kill-after:SECONDS
+    /// A fault on demand: stall:AT,FOR  error-rate:P  slow-start:SECONDS  kill-after:SECONDS  status:CODE  stream:HOW; the last two
+    /// for all requests, or ,rate:P  ,queue:N  ,header:NAME=VALUE (docs/serve.md)
     #[arg(long, value_name = "FAULT", help_heading = "Server")]
     fault: Vec<Fault>,
 }
@@ -98,6 +105,11 @@ fn check(args: &ServeCommand) -> anyhow::Result<()> {
             "--shutdown-timeout {}: must lie between 0 and 86400 seconds",
             args.shutdown_timeout
         );
+    }
+    if let Some(n) = args.embedding_size
+        && !(1..=65_536).contains(&n)
+    {
+        bail!("--embedding-size {n}: must lie between 1 and 65536");
     }
     if !(1..=1024).contains(&args.max_body_mib) {
         bail!(
@@ -253,6 +265,11 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
     let config = settings.config.clone();
     let description = description(&scenario, &settings, args.speedup, &text);
     let about = about(&scenario, &settings, args.speedup, &text);
+    let canned = match &args.answers {
+        None => vec![],
+        Some(path) => canned::parse(&files::read(path)?)
+            .with_context(|| format!("--answers {}", path.display()))?,
+    };
     let options = Options {
         host,
         port,
@@ -271,6 +288,8 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         max_body: args.max_body_mib << 20,
         answer_length: args.answer_len.as_deref().map(answer_len).transpose()?,
         prompt_details: args.enable_prompt_tokens_details,
+        canned,
+        embedding_size: args.embedding_size,
         auto_tools,
         multimodal: takes_more_than_text(&scenario),
         origins,
@@ -280,7 +299,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
         let server = Server::start(options, settings.engine, config, settings.group, cost).await?;
         println!("{about}\n  address    http://{}", server.address());
         for fault in &args.fault {
-            println!("  fault      {fault:?}");
+            println!("  fault      {fault}");
         }
         for flag in &scenario.notes.not_simulated {
             println!("  not modelled: {flag}");

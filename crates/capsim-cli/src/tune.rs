@@ -3,6 +3,7 @@ use super::files::Files;
 use super::load;
 use super::pool::PoolArgs;
 use super::scenario_args::ScenarioArgs;
+use super::verify::{self, VerifyArgs};
 use anyhow::{Context, anyhow, bail, ensure};
 use capsim::engine::kind;
 use capsim::engine::settings::{ENFORCE_EAGER, EngineSection, TABLE, Tries};
@@ -66,6 +67,8 @@ pub struct TuneArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    verify: VerifyArgs,
+    #[command(flatten)]
     pub scenario: ScenarioArgs,
 }
 
@@ -79,8 +82,11 @@ enum Goal {
     PerDevice,
 }
 
-/// A value from its text.
-fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> {
+/// A knob's value from its text.
+///
+/// # Errors
+/// No such knob, or a value that it cannot have.
+pub fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> {
     Ok(match knob {
         "moe-tiles" => {
             let known: Vec<&str> = base.engine.moe_paths.keys().map(String::as_str).collect();
@@ -416,15 +422,65 @@ pub fn answer(
     Ok((base, answer))
 }
 
+impl TuneQuestion {
+    /// The flags that ask it again.
+    fn words(&self) -> Vec<String> {
+        let mut all = vec![];
+        let mut put = |flag: &str, value: Option<String>| {
+            all.extend(value.into_iter().flat_map(|v| [flag.to_string(), v]));
+        };
+        put("--slo", self.slo.clone());
+        let goal = self.objective.and_then(|o| o.to_possible_value());
+        put("--objective", goal.map(|v| v.get_name().to_string()));
+        for knob in &self.knob {
+            put("--knob", Some(knob.clone()));
+        }
+        put("--devices", self.devices.map(|n| n.to_string()));
+        let levels: Vec<String> = self.levels.iter().map(u32::to_string).collect();
+        put("--levels", (!levels.is_empty()).then(|| levels.join(",")));
+        put(
+            "--settings",
+            (self.settings != 1024).then(|| self.settings.to_string()),
+        );
+        put("--seeds", (self.seeds != 3).then(|| self.seeds.to_string()));
+        for (flag, on) in [
+            ("--only", self.only),
+            ("--answers-may-change", self.answers_may_change),
+        ] {
+            all.extend(on.then(|| flag.to_string()));
+        }
+        all
+    }
+}
+
+/// The answer for people, and the line that measures it on the user's machine.
+fn text(args: &TuneArgs, base: &Scenario, answer: &Tuned, spec: &ScenarioSpec) -> String {
+    let mut text = report::text(base, answer);
+    if (answer.best.is_some() || answer.nearest.is_some()) && !args.verify.wanted() {
+        text.push_str("\nMeasure the best settings one by one, each beside its prediction, as you restart the server:\n");
+        text.push_str(&verify::line("tune", &args.question.words(), spec, base));
+    }
+    text
+}
+
 pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
+    args.verify.check()?;
     let pool = args.pool.start()?;
     let spec = args.scenario.spec()?;
-    let (base, answer) = answer(&args.question, spec, &args.scenario.files, &pool)?;
+    let (base, answer) = answer(&args.question, spec.clone(), &args.scenario.files, &pool)?;
     drop(pool);
+    #[cfg(feature = "live")]
+    if args.verify.wanted() {
+        if !args.json {
+            print!("{}", text(args, &base, &answer, &spec));
+        }
+        let slo = args.question.slo.as_deref();
+        return verify::tune(&args.verify, &base, slo, &answer, args.json);
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {
-        print!("{}", report::text(&base, &answer));
+        print!("{}", text(args, &base, &answer, &spec));
     }
     Ok(if answer.best.is_some() {
         ExitCode::SUCCESS

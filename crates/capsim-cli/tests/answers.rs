@@ -357,7 +357,7 @@ fn no_format_goes_untested_and_no_command_goes_without_json() {
     let files = BTreeSet::from([
         "scenario", "device", "engine", "engines", "runs", "index", "samples", "bundle",
     ]); // above, crates/capsim-study/tests/formats.rs, crates/capsim-cli/tests/calibrate/bundles.rs
-    let elsewhere = BTreeSet::from(["capacity", "tune", "accuracy"]); // crates/capsim-cli/tests/plan_cli.rs, crates/capsim-cli/tests/accuracy.rs
+    let elsewhere = BTreeSet::from(["capacity", "tune", "accuracy", "verification"]); // crates/capsim-cli/tests/plan_cli.rs, accuracy.rs, verify.rs
     for f in schemas::ALL {
         let tested = tests.contains(&format!("\"{}\",", f.name));
         assert!(

@@ -26,4 +26,5 @@ mod plan_cli;
 mod python;
 mod report_page;
 mod sweep;
+mod verify;
 mod wrong_answers;

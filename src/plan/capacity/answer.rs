@@ -120,6 +120,38 @@ pub struct Nearest {
     pub lucky: Vec<f64>,
 }
 
+impl Capacity {
+    /// The load that is the answer: the highest that meets the SLO, the least from which on it holds, or, where none does, the one that comes
+    /// nearest or breaks it.
+    pub fn decisive_load(&self) -> Option<f64> {
+        let rising = self.rising.as_ref();
+        let least = rising.and_then(|r| r.least.or(r.nearest.as_ref().map(|n| n.point.load)));
+        let highest = self.highest.as_ref().or(self.broken.as_ref());
+        least.or(highest.map(|p| p.load))
+    }
+
+    /// Three loads that show on a server whether the answer holds: below it, it, and past it, in increasing order without repetition.
+    pub fn loads_around(&self) -> Vec<f64> {
+        let Some(at) = self.decisive_load() else {
+            return vec![];
+        };
+        let past = self.broken.as_ref().map_or(0.0, |p| p.load);
+        let (below, above) = (at * BELOW, past.max(at * ABOVE));
+        let round = |v: f64| match self.axis.counts() {
+            true => libm::ceil(v).max(1.0),
+            false => self.axis.value(self.axis.step(v)),
+        };
+        let mut all = vec![round(below), at, round(above)];
+        all.dedup();
+        all
+    }
+}
+
+/// Where the loads beside the answer lie, as parts of it: far enough that the SLO holds below and breaks past it although the answer is
+/// uncertain. Chosen, not measured.
+const BELOW: f64 = 0.5;
+const ABOVE: f64 = 1.25;
+
 /// The answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -16,6 +16,32 @@ pub(super) fn has_chance(scenario: &Scenario) -> bool {
         || (w.trace.is_none() && (w.request_rate.is_some() || w.arrival.is_some()))
 }
 
+/// The scenario under one load of the question, with as many requests as a run of it has.
+pub fn at_load(base: &Scenario, q: &Question, load: f64) -> Scenario {
+    let mut s = base.clone();
+    q.axis.apply(&mut s, load);
+    s.workload.num_prompts = match (&s.workload.trace, q.prompts) {
+        (_, Some(n)) => n,
+        (Some(_), None) => s.workload.num_prompts,
+        (None, None) => prompts(base, q, load),
+    };
+    s
+}
+
+/// Requests of a run. Where only what runs counts and not what waits, many requests at once need fewer rounds each.
+fn prompts(base: &Scenario, q: &Question, load: f64) -> u32 {
+    let (axis, slo) = (q.axis, &q.slo);
+    let turns = base.workload.users.as_ref().map_or(1, |u| u.turns);
+    let usual = axis.prompts(load, slo.tail(), turns);
+    if axis == Axis::Concurrency && slo.blind_to_queue() {
+        let many = load.min(MANY);
+        let enough = (ROUNDS * many + FEW_ROUNDS * (load - many)) as u32;
+        usual.min(enough.max(axis.prompts(0.0, slo.tail(), turns)))
+    } else {
+        usual
+    }
+}
+
 /// Evaluates loads of one scenario and remembers them.
 pub(super) struct Bench<'a, P> {
     base: &'a Scenario,
@@ -47,30 +73,9 @@ impl<'a, P: Pool> Bench<'a, P> {
     }
 
     pub fn scenario(&self, step: i64, seed: u32) -> Scenario {
-        let mut s = self.base.clone();
-        let load = self.q.axis.value(step);
-        self.q.axis.apply(&mut s, load);
-        s.workload.num_prompts = match (&s.workload.trace, self.q.prompts) {
-            (_, Some(n)) => n,
-            (Some(_), None) => s.workload.num_prompts,
-            (None, None) => self.prompts(load),
-        };
+        let mut s = at_load(self.base, self.q, self.q.axis.value(step));
         s.workload.seed = s.workload.seed.wrapping_add(u64::from(seed));
         s
-    }
-
-    /// Requests of a run. Where only what runs counts and not what waits, many requests at once need fewer rounds each.
-    fn prompts(&self, load: f64) -> u32 {
-        let (axis, slo) = (self.q.axis, &self.q.slo);
-        let turns = self.base.workload.users.as_ref().map_or(1, |u| u.turns);
-        let usual = axis.prompts(load, slo.tail(), turns);
-        if axis == Axis::Concurrency && slo.blind_to_queue() {
-            let many = load.min(MANY);
-            let enough = (ROUNDS * many + FEW_ROUNDS * (load - many)) as u32;
-            usual.min(enough.max(axis.prompts(0.0, slo.tail(), turns)))
-        } else {
-            usual
-        }
     }
 
     /// A load's point, and the first of its runs.

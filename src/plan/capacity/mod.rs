@@ -5,6 +5,7 @@ mod inquiry;
 mod rising;
 
 pub use answer::{Capacity, FloorTerm, Nearest, Outlook, Point, Rising};
+pub use bench::at_load;
 
 use super::confidence::at_least;
 use super::floor::ideal;

@@ -121,6 +121,9 @@ fn measure(
         println!("{}", serde_json::to_string_pretty(&value)?);
     } else {
         for (spec, m) in &all {
+            if specs.len() == 1 {
+                print!("{}", report::head(mode, m));
+            }
             print!(
                 "{}",
                 report::block(m, spec, &wanted.metrics, &wanted.percentiles)

@@ -1,12 +1,13 @@
 //! A server that was reached, and runs against it.
 use super::client_args::ClientArgs;
 use super::output::Wanted;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use capsim::workload::WorkloadSpec;
 use capsim_live::bench::client::{Client, ClientOptions};
 use capsim_live::bench::clock::Clock;
 use capsim_live::bench::measured::Goodput;
-use capsim_live::bench::result::Context;
+use capsim_live::bench::read::{self, Recording};
+use capsim_live::bench::result::{self, Context};
 use capsim_live::bench::scrape::ServerInfo;
 use capsim_live::bench::{Drive, Measured, MetricsAs, Progress};
 use std::sync::Arc;
@@ -122,6 +123,32 @@ impl<'a> Session<'a> {
             self.client.options().ignore_eos,
             self.info.clone(),
         ))
+    }
+
+    /// Sends a load, measures, and keeps the result as its file would say it; the file's text comes with it, and whether the run was
+    /// interrupted.
+    ///
+    /// # Errors
+    /// A load that makes no sense, or no request that was answered.
+    pub fn recording(&self, spec: &WorkloadSpec) -> anyhow::Result<(Recording, String, bool)> {
+        let m = self.run(spec, MetricsAs::Vllm, None)?;
+        let wanted = Wanted::default();
+        let date = result::stamp(capsim_live::bench::clock::unix_seconds());
+        let text = result::json(&m, &self.context(spec, &wanted, &date), true).to_string();
+        ensure!(
+            m.completed() > 0,
+            "no request was answered:\n  {}",
+            m.remarks().join("\n  ")
+        );
+        let recording = read::parse(&text, "live")?
+            .pop()
+            .context("one result is measured")?;
+        Ok((recording, text, m.interrupted))
+    }
+
+    /// What the server tells of itself.
+    pub fn info(&self) -> &ServerInfo {
+        &self.info
     }
 
     /// What a result file says besides the measurement.

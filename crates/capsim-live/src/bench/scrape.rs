@@ -36,6 +36,9 @@ pub struct ServerInfo {
     pub cache_dtype: Option<String>,
     /// `--gpu-memory-utilization`.
     pub gpu_memory_utilization: Option<f64>,
+    /// When its process started, in seconds since 1970.
+    #[serde(skip)]
+    pub started: Option<f64>,
     /// Whether `/metrics` answered.
     pub metrics: bool,
 }
@@ -193,6 +196,7 @@ pub async fn server_info(client: &Client) -> ServerInfo {
     }
     if let Some(scrape) = look(client).await {
         info.metrics = true;
+        info.started = scrape.named(metrics::PROCESS_START).next().map(|s| s.value);
         if let Some(s) = scrape.named(metrics::CACHE_CONFIG).next() {
             let text = |k: &str| {
                 s.labels

@@ -1,4 +1,7 @@
-//! vLLM's metric families: names and bucket edges (vLLM 0.12.0, `v1/metrics/loggers.py`). Labels: `engine`, `model_name`.
+//! vLLM's metric families: names and bucket edges (vLLM 0.12.0 and 0.32.0, `v1/metrics/loggers.py`). Labels: `engine`, `model_name`.
+
+/// Gauge of prometheus_client's `ProcessCollector`: seconds since 1970.
+pub const PROCESS_START: &str = "process_start_time_seconds";
 
 /// Gauge: requests in the running list.
 pub const RUNNING: &str = "vllm:num_requests_running";
@@ -10,6 +13,29 @@ pub const KV_USAGE: &str = "vllm:kv_cache_usage_perc";
 pub const SLEEP_STATE: &str = "vllm:engine_sleep_state";
 /// Gauge, always 1; its labels are the cache configuration.
 pub const CACHE_CONFIG: &str = "vllm:cache_config_info";
+
+/// Gauge of vLLM 0.32, by `reason`: `capacity`, `deferred`.
+pub const WAITING_BY_REASON: &str = "vllm:num_requests_waiting_by_reason";
+/// Counter of vLLM 0.32, by `source`: `local_compute`, `local_cache_hit`, `external_kv_transfer`.
+pub const PROMPT_TOKENS_BY_SOURCE: &str = "vllm:prompt_tokens_by_source";
+/// Counter of vLLM 0.32.
+pub const PROMPT_TOKENS_CACHED: &str = "vllm:prompt_tokens_cached";
+/// Counter of vLLM 0.32, by `source`, the cache's tier.
+pub const PROMPT_TOKENS_CACHED_BY_SOURCE: &str = "vllm:prompt_tokens_cached_by_source";
+/// Counter of vLLM 0.32: what other instances looked up; none here.
+pub const EXTERNAL_PREFIX_QUERIES: &str = "vllm:external_prefix_cache_queries";
+/// Counter of vLLM 0.32.
+pub const EXTERNAL_PREFIX_HITS: &str = "vllm:external_prefix_cache_hits";
+/// Counter of vLLM 0.32: images looked up in the cache of processed ones; none here.
+pub const MM_QUERIES: &str = "vllm:mm_cache_queries";
+/// Counter of vLLM 0.32.
+pub const MM_HITS: &str = "vllm:mm_cache_hits";
+/// Counter of vLLM 0.32, by `reason`, without `engine`.
+pub const ADMISSION_REJECTIONS: &str = "vllm:admission_rejections";
+/// Histogram of vLLM 0.32.
+pub const REQUEST_PREEMPTIONS: &str = "vllm:request_num_preemptions";
+/// Histogram of vLLM 0.32, tokens.
+pub const REQUEST_PREFILL_COMPUTED: &str = "vllm:request_prefill_kv_computed_tokens";
 
 /// Counter, in tokens (`_total` is appended to counters in the text).
 pub const PREFIX_QUERIES: &str = "vllm:prefix_cache_queries";
@@ -59,6 +85,8 @@ pub const ITERATION_EDGES: &[f64] = &[
 ];
 /// Edges of [`REQUEST_PARAMS_N`].
 pub const N_EDGES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
+/// Edges of [`REQUEST_PREEMPTIONS`] (vLLM 0.32.0, `v1/metrics/buckets.py`).
+pub const PREEMPTION_EDGES: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
 /// Edges of [`TTFT`].
 pub const TTFT_EDGES: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,

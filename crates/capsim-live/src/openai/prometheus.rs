@@ -132,9 +132,36 @@ impl Writer {
         }
     }
 
+    /// A counter of seconds without labels; `name` without `_total`.
+    pub fn counter_of_seconds(&mut self, name: &str, help: &str, value: f64) {
+        let name = format!("{name}_total");
+        self.head(&name, help, "counter");
+        self.sample(&name, &[], value);
+    }
+
+    /// A summary without quantiles: number and sum of the observations for each set of labels.
+    pub fn summary(&mut self, name: &str, help: &str, samples: &[(&Labels, u64, f64)]) {
+        self.head(name, help, "summary");
+        for (labels, count, sum) in samples {
+            self.sample(&format!("{name}_count"), labels, *count as f64);
+            self.sample(&format!("{name}_sum"), labels, *sum);
+        }
+    }
+
     /// A histogram.
     pub fn histogram(&mut self, name: &str, help: &str, labels: &Labels, h: &Histogram) {
+        self.histograms(name, help, &[(labels, h)]);
+    }
+
+    /// A family of histograms, one for each set of labels.
+    pub fn histograms(&mut self, name: &str, help: &str, samples: &[(&Labels, &Histogram)]) {
         self.head(name, help, "histogram");
+        for (labels, h) in samples {
+            self.buckets(name, labels, h);
+        }
+    }
+
+    fn buckets(&mut self, name: &str, labels: &Labels, h: &Histogram) {
         let mut below = 0;
         let bucket = format!("{name}_bucket");
         for (i, n) in h.counts.iter().enumerate() {

@@ -1,5 +1,10 @@
 //! Sockets: a limit on headers, no waiting for ever on a peer that is gone, an orderly end.
+use super::death::Switch;
+use super::fault::Death;
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
@@ -8,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, Sleep};
@@ -92,24 +97,70 @@ async fn accept(
     Ok((socket, slot))
 }
 
+/// The router, with the connection's switch in each request.
+struct Switched {
+    router: TowerToHyperService<Router>,
+    switch: Arc<Switch>,
+}
+
+impl Service<Request<Incoming>> for Switched {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(Arc::clone(&self.switch));
+        self.router.call(request)
+    }
+}
+
+/// How long a half-closed connection is kept for a client that does not notice.
+const HALF: Duration = Duration::from_secs(60);
+
+/// Ends a connection in the way that a fault wants.
+async fn end(mut socket: TcpStream, how: Death) {
+    match how {
+        Death::Reset => {
+            let _ = socket.set_zero_linger();
+        }
+        Death::HalfClosed => {
+            let _ = socket.shutdown().await;
+            let mut buffer = [0; 4096];
+            let read = async { while matches!(socket.read(&mut buffer).await, Ok(n) if n > 0) {} };
+            let _ = tokio::time::timeout(HALF, read).await;
+        }
+        _ => {}
+    }
+}
+
 async fn connection(socket: TcpStream, router: Router, mut phase: watch::Receiver<Phase>) {
     let io = TokioIo::new(Impatient::new(socket));
-    let service = TowerToHyperService::new(router);
-    let connection = hyper::server::conn::http1::Builder::new()
+    let switch = Arc::<Switch>::default();
+    let service = Switched {
+        router: TowerToHyperService::new(router),
+        switch: Arc::clone(&switch),
+    };
+    let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_headers(HEADER_COUNT)
         .max_buf_size(HEADER_BYTES)
         .serve_connection(io, service);
-    tokio::pin!(connection);
     loop {
         tokio::select! {
+            // The connection first: what an answer said before its death goes out.
+            biased;
             // Errors are the peer's: it left, or spoke no HTTP.
-            _ = connection.as_mut() => return,
+            _ = &mut connection => return,
+            how = switch.thrown() => {
+                let socket = connection.into_parts().io.into_inner().socket;
+                end(socket, how).await;
+                return;
+            }
             changed = phase.changed() => {
                 if changed.is_err() || *phase.borrow() != Phase::Running {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.as_mut().await;
+                    Pin::new(&mut connection).graceful_shutdown();
+                    let _ = connection.await;
                     return;
                 }
             }

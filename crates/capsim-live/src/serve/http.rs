@@ -1,6 +1,9 @@
 //! The endpoints.
 use super::answer::{Active, Choice, Guard};
-use super::fault::Fault;
+use super::canned::Shelf;
+use super::death::{Dying, Switch};
+use super::fault::{Death, Fault, Refusal, When};
+use super::http_counts::{Begun, HttpCounts};
 use super::identity::{Follower, Identified, Identities, mix};
 use super::lock;
 use super::metrics::{Constants, Delay, Metrics};
@@ -9,16 +12,17 @@ use super::prompt::{self, AnswerLength, Bad, Form, Tokens};
 use super::stream::{Frame, Sse};
 use super::structured::Wanted;
 use super::text::Tokenizer;
-use super::{chat, completions, cors, responses};
+use super::{chat, completions, cors, messages, native, pooling, responses};
 use crate::openai::{self as wire, ErrorBody, Sampling, StreamOptions};
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::BytesMut;
+use capsim::device::EngineId;
 use capsim::engine::acceptable;
 use capsim::workload::{Prompt, Request as EngineRequest, RequestId};
 use futures_util::StreamExt;
@@ -43,12 +47,14 @@ const MAX_CHOICES: usize = 2048;
 
 /// Everything that the endpoints share.
 pub struct App {
+    pub engine: EngineId,
     pub clock: Clock,
     pub commands: Sender<Command>,
     pub text: Arc<Tokenizer>,
     pub identities: Arc<Mutex<Identities>>,
     pub metrics: Arc<Mutex<Metrics>>,
     pub delay: Arc<Delay>,
+    pub http: Arc<Mutex<HttpCounts>>,
     /// Tokens at a time in which prompts share what is computed.
     pub sharing: u32,
     pub constants: Constants,
@@ -60,6 +66,10 @@ pub struct App {
     pub max_body: usize,
     pub answer_length: Option<AnswerLength>,
     pub prompt_details: bool,
+    /// Answers from a file.
+    pub canned: Shelf,
+    /// Numbers of a vector, where embeddings and scores are answered.
+    pub embedding_size: Option<u32>,
     /// Whether tools are called that need not be.
     pub auto_tools: bool,
     /// Whether images and sounds may be in a prompt.
@@ -67,6 +77,8 @@ pub struct App {
     /// Pages that may ask: `*`, or their origins.
     pub origins: Vec<String>,
     pub next_id: AtomicU64,
+    /// Draws of faults so far.
+    pub drawn: AtomicU64,
     pub load: Arc<AtomicU64>,
     pub created: u64,
 }
@@ -83,6 +95,12 @@ impl Fail {
     /// Of the request's form: FastAPI's validation in vLLM.
     pub(super) fn form(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request", message)
+    }
+    /// As `/v1/messages` says it.
+    pub(super) fn in_anthropics_form(self) -> Response {
+        let Self(status, body) = self;
+        let error = messages::error(&body.error.kind, &body.error.message);
+        (status, Json(error)).into_response()
     }
 }
 
@@ -105,8 +123,16 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/completions", post(completions::answer))
         .route("/v1/chat/completions", post(chat::answer))
         .route("/v1/responses", post(responses::answer))
+        .route("/v1/messages", post(messages::answer))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        .route("/v1/embeddings", post(pooling::embeddings))
+        .route("/rerank", post(pooling::rerank))
+        .route("/v1/rerank", post(pooling::rerank))
+        .route("/v2/rerank", post(pooling::rerank))
+        .route("/score", post(pooling::score))
+        .route("/v1/score", post(pooling::score))
         .route("/v1/models", get(models))
-        .route("/health", get(|| async { StatusCode::OK }))
+        .route("/health", get(native::health))
         .route(
             "/ping",
             get(|| async { StatusCode::OK }).post(|| async { StatusCode::OK }),
@@ -121,6 +147,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/start_profile", post(|| async { StatusCode::OK }))
         .route("/stop_profile", post(|| async { StatusCode::OK }))
         .route("/server_info", get(server_info))
+        .merge(native::routes(app.engine))
         .fallback(|| async { detail(StatusCode::NOT_FOUND, "Not Found") })
         .method_not_allowed_fallback(|| async {
             detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
@@ -130,7 +157,7 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// Starlette's own errors.
-fn detail(status: StatusCode, words: &str) -> Response {
+pub(super) fn detail(status: StatusCode, words: &str) -> Response {
     (status, Json(serde_json::json!({ "detail": words }))).into_response()
 }
 
@@ -142,6 +169,10 @@ async fn gate(State(app): Shared, request: Request, next: Next) -> Response {
     {
         return answer;
     }
+    let template = request.extensions().get::<MatchedPath>();
+    // As FastAPI's instrumentator: what matches no route is counted together.
+    let begun = Begun::of(template.map_or("none", MatchedPath::as_str), &request);
+    let death = dies(&app, &request);
     let mut response = match refuse(&app, &request) {
         Some(response) => {
             discard(request.into_body(), app.max_body as u64).await;
@@ -149,6 +180,11 @@ async fn gate(State(app): Shared, request: Request, next: Next) -> Response {
         }
         None => next.run(request).await,
     };
+    if let Some((death, switch)) = death
+        && streams(&response)
+    {
+        response = response.map(|body| Dying::body(body, death, switch));
+    }
     if let Some(origin) = origin {
         response
             .headers_mut()
@@ -162,7 +198,10 @@ async fn gate(State(app): Shared, request: Request, next: Next) -> Response {
             " (simulation)"
         )),
     );
-    response
+    match begun {
+        Some(begun) => begun.answered(response, &app.http),
+        None => response,
+    }
 }
 
 fn refuse(app: &App, request: &Request) -> Option<Response> {
@@ -190,7 +229,48 @@ fn refuse(app: &App, request: &Request) -> Option<Response> {
                 .into_response(),
         );
     }
-    None
+    refuse_on_purpose(app, request)
+}
+
+/// Refuses what a fault refuses.
+fn refuse_on_purpose(app: &App, request: &Request) -> Option<Response> {
+    let how = app.struck(request, |f| match f {
+        Fault::Status(how, when) => Some((*how, when)),
+        _ => None,
+    })?;
+    let (status, kind, message) = how.answer(app.constants.config.max_model_len);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        lock(&app.metrics).rejected += 1;
+    }
+    let anthropic = request.uri().path().starts_with("/v1/messages");
+    let mut response = match how {
+        Refusal::Unauthorized if !anthropic => {
+            (status, Json(serde_json::json!({"error": "Unauthorized"}))).into_response()
+        }
+        Refusal::Overloaded => (status, Json(messages::error(kind, &message))).into_response(),
+        _ if anthropic => (status, Json(messages::error(kind, &message))).into_response(),
+        _ => Fail::new(status, kind, message).into_response(),
+    };
+    if how.passes() {
+        let wait = header::HeaderValue::from_static("1");
+        response.headers_mut().insert(header::RETRY_AFTER, wait);
+    }
+    Some(response)
+}
+
+/// How the answer to a request dies, if a fault says so.
+fn dies(app: &App, request: &Request) -> Option<(Death, Arc<Switch>)> {
+    let how = app.struck(request, |f| match f {
+        Fault::Stream(how, when) => Some((*how, when)),
+        _ => None,
+    })?;
+    Some((how, Arc::clone(request.extensions().get()?)))
+}
+
+/// Whether an answer is a stream of events.
+fn streams(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|k| k.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn allowed(keys: &[String], headers: &HeaderMap) -> bool {
@@ -347,11 +427,46 @@ pub(super) struct Ask<'a> {
 }
 
 impl App {
+    /// Requests that wait for the engine.
+    fn waiting(&self) -> u64 {
+        let running = lock(&self.metrics).running;
+        self.load.load(Ordering::Relaxed).saturating_sub(running)
+    }
+
+    /// The first fault of a kind that strikes a request.
+    fn struck<T: Copy>(
+        &self,
+        request: &Request,
+        of: impl Fn(&Fault) -> Option<(T, &When)>,
+    ) -> Option<T> {
+        let generates =
+            request.method() == axum::http::Method::POST && request.uri().path().starts_with("/v1");
+        let mut all = self.faults.iter().filter_map(of).peekable();
+        if !generates || all.peek().is_none() {
+            return None;
+        }
+        let chance = self.drawn.fetch_add(1, Ordering::Relaxed);
+        all.enumerate().find_map(|(i, (how, when))| {
+            let own = mix(chance) ^ i as u64;
+            when.strikes(request.headers(), own, || self.waiting())
+                .then_some(how)
+        })
+    }
+
     fn fails_on_purpose(&self, id: u64) -> bool {
         self.faults.iter().any(|f| match f {
             Fault::ErrorRate(p) => (mix(id ^ 0x0066_6175_6c74) as f64) < p * (u64::MAX as f64),
             _ => false,
         })
+    }
+
+    /// What the answer to a prompt must be: what the request demands, else one from the file of answers.
+    fn said(&self, ask: &Ask, tokens: &Tokens) -> Result<Wanted, Bad> {
+        if ask.wanted != Wanted::Text || ask.mute || self.canned.is_empty() {
+            return Ok(ask.wanted.clone());
+        }
+        let picked = self.canned.pick(&self.prompt_text(tokens)?);
+        Ok(picked.map_or(Wanted::Text, Wanted::Said))
     }
 
     /// A prompt as text.
@@ -366,7 +481,7 @@ impl App {
     }
 
     /// Puts a request into the engine's queue.
-    pub(super) fn start(&self, ask: Ask) -> Result<Active, Fail> {
+    pub(super) fn start(&self, mut ask: Ask) -> Result<Active, Fail> {
         let config = &self.constants.config;
         let n = ask.sampling.n;
         let count = ask.prompts.len().saturating_mul(n as usize);
@@ -390,13 +505,14 @@ impl App {
         let mut jobs = vec![];
         let mut prompt_tokens = 0u32;
         let arrival = self.clock.now();
-        for tokens in ask.prompts {
+        for tokens in std::mem::take(&mut ask.prompts) {
             let len = tokens.ids.len() as u32;
             let max_tokens =
                 prompt::output_limit(tokens.ids.len(), ask.max_tokens, config.max_model_len)?;
             let identified: Identified = lock(&self.identities).identify(&tokens.ids);
             prompt_tokens = prompt_tokens.saturating_add(len);
             let group = (n, first + choices.len() as u64);
+            let wanted = self.said(&ask, &tokens)?;
             for c in 0..n {
                 let choice = choices.len() as u32;
                 let id = first + u64::from(choice);
@@ -408,7 +524,7 @@ impl App {
                     id,
                     Form {
                         length: self.answer_length,
-                        wanted: &ask.wanted,
+                        wanted: &wanted,
                     },
                     &self.text,
                 );
@@ -560,14 +676,19 @@ async fn load(State(app): Shared) -> Response {
 async fn metrics(State(app): Shared) -> Response {
     // Text is made of a copy: the engine does not wait for it.
     let snapshot = lock(&app.metrics).clone();
+    let http = lock(&app.http).clone();
+    let own = native::metrics(&app, &snapshot);
     (
         [(header::CONTENT_TYPE, wire::prometheus::CONTENT_TYPE)],
-        snapshot.render(&app.constants, &app.delay),
+        own + &snapshot.render(&app.constants, &app.delay, &http),
     )
         .into_response()
 }
 
 async fn tokenize(State(app): Shared, request: Request) -> Result<Response, Fail> {
+    if app.engine == EngineId::LlamaServer {
+        return native::tokenize(app, request).await;
+    }
     let r: wire::TokenizeRequest = body(&app, request).await?;
     check_model(&app, r.model.as_deref())?;
     let (text, special) = match (r.prompt, r.messages) {
@@ -593,6 +714,9 @@ async fn tokenize(State(app): Shared, request: Request) -> Result<Response, Fail
 }
 
 async fn detokenize(State(app): Shared, request: Request) -> Result<Response, Fail> {
+    if app.engine == EngineId::LlamaServer {
+        return native::detokenize(app, request).await;
+    }
     let r: wire::DetokenizeRequest = body(&app, request).await?;
     check_model(&app, r.model.as_deref())?;
     let prompt = app
@@ -602,16 +726,24 @@ async fn detokenize(State(app): Shared, request: Request) -> Result<Response, Fa
     Ok(json(wire::DetokenizeResponse { prompt }))
 }
 
-async fn reset_prefix_cache(State(app): Shared) -> StatusCode {
+/// Empties the prefix cache; `false`: the engine is gone. As vLLM: it is not told whether blocks were in use, in which case nothing
+/// happens.
+pub(super) async fn reset(app: &App) -> bool {
     let (answer, done) = oneshot::channel();
     let sent = app.commands.send(Command::ResetPrefixCache(answer));
-    // As vLLM: it is not told whether blocks were in use, in which case nothing happens.
-    if sent.is_err() || done.await.is_err() {
-        return StatusCode::SERVICE_UNAVAILABLE;
+    sent.is_ok() && done.await.is_ok()
+}
+
+async fn reset_prefix_cache(State(app): Shared) -> StatusCode {
+    match reset(&app).await {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
     }
-    StatusCode::OK
 }
 
 async fn server_info(State(app): Shared) -> Response {
+    if app.engine == EngineId::Sglang {
+        return native::sglang_info(State(app)).await;
+    }
     json(&app.description)
 }

@@ -1,4 +1,6 @@
-//! What `/metrics` tells, counted where vLLM 0.12 counts it (`v1/metrics/stats.py`, `loggers.py`).
+//! What `/metrics` tells, counted where vLLM 0.12 counts it (`v1/metrics/stats.py`, `loggers.py`), with the families that 0.32 has beside
+//! them, whatever the release: a dashboard of either draws.
+use super::http_counts::HttpCounts;
 use crate::openai::metrics as names;
 use crate::openai::prometheus::{Histogram, Labels, Writer};
 use capsim::engine::observe::{FinishReason, RequestRecord};
@@ -21,6 +23,8 @@ pub struct Metrics {
     pub preemptions: u64,
     pub prompt_tokens: u64,
     pub generation_tokens: u64,
+    /// Refused because too many waited.
+    pub rejected: u64,
     stopped: u64,
     by_length: u64,
     iteration_tokens: Histogram,
@@ -37,6 +41,19 @@ pub struct Metrics {
     inference: Histogram,
     prefill: Histogram,
     decode: Histogram,
+    request_preemptions: Histogram,
+    prefill_computed: Histogram,
+}
+
+/// See [`Metrics::totals`].
+#[derive(Clone, Copy, Debug)]
+pub struct Totals {
+    /// Steps with output.
+    pub steps: u64,
+    /// Of all requests that ended.
+    pub prefill_seconds: f64,
+    /// Of all requests that ended.
+    pub decode_seconds: f64,
 }
 
 /// What does not change while the server runs.
@@ -90,6 +107,7 @@ impl Metrics {
             preemptions: 0,
             prompt_tokens: 0,
             generation_tokens: 0,
+            rejected: 0,
             stopped: 0,
             by_length: 0,
             iteration_tokens: Histogram::new(names::ITERATION_EDGES),
@@ -106,6 +124,8 @@ impl Metrics {
             inference: latency(),
             prefill: latency(),
             decode: latency(),
+            request_preemptions: Histogram::new(names::PREEMPTION_EDGES),
+            prefill_computed: tokens(),
         }
     }
 
@@ -151,6 +171,23 @@ impl Metrics {
             n => decode / f64::from(n - 1),
         });
         self.params_max_tokens.observe(max_tokens.into());
+        self.request_preemptions.observe(r.preemptions.into());
+        let computed = r.prompt_tokens.saturating_sub(r.cached_tokens);
+        self.prefill_computed.observe(computed.into());
+    }
+
+    /// Sums over the life of the server.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            steps: self.iteration_tokens.count(),
+            prefill_seconds: self.prefill.sum(),
+            decode_seconds: self.decode.sum(),
+        }
+    }
+
+    /// TTFT, ITL and E2EL.
+    pub fn latencies(&self) -> [&Histogram; 3] {
+        [&self.ttft, &self.itl, &self.e2el]
     }
 
     /// All choices of a prompt ended: how many there were, and the longest.
@@ -160,7 +197,7 @@ impl Metrics {
     }
 
     /// The text.
-    pub fn render(&self, c: &Constants, added_delay: &Delay) -> String {
+    pub fn render(&self, c: &Constants, added_delay: &Delay, http: &HttpCounts) -> String {
         let mut w = Writer::new();
         let l: &Labels = &[("engine", "0"), ("model_name", &c.model_name)];
         let with = |key: &'static str, value: &'static str| {
@@ -192,7 +229,9 @@ impl Metrics {
         for (name, help, value) in self.counters() {
             w.counter(name, help, &[(l, value)]);
         }
-        let reasons = ["stop", "length", "abort", "error"].map(|r| with("finished_reason", r));
+        self.write_later_families(&mut w, l);
+        let reasons =
+            ["stop", "length", "abort", "error", "repetition"].map(|r| with("finished_reason", r));
         w.counter(
             names::SUCCESS,
             "Count of successfully processed requests.",
@@ -201,6 +240,7 @@ impl Metrics {
                 (&reasons[1], self.by_length),
                 (&reasons[2], 0),
                 (&reasons[3], 0),
+                (&reasons[4], 0),
             ],
         );
         for (name, help, h) in self.histograms() {
@@ -213,7 +253,88 @@ impl Metrics {
             l,
             &added_delay.histogram(),
         );
+        http.write(&mut w);
+        super::process::write(&mut w);
         w.finish()
+    }
+
+    /// What vLLM 0.32 has and 0.12 has not. A prompt's cached tokens are counted when it is admitted, as the prefix cache's hits are.
+    fn write_later_families(&self, w: &mut Writer, l: &Labels) {
+        let with = |key: &'static str, value: &'static str| {
+            let mut all = l.to_vec();
+            all.push((key, value));
+            all
+        };
+        let waiting = ["capacity", "deferred"].map(|r| with("reason", r));
+        w.gauge(
+            names::WAITING_BY_REASON,
+            "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; 'deferred' = deferred by transient constraints (LoRA budget, KV transfer, blocked status). Sum of all reasons equals vllm:num_requests_waiting.",
+            &[(&waiting[0], self.waiting as f64), (&waiting[1], 0.0)],
+        );
+        let cached = self.prefix.hits.min(self.prompt_tokens);
+        let sources =
+            ["local_compute", "local_cache_hit", "external_kv_transfer"].map(|s| with("source", s));
+        w.counter(
+            names::PROMPT_TOKENS_BY_SOURCE,
+            "Number of prompt tokens by source.",
+            &[
+                (&sources[0], self.prompt_tokens - cached),
+                (&sources[1], cached),
+                (&sources[2], 0),
+            ],
+        );
+        let tiers =
+            ["device", "host", "disk", "p2p", "external_unspecified"].map(|s| with("source", s));
+        let by_tier: Vec<(&Labels, u64)> = tiers
+            .iter()
+            .enumerate()
+            .map(|(i, l)| (&l[..], if i == 0 { self.prefix.hits } else { 0 }))
+            .collect();
+        w.counter(
+            names::PROMPT_TOKENS_CACHED_BY_SOURCE,
+            "Prefix-cache hit tokens by the cache tier that supplied them.",
+            &by_tier,
+        );
+        for (name, help, v) in [
+            (
+                names::PROMPT_TOKENS_CACHED,
+                "Number of cached prompt tokens (local + external).",
+                cached,
+            ),
+            (
+                names::EXTERNAL_PREFIX_QUERIES,
+                "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried tokens.",
+                0,
+            ),
+            (
+                names::EXTERNAL_PREFIX_HITS,
+                "External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached tokens.",
+                0,
+            ),
+            (
+                names::MM_QUERIES,
+                "Multi-modal cache queries, in terms of number of queried items.",
+                0,
+            ),
+            (
+                names::MM_HITS,
+                "Multi-modal cache hits, in terms of number of cached items.",
+                0,
+            ),
+        ] {
+            w.counter(name, help, &[(l, v)]);
+        }
+        let model = l
+            .iter()
+            .find(|(k, _)| *k == "model_name")
+            .map_or("", |m| m.1);
+        let limits = ["max_num_queued_reqs", "max_num_queued_tokens"]
+            .map(|r| [("model_name", model), ("reason", r)]);
+        w.counter(
+            names::ADMISSION_REJECTIONS,
+            "Number of admission attempts rejected by a queue limit, by reason.",
+            &[(&limits[0], self.rejected), (&limits[1], 0)],
+        );
     }
 
     /// Name, help and value of each counter.
@@ -248,7 +369,7 @@ impl Metrics {
     }
 
     /// Name, help and contents of each histogram of the engine.
-    fn histograms(&self) -> [(&'static str, &'static str, &Histogram); 14] {
+    fn histograms(&self) -> [(&'static str, &'static str, &Histogram); 16] {
         [
             (
                 names::REQUEST_PROMPT_TOKENS,
@@ -319,6 +440,16 @@ impl Metrics {
                 names::DECODE_TIME,
                 "Histogram of time spent in DECODE phase for request.",
                 &self.decode,
+            ),
+            (
+                names::REQUEST_PREEMPTIONS,
+                "Histogram of the number of times a request was preempted.",
+                &self.request_preemptions,
+            ),
+            (
+                names::REQUEST_PREFILL_COMPUTED,
+                "Histogram of new KV tokens computed during prefill (excluding cached tokens).",
+                &self.prefill_computed,
             ),
         ]
     }

@@ -8,16 +8,23 @@
     reason = "a server lives in real time"
 )]
 mod answer;
+pub mod canned;
 mod chat;
 mod completions;
 pub mod connection;
 mod cors;
+mod death;
 mod fault;
 mod http;
+mod http_counts;
 pub mod identity;
 mod logprobs;
+mod messages;
 mod metrics;
+mod native;
 mod pace;
+mod pooling;
+mod process;
 mod prompt;
 mod regex;
 mod responses;
@@ -28,7 +35,7 @@ mod stream;
 mod structured;
 pub mod text;
 
-pub use fault::{Fault, FaultError};
+pub use fault::{Death, Fault, FaultError, Refusal, When};
 pub use server::{Options, Server, StartError};
 
 /// Locks; a poisoned lock means that a thread panicked while it held it, and its data are still whole between calls.

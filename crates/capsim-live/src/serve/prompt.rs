@@ -269,8 +269,28 @@ pub fn plan(
         },
         clip: usize::MAX,
         stop_reason: None,
-        script: wanted.script(stream, max_tokens).map(Arc::new),
+        script: match wanted {
+            Wanted::Said(said) => Some(Script {
+                pieces: text.pieces(said),
+                tool: None,
+            }),
+            form => form.script(stream, max_tokens),
+        }
+        .map(Arc::new),
     };
+    if let (Some(script), Wanted::Said(said)) = (&plan.script, wanted)
+        && let Some((at, stop)) = first_stop(said, s.stop)
+    {
+        let mut bytes = 0;
+        let last = script.pieces.iter().position(|p| {
+            bytes += p.len();
+            bytes >= at + stop.len()
+        });
+        plan.answer.stop_at = last.map(|k| k as u32);
+        plan.clip = at;
+        plan.stop_reason = Some(stop.into());
+        return plan;
+    }
     if let Some(script) = &plan.script {
         // The form ends the answer, whatever else would.
         plan.answer.stop_at = Some(script.pieces.len() as u32 - 1);
@@ -298,6 +318,14 @@ pub fn plan(
         plan.stop_reason = Some(reason);
     }
     plan
+}
+
+/// Where the first stop string in a text begins, and which it is.
+fn first_stop<'s>(text: &str, stops: &'s [String]) -> Option<(usize, &'s str)> {
+    let found = stops
+        .iter()
+        .filter_map(|s| Some((text.find(s.as_str())?, s.as_str())));
+    found.min_by_key(|(at, s)| at + s.len())
 }
 
 fn answer_stream(chain: Chain, chance: u64) -> u64 {

@@ -1,4 +1,5 @@
 //! A server's life: start, address, end.
+use super::canned::{Canned, Shelf};
 use super::connection::{self, Phase};
 use super::fault::Fault;
 use super::http::{App, created, router};
@@ -11,6 +12,7 @@ use capsim::cost::StepCost;
 use capsim::device::EngineId;
 use capsim::engine::{ConfigError, EngineConfig, Group, Runtime};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,6 +50,10 @@ pub struct Options {
     pub answer_length: Option<(u32, u32)>,
     /// Whether usage tells how many prompt tokens were cached.
     pub prompt_details: bool,
+    /// Answers to give out instead of drawn words.
+    pub canned: Vec<Canned>,
+    /// Numbers of a vector, where embeddings and scores are answered.
+    pub embedding_size: Option<u32>,
     /// Whether tools are called that need not be (`--enable-auto-tool-choice` with a parser).
     pub auto_tools: bool,
     /// Whether images and sounds may be in a prompt.
@@ -75,6 +81,8 @@ impl Default for Options {
             max_body: 64 << 20,
             answer_length: None,
             prompt_details: false,
+            canned: vec![],
+            embedding_size: None,
             auto_tools: false,
             multimodal: false,
             origins: vec!["*".into()],
@@ -171,12 +179,14 @@ impl Server {
             }
         }
         let app = Arc::new(App {
+            engine: scheduler,
             clock,
             commands: commands.clone(),
             text,
             identities,
             metrics,
             delay: Arc::new(Delay::new()),
+            http: Arc::default(),
             sharing,
             constants: Constants {
                 model_name: options.model_name,
@@ -194,10 +204,13 @@ impl Server {
                 .answer_length
                 .map(|(low, high)| AnswerLength { low, high }),
             prompt_details: options.prompt_details,
+            canned: Shelf::new(options.canned),
+            embedding_size: options.embedding_size,
             auto_tools: options.auto_tools,
             multimodal: options.multimodal,
             origins: options.origins,
             next_id: 1.into(),
+            drawn: AtomicU64::new(0),
             load: Arc::default(),
             created: created(),
         });

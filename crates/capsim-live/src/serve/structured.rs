@@ -2,6 +2,7 @@
 //! simulates one token per piece of it.
 use super::{identity::mix, prompt::Bad, regex, schema};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Characters of a piece: about those of a token.
 const PIECE: usize = 4;
@@ -29,6 +30,8 @@ pub enum Wanted {
     Regex(String),
     /// A call of one of these tools: names, and schemas of their arguments.
     Tool(Vec<(String, Value)>),
+    /// This text.
+    Said(Arc<str>),
 }
 
 /// What `response_format`, the fields of vLLM for structured outputs, and `tools` demand.
@@ -212,6 +215,7 @@ impl Wanted {
         let json = |schema: &Value| schema::value(schema, seed, least).map(|v| v.to_string());
         Ok(match self {
             Wanted::Text => (String::new(), None),
+            Wanted::Said(text) => (text.to_string(), None),
             Wanted::Json(schema) => (json(schema)?, None),
             Wanted::Choice(all) => (all[(mix(seed) % all.len() as u64) as usize].clone(), None),
             Wanted::Regex(pattern) => (regex::text(pattern, seed)?, None),

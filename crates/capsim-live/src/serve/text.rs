@@ -190,6 +190,38 @@ impl Tokenizer {
         }
     }
 
+    /// A text in the pieces that its tokens are, none of them lost; a token that is part of a character has an empty one.
+    pub fn pieces(&self, text: &str) -> Vec<String> {
+        let ends: Vec<usize> = match self {
+            Self::Words(_) => {
+                // A word with the blanks before it.
+                let starts = text
+                    .char_indices()
+                    .zip(text.chars().skip(1))
+                    .filter(|((_, a), b)| !a.is_whitespace() && b.is_whitespace());
+                starts.map(|((at, c), _)| at + c.len_utf8()).collect()
+            }
+            Self::Real(r) => r
+                .tokenizer
+                .encode(text, false)
+                .map(|e| e.get_offsets().iter().map(|o| o.1).collect())
+                .unwrap_or_default(),
+        };
+        let (mut all, mut at) = (vec![], 0);
+        for end in ends {
+            if end >= at && text.is_char_boundary(end) {
+                all.push(text[at..end].to_string());
+                at = end;
+            } else {
+                all.push(String::new());
+            }
+        }
+        if at < text.len() || all.is_empty() {
+            all.push(text[at..].to_string());
+        }
+        all
+    }
+
     /// Whether a token of that id exists.
     pub fn knows(&self, id: u32) -> bool {
         match self {

@@ -38,9 +38,17 @@ pub struct Client {
 
 impl Client {
     pub async fn with(options: Options, config: EngineConfig, cost: LinearCost) -> Self {
+        Self::of(EngineId::Vllm, options, config, cost).await
+    }
+    pub async fn of(
+        engine: EngineId,
+        options: Options,
+        config: EngineConfig,
+        cost: LinearCost,
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
-            server: Server::start(options, EngineId::Vllm, config, Group::ONE, cost)
+            server: Server::start(options, engine, config, Group::ONE, cost)
                 .await
                 .unwrap(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),

@@ -4,8 +4,13 @@
     clippy::disallowed_types,
     reason = "a server lives in real time"
 )]
+mod abuse;
 mod answers;
 mod client;
 mod connections;
+mod dashboards;
+mod faults;
 mod forms;
+mod messages;
+mod native;
 mod refusals;

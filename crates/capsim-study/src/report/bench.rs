@@ -2,9 +2,9 @@
 use super::table::{three, wrap};
 use capsim::metrics::{Latency, Percentiles};
 use capsim::workload::{PromptKind, WorkloadSpec};
-use capsim_live::bench::Measured;
 use capsim_live::bench::drive::open_loop;
 use capsim_live::bench::result::percentile_name;
+use capsim_live::bench::{Measured, MetricsAs};
 use std::fmt::Write as _;
 
 /// One point of a report.
@@ -21,7 +21,33 @@ fn line(o: &mut String, label: &str, value: String) {
     let _ = writeln!(o, "{label:<40} {value:<10}");
 }
 
-/// As `vllm bench serve` prints it, with what it does not print below.
+/// What `vllm bench latency` and `throughput` print (vLLM 0.33.0, `vllm/benchmarks/latency.py` and `throughput.py`); nothing in other modes.
+/// Each request is an iteration of `latency`, with a batch of one.
+pub fn head(mode: &str, m: &Measured) -> String {
+    let s = &m.summary;
+    match mode {
+        "latency" => {
+            let mut o = format!("Avg latency: {} seconds\n", s.e2el.mean());
+            for p in [10.0, 25.0, 50.0, 75.0, 90.0, 99.0] {
+                let v = s.e2el.percentile(p, Percentiles::Linear);
+                let _ = writeln!(o, "{p}% percentile latency: {v} seconds");
+            }
+            o
+        }
+        "throughput" => format!(
+            "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s\nTotal num prompt tokens:  {}\nTotal num output tokens:  {}\n",
+            s.request_throughput(),
+            s.total_throughput(),
+            s.output_throughput(),
+            s.input_tokens,
+            s.output_tokens
+        ),
+        _ => String::new(),
+    }
+}
+
+/// As `vllm bench serve` prints it (vLLM 0.33.0, `vllm/benchmarks/serve.py`: labels of 40 columns, values of 10, in this order), with
+/// what it does not print below. Until 0.12 the last throughput was spelt `Total Token`.
 pub fn block(
     m: &Measured,
     spec: &WorkloadSpec,
@@ -37,9 +63,6 @@ pub fn block(
     }
     if let Some(r) = spec.request_rate {
         line(&mut o, "Request rate configured (RPS):", format!("{r:.2}"));
-    }
-    if spec.arrival.is_some() || spec.users.is_some() || spec.trace.is_some() {
-        line(&mut o, "Pace:", spec.pace());
     }
     line(
         &mut o,
@@ -72,11 +95,11 @@ pub fn block(
         format!("{tokens:.2}"),
     );
     line(&mut o, "Peak concurrent requests:", format!("{open:.2}"));
-    line(
-        &mut o,
-        "Total Token throughput (tok/s):",
-        format!("{:.2}", s.total_throughput()),
-    );
+    let total = match m.rule {
+        MetricsAs::Vllm012 => "Total Token throughput (tok/s):",
+        _ => "Total token throughput (tok/s):",
+    };
+    line(&mut o, total, format!("{:.2}", s.total_throughput()));
     for latency in Latency::REPORTED {
         if !metrics.contains(&latency) {
             continue;
@@ -100,6 +123,9 @@ pub fn block(
         }
     }
     let _ = writeln!(o, "{:=<50}", "");
+    if spec.arrival.is_some() || spec.users.is_some() || spec.trace.is_some() {
+        let _ = writeln!(o, "{:<10}{}", "Pace", wrap(&spec.pace(), 70, "          "));
+    }
     o + &below(m)
 }
 

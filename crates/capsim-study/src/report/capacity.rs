@@ -14,7 +14,7 @@ pub(super) fn labelled(label: &str, text: &str) -> String {
 }
 
 /// A command that breaks where a shell lets it.
-pub(super) fn command(words: &[String]) -> String {
+pub fn command(words: &[String]) -> String {
     let mut o = String::new();
     let mut width = 0;
     for w in words {
@@ -33,8 +33,8 @@ pub(super) fn command(words: &[String]) -> String {
     o
 }
 
-/// A load with its unit.
-fn load(axis: Axis, v: f64) -> String {
+/// A load with its unit, for people.
+pub fn load(axis: Axis, v: f64) -> String {
     match axis {
         Axis::Users if v == 1.0 => "1 user".into(),
         Axis::Users => format!("{v} users"),
@@ -46,7 +46,7 @@ fn load(axis: Axis, v: f64) -> String {
 }
 
 /// A value of a condition in its usual unit.
-fn value(term: &Term, v: f64) -> String {
+pub(super) fn value(term: &Term, v: f64) -> String {
     match term {
         Term::Latency { .. } if v == f64::INFINITY => "∞ (of a refused request)".into(),
         Term::Latency { .. } if v < 1.0 => format!("{} ms", three(1e3 * v)),

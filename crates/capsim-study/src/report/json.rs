@@ -5,6 +5,8 @@ pub mod log;
 pub mod paired;
 pub mod schemas;
 pub mod validation;
+#[cfg(feature = "live")]
+pub mod verified;
 
 use capsim::cost::Part;
 use capsim::device::{Origin, Provenance};

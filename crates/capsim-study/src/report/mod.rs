@@ -29,6 +29,8 @@ pub mod timeline;
 pub mod trace;
 pub mod tune;
 pub mod validation;
+#[cfg(feature = "live")]
+pub mod verified;
 pub mod vllm_result;
 
 use capsim::predict::{Prediction, Scenario};

@@ -44,7 +44,7 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
         Some(Metric::OutputThroughput),
     );
     line(
-        "Total Token throughput (tok/s):",
+        "Total token throughput (tok/s):",
         s.total_throughput(),
         2,
         Some(Metric::TotalThroughput),

@@ -21,3 +21,5 @@ pub mod reselect;
 pub mod runs;
 pub mod spread;
 pub mod unknown;
+#[cfg(feature = "live")]
+pub mod verified;

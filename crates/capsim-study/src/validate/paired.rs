@@ -75,6 +75,8 @@ pub struct Pair {
     pub e2el: f64,
     /// Simulated E2EL.
     pub e2el_predicted: f64,
+    /// Output tokens.
+    pub output: u32,
 }
 
 /// A recording compared with its simulation.
@@ -196,9 +198,24 @@ pub fn compare(
     tolerance: Option<f64>,
     fitted: bool,
 ) -> Result<Paired, PredictError> {
-    let scenario = scenario(basis, args, r);
+    let mut p = compare_with(&scenario(basis, args, r), r, replay, tolerance, fitted)?;
+    p.with = basis.words();
+    Ok(p)
+}
+
+/// The same with a whole scenario, whose settings are those of the server already.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_with(
+    scenario: &Scenario,
+    r: &Recording,
+    replay: &Replay,
+    tolerance: Option<f64>,
+    fitted: bool,
+) -> Result<Paired, PredictError> {
     let mut kept = Kept::of(replay.warmup());
-    let prediction = predict_replay(&scenario, replay, &mut kept)?;
+    let prediction = predict_replay(scenario, replay, &mut kept)?;
     let p = &prediction.run.summary;
     let metrics = measured(r)
         .into_iter()
@@ -235,7 +252,7 @@ pub fn compare(
     }
     Ok(Paired {
         name: r.name.clone(),
-        with: basis.words(),
+        with: String::new(),
         fitted,
         pairs: pairs(r, &kept),
         metrics,
@@ -302,6 +319,7 @@ fn pairs(r: &Recording, kept: &Kept) -> Vec<Pair> {
                 ttft_predicted: s.first_token.since(s.arrival).secs(),
                 e2el: q.latency?,
                 e2el_predicted: s.finish.since(s.arrival).secs(),
+                output: q.output,
             })
         })
         .collect()

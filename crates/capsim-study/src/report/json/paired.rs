@@ -107,10 +107,10 @@ fn states(all: &[Sample]) -> Vec<State> {
 }
 
 #[cfg(feature = "live")]
-impl PairedAnswer {
-    /// Of compared recordings.
-    pub fn new(fit: Option<&Fit>, all: &[Paired]) -> Self {
-        let recording = |p: &Paired| Recording {
+impl Recording {
+    /// Of a compared recording.
+    pub fn new(p: &Paired) -> Self {
+        Self {
             name: p.name.clone(),
             fitted: p.fitted,
             metrics: p.metrics.iter().map(Metric::from).collect(),
@@ -138,13 +138,20 @@ impl PairedAnswer {
             series: states(&p.series),
             predicted_series: states(&p.predicted_series),
             notes: p.notes.clone(),
-        };
+        }
+    }
+}
+
+#[cfg(feature = "live")]
+impl PairedAnswer {
+    /// Of compared recordings.
+    pub fn new(fit: Option<&Fit>, all: &[Paired]) -> Self {
         Self {
             schema: "capsim.paired/1".into(),
             fitted_on: fitted_on(fit),
             harmless: vec![],
             left_out: vec![],
-            recordings: all.iter().map(recording).collect(),
+            recordings: all.iter().map(Recording::new).collect(),
         }
     }
 }

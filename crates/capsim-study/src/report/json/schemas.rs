@@ -84,6 +84,11 @@ pub const ALL: &[Format] = &[
         "validate --url --json, validate --bench --json",
     ),
     #[cfg(feature = "live")]
+    answer::<super::verified::Verification>(
+        "verification",
+        "capacity --verify --json, tune --verify --json",
+    ),
+    #[cfg(feature = "live")]
     answer::<super::paired::BenchResult>("bench", "bench --json and its result file"),
     #[cfg(feature = "live")]
     answer::<super::paired::BenchSweep>("bench-sweep", "bench sweep --json"),

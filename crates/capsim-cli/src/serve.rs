@@ -9,6 +9,8 @@ use capsim_live::serve::text::Tokenizer;
 use capsim_live::serve::{Fault, Options, Server, canned};
 use clap::Args;
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,6 +58,9 @@ pub struct ServeCommand {
     /// Also answer /v1/embeddings, with vectors of so many numbers, and /v1/rerank and /v1/score
     #[arg(long, value_name = "N", help_heading = "Server")]
     embedding_size: Option<u32>,
+    /// Only ask the server at this address whether it is healthy: exit code 0 or 1, for a container's health check
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Server")]
+    probe: Option<String>,
     /// Largest request body, in MiB
     #[arg(long, default_value_t = 64, help_heading = "Server")]
     max_body_mib: usize,
@@ -218,7 +223,35 @@ async fn until_stopped(
     Ok(ExitCode::SUCCESS)
 }
 
+/// How long a probe waits for a connection, and for each part of an answer.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// Asks a server for its health.
+fn healthy(address: &str) -> anyhow::Result<bool> {
+    let address = address.trim_start_matches("http://").trim_end_matches('/');
+    let at = address
+        .to_socket_addrs()
+        .with_context(|| format!("--probe `{address}`: must be HOST:PORT"))?;
+    let answers = |at: SocketAddr| -> std::io::Result<bool> {
+        let mut socket = TcpStream::connect_timeout(&at, PROBE)?;
+        socket.set_read_timeout(Some(PROBE))?;
+        socket.write_all(
+            format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+        )?;
+        let mut head = [0; 12];
+        socket.read_exact(&mut head)?;
+        Ok(head.starts_with(b"HTTP/1.1 2"))
+    };
+    Ok(at.into_iter().any(|at| answers(at).unwrap_or(false)))
+}
+
 pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
+    if let Some(address) = &args.probe {
+        let healthy = healthy(address)?;
+        println!("{}", if healthy { "healthy" } else { "not healthy" });
+        return Ok(ExitCode::from(u8::from(!healthy)));
+    }
     check(&args)?;
     let line = args.scenario.line()?;
     let pasted = |flags: &[&str]| line.value(flags).map(String::from);

@@ -16,6 +16,7 @@ mod bench;
 mod browser;
 mod calibrate;
 mod cli;
+mod container;
 mod devices;
 mod explore;
 mod files;

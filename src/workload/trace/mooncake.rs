@@ -7,7 +7,11 @@ use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Line {
+    #[serde(default)]
     timestamp: Value,
+    /// Dynamo's sessions (dynamo-data-gen 1.4.0, `mooncake.rs`): a later turn comes so long after the answer before it.
+    #[serde(default)]
+    delay: Option<f64>,
     input_length: u64,
     output_length: u64,
     #[serde(default)]
@@ -32,7 +36,15 @@ pub(super) fn read(text: &str, clock: &mut Clock, out: &mut Reader) -> Result<()
             };
             (n, format!("{text}{hint}"))
         })?;
+        if let (Value::Null, Some(delay)) = (&row.timestamp, row.delay) {
+            let problem = format!(
+                "this turn has no `timestamp`: it comes {delay} ms (`delay`) after the answer before it, and only requests with a time of \
+                 their own are replayed; conversations are `--users` with `--turns` and `--think-time`"
+            );
+            return Err((n, problem));
+        }
         let at = match &row.timestamp {
+            Value::Null => return Err((n, "missing field `timestamp`".into())),
             Value::String(text) => clock.read(text),
             Value::Number(number) => clock.read(&number.to_string()),
             _ => None,

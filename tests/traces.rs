@@ -128,6 +128,17 @@ fn errors_carry_the_line_and_say_what_is_wrong() {
             2,
             "goes backwards",
         ),
+        // A later turn of Dynamo's sessions (dynamo-data-gen 1.4.0, mooncake.rs).
+        (
+            moon(r#"{"session_id": "a", "delay": 250.0, "input_length": 3, "output_length": 4}"#),
+            2,
+            "250 ms (`delay`) after the answer before it",
+        ),
+        (
+            moon(r#"{"input_length": 3, "output_length": 4}"#),
+            2,
+            "missing field `timestamp`",
+        ),
         (
             moon(r#"{"timestamp": 6, "input_length": 0, "output_length": 4}"#),
             2,

@@ -91,13 +91,8 @@ pub struct ClientArgs {
 /// What is wrong for good, and what to do; `None`: it may pass, or does no harm.
 fn permanent(f: &Failure) -> Option<String> {
     let remedy = match f.kind {
-        FailureKind::Status(s @ (401 | 403)) => {
-            format!("status {s}: the server asks for a key; give --api-key, or set OPENAI_API_KEY")
-        }
-        FailureKind::Status(s @ 300..=399) => {
-            format!(
-                "status {s}: the address leads elsewhere; give --base-url the one that it leads to (often https://, or another path)"
-            )
+        FailureKind::Status(s @ (300..=399 | 401 | 403)) => {
+            format!("status {s}: {}", f.kind.remedy()?)
         }
         FailureKind::Connect | FailureKind::BrokenStream => {
             let detail = f.detail.to_ascii_lowercase();
@@ -269,11 +264,11 @@ impl ClientArgs {
         let wait = async {
             loop {
                 match client.get("/v1/models", Duration::from_secs(5)).await {
-                    Ok(_) => return Ok(None),
-                    Err(f) if permanent(&f).is_some() => return Ok(permanent(&f)),
+                    Ok(_) => return Ok((None, None)),
+                    Err(f) if permanent(&f).is_some() => return Ok((permanent(&f), None)),
                     // It is there, whatever it says.
                     Err(f) if matches!(f.kind, FailureKind::Status(s) if s < 500) => {
-                        return Ok::<_, String>(None);
+                        return Ok::<_, String>((None, Some(f)));
                     }
                     Err(f) if patience.is_zero() => return Err(f.detail),
                     Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
@@ -293,23 +288,28 @@ impl ClientArgs {
                 ),
             }
         };
-        if let Ok(Some(remedy)) = &reached {
+        if let Ok((Some(remedy), _)) = &reached {
             bail!("{}/v1/models: {remedy}", client.options().base_url);
         }
-        if let Err(why) = reached {
-            bail!(
+        let asked = match reached {
+            Ok((_, asked)) => asked,
+            Err(why) => bail!(
                 "{}: no server answered within {} s ({why}); start it, or give --base-url and --ready-check-timeout-sec",
                 client.options().base_url,
                 self.ready_check_timeout_sec
-            );
-        }
+            ),
+        };
         let info = scrape::server_info(&client).await;
         let model = match &client.options().model {
             m if !m.is_empty() => m.clone(),
             _ => info.models.first().cloned().with_context(|| {
                 format!(
-                    "{}: /v1/models names no model; give --served-model-name",
-                    client.options().base_url
+                    "{}: /v1/models {}; give --served-model-name, or check --base-url (without /v1)",
+                    client.options().base_url,
+                    match &asked {
+                        Some(f) => format!("answers with {}", f.kind.words()),
+                        None => "names no model".into(),
+                    }
                 )
             })?,
         };

@@ -11,6 +11,7 @@ use client_args::ClientArgs;
 use load::{LatencyLoad, ServeLoad, SweepLoad, ThroughputLoad};
 use output::OutputArgs;
 use session::Session;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 #[derive(Args, Debug)]
@@ -82,9 +83,16 @@ fn measure(
         output.save_detailed,
         talks,
     )?;
-    let mut all = vec![];
+    let (mut all, mut broken) = (vec![], None);
     for spec in specs {
-        let m = session.run(spec, wanted.rule, wanted.goodput)?;
+        let m = match session.run(spec, wanted.rule, wanted.goodput) {
+            Ok(m) => m,
+            // What was measured before is not lost.
+            Err(e) => {
+                broken = Some(e);
+                break;
+            }
+        };
         let stop = m.interrupted;
         all.push((spec, m));
         if stop {
@@ -92,28 +100,18 @@ fn measure(
         }
     }
     let date = result::stamp(capsim_live::bench::clock::unix_seconds());
-    let mut results = vec![];
-    for (i, (spec, m)) in all.iter().enumerate() {
-        let context = session.context(spec, &wanted, &date);
-        let value = result::json(m, &context, output.save_detailed);
-        let suffix = (specs.len() > 1).then_some(i);
-        output.save(&value, m, spec, &date, suffix)?;
-        results.push(value);
-    }
-    if let Some(path) = &output.markdown {
-        let points: Vec<Point<'_>> = all
-            .iter()
-            .map(|(spec, measured)| Point {
-                mode,
-                spec,
-                measured,
-            })
-            .collect();
-        let title = format!("capsim Benchmark Report - {}", session.model());
-        let text = report::markdown(&title, &session.facts(&date), &points);
-        super::files::write(path, &text)?;
-    }
-    if output.json {
+    let results: Vec<serde_json::Value> = all
+        .iter()
+        .map(|(spec, m)| {
+            result::json(
+                m,
+                &session.context(spec, &wanted, &date),
+                output.save_detailed,
+            )
+        })
+        .collect();
+    // First of all on the standard output: a disk may be full.
+    if output.json && !results.is_empty() {
         let value = match &results[..] {
             [one] => one.clone(),
             _ => serde_json::json!({"schema": "capsim.bench-sweep/1", "points": results}),
@@ -129,6 +127,26 @@ fn measure(
                 report::block(m, spec, &wanted.metrics, &wanted.percentiles)
             );
         }
+    }
+    std::io::stdout().flush()?;
+    for (i, ((spec, m), value)) in all.iter().zip(&results).enumerate() {
+        output.save(value, m, spec, &date, (specs.len() > 1).then_some(i))?;
+    }
+    if let Some(path) = &output.markdown {
+        let points: Vec<Point<'_>> = all
+            .iter()
+            .map(|(spec, measured)| Point {
+                mode,
+                spec,
+                measured,
+            })
+            .collect();
+        let title = format!("capsim Benchmark Report - {}", session.model());
+        let text = report::markdown(&title, &session.facts(&date), &points);
+        super::files::write(path, &text)?;
+    }
+    if let Some(e) = broken {
+        return Err(e);
     }
     Ok(if all.iter().any(|(_, m)| m.interrupted) {
         ExitCode::from(INTERRUPTED)

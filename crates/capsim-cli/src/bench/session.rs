@@ -1,7 +1,7 @@
 //! A server that was reached, and runs against it.
 use super::client_args::ClientArgs;
 use super::output::Wanted;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use capsim::workload::WorkloadSpec;
 use capsim_live::bench::client::{Client, ClientOptions};
 use capsim_live::bench::clock::Clock;
@@ -116,6 +116,15 @@ impl<'a> Session<'a> {
             .block_on(drive.run(self.stop.clone(), show))
             .context("load")?;
         bar.finish_and_clear();
+        if let Some(failure) = &driven.refused {
+            bail!(
+                "{}: {}: {}; {}",
+                self.client.url(),
+                failure.kind.words(),
+                failure.detail,
+                failure.kind.remedy().unwrap_or_default()
+            );
+        }
         Ok(Measured::new(
             driven,
             rule,

@@ -229,3 +229,75 @@ fn an_interrupt_writes_what_was_measured_and_exits_130() {
         100_000
     );
 }
+
+#[test]
+fn a_refusal_that_holds_for_all_requests_ends_the_run_at_once() {
+    for (status, says) in [(401, "--api-key"), (404, "--endpoint"), (308, "--base-url")] {
+        let server = Server::start(&[Act::Status(status)], false);
+        let out = capsim(&[
+            "bench",
+            "serve",
+            "--base-url",
+            &server.url,
+            "--num-prompts",
+            "1000",
+            "--max-concurrency",
+            "2",
+            "--random-input-len",
+            "8",
+            "--random-output-len",
+            "4",
+        ]);
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{err}");
+        assert!(
+            err.contains(&status.to_string()) && err.contains(says),
+            "{err}"
+        );
+        let sent = server.stub.seen.lock().unwrap().len();
+        assert!(sent < 20, "{sent} requests were sent");
+    }
+    // A server that answers some and refuses others for good is measured to the end.
+    let server = Server::start(&[Act::Stream(1, 1), Act::Status(404)], false);
+    let out = capsim(&[
+        "bench",
+        "latency",
+        "--base-url",
+        &server.url,
+        "--num-prompts",
+        "6",
+        "--num-warmups",
+        "0",
+    ]);
+    assert_eq!(out.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        text.contains("Failed requests:                         3"),
+        "{text}"
+    );
+    assert!(text.starts_with("Avg latency: "), "{text}");
+    assert!(text.contains("\n10% percentile latency: "), "{text}");
+    assert!(text.contains("Total token throughput (tok/s):"), "{text}");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_printed_all_the_same() {
+    let server = Server::start(&[Act::Stream(1, 1)], false);
+    let out = capsim(&[
+        "bench",
+        "latency",
+        "--base-url",
+        &server.url,
+        "--num-prompts",
+        "2",
+        "--result-filename",
+        "/dev/full/result.json",
+    ]);
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(
+        text.contains("Successful requests:                     2"),
+        "{text}"
+    );
+    assert!(String::from_utf8_lossy(&out.stderr).contains("result.json"));
+}

@@ -555,6 +555,7 @@ impl Client {
                 }
             }
         }
+        out.unknown_field = parser.unknown_field().map(String::from);
         if !answer.done && !answer.finished {
             return Err(Failure {
                 kind: FailureKind::BrokenStream,

@@ -1,7 +1,7 @@
 //! Sends a load in real time.
 use super::client::{Client, stopped};
 use super::clock::Clock;
-use super::outcome::{FailureKind, Outcome};
+use super::outcome::{Failure, FailureKind, Outcome};
 use super::prompt::PromptMaker;
 use super::scrape::{self, Sample, Watched};
 use crate::openai::prometheus::Scrape;
@@ -53,6 +53,8 @@ pub struct Driven {
     pub planned: u64,
     /// Whether the run was interrupted.
     pub interrupted: bool,
+    /// The server refused the first request in a way that holds for all, so that no more were sent.
+    pub refused: Option<Failure>,
     /// What `/metrics` said about the measured part.
     pub watched: Watched,
 }
@@ -145,6 +147,7 @@ impl Drive<'_> {
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(250));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut interrupted = false;
+        let mut refused = None;
         let mut looker = None;
         if self.scrape && warmup == 0 {
             looker = Looker::start(&self.client, self.clock).await;
@@ -181,7 +184,15 @@ impl Drive<'_> {
                         progress.failed += u64::from(!outcome.ok());
                         progress.output_tokens += u64::from(outcome.output_tokens());
                     }
+                    // Before anything was answered: a single path may be missing on one of several servers.
+                    let lasting = outcome.failure.as_ref().filter(|f| f.kind.remedy().is_some());
+                    if let Some(failure) = lasting && !outcomes.iter().any(Outcome::ok) {
+                        refused = Some(failure.clone());
+                    }
                     outcomes.push(outcome);
+                    if refused.is_some() {
+                        break;
+                    }
                 }
                 () = self.clock.sleep_until(next.unwrap_or_default()), if next.is_some() => {}
                 _ = tick.tick() => {
@@ -208,6 +219,7 @@ impl Drive<'_> {
             outcomes,
             planned,
             interrupted,
+            refused,
         })
     }
 

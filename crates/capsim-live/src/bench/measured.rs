@@ -245,6 +245,11 @@ impl Measured {
                 }
             ));
         }
+        if let Some(field) = self.measured().find_map(|o| o.unknown_field.as_ref()) {
+            all.push(format!(
+                "the stream has fields that event streams do not have, such as `{field}`: they are ignored"
+            ));
+        }
         let not_streamed = self.count(|o| o.ok() && !o.streamed);
         if not_streamed > 0 {
             all.push(format!(

@@ -42,6 +42,27 @@ impl FailureKind {
     }
 }
 
+/// Statuses with which a server says that no request of this kind will ever be answered.
+const FOR_GOOD: [u16; 8] = [301, 308, 401, 403, 404, 405, 410, 421];
+
+impl FailureKind {
+    /// Whether trying again, or with other prompts, is in vain; and what to do.
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            FailureKind::Status(401 | 403) => {
+                Some("the server asks for a key; give --api-key, or set OPENAI_API_KEY")
+            }
+            FailureKind::Status(300..=399) => Some(
+                "the address leads elsewhere; give --base-url the one that it leads to (often https://, or another path)",
+            ),
+            FailureKind::Status(s) if FOR_GOOD.contains(&s) => Some(
+                "nothing answers at this path; check --base-url and --endpoint, and the model's name (--served-model-name)",
+            ),
+            _ => None,
+        }
+    }
+}
+
 /// A failure with what the other side said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -114,6 +135,8 @@ pub struct Outcome {
     pub retries: u32,
     /// Whether the answer was streamed.
     pub streamed: bool,
+    /// A field of its stream that event streams do not have.
+    pub unknown_field: Option<String>,
 }
 
 impl Outcome {

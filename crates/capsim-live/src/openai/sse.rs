@@ -63,6 +63,7 @@ pub struct SseParser {
     event: Event,
     has_data: bool,
     ready: VecDeque<Result<Event, SseError>>,
+    unknown: Option<String>,
 }
 
 impl SseParser {
@@ -96,6 +97,11 @@ impl SseParser {
     /// The next event, or what stood in its place.
     pub fn next_event(&mut self) -> Option<Result<Event, SseError>> {
         self.ready.pop_front()
+    }
+
+    /// The first field that event streams do not have; the standard ignores such fields, and so does this.
+    pub fn unknown_field(&self) -> Option<&str> {
+        self.unknown.as_deref()
     }
 
     /// The stream ended: an error if it did so inside an event.
@@ -168,12 +174,25 @@ impl SseParser {
                 self.event.data.push_str(value);
             }
             "event" => self.event.name = Some(value.into()),
+            // A line of HTML or JSON is no field at all: what sends it is no event stream.
+            _ if name.len() < line.len() && names_a_field(name) => {
+                self.unknown.get_or_insert_with(|| name.into());
+            }
             _ => self.ready.push_back(Err(SseError::Garbage {
                 line: self.number,
                 start: line.chars().take(40).collect(),
             })),
         }
     }
+}
+
+/// Whether a text looks like a field's name.
+fn names_a_field(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.len() <= 40
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 #[cfg(test)]
@@ -190,6 +209,19 @@ mod tests {
             }
         }
         (out, p.finish())
+    }
+
+    #[test]
+    fn fields_of_other_standards_are_ignored_and_told() {
+        let mut p = SseParser::new();
+        p.push(b"x-request: 7\nfoo: bar\ndata: a\n\n");
+        assert_eq!(p.next_event().unwrap().unwrap().data, "a");
+        assert_eq!(p.unknown_field(), Some("x-request"));
+        for garbage in ["<html>", "{\"error\": 1}", "Bad Gateway", "not a field: x"] {
+            let mut p = SseParser::new();
+            p.push(format!("{garbage}\n").as_bytes());
+            assert!(p.next_event().unwrap().is_err(), "{garbage}");
+        }
     }
 
     #[test]

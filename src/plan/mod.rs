@@ -5,6 +5,7 @@
 pub mod capacity;
 mod confidence;
 mod floor;
+mod gains;
 mod limit;
 mod load;
 pub mod memory;
@@ -20,6 +21,7 @@ mod what_if;
 
 pub use confidence::at_least;
 pub use floor::ideal;
+pub use gains::{Gain, Kind, gains};
 pub use limit::{Elasticities, Limit};
 pub use load::Axis;
 pub use pool::{Pool, Sequential};

@@ -50,6 +50,8 @@ pub struct Notes {
     pub not_simulated: Vec<String>,
     /// Flags that change neither.
     pub harmless: Vec<String>,
+    /// No device was named.
+    pub device_assumed: bool,
 }
 
 impl Scenario {

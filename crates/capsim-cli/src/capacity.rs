@@ -8,7 +8,7 @@ use capsim::plan::{Axis, Pool, Slo};
 use capsim::predict::Scenario;
 use capsim::predict::spec::ScenarioSpec;
 use capsim::workload::load::*;
-use capsim_study::report::capacity as report;
+use capsim_study::report::{answer as in_words, capacity as report};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -251,7 +251,8 @@ pub fn answer(
         wanted,
         what_if: !args.no_what_if,
     };
-    let answer = capacity(&scenario, &question, pool)?;
+    let mut answer = capacity(&scenario, &question, pool)?;
+    answer.answer = in_words::capacity(&scenario, &question.slo, &answer);
     Ok((scenario, question.slo, answer))
 }
 

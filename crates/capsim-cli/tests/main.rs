@@ -21,6 +21,7 @@ mod explore;
 mod files;
 mod exports;
 mod impossible;
+mod in_words;
 mod live;
 mod plan_cli;
 mod python;

@@ -126,6 +126,10 @@ pub struct Nearest {
 pub struct Capacity {
     /// `capsim.capacity/1`.
     pub schema: String,
+    /// The answer in words, as the command prints it first; empty where no command was asked.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub answer: String,
     /// What was raised.
     pub axis: Axis,
     /// The SLO as it was understood.

@@ -17,7 +17,8 @@ use std::sync::Arc;
 const DEFAULT_MODEL: &str = "Qwen/Qwen3-30B-A3B-Instruct-2507";
 
 /// The device of the first recorded runs.
-const DEFAULT_DEVICE: &str = "gfx1151";
+/// The device where none is named.
+pub const DEFAULT_DEVICE: &str = "gfx1151";
 
 /// Where models, profiles and files are found by their names.
 pub trait Catalog: LoadFiles {
@@ -105,6 +106,7 @@ impl ScenarioSpec {
                 assumed,
                 not_simulated: self.not_simulated.clone(),
                 harmless: self.harmless.clone(),
+                device_assumed: self.device.is_none(),
             },
         })
     }

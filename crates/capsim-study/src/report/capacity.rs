@@ -33,7 +33,7 @@ pub(super) fn command(words: &[String]) -> String {
 }
 
 /// A load with its unit.
-fn load(axis: Axis, v: f64) -> String {
+pub(super) fn load(axis: Axis, v: f64) -> String {
     match axis {
         Axis::Users if v == 1.0 => "1 user".into(),
         Axis::Users => format!("{v} users"),
@@ -45,7 +45,7 @@ fn load(axis: Axis, v: f64) -> String {
 }
 
 /// A value of a condition in its usual unit.
-fn value(term: &Term, v: f64) -> String {
+pub(super) fn value(term: &Term, v: f64) -> String {
     match term {
         Term::Latency { .. } if v == f64::INFINITY => "∞ (of a refused request)".into(),
         Term::Latency { .. } if v < 1.0 => format!("{} ms", three(1e3 * v)),
@@ -67,7 +67,7 @@ fn values(slo: &Slo, p: &Point) -> String {
 
 /// The whole answer.
 pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
-    let mut o = refused(scenario, c) + &asked(scenario, c);
+    let mut o = refused(scenario, c) + &super::answer::lines(&c.answer) + &asked(scenario, c);
     match (&c.rising, &c.highest) {
         (Some(r), _) => o.push_str(&rising(slo, c, r)),
         (None, Some(p)) => o.push_str(&reached(slo, c, p)),

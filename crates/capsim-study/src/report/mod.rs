@@ -1,5 +1,6 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod accuracy;
+pub mod answer;
 pub mod bars;
 pub mod accuracy_recorded;
 pub mod calibration;

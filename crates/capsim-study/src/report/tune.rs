@@ -65,7 +65,7 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
         true => "several loads".into(),
         false => w.pace(),
     };
-    let mut o = refused(t);
+    let mut o = refused(t) + &super::answer::lines(&t.answer);
     let _ = write!(
         o,
         "{}\non {}\n{}, {pace}; SLO {slo}\n\n",

@@ -3,6 +3,7 @@
 //! Pure like all below: a search says which points it wants and a [`Pool`] evaluates them, on as many threads as it
 //! likes; the answer holds the same bytes on any number of them.
 pub mod capacity;
+pub mod compare;
 mod confidence;
 mod floor;
 mod gains;
@@ -30,4 +31,4 @@ pub use settings::{Knob, Setting};
 pub use slo::{Slo, SloError, Term};
 pub use trial::{Trial, trial};
 pub use uncertainty::{Extremes, extremes};
-pub use what_if::{Change, changes};
+pub use what_if::{Change, changes, lighter_weights};

@@ -52,7 +52,7 @@ pub(super) fn other_tiles(base: &Scenario) -> Vec<(String, Scenario)> {
 }
 
 /// The scenario with 8-bit and 4-bit weights in the format that is usual for its engine, where those are lighter by a fifth.
-pub(super) fn lighter_weights(base: &Scenario) -> Vec<(String, Scenario)> {
+pub fn lighter_weights(base: &Scenario) -> Vec<(String, Scenario)> {
     let formats = match base.engine.scheduler {
         EngineId::LlamaServer => [(8, "q8_0"), (4, "q4_k_m")],
         EngineId::Vllm | EngineId::Sglang => [(8, "fp8"), (4, "awq")],

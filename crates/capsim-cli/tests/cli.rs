@@ -129,7 +129,7 @@ fn a_what_if_table_varies_the_flags_given() {
     assert_eq!((points.len(), fields.len()), (8, 3));
     let text = stdout(&[&args[..], &all].concat());
     assert!(
-        text.contains("prompts identical, moe-tiles tuned"),
+        text.contains("moe-tiles tuned, prompts identical"),
         "{text}"
     );
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");

@@ -65,6 +65,26 @@ impl SpecError {
     }
 }
 
+impl Scenario {
+    /// Where no longest sequence is said and the memory does not hold one of the model's own length: the longest that it holds.
+    pub fn hold_longest(&mut self) {
+        if self.serve.get(MAX_MODEL_LEN).is_none()
+            && let Err(SettingsError::Memory(MemoryError::ModelLenTooLong {
+                max_model_len,
+                largest,
+                ..
+            })) = self.settings()
+            && largest > 0
+        {
+            self.serve.set(MAX_MODEL_LEN, largest);
+            self.notes.assumed.push(format!(
+                "--max-model-len {largest}, the longest that the memory holds; the engine itself would not start with the \
+                 model's {max_model_len}"
+            ));
+        }
+    }
+}
+
 impl ScenarioSpec {
     /// The scenario as it is said, defaults included. The same document and catalogue give the same scenario.
     ///
@@ -118,20 +138,7 @@ impl ScenarioSpec {
     /// As [`described`](Self::described).
     pub fn resolve(&self, catalog: &dyn Catalog) -> Result<Scenario, SpecError> {
         let mut scenario = self.described(catalog)?;
-        if self.settings.get(MAX_MODEL_LEN).is_none()
-            && let Err(SettingsError::Memory(MemoryError::ModelLenTooLong {
-                max_model_len,
-                largest,
-                ..
-            })) = scenario.settings()
-            && largest > 0
-        {
-            scenario.serve.set(MAX_MODEL_LEN, largest);
-            scenario.notes.assumed.push(format!(
-                "--max-model-len {largest}, the longest that the memory holds; the engine itself would not start with the \
-                 model's {max_model_len}"
-            ));
-        }
+        scenario.hold_longest();
         Ok(scenario)
     }
 

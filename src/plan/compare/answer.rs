@@ -94,4 +94,6 @@ pub struct Compared {
     pub simulated: usize,
     /// What was assumed where nothing was said.
     pub assumed: Vec<String>,
+    /// What a reader must know of the costs.
+    pub notes: Vec<String>,
 }

@@ -47,6 +47,19 @@ pub struct Question {
     pub electricity: Option<f64>,
 }
 
+impl Question {
+    /// The scenario of one engine of an offer, under its part of the users.
+    pub fn scenario(&self, candidates: &[Candidate], o: &Offer) -> Option<Scenario> {
+        let same = |c: &&Candidate| {
+            c.scenario.device.id == o.device
+                && c.weights == o.weights
+                && c.tensor == o.tensor_parallel_size
+        };
+        let found = candidates.iter().find(same)?;
+        Some(with_users(&found.scenario, self, o.users_per_engine))
+    }
+}
+
 /// A candidate that serves the users, with the run of one of its engines.
 struct Served {
     engines: u32,
@@ -308,23 +321,72 @@ pub fn compare(
             });
         }
     }
-    let mut assumed: Vec<String> = vec![];
-    for note in candidates.iter().flat_map(|c| &c.scenario.notes.assumed) {
-        if !assumed.contains(note) {
-            assumed.push(note.clone());
-        }
-    }
     Ok(Compared {
         schema: "capsim.compare/1".into(),
         answer: String::new(),
         users: q.users,
         slo: q.slo.to_string(),
         electricity: q.electricity,
+        notes: notes(&chosen, q),
         offers: chosen,
         missed,
         simulated: candidates.len(),
-        assumed,
+        assumed: assumed(candidates),
     })
+}
+
+/// What was assumed for all candidates, and that some have shorter contexts.
+fn assumed(candidates: &[Candidate]) -> Vec<String> {
+    let mut all: Vec<String> = vec![];
+    for note in candidates.iter().flat_map(|c| &c.scenario.notes.assumed) {
+        let note = match note.starts_with("--max-model-len") {
+            true => {
+                "where the memory does not hold the model's longest context: the longest that it holds"
+            }
+            false => note,
+        };
+        if !all.iter().any(|n| n == note) {
+            all.push(note.into());
+        }
+    }
+    all
+}
+
+/// What the costs of devices that are bought leave out, or take for the data sheet's limit.
+fn notes(offers: &[Offer], q: &Question) -> Vec<String> {
+    let bought = |o: &&Offer| matches!(o.price, Some(Price::Bought { .. }));
+    let of = |which: &dyn Fn(&Offer) -> bool| -> String {
+        let mut ids: Vec<&str> = offers
+            .iter()
+            .filter(bought)
+            .filter(|o| which(o))
+            .map(|o| o.device.as_str())
+            .collect();
+        ids.dedup();
+        ids.join(", ")
+    };
+    let mut all = vec![];
+    let mut say = |ids: String, what: &str| {
+        if !ids.is_empty() {
+            all.push(format!("{ids}: {what}"));
+        }
+    };
+    if q.electricity.is_none() {
+        say(
+            of(&|_| true),
+            "the cost is without electricity; give --electricity",
+        );
+        return all;
+    }
+    say(
+        of(&|o| o.watts.is_none()),
+        "the cost is without electricity: nothing is known of the power",
+    );
+    say(
+        of(&|o| o.watts.is_some_and(|w| w.value.is_none())),
+        "electricity is counted at the data sheet's power limit, more than is drawn",
+    );
+    all
 }
 
 /// Of a device that misses the SLO, the candidate with the most devices: what it misses says most.

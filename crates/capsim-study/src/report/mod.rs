@@ -6,6 +6,8 @@ pub mod accuracy_recorded;
 pub mod calibration;
 pub mod chart;
 pub mod capacity;
+pub mod compare;
+pub mod deploy;
 pub mod devices;
 pub mod escape;
 #[cfg(feature = "live")]

@@ -187,7 +187,7 @@ fn serving(o: &Outcome) -> String {
 }
 
 /// Flags with their values, one word each.
-fn serve_words(line: &str) -> Vec<String> {
+pub(super) fn serve_words(line: &str) -> Vec<String> {
     let mut all: Vec<String> = vec![];
     for w in line.split(' ') {
         match all.last_mut() {

@@ -2,7 +2,7 @@
 mod best;
 mod plans;
 
-pub use plans::{capacity, memory, tune};
+pub use plans::{capacity, compared, memory, tune, weights};
 
 use super::Row;
 use super::table::{three, wrap};

@@ -1,8 +1,10 @@
 //! What capacity, tuning and memory answer, in words.
 use super::super::capacity::{load, value};
+use super::super::compare::devices;
 use super::super::table::three;
 use super::SAME;
 use capsim::plan::capacity::{Capacity, Outlook};
+use capsim::plan::compare::{Compared, Offer};
 use capsim::plan::memory::Memory;
 use capsim::plan::tune::{Objective, Outcome, Tuned};
 use capsim::plan::{Axis, Limit, Slo};
@@ -207,4 +209,69 @@ pub fn memory(m: &Memory) -> String {
         (None, None) => String::new(),
     };
     format!("It does not fit: {problem}.{way}")
+}
+
+/// The format of the weights: of the experts where there are some, else of the MLPs.
+pub fn weights(scenario: &Scenario) -> String {
+    let p = scenario.model.precision();
+    match scenario.model.experts() {
+        Some(_) => p.experts.to_string(),
+        None => p.mlp.to_string(),
+    }
+}
+
+/// `capsim compare`: the cheapest offer, or that with the fewest devices; the fastest to read; what is missing.
+pub fn compared(c: &Compared) -> String {
+    let Some(first) = c.offers.first() else {
+        return format!(
+            "None of {} devices serves {} users under {}, whatever their number.",
+            c.missed.len(),
+            c.users,
+            c.slo
+        );
+    };
+    let words = |o: &Offer| {
+        let money = match (
+            o.cost_per_hour.and_then(|c| c.value),
+            o.cost_per_million_tokens,
+        ) {
+            (Some(hour), Some(m)) => format!(
+                ", {} per hour, {} per million output tokens",
+                three(hour),
+                three(m.value.unwrap_or(f64::NAN))
+            ),
+            _ => String::new(),
+        };
+        format!(
+            "{} × {} with {} weights{money}, {} tokens/s for each user",
+            devices(o),
+            o.device,
+            o.weights,
+            three(o.interactivity)
+        )
+    };
+    let what = match first.cost_per_hour {
+        Some(_) => "the cheapest of those with a price",
+        None => "the fewest devices",
+    };
+    let mut text = format!(
+        "{} users under {}: {what}: {}.",
+        c.users,
+        c.slo,
+        words(first)
+    );
+    let fastest = c
+        .offers
+        .iter()
+        .max_by(|a, b| a.interactivity.total_cmp(&b.interactivity));
+    if let Some(fastest) = fastest.filter(|f| f.interactivity > SAME * first.interactivity) {
+        text += &format!(" The fastest to read: {}.", words(fastest));
+    }
+    if first.price.is_none() {
+        text += &format!(
+            " No price was given: --price {}=2.10/h (rented) or =2400,36mo (bought) tells what it costs.",
+            first.device
+        );
+    }
+    text
 }

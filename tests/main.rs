@@ -16,6 +16,7 @@ mod models;
 mod numpy;
 mod offload;
 mod plan;
+mod prose;
 mod recipes;
 mod resemble;
 mod serve_core;

@@ -26,7 +26,7 @@ pub struct CapacityQuestion {
     /// Independent runs per load
     #[arg(long, default_value_t = 5, help_heading = "Question")]
     seeds: u32,
-    /// Of these, so many must meet the SLO (default: all)
+    /// Runs of --seeds that must meet the SLO (default: all)
     #[arg(long, help_heading = "Question")]
     met_in: Option<u32>,
     /// Confidence of the statement about runs

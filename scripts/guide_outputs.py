@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every command that the guides show, and writes what it prints under it (or, with --check, says where that differs).
 
-A command is a ```console block that begins with `$ capsim`, or with `$ cargo run`, which runs in the repository; it goes on as long as
+A command is a ```console block that begins with `$ capsim`, or with `$ cargo run`, which runs in the repository, as does one that names recorded runs in validation/; it goes on as long as
 its lines end in a backslash. What follows it in the block is its output on stdout and, if the exit code is not 0, `# exit code N`.
 
     <!-- file: plan.toml -->        the next code block is written to that file, for the commands that follow in the guide
@@ -54,8 +54,9 @@ def kept(lines, rule, where):
 def output(command, capsim, folder, where):
     env = dict(os.environ, PATH=f"{capsim.parent}{os.pathsep}{os.environ['PATH']}", NO_COLOR="1", COLUMNS="80")
     builds = command.startswith("cargo ")
+    at_root = builds or "validation/" in command
     done = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT if builds else folder, env=env, capture_output=True, text=True,
+        ["bash", "-c", command], cwd=ROOT if at_root else folder, env=env, capture_output=True, text=True,
         timeout=1800 if builds else 300,
     )  # fmt: skip
     if done.returncode not in (0, 1):
@@ -103,10 +104,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a guide is out of date")
     parser.add_argument("--capsim", type=pathlib.Path, default=ROOT / "target/release/capsim")
-    parser.add_argument("guides", nargs="*", type=pathlib.Path, help="default: docs/guide/*.md")
+    parser.add_argument("guides", nargs="*", type=pathlib.Path, help="default: README.md and docs/guide/*.md")
     args = parser.parse_args()
     stale = 0
-    for path in args.guides or sorted((ROOT / "docs/guide").glob("*.md")):
+    for path in args.guides or [ROOT / "README.md", *sorted((ROOT / "docs/guide").glob("*.md"))]:
         old = path.read_text()
         new, count = rewritten(path, args.capsim.resolve())
         print(f"{path}: {count} commands, {'as printed' if new == old else 'changed'}", flush=True)

@@ -17,6 +17,7 @@ mod numpy;
 mod offload;
 mod pipeline;
 mod plan;
+mod prose;
 mod recipes;
 mod resemble;
 mod serve_core;

@@ -92,6 +92,10 @@ pub struct StagePart {
 pub struct Memory {
     /// `capsim.memory/1`.
     pub schema: String,
+    /// The answer in words, as the command prints it first; empty where no command was asked.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub answer: String,
     /// Whether the engine starts, and holds what was demanded.
     pub fits: bool,
     /// Whether the engine starts.
@@ -265,6 +269,7 @@ fn unknown(scenario: &Scenario) -> Memory {
     let model = &scenario.model;
     Memory {
         schema: "capsim.memory/1".into(),
+        answer: String::new(),
         fits: false,
         starts: false,
         problem: None,

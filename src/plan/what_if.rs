@@ -1,4 +1,5 @@
 //! Changes worth trying, one at a time.
+use crate::device::EngineId;
 use crate::engine::flag;
 use crate::engine::settings::{KV_CACHE_DTYPE, Offers, Setting, TABLE};
 use crate::fields::Value;
@@ -35,6 +36,45 @@ fn offered(row: &Setting, today: &Value) -> Vec<Value> {
     }
 }
 
+/// The scenario with each of the profile's other kernels of the experts.
+pub(super) fn other_tiles(base: &Scenario) -> Vec<(String, Scenario)> {
+    if base.model.experts().is_none() {
+        return vec![];
+    }
+    let path = base.moe_path.as_ref().unwrap_or(&base.engine.moe_default);
+    let others = base.engine.moe_paths.keys().filter(|p| *p != path);
+    let with = |other: &String| {
+        let mut s = base.clone();
+        s.moe_path = Some(other.clone());
+        (format!("{other} expert kernels (--moe-tiles {other})"), s)
+    };
+    others.map(with).collect()
+}
+
+/// The scenario with 8-bit and 4-bit weights in the format that is usual for its engine, where those are lighter by a fifth.
+pub fn lighter_weights(base: &Scenario) -> Vec<(String, Scenario)> {
+    let formats = match base.engine.scheduler {
+        EngineId::LlamaServer => [(8, "q8_0"), (4, "q4_k_m")],
+        EngineId::Vllm | EngineId::Sglang => [(8, "fp8"), (4, "awq")],
+    };
+    let config = base.model.config();
+    let today = base.model.total_weight_bytes().as_f64();
+    let mut all = vec![];
+    for (bits, name) in formats {
+        let Ok(format) = Precision::by_name(name, config) else {
+            continue;
+        };
+        let model = Model::new(config, format.with_kv(base.model.precision().kv));
+        if model.total_weight_bytes().as_f64() < 0.8 * today {
+            let mut s = base.clone();
+            s.model = model;
+            s.follow();
+            all.push((format!("{bits}-bit weights ({name})"), s));
+        }
+    }
+    all
+}
+
 /// The present scenario with one setting changed, for every setting that may matter and has another value to offer. Changes
 /// that the engine would not start with are left out.
 pub fn changes(base: &Scenario) -> Vec<Change> {
@@ -57,13 +97,8 @@ pub fn changes(base: &Scenario) -> Vec<Change> {
             });
         }
     };
-    if base.model.experts().is_some() {
-        let path = base.moe_path.as_ref().unwrap_or(&base.engine.moe_default);
-        for other in base.engine.moe_paths.keys().filter(|p| *p != path) {
-            offer(format!("MoE tiles `{other}`"), true, &|s| {
-                s.moe_path = Some(other.clone());
-            });
-        }
+    for (what, with) in other_tiles(base) {
+        offer(what, true, &|s| *s = with.clone());
     }
     for (at, row) in TABLE.iter().enumerate() {
         let Some(today) = now
@@ -88,20 +123,8 @@ pub fn changes(base: &Scenario) -> Vec<Change> {
             s.serve.set(KV_CACHE_DTYPE, "fp8".to_string());
         });
     }
-    for (name, words) in [
-        ("fp8", "8-bit weights (fp8)"),
-        ("awq", "4-bit weights (awq)"),
-    ] {
-        let Ok(other) = Precision::by_name(name, base.model.config()) else {
-            continue;
-        };
-        let model = Model::new(base.model.config(), other);
-        if model.total_weight_bytes().as_f64() < 0.8 * base.model.total_weight_bytes().as_f64() {
-            offer(words.into(), false, &|s| {
-                s.model = model.clone();
-                s.follow();
-            });
-        }
+    for (what, with) in lighter_weights(base) {
+        offer(what, false, &|s| *s = with.clone());
     }
     all
 }

@@ -55,6 +55,8 @@ pub struct Notes {
     pub harmless: Vec<String>,
     /// How a pasted line was read.
     pub line: Vec<String>,
+    /// No device was named.
+    pub device_assumed: bool,
 }
 
 impl Notes {

@@ -39,7 +39,7 @@ pub fn predict(
     timeline: Option<f64>,
 ) -> PyResult<Answer> {
     interruptible(py, move |stop| {
-        let points = said.scenario.points(&said.files)?;
+        let points = said.scenario.points()?;
         if single && points.len() != 1 {
             let fields: Vec<&str> = points[0].varied.iter().map(|(f, _)| *f).collect();
             anyhow::bail!(

@@ -1,6 +1,8 @@
 //! The commands as functions, for bindings to other languages: documents in, answers out. Nothing is printed, and no file written but
 //! a sweep's. Fields have the documents' names, and errors the command line's words.
 pub use super::files::{Files, Texts};
+/// Fields that `-h` lists, with their examples.
+pub const COMMON_FLAGS: &[(&str, &str)] = &super::flags::COMMON;
 pub use super::predict::{Asked, asked, rows, to_json};
 pub use super::scenario_args::Described;
 pub use super::sweep::Elsewhere;

@@ -9,7 +9,7 @@ use capsim::plan::{Axis, Pool, Slo};
 use capsim::predict::Scenario;
 use capsim::predict::spec::ScenarioSpec;
 use capsim::workload::load::*;
-use capsim_study::report::capacity as report;
+use capsim_study::report::{answer as in_words, capacity as report};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ pub struct CapacityQuestion {
     /// Independent runs per load
     #[arg(long, default_value_t = 5, help_heading = "Question")]
     seeds: u32,
-    /// Of these, so many must meet the SLO (default: all)
+    /// Runs of --seeds that must meet the SLO (default: all)
     #[arg(long, help_heading = "Question")]
     met_in: Option<u32>,
     /// Confidence of the statement about runs
@@ -265,7 +265,8 @@ pub fn answer(
         wanted,
         what_if: !args.no_what_if,
     };
-    let capacity = capacity(&scenario, &question, pool)?;
+    let mut capacity = capacity(&scenario, &question, pool)?;
+    capacity.answer = in_words::capacity(&scenario, &question.slo, &capacity);
     Ok(Answered {
         scenario,
         question,

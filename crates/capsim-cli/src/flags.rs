@@ -80,11 +80,43 @@ fn off(field: &Field) -> String {
     format!("no_{}", field.name)
 }
 
+/// Fields whose flags `-h` lists, each with an example; `--help` lists all.
+pub const COMMON: [(&str, &str); 22] = [
+    ("model", "qwen3-8b"),
+    ("weights", "fp8"),
+    ("device", "h100-sxm"),
+    ("engine_version", "0.24"),
+    ("moe_tiles", "tuned"),
+    ("max_num_seqs", "64"),
+    ("max_num_batched_tokens", "8192"),
+    ("max_model_len", "32768"),
+    ("gpu_memory_utilization", "0.9"),
+    ("enable_prefix_caching", ""),
+    ("kv_cache_dtype", "fp8"),
+    ("tensor_parallel_size", "2"),
+    ("num_prompts", "200"),
+    ("max_concurrency", "1,8,64"),
+    ("request_rate", "0.5"),
+    ("random_input_len", "1024"),
+    ("random_output_len", "256"),
+    ("users", "50"),
+    ("think_time", "exponential:20"),
+    ("turns", "5"),
+    ("trace_file", "trace.jsonl"),
+    ("trace_speedup", "2"),
+];
+
 fn arg<S: Flagged>(at: usize, field: &'static Field) -> Arg {
+    let common = COMMON.iter().find(|(name, _)| *name == field.name);
+    let help = match common {
+        Some((_, example)) if !example.is_empty() => format!("{}. Example: {example}", field.help),
+        _ => field.help.to_owned(),
+    };
     let arg = Arg::new(field.name)
         .long(field.flag())
         .aliases(field.aliases.iter().map(|a| a.replace('_', "-")))
-        .help(field.help)
+        .help(help)
+        .hide_short_help(common.is_none())
         .help_heading(S::HEADING);
     if field.kind == Kind::Switch {
         return arg.action(ArgAction::SetTrue).overrides_with(off(field));
@@ -115,6 +147,7 @@ impl<S: Flagged> Args for Given<S> {
                     Arg::new(off(field))
                         .long(format!("no-{}", field.flag()))
                         .help(format!("The opposite of --{}", field.flag()))
+                        .hide_short_help(true)
                         .help_heading(S::HEADING)
                         .action(ArgAction::SetTrue),
                 );

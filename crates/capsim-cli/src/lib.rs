@@ -3,6 +3,7 @@ mod advice;
 pub mod api;
 mod calibrate;
 mod capacity;
+mod compare;
 mod complete;
 mod device;
 mod devices;
@@ -42,6 +43,7 @@ mod stop;
 mod sweep;
 mod trace;
 mod tune;
+mod typed;
 mod validate;
 mod validate_all;
 mod version;
@@ -90,6 +92,8 @@ enum Command {
     Predict(Box<predict::PredictArgs>),
     /// How many users or requests per second meet an SLO, what binds, and what would help
     Capacity(Box<capacity::CapacityArgs>),
+    /// Which machine: over devices, weights and tensor-parallel sizes, how many serve N users under an SLO, and what they cost
+    Compare(Box<compare::CompareArgs>),
     /// Whether it fits: weights, KV blocks, context × concurrency, and the smallest change that makes it fit
     Memory(Box<memory::MemoryArgs>),
     /// Which settings: many tried, the best as a `vllm serve` line, with its gain and what each knob does
@@ -178,6 +182,7 @@ pub fn run_with(cli: Cli, ray: Option<&dyn api::Elsewhere>) -> anyhow::Result<Ex
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Capacity(args) => capacity::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Memory(args) => memory::run(&args),
         Command::Tune(args) => tune::run(&args),
         #[cfg(feature = "live")]
@@ -215,7 +220,9 @@ pub fn main(
     ray: Option<&dyn api::Elsewhere>,
 ) -> ExitCode {
     leave_quietly_when_nobody_reads();
-    let parsed = command()
+    let command = command();
+    let args = typed::understood(args, &command);
+    let parsed = command
         .try_get_matches_from(args)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {

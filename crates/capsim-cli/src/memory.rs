@@ -6,7 +6,7 @@ use capsim::engine::settings::*;
 use capsim::plan::memory::{Demand, HostMemory, Memory, memory};
 use capsim::predict::Scenario;
 use capsim::predict::spec::ScenarioSpec;
-use capsim_study::report::memory as report;
+use capsim_study::report::{answer as in_words, memory as report};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -155,7 +155,8 @@ pub fn answer(
         );
         args.contexts.clone()
     };
-    let answer = memory(&scenario, &demand, host, &contexts)?;
+    let mut answer = memory(&scenario, &demand, host, &contexts)?;
+    answer.answer = in_words::memory(&answer);
     Ok((scenario, answer))
 }
 

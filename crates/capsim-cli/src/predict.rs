@@ -7,7 +7,7 @@ use capsim::engine::observe::Observer;
 use capsim::fields::Value;
 use capsim::predict::spec::Point;
 use capsim::predict::{Scenario, predict_observed};
-use capsim_study::report::{Row, json, markdown, prediction};
+use capsim_study::report::{Row, answer, json, markdown, prediction};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +19,9 @@ pub struct PredictArgs {
     /// Machine-readable output
     #[arg(long)]
     json: bool,
+    /// Also show what each figure rests on: sources of the profiles, coefficients, the nearest recorded runs
+    #[arg(long)]
+    details: bool,
     /// Also write a Markdown report
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -100,7 +103,8 @@ pub fn to_json(rows: &[Row]) -> anyhow::Result<String> {
         .iter()
         .map(|r| json::prediction(&r.varied, &r.scenario, &r.prediction))
         .collect();
-    Ok(json::text(&json::predictions(points)))
+    let answer = answer::predicted(rows);
+    Ok(json::text(&json::predictions(answer, points)))
 }
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
@@ -129,16 +133,25 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     }
     if args.json {
         println!("{}", to_json(&done)?);
-    } else if let [row] = &done[..] {
-        print!("{}", prediction::block(&row.scenario, &row.prediction));
     } else {
-        let all: Vec<_> = done.iter().map(|r| (&r.scenario, &r.prediction)).collect();
-        print!("{}", prediction::left_out(all.iter().map(|(s, _)| *s)));
-        print!("{}", prediction::refused(all.iter().map(|(_, p)| *p)));
-        println!("{}", prediction::heading(&done));
-        print!("{}{}", prediction::rows(&done), prediction::footer(&all));
+        print(&done, args.details);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is not simulated, the answer in words, the figures, what a reader must know and, where it is asked for, what the figures rest on.
+fn print(rows: &[Row], details: bool) {
+    let all: Vec<_> = rows.iter().map(|r| (&r.scenario, &r.prediction)).collect();
+    print!("{}", prediction::left_out(all.iter().map(|(s, _)| *s)));
+    print!("{}", prediction::refused(all.iter().map(|(_, p)| *p)));
+    print!("{}", answer::lines(&answer::predicted(rows)));
+    if let [row] = rows {
+        print!("{}", prediction::block(&row.scenario, &row.prediction));
+    } else {
+        println!("{}", prediction::heading(rows));
+        print!("{}", prediction::rows(rows));
+    }
+    print!("{}", prediction::footer(&all, details));
 }
 
 /// A progress bar that is there only on a terminal, and only when it takes long enough to be seen.

@@ -9,9 +9,7 @@ use capsim::line::{self, Line, Source};
 use capsim::model::overrides::SEPARATOR;
 #[cfg(feature = "live")]
 use capsim::predict::Scenario;
-use capsim::predict::spec::{
-    Point, ScenarioSpec, ServedSection, Variation, all_fields, expand, of_mixture,
-};
+use capsim::predict::spec::{Point, ScenarioSpec, ServedSection, Variation, all_fields, expand};
 use capsim::workload::load::LoadSection;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -217,7 +215,7 @@ impl ScenarioArgs {
     /// # Errors
     /// A description that cannot be read, or too many combinations.
     pub fn points(&self) -> anyhow::Result<Vec<Point>> {
-        let points = self.described()?.points(&self.files)?;
+        let points = self.described()?.points()?;
         match &points[..] {
             [point] => self.save(&point.spec)?,
             _ if self.save_scenario.is_some() => {
@@ -275,33 +273,16 @@ impl Described {
             && !self.several.iter().any(|(f, _)| elsewhere(f))
     }
 
-    /// Every combination of the values given. Where nothing is said, batch sizes from 1 to 32; a table of a mixture of experts
-    /// answers for both kinds of prompts and all kernels of the experts, unless one is asked for.
+    /// Every combination of the values given, and of nothing else. Where nothing is said, from one client to 32.
     ///
     /// # Errors
     /// A scenario that cannot be resolved, or too many combinations.
-    pub fn points(mut self, files: &Files) -> anyhow::Result<Vec<Point>> {
-        let silent = self.is_silent();
-        if silent {
-            let sizes = [1, 2, 4, 8, 16, 32].map(Value::Count);
-            self.several.push(("max_num_seqs", sizes.to_vec()));
+    pub fn points(mut self) -> anyhow::Result<Vec<Point>> {
+        if self.is_silent() {
+            let clients = [1, 2, 4, 8, 16, 32].map(Value::Count);
+            self.several.push(("max_concurrency", clients.to_vec()));
         }
         let order = |f: &str| all_fields().position(|g| g.name == f);
-        let loads = ["max_num_seqs", "max_concurrency"];
-        if self.several.iter().any(|(f, _)| loads.contains(f)) {
-            let mut first = self.spec.clone();
-            for (field, values) in &self.several {
-                first.set(field, values[0].clone())?;
-            }
-            for (field, values) in of_mixture(&first, files, !silent)? {
-                let said = self.several.iter().any(|(f, _)| *f == field);
-                match &values[..] {
-                    _ if said => {}
-                    [one] => self.spec.set(field, one.clone())?,
-                    _ => self.several.push((field, values)),
-                }
-            }
-        }
         // What is served varies slowest, then the kind of prompts, settings and the load.
         self.several.sort_by_key(|(f, _)| match *f {
             "prompts" => (0, order("moe_tiles")),

@@ -16,7 +16,7 @@ use capsim::plan::{Knob, Pool, Setting, Slo};
 use capsim::predict::spec::ScenarioSpec;
 use capsim::predict::{Scenario, Settings};
 use capsim::workload::load::{MAX_CONCURRENCY, NUM_PROMPTS};
-use capsim_study::report::tune as report;
+use capsim_study::report::{answer as in_words, tune as report};
 use clap::{Args, ValueEnum};
 use std::process::ExitCode;
 
@@ -422,6 +422,7 @@ pub fn answer(
     if question.knobs.iter().any(turns_graphs_off) {
         answer.notes.push(NO_PRICE_OF_EAGER.into());
     }
+    answer.answer = in_words::tune(&answer);
     Ok((base, answer))
 }
 

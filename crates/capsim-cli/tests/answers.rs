@@ -163,6 +163,21 @@ fn predictions() {
         &[0, 1],
     );
     assert_eq!(v["schema"], "capsim.memory/1");
+    let small = [
+        "--model",
+        "qwen3-0.6b",
+        "--num-prompts",
+        "8",
+        "--device",
+        "l4",
+    ];
+    let ask = ["compare", "--for-users", "4", "--slo", "tpot.p95<1s"];
+    let v = both(
+        "compare",
+        &[&ask[..], &small[..], &["--output-len", "4"]].concat(),
+        &[0],
+    );
+    assert_eq!(v["schema"], "capsim.compare/1");
 }
 
 #[test]

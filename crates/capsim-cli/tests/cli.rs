@@ -99,32 +99,40 @@ fn the_same_command_prints_the_same_bytes() {
     assert_ne!(stdout(&args), stdout(&other));
 }
 
+/// A table varies what was given several values, and nothing else.
 #[test]
-fn a_what_if_table_answers_for_prompts_and_tiles() {
-    let args = [
-        "predict",
-        "--max-num-seqs",
-        "1,4",
-        "--max-concurrency",
-        "4",
-        "--num-prompts",
-        "8",
-        "--output-len",
-        "32",
+fn a_what_if_table_varies_the_flags_given() {
+    let few = ["--max-concurrency", "4", "--num-prompts", "8"];
+    let args = [&["predict", "--max-num-seqs", "1,4"], &few[..]].concat();
+    let args = [&args[..], &["--output-len", "32"]].concat();
+    let varied = |more: &[&str]| {
+        let v = json(&[&args[..], more, &["--json"]].concat());
+        let points = v["points"].as_array().unwrap().clone();
+        let fields = points[0]["varied"].as_object().unwrap().clone();
+        (
+            points,
+            fields.into_iter().map(|(f, _)| f).collect::<Vec<_>>(),
+        )
+    };
+    let (points, fields) = varied(&[]);
+    assert_eq!(
+        (points.len(), fields),
+        (2, vec!["max_num_seqs".to_string()])
+    );
+    let all = [
+        "--prompts",
+        "distinct,identical",
+        "--moe-tiles",
+        "default,tuned",
     ];
-    let text = stdout(&args);
-    for title in [
-        "prompts distinct, moe-tiles default",
-        "prompts distinct, moe-tiles tuned",
-        "prompts identical, moe-tiles default",
-        "prompts identical, moe-tiles tuned",
-    ] {
-        assert!(text.contains(title), "{text}");
-    }
+    let (points, fields) = varied(&all);
+    assert_eq!((points.len(), fields.len()), (8, 3));
+    let text = stdout(&[&args[..], &all].concat());
+    assert!(
+        text.contains("moe-tiles tuned, prompts identical"),
+        "{text}"
+    );
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
-    let v = json(&[&args[..], &["--json"]].concat());
-    let points = v["points"].as_array().unwrap();
-    assert_eq!(points.len(), 8);
     let throughput = |prompts: &str, tiles: &str, seqs: u32| {
         let p = points
             .iter()

@@ -158,6 +158,10 @@ const ABOVE: f64 = 1.25;
 pub struct Capacity {
     /// `capsim.capacity/1`.
     pub schema: String,
+    /// The answer in words, as the command prints it first; empty where no command was asked.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub answer: String,
     /// What was raised.
     pub axis: Axis,
     /// The SLO as it was understood.

@@ -79,6 +79,7 @@ pub fn capacity(
     let low = low.min(best.unwrap_or(0.0));
     Ok(Capacity {
         schema: "capsim.capacity/1".into(),
+        answer: String::new(),
         axis: q.axis,
         slo: q.slo.to_string(),
         runs_share: highest

@@ -75,6 +75,10 @@ pub struct Effect {
 pub struct Tuned {
     /// `capsim.tune/1`.
     pub schema: String,
+    /// The answer in words, as the command prints it first; empty where no command was asked.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub answer: String,
     /// The SLO as it was understood.
     pub slo: Option<String>,
     /// What was better.

@@ -7,8 +7,8 @@ mod resolve;
 mod served;
 mod speculation;
 
-pub use grid::{Point, Variation, expand, of_mixture};
-pub use resolve::{Catalog, SpecError, weighted};
+pub use grid::{Point, Variation, expand};
+pub use resolve::{Catalog, DEFAULT_DEVICE, SpecError, weighted};
 pub use served::*;
 
 use crate::device::{DeviceProfile, EngineProfile};

@@ -19,7 +19,8 @@ use std::sync::Arc;
 const DEFAULT_MODEL: &str = "Qwen/Qwen3-30B-A3B-Instruct-2507";
 
 /// The device of the first recorded runs.
-const DEFAULT_DEVICE: &str = "gfx1151";
+/// The device where none is named.
+pub const DEFAULT_DEVICE: &str = "gfx1151";
 
 /// Where models, profiles and files are found by their names.
 pub trait Catalog: LoadFiles {
@@ -63,6 +64,26 @@ impl SpecError {
             field: field.into(),
             problem: problem.to_string(),
         })
+    }
+}
+
+impl Scenario {
+    /// Where no longest sequence is said and the memory does not hold one of the model's own length: the longest that it holds.
+    pub fn hold_longest(&mut self) {
+        if self.serve.get(MAX_MODEL_LEN).is_none()
+            && let Err(SettingsError::Memory(MemoryError::ModelLenTooLong {
+                max_model_len,
+                largest,
+                ..
+            })) = self.settings()
+            && largest > 0
+        {
+            self.serve.set(MAX_MODEL_LEN, largest);
+            self.notes.assumed.push(format!(
+                "--max-model-len {largest}, the longest that the memory holds; the engine itself would not start with the \
+                 model's {max_model_len}"
+            ));
+        }
     }
 }
 
@@ -111,6 +132,7 @@ impl ScenarioSpec {
                 not_simulated: self.not_simulated.clone(),
                 harmless: self.harmless.clone(),
                 line: self.line_notes.clone(),
+                device_assumed: self.device.is_none(),
             },
         };
         let drafts = super::speculation::assumed(&scenario);
@@ -125,20 +147,7 @@ impl ScenarioSpec {
     /// As [`described`](Self::described).
     pub fn resolve(&self, catalog: &dyn Catalog) -> Result<Scenario, SpecError> {
         let mut scenario = self.described(catalog)?;
-        if self.settings.get(MAX_MODEL_LEN).is_none()
-            && let Err(SettingsError::Memory(MemoryError::ModelLenTooLong {
-                max_model_len,
-                largest,
-                ..
-            })) = scenario.settings()
-            && largest > 0
-        {
-            scenario.serve.set(MAX_MODEL_LEN, largest);
-            scenario.notes.assumed.push(format!(
-                "--max-model-len {largest}, the longest that the memory holds; the engine itself would not start with the \
-                 model's {max_model_len}"
-            ));
-        }
+        scenario.hold_longest();
         Ok(scenario)
     }
 

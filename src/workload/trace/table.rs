@@ -41,7 +41,7 @@ fn columns(
             }
             return Err((
                 0,
-                "a CSV of one's own needs --trace-columns time=NAME,input=NAME,output=NAME".into(),
+                "another CSV needs --trace-columns time=NAME,input=NAME,output=NAME".into(),
             ));
         }
     })

@@ -35,10 +35,15 @@ fn a_table_over_devices_is_about_all_of_them() {
             "--max-concurrency",
             "4",
         ];
-        let (code, text, err) =
-            capsim(&[&words[..], &["--num-prompts", "8", "--device", devices]].concat());
+        let (code, text, err) = capsim(
+            &[
+                &words[..],
+                &["--num-prompts", "8", "--details", "--device", devices],
+            ]
+            .concat(),
+        );
         assert_eq!(code, 0, "{err}");
-        let heading = flat(text.split("\n\n").next().unwrap());
+        let heading = flat(text.split("\n\n").nth(1).unwrap());
         for device in ["H100", "RTX 4090"] {
             assert!(heading.contains(device), "{heading}");
         }
@@ -78,7 +83,8 @@ fn what_a_table_rests_on_is_of_all_its_rows() {
         "--num-prompts",
         "32",
     ];
-    let (code, text, err) = capsim(&[&words[..], &["--max-concurrency", "1,32"]].concat());
+    let (code, text, err) =
+        capsim(&[&words[..], &["--details", "--max-concurrency", "1,32"]].concat());
     assert_eq!(code, 0, "{err}");
     assert!(
         text.contains("32 requests of") && text.contains("several loads"),

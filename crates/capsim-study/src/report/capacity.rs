@@ -68,7 +68,10 @@ fn values(slo: &Slo, p: &Point) -> String {
 
 /// The whole answer.
 pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
-    let mut o = left_out(std::iter::once(scenario)) + &refused(scenario, c) + &asked(scenario, c);
+    let mut o = left_out(std::iter::once(scenario))
+        + &refused(scenario, c)
+        + &super::answer::lines(&c.answer)
+        + &asked(scenario, c);
     match (&c.rising, &c.highest) {
         (Some(r), _) => o.push_str(&rising(slo, c, r)),
         (None, Some(p)) => o.push_str(&reached(slo, c, p)),
@@ -215,7 +218,14 @@ fn on_the_server(scenario: &Scenario, slo: &Slo, c: &Capacity, highest: &Point) 
         .iter()
         .find(|p| Some(p.load) == least)
         .unwrap_or(highest);
-    match check(scenario, slo, c.axis, answer) {
+    match check(
+        scenario,
+        slo,
+        c.axis,
+        answer.load,
+        answer.num_prompts,
+        answer.request_throughput,
+    ) {
         Some(words) => "Check it on the real server:\n".to_string() + &command(&words),
         None => String::new(),
     }
@@ -562,7 +572,14 @@ fn table(slo: &Slo, c: &Capacity) -> String {
 }
 
 /// The command that measures the load on a running server.
-fn check(scenario: &Scenario, slo: &Slo, axis: Axis, p: &Point) -> Option<Vec<String>> {
+pub(super) fn check(
+    scenario: &Scenario,
+    slo: &Slo,
+    axis: Axis,
+    load: f64,
+    prompts: u32,
+    rate: f64,
+) -> Option<Vec<String>> {
     let w = &scenario.workload;
     let talks = w.users.as_ref().is_some_and(|u| u.turns > 1);
     if w.trace.is_some() || talks || w.input_dist.is_some() || w.output_dist.is_some() {
@@ -598,19 +615,19 @@ fn check(scenario: &Scenario, slo: &Slo, axis: Axis, p: &Point) -> Option<Vec<St
     }
     match axis {
         Axis::Rate => {
-            flag("--request-rate", p.load.to_string());
+            flag("--request-rate", load.to_string());
             if w.burstiness != 1.0 {
                 flag("--burstiness", w.burstiness.to_string());
             }
         }
         // vllm bench serve knows no users who think: as many requests per second as these send.
         Axis::Users => {
-            flag("--request-rate", three(p.request_throughput));
-            flag("--max-concurrency", p.load.to_string());
+            flag("--request-rate", three(rate));
+            flag("--max-concurrency", load.to_string());
         }
-        _ => flag("--max-concurrency", p.load.to_string()),
+        _ => flag("--max-concurrency", load.to_string()),
     }
-    flag("--num-prompts", p.num_prompts.to_string());
+    flag("--num-prompts", prompts.to_string());
     flag("--percentile-metrics", "ttft,tpot,itl,e2el".into());
     flag("--metric-percentiles", format!("{}", slo.tail()));
     Some(words)

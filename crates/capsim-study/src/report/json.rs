@@ -330,6 +330,10 @@ pub struct Predictions {
     /// Format.
     #[schemars(extend("const" = "capsim.prediction/1"))]
     pub schema: String,
+    /// The answer in words, as the command prints it first.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub answer: String,
     /// One point per row of the table.
     pub points: Vec<Point>,
 }
@@ -438,9 +442,10 @@ pub fn prediction(
 }
 
 /// A whole table.
-pub fn predictions(points: Vec<Point>) -> Predictions {
+pub fn predictions(answer: String, points: Vec<Point>) -> Predictions {
     Predictions {
         schema: "capsim.prediction/1".into(),
+        answer,
         points,
     }
 }

@@ -27,7 +27,12 @@ fn grouped(n: u64) -> String {
 
 /// The whole answer.
 pub fn text(scenario: &Scenario, m: &Memory) -> String {
-    let mut o = format!("{}\non {}\n\n", scenario.model_name, scenario.device.name);
+    let mut o = super::answer::lines(&m.answer);
+    let _ = write!(
+        o,
+        "{}\non {}\n\n",
+        scenario.model_name, scenario.device.name
+    );
     if !m.unmodelled.is_empty() {
         o.push_str(&labelled(
             "Left out",

@@ -1,10 +1,13 @@
 //! Tables for people, JSON and CSV for machines, Markdown for both.
 pub mod accuracy;
+pub mod answer;
 pub mod bars;
 pub mod accuracy_recorded;
 pub mod calibration;
 pub mod chart;
 pub mod capacity;
+pub mod compare;
+pub mod deploy;
 pub mod devices;
 pub mod escape;
 #[cfg(feature = "live")]

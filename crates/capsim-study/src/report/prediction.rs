@@ -10,7 +10,7 @@ use capsim::predict::{
 };
 use std::fmt::Write as _;
 
-/// Everything about one prediction.
+/// One prediction, without what stands above ([`refused`]) and below ([`footer`]).
 pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     let s = &p.run.summary;
     let mut o = String::new();
@@ -73,9 +73,7 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     }
     let heading = format!("{:=<50}", "");
     format!(
-        "{}{}{}\n{:=^50}\n{o}{heading}\n{}",
-        left_out(std::iter::once(scenario)),
-        refused(std::iter::once(p)),
+        "{}\n{:=^50}\n{o}{heading}\n{}",
         question(scenario, p),
         " Predicted Serving Benchmark Result ",
         details(scenario, p)
@@ -102,6 +100,7 @@ pub fn assumed<'a>(all: impl Iterator<Item = &'a Scenario>) -> String {
     if told.is_empty() {
         return String::new();
     }
+    let told = merged(told);
     labelled("Assumed", &told.join("; "))
 }
 
@@ -111,6 +110,19 @@ pub fn left_out<'a>(all: impl Iterator<Item = &'a Scenario>) -> String {
     told.iter()
         .map(|c| labelled("Left out", &c.to_string()) + "\n")
         .collect()
+}
+
+/// Numbers of requests, which follow the load from row to row, as one range.
+fn merged(mut told: Vec<String>) -> Vec<String> {
+    let count = |t: &String| t.strip_suffix(" requests")?.parse::<u64>().ok();
+    let counts: Vec<u64> = told.iter().filter_map(count).collect();
+    if let (Some(low), Some(high)) = (counts.iter().min(), counts.iter().max())
+        && counts.len() > 1
+    {
+        told.retain(|t| count(t).is_none());
+        told.push(format!("{low} to {high} requests"));
+    }
+    told
 }
 
 /// What one or several predictions refused, for the first lines of an answer; empty if nothing.
@@ -299,7 +311,6 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
     if let Some(e) = p.energy(scenario) {
         o.push_str(&labelled("Power", &power(&e)));
     }
-    o.push_str(&footer(&[(scenario, p)]));
     o
 }
 
@@ -346,9 +357,16 @@ pub fn heading(rows: &[Row]) -> String {
     lines.concat() + &assumed(rows.iter().map(|r| &r.scenario))
 }
 
-/// What one or several rows share and rest on: caveats, profiles, coefficients.
-pub fn footer(rows: &[(&Scenario, &Prediction)]) -> String {
+/// What one or several rows share: caveats and, where `details` are wanted, what they rest on: profiles, coefficients, recorded runs.
+pub fn footer(rows: &[(&Scenario, &Prediction)], details: bool) -> String {
     let mut o = caveats(rows.iter().map(|(_, p)| *p));
+    if !details {
+        o.push_str(&labelled(
+            "Details",
+            "--details shows what the figures rest on. Intervals are 90 %.",
+        ));
+        return o;
+    }
     let scenarios = || rows.iter().map(|(s, _)| *s);
     for s in distinct(scenarios(), |s| s.device.id.clone()) {
         o.push_str(&source("Device", &s.device.name, &s.device.provenance));

@@ -66,7 +66,8 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
         true => "several loads".into(),
         false => w.pace(),
     };
-    let mut o = left_out(std::iter::once(scenario)) + &refused(t);
+    let mut o =
+        left_out(std::iter::once(scenario)) + &refused(t) + &super::answer::lines(&t.answer);
     let _ = write!(
         o,
         "{}\non {}\n{}, {pace}; SLO {slo}\n\n",
@@ -184,7 +185,7 @@ fn serving(o: &Outcome) -> String {
 }
 
 /// Flags with their values, one word each.
-fn serve_words(line: &str) -> Vec<String> {
+pub(super) fn serve_words(line: &str) -> Vec<String> {
     let mut all: Vec<String> = vec![];
     for w in line.split(' ') {
         match all.last_mut() {

@@ -85,7 +85,7 @@ pub(super) fn section(o: &mut String, a: &Accuracy, place: impl Fn(usize) -> Pla
         }
     }
     o.push_str(
-        "figures|maker, engine|load|model|figures (sources)|inside|half-width, median|interval score|experiments: chance of so many inside, at 90 %\n\
+        "figures|maker, engine|load|model|figures (sources)|inside|half-width, median|interval score|experiments: chance of as many inside, at 90 %\n\
          ---|---|---|---|---|---|---|---|---\n",
     );
     for (class, of) in classes {

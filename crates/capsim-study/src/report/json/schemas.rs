@@ -3,7 +3,7 @@ use super::{Predictions, ReadError, calibration, listing, validation};
 use crate::validate::manifest::Manifest;
 use crate::validate::runs::RunsFile;
 use capsim::device::{DeviceProfile, EngineFile, EngineProfile};
-use capsim::plan::{capacity::Capacity, memory::Memory, tune::Tuned};
+use capsim::plan::{capacity::Capacity, compare::Compared, memory::Memory, tune::Tuned};
 use capsim::predict::spec::ScenarioSpec;
 use capsim_calibrate::bundle::Bundle;
 use capsim_calibrate::samples::SamplesFile;
@@ -72,6 +72,7 @@ pub const ALL: &[Format] = &[
     file::<Bundle>("bundle", "calibrate --bundle"),
     answer::<Predictions>("prediction", "predict --json"),
     answer::<Capacity>("capacity", "capacity --json"),
+    answer::<Compared>("compare", "compare --json"),
     answer::<Memory>("memory", "memory --json"),
     answer::<Tuned>("tune", "tune --json"),
     answer::<listing::SweepSummary>("sweep-summary", "sweep --json"),

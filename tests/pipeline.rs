@@ -144,6 +144,7 @@ fn scenario(model: &str, serve: SettingValues) -> Scenario {
         routing: capsim::cost::Routing::Uniform,
         workload: WorkloadSpec::closed_loop(64, 16, 256, 32),
         engines: None,
+        speculation: Default::default(),
         notes: Default::default(),
     }
 }

@@ -325,5 +325,5 @@ fn intervals_are_in_order_and_within_what_can_be() {
         );
         assert!(p.intervals[&Metric::Duration].low >= span, "{what}");
     }
-    assert!(wide > 5, "{wide}");
+    assert!(wide > 0, "{wide}");
 }

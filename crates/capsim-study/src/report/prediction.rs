@@ -80,11 +80,20 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     )
 }
 
+/// The device's name, and that it was not measured where its data sheet is all that is known.
+fn device(scenario: &Scenario) -> String {
+    let d = &scenario.device;
+    match d.provenance.origin {
+        Origin::Datasheet => format!("{}; {}", d.name, d.provenance.note),
+        _ => d.name.clone(),
+    }
+}
+
 /// What was asked: model, device, settings in force, load, and what of it was assumed.
 fn question(scenario: &Scenario, p: &Prediction) -> String {
     let w = &scenario.workload;
     let mut o = labelled("Model", &scenario.model_name);
-    o += &labelled("Device", &scenario.device.name);
+    o += &labelled("Device", &device(scenario));
     o += &labelled("Engine", &engine(p));
     let load = format!("{} requests of {}, {}", w.num_prompts, w.sizes(), w.pace());
     o += &labelled("Load", &load);

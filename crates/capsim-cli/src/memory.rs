@@ -1,11 +1,11 @@
 //! `capsim memory`.
 use super::files::Files;
-use super::scenario_args::ScenarioArgs;
+use super::scenario_args::{ScenarioArgs, asked};
 use anyhow::ensure;
 use capsim::engine::settings::*;
 use capsim::plan::memory::{Demand, HostMemory, Memory, memory};
-use capsim::predict::Scenario;
 use capsim::predict::spec::ScenarioSpec;
+use capsim::predict::{About, Scenario};
 use capsim_study::report::{answer as in_words, memory as report};
 use clap::Args;
 use std::process::ExitCode;
@@ -63,6 +63,38 @@ pub struct MemoryArgs {
 }
 
 const GIB: f64 = 1_073_741_824.0;
+
+impl MemoryQuestion {
+    /// The flags that ask it again.
+    fn words(&self) -> Vec<String> {
+        let mut all = vec![];
+        let mut put = |flag: &str, value: Option<String>| {
+            all.extend(value.into_iter().flat_map(|v| [flag.to_string(), v]));
+        };
+        put("--concurrency", self.concurrency.map(|n| n.to_string()));
+        put("--context", self.context.map(|n| n.to_string()));
+        let contexts: Vec<String> = self.contexts.iter().map(u32::to_string).collect();
+        put(
+            "--contexts",
+            (!contexts.is_empty()).then(|| contexts.join(",")),
+        );
+        put("--host-ram-gib", self.host_ram_gib.map(|g| g.to_string()));
+        if self.host_ram_gib.is_some() {
+            put(
+                "--reserve-host-gib",
+                Some(self.reserve_host_gib.to_string()),
+            );
+        }
+        for (flag, gib) in [
+            ("--device-memory-gib", self.device_memory_gib),
+            ("--carve-out-gib", self.carve_out_gib),
+            ("--gtt-gib", self.gtt_gib),
+        ] {
+            put(flag, gib.map(|g| g.to_string()));
+        }
+        all
+    }
+}
 
 /// The scenario and what fits.
 ///
@@ -157,6 +189,11 @@ pub fn answer(
     };
     let mut answer = memory(&scenario, &demand, host, &contexts)?;
     answer.answer = in_words::memory(&answer);
+    let command = asked("memory", &args.words(), &spec.clone().into());
+    answer.about = Some(About {
+        load: String::new(),
+        ..About::of(&scenario, command)
+    });
     Ok((scenario, answer))
 }
 

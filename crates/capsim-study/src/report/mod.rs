@@ -28,6 +28,7 @@ pub mod stream;
 pub mod roofline;
 pub mod svg;
 pub mod table;
+pub mod terminal;
 pub mod timeline;
 pub mod trace;
 pub mod tune;

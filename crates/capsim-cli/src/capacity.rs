@@ -271,7 +271,8 @@ pub fn answer(
         what_if: !args.no_what_if,
     };
     let mut capacity = capacity(&scenario, &question, pool)?;
-    capacity.answer = in_words::capacity(&scenario, &question.slo, &capacity);
+    let words = in_words::capacity(&scenario, &question.slo, &capacity);
+    capacity.answer = in_words::for_device(&words, &scenario);
     capacity.about = Some(About::of(&scenario, command));
     Ok(Answered {
         scenario,

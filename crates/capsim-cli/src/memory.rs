@@ -3,6 +3,7 @@ use super::files::Files;
 use super::scenario_args::{ScenarioArgs, asked};
 use anyhow::ensure;
 use capsim::engine::settings::*;
+use capsim::fields::human_int;
 use capsim::plan::memory::{Demand, HostMemory, Memory, memory};
 use capsim::predict::spec::ScenarioSpec;
 use capsim::predict::{About, Scenario};
@@ -10,17 +11,23 @@ use capsim_study::report::{answer as in_words, memory as report};
 use clap::Args;
 use std::process::ExitCode;
 
+/// A number as vLLM takes one: 32768, 32k, 32K.
+fn count(text: &str) -> Result<u32, String> {
+    let n = human_int(text).and_then(|n| u32::try_from(n).ok());
+    n.ok_or_else(|| format!("`{text}` is not a whole number from 0 to {}", u32::MAX))
+}
+
 /// The question.
 #[derive(Args, Debug)]
 pub struct MemoryQuestion {
     /// Requests to be held at the same time, with --context: does it fit?
-    #[arg(long, requires = "context", help_heading = "Question")]
+    #[arg(long, value_parser = count, requires = "context", help_heading = "Question")]
     concurrency: Option<u32>,
     /// Tokens of each of them, prompt and output together
-    #[arg(long, help_heading = "Question")]
+    #[arg(long, value_parser = count, help_heading = "Question")]
     context: Option<u32>,
     /// Rows of the table: tokens per request (default: powers of two up to max-model-len)
-    #[arg(long, value_delimiter = ',', help_heading = "Question")]
+    #[arg(long, value_parser = count, value_delimiter = ',', help_heading = "Question")]
     contexts: Vec<u32>,
     /// Device memory that the runtime reports, in GiB, instead of the profile's
     #[arg(long, value_name = "GIB", help_heading = "Memory of the machine")]
@@ -188,7 +195,7 @@ pub fn answer(
         args.contexts.clone()
     };
     let mut answer = memory(&scenario, &demand, host, &contexts)?;
-    answer.answer = in_words::memory(&answer);
+    answer.answer = in_words::for_device(&in_words::memory(&answer), &scenario);
     let command = asked("memory", &args.words(), &spec.clone().into());
     answer.about = Some(About {
         load: String::new(),

@@ -427,7 +427,7 @@ pub fn answer(
     if question.knobs.iter().any(turns_graphs_off) {
         answer.notes.push(NO_PRICE_OF_EAGER.into());
     }
-    answer.answer = in_words::tune(&answer);
+    answer.answer = in_words::for_device(&in_words::tune(&answer), &base);
     answer.about = Some(About::of(&base, command));
     Ok((base, answer))
 }

@@ -148,12 +148,26 @@ fn asked(scenario: &Scenario, c: &Capacity) -> String {
         format!(", {} s of thought{turns}", u.think.mean())
     });
     format!(
-        "{}\non {}\n{}{thought}; SLO {}\n\n",
+        "{}\non {}\n{}{thought}; SLO {}\n{}\n",
         scenario.model_name,
         scenario.device.name,
         w.sizes(),
-        c.slo
+        c.slo,
+        supposed(scenario)
     )
+}
+
+/// What was assumed where nothing was said; a search sets the number of requests and what it raises itself.
+pub(super) fn supposed(scenario: &Scenario) -> String {
+    let all = scenario.notes.assumed.iter();
+    let told: Vec<&str> = all
+        .filter(|a| !a.ends_with(" requests") && !a.starts_with("a closed loop"))
+        .map(String::as_str)
+        .collect();
+    match told.is_empty() {
+        true => String::new(),
+        false => labelled("Assumed", &told.join("; ")),
+    }
 }
 
 /// What breaks at the lowest load found that does not meet the SLO.

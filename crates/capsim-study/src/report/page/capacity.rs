@@ -68,6 +68,7 @@ fn pictures(curve: &[Point], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec
     let mut all = vec![];
     for (i, term) in slo.terms.iter().enumerate() {
         let (unit, factor, limit) = match term {
+            Term::Latency { limit, .. } if *limit >= 1.0 => ("s", 1.0, *limit),
             Term::Latency { limit, .. } => ("ms", 1e3, *limit),
             Term::Goodput(share) => ("%", 100.0, *share),
             Term::Throughput { least, .. } => ("1/s", 1.0, *least),
@@ -128,6 +129,7 @@ fn loads(curve: &[Point], axis: &str, slo: &Slo) -> String {
                 let v = value(p, i);
                 match term {
                     _ if !v.is_finite() => "–".into(),
+                    Term::Latency { limit, .. } if *limit >= 1.0 => format!("{} s", short(v)),
                     Term::Latency { .. } => format!("{} ms", short(1e3 * v)),
                     Term::Goodput(_) => format!("{} %", short(100.0 * v)),
                     Term::Throughput { .. } => short(v),

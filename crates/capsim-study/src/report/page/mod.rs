@@ -107,13 +107,13 @@ pub fn sweep_section(
 /// Layout of a page of sections, beside the colours of `STYLE`.
 pub const LAYOUT: &str = "\
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
-main{max-width:1080px;margin:0 auto;padding:16px}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px \
+main{max-width:1200px;margin:0 auto;padding:16px}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px \
 solid var(--grid);padding-top:1rem}.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,420px),1fr));gap:16px}\
 figure{margin:0;background:var(--panel);border-radius:8px;padding:12px}figure svg{width:100%;height:auto;display:block}\
 figcaption{font-weight:600;margin-bottom:4px}.legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 16px;padding:0;margin:0 0 \
 6px;font-size:.85rem}.legend span{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:3px \
-10px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left}caption{text-align:left;\
+8px;text-align:right;border-bottom:1px solid var(--grid)}th:first-child,td:first-child{text-align:left}caption{text-align:left;\
 color:var(--soft)}details{margin-top:8px}summary{cursor:pointer;color:var(--soft)}:focus-visible{outline:3px solid var(--c1);outline-offset:2px}\
 svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}pre{overflow-x:auto;background:var(--panel);border-radius:8px;padding:8px;font-size:.85rem}.note{color:var(--soft);max-width:75ch}.answer{font-size:1.1rem;max-width:75ch}\
 .about{display:grid;gap:2px;margin:0 0 12px;font-size:.9rem}.about div{display:flex;gap:8px}.about dt{flex:0 0 5.5em;color:var(--soft)}.about \

@@ -113,8 +113,7 @@ impl Book {
                 None => (rest, None),
             };
             let name = slug(title);
-            let deeper = body.replace("](../", "](../../");
-            let deeper = nearer(&deeper);
+            let deeper = relinked(body, nearer);
             let at = page.with_extension("").join(format!("{name}.md"));
             self.pages.insert(at, format!("# {title}\n{deeper}"));
             contents += &format!("  - [{title}](docs/guide/questions/{name}.md)\n");
@@ -135,25 +134,43 @@ impl Book {
             Ok(fs::write(path, bytes)?)
         };
         for (name, text) in &self.pages {
-            put(name, text.as_bytes())?;
+            let name = PathBuf::from(indexed(&name.display().to_string()));
+            let text = relinked(text, |link| match link.contains("://") {
+                true => link.into(),
+                false => indexed(link),
+            });
+            put(&name, text.as_bytes())?;
         }
         for name in &self.files {
             put(name, &fs::read(self.root.join(name))?)?;
         }
-        put(Path::new("SUMMARY.md"), summary.as_bytes())
+        put(Path::new("SUMMARY.md"), indexed(summary).as_bytes())
     }
 }
 
-/// Links to pages beside the questions, seen from a folder below.
-fn nearer(text: &str) -> String {
+/// A text with each link's target changed.
+fn relinked(text: &str, change: impl Fn(&str) -> String) -> String {
     let mut parts = text.split("](");
     let mut all = parts.next().unwrap_or_default().to_string();
     for part in parts {
-        let beside = !part.starts_with("../") && !part.starts_with('#') && !part.contains("://");
-        all += if beside { "](../" } else { "](" };
-        all += part;
+        let (link, rest) = part.split_once(')').unwrap_or((part, ""));
+        let end = if part.contains(')') { ")" } else { "" };
+        all += &format!("]({}{end}{rest}", change(link));
     }
     all
+}
+
+/// A link of a page in the folder above, seen from one below.
+fn nearer(link: &str) -> String {
+    match link.starts_with('#') || link.contains("://") {
+        true => link.into(),
+        false => format!("../{link}"),
+    }
+}
+
+/// mdBook's name for the page of a folder.
+fn indexed(path: &str) -> String {
+    path.replace("README.md", "index.md")
 }
 
 /// A title as a file's name.

@@ -52,7 +52,7 @@ pub struct CompareArgs {
     /// Also draw the answer's curves here, 80 columns wide
     #[arg(long, conflicts_with = "json")]
     plot: bool,
-    /// Write server.sh, compose.yaml and kubernetes.yaml of the first offer into this folder
+    /// Write server.sh, compose.yaml, kubernetes.yaml and values of Helm charts of the first offer into this folder
     #[arg(long, value_name = "DIR")]
     deploy: Option<PathBuf>,
     #[command(flatten)]

@@ -195,7 +195,7 @@ pub fn plots(answer: &impl serde::Serialize) -> anyhow::Result<String> {
 }
 
 /// Words of a title as part of a file's name.
-fn slug(title: &str) -> String {
+pub fn slug(title: &str) -> String {
     let words: Vec<String> = title
         .to_lowercase()
         .split(|c: char| !c.is_ascii_alphanumeric())

@@ -19,8 +19,6 @@ pub mod markdown;
 pub mod memory;
 #[cfg(feature = "live")]
 pub mod paired;
-#[cfg(feature = "live")]
-pub mod plot;
 pub mod page;
 pub mod prediction;
 pub mod requests;

@@ -128,7 +128,9 @@ fn uprights(
 
 /// Even factors where values span several doublings, as loads that are tried do; else even steps.
 pub(super) fn scale<'a>(dots: impl Iterator<Item = &'a Dot>) -> Scale {
-    let (low, high) = dots.fold((f64::INFINITY, 0.0_f64), |(a, b), d| (a.min(d.x), b.max(d.x)));
+    let (low, high) = dots.fold((f64::INFINITY, 0.0_f64), |(a, b), d| {
+        (a.min(d.x), b.max(d.x))
+    });
     match low > 0.0 && high >= 8.0 * low {
         true => Scale::Log,
         false => Scale::Linear,

@@ -8,7 +8,7 @@ mod load;
 #[cfg(feature = "live")]
 mod measured;
 mod memory;
-mod paired;
+pub mod paired;
 mod picture;
 pub mod prediction;
 mod requests;

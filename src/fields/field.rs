@@ -127,9 +127,7 @@ impl Field {
     pub fn parse(&self, text: &str) -> Result<Value, FieldError> {
         let text = text.trim();
         let value = match self.kind {
-            Kind::Count(most) => text
-                .parse()
-                .ok()
+            Kind::Count(most) => human_int(text)
                 .filter(|n| *n <= most)
                 .map(Value::Count)
                 .ok_or_else(|| format!("`{text}` is not a whole number from 0 to {most}")),
@@ -213,6 +211,23 @@ impl Serialize for Value {
             other => s.serialize_str(&other.to_string()),
         }
     }
+}
+
+/// An integer as vLLM's own parser takes it: `4096`, `32k` (32 000), `32K` (32 768), also `m`/`M`, `g`/`G`, `t`/`T`.
+pub fn human_int(text: &str) -> Option<u64> {
+    let factor = match text.as_bytes().last()? {
+        b'k' => 1_000f64,
+        b'K' => 1024.0,
+        b'm' => 1e6,
+        b'M' => 1_048_576.0,
+        b'g' => 1e9,
+        b'G' => 1_073_741_824.0,
+        b't' => 1e12,
+        b'T' => 1_099_511_627_776.0,
+        _ => return text.trim().parse().ok(),
+    };
+    let value = text[..text.len() - 1].parse::<f64>().ok()? * factor;
+    ((0.0..1e18).contains(&value) && libm::floor(value) == value).then_some(value as u64)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A [`Scenario`] says what to serve, on what, how, and under which load. [`predict`] turns it into a
 //! [`Prediction`]; nothing here reads a file, a clock or a global, and the same scenario gives the same
 //! bytes.
+mod about;
 mod beyond;
 mod bounds;
 mod caveat;
@@ -19,6 +20,7 @@ mod uncertain;
 pub mod unmodelled;
 
 pub use crate::engine::{Settings, SettingsError, memory};
+pub use about::About;
 pub(crate) use beyond::variance as beyond_profile;
 pub use caveat::Caveat;
 pub use energy::Energy;

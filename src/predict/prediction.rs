@@ -8,6 +8,7 @@ use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
 use crate::engine::speculation::SpeculationInputs;
 use crate::engine::{Asked, EngineVersion, SimError, kind};
+use crate::fields::Value;
 use crate::metrics::Metric;
 use crate::model::Model;
 use crate::units::{Blocks, Span};
@@ -57,6 +58,8 @@ pub struct Notes {
     pub line: Vec<String>,
     /// No device was named.
     pub device_assumed: bool,
+    /// Fields that were said, with their values; `None`: a part is inline and has no name.
+    pub said: Option<Vec<(&'static str, Value)>>,
 }
 
 impl Notes {

@@ -1,15 +1,16 @@
 //! `capsim compare`.
 use super::files::{self, Files};
 use super::pool::PoolArgs;
-use super::scenario_args::{Described, ScenarioArgs, flag};
+use super::report::plots;
+use super::scenario_args::{Described, ScenarioArgs, asked, flag};
 use anyhow::{Context, bail, ensure};
 use capsim::device::{builtin, sheet};
 use capsim::engine::settings::TENSOR_PARALLEL_SIZE;
 use capsim::fields::Value;
 use capsim::plan::compare::{Candidate, Compared, Missed, Price, Question, compare};
 use capsim::plan::{Pool, Slo, lighter_weights};
-use capsim::predict::Scenario;
 use capsim::predict::spec::ScenarioSpec;
+use capsim::predict::{About, Scenario};
 use capsim::workload::load::{MAX_CONCURRENCY, NUM_PROMPTS, REQUEST_RATE, USERS};
 use capsim_study::report::{answer as in_words, compare as report, deploy};
 use clap::Args;
@@ -53,11 +54,28 @@ pub struct CompareArgs {
     /// Machine-readable output (capsim schema compare)
     #[arg(long)]
     json: bool,
-    /// Write server.sh, compose.yaml and kubernetes.yaml of the first offer into this folder
+    /// Also draw the answer's curves here, 80 columns wide
+    #[arg(long, conflicts_with = "json")]
+    plot: bool,
+    /// Write server.sh, compose.yaml, kubernetes.yaml and values of Helm charts of the first offer into this folder
     #[arg(long, value_name = "DIR")]
     deploy: Option<PathBuf>,
     #[command(flatten)]
     pub scenario: ScenarioArgs,
+}
+
+impl CompareQuestion {
+    /// The flags that ask it again.
+    fn words(&self) -> Vec<String> {
+        let mut all = vec!["--for-users".to_string(), self.for_users.to_string()];
+        all.extend(["--slo".into(), self.slo.clone()]);
+        for price in &self.price {
+            all.extend(["--price".into(), price.clone()]);
+        }
+        let electricity = self.electricity.iter();
+        all.extend(electricity.flat_map(|e| ["--electricity".into(), e.clone()]));
+        all
+    }
 }
 
 /// Most users; each is simulated.
@@ -214,6 +232,7 @@ pub fn answer(
         !slo.against_load().terms.is_empty(),
         "--slo {slo}: throughput alone tells no number of devices; add a limit on ttft, tpot or e2el"
     );
+    let command = asked("compare", &args.words(), &said);
     let load = &mut said.spec.load;
     for (given, name) in [
         (load.get(USERS).is_some(), "--users"),
@@ -243,6 +262,10 @@ pub fn answer(
         .first()
         .map(|o| question.scenario(&candidates, o));
     answer.answer = in_words::compared(&answer);
+    answer.about = candidates.first().map(|c| About {
+        load: c.scenario.workload.sizes(),
+        ..About::several(&c.scenario, command)
+    });
     Ok((question.slo, answer, best.flatten()))
 }
 
@@ -268,6 +291,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
             "{}",
             report::text(&answer, best.as_ref().map(|s| (s, &slo)))
         );
+    }
+    if args.plot && !answer.offers.is_empty() {
+        print!("{}", plots(&answer)?);
     }
     Ok(match answer.offers.is_empty() {
         false => ExitCode::SUCCESS,

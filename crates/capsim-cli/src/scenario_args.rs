@@ -245,6 +245,15 @@ pub struct Described {
     pub several: Vec<Variation>,
 }
 
+impl From<ScenarioSpec> for Described {
+    fn from(spec: ScenarioSpec) -> Self {
+        Self {
+            spec,
+            several: vec![],
+        }
+    }
+}
+
 impl Described {
     /// The one document.
     ///
@@ -309,13 +318,31 @@ pub fn flags_of(spec: &ScenarioSpec) -> Option<Vec<String>> {
     }
     let mut words = vec![];
     for (field, value) in spec.said() {
-        match value {
-            Value::Switch(true) => words.push(format!("--{}", field.flag())),
-            Value::Switch(false) => words.push(format!("--no-{}", field.flag())),
-            value => words.extend([format!("--{}", field.flag()), value.to_string()]),
-        }
+        words.extend(flag_words(field.name, &value));
     }
     Some(words)
+}
+
+/// A field with its value as flags.
+pub fn flag_words(name: &str, value: &Value) -> Vec<String> {
+    match value {
+        Value::Switch(true) => vec![flag(name)],
+        Value::Switch(false) => vec![format!("--no-{}", name.replace('_', "-"))],
+        value => vec![flag(name), value.to_string()],
+    }
+}
+
+/// A question as a command in one line: the flags that ask it, then those that describe its scenario.
+pub fn asked(verb: &str, question: &[String], said: &Described) -> String {
+    let Some(mut flags) = flags_of(&said.spec) else {
+        return format!("capsim {verb} {} SCENARIO.json", quoted(question));
+    };
+    for (field, values) in &said.several {
+        let values: Vec<String> = values.iter().map(Value::to_string).collect();
+        flags.extend([flag(field), values.join(",")]);
+    }
+    let start = ["capsim".to_string(), verb.into()];
+    quoted(&[&start[..], question, &flags].concat())
 }
 
 /// A command with the flags that describe a document.

@@ -2,7 +2,8 @@
 use super::files::Files;
 use super::load;
 use super::pool::PoolArgs;
-use super::scenario_args::ScenarioArgs;
+use super::report::plots;
+use super::scenario_args::{ScenarioArgs, asked};
 use super::verify::{self, VerifyArgs};
 use anyhow::{Context, anyhow, bail, ensure};
 use capsim::engine::kind;
@@ -14,7 +15,7 @@ use capsim::model::{KvDtype, Precision};
 use capsim::plan::tune::{Objective, Question, Tuned, tune};
 use capsim::plan::{Knob, Pool, Setting, Slo};
 use capsim::predict::spec::ScenarioSpec;
-use capsim::predict::{Scenario, Settings};
+use capsim::predict::{About, Scenario, Settings};
 use capsim::workload::load::{MAX_CONCURRENCY, NUM_PROMPTS};
 use capsim_study::report::{answer as in_words, tune as report};
 use clap::{Args, ValueEnum};
@@ -68,6 +69,9 @@ pub struct TuneArgs {
     /// Machine-readable output (capsim schema tune)
     #[arg(long)]
     json: bool,
+    /// Also draw the answer's curves here, 80 columns wide
+    #[arg(long, conflicts_with = "json")]
+    plot: bool,
     #[command(flatten)]
     verify: VerifyArgs,
     #[command(flatten)]
@@ -364,6 +368,7 @@ pub fn answer(
     files: &Files,
     pool: &impl Pool,
 ) -> anyhow::Result<(Scenario, Tuned)> {
+    let command = asked("tune", &args.words(), &spec.clone().into());
     let slo = match &args.slo {
         Some(text) => Some(Slo::parse(text).context("--slo")?),
         None => None,
@@ -422,7 +427,8 @@ pub fn answer(
     if question.knobs.iter().any(turns_graphs_off) {
         answer.notes.push(NO_PRICE_OF_EAGER.into());
     }
-    answer.answer = in_words::tune(&answer);
+    answer.answer = in_words::for_device(&in_words::tune(&answer), &base);
+    answer.about = Some(About::of(&base, command));
     Ok((base, answer))
 }
 
@@ -485,6 +491,9 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {
         print!("{}", text(args, &base, &answer, &spec));
+    }
+    if args.plot {
+        print!("{}", plots(&answer)?);
     }
     Ok(if answer.best.is_some() {
         ExitCode::SUCCESS

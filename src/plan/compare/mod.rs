@@ -324,6 +324,7 @@ pub fn compare(
     Ok(Compared {
         schema: "capsim.compare/1".into(),
         answer: String::new(),
+        about: None,
         users: q.users,
         slo: q.slo.to_string(),
         electricity: q.electricity,

@@ -133,6 +133,10 @@ impl ScenarioSpec {
                 harmless: self.harmless.clone(),
                 line: self.line_notes.clone(),
                 device_assumed: self.device.is_none(),
+                said: (!self.has_inline()).then(|| {
+                    let said = self.said().into_iter();
+                    said.map(|(f, v)| (f.name, v)).collect()
+                }),
             },
         };
         let drafts = super::speculation::assumed(&scenario);

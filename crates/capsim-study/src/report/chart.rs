@@ -135,11 +135,11 @@ pub fn short(v: f64) -> String {
 }
 
 /// An axis: from where to where, and its ticks.
-struct Axis {
+pub(super) struct Axis {
     scale: Scale,
     low: f64,
     high: f64,
-    ticks: Vec<f64>,
+    pub(super) ticks: Vec<f64>,
 }
 
 impl Axis {
@@ -212,7 +212,7 @@ impl Axis {
     }
 
     /// Part of the way from low to high.
-    fn part(&self, v: f64) -> Option<f64> {
+    pub(super) fn part(&self, v: f64) -> Option<f64> {
         let t = match self.scale {
             Scale::Linear | Scale::Free => (v - self.low) / (self.high - self.low),
             Scale::Log if v > 0.0 => libm::log10(v / self.low) / libm::log10(self.high / self.low),
@@ -223,20 +223,21 @@ impl Axis {
 }
 
 impl Chart {
+    /// The axes that hold every point, level and place; `None` if there is nothing to draw.
+    pub(super) fn axes(&self) -> Option<(Axis, Axis)> {
+        let dots = || self.series.iter().flat_map(|s| &s.dots);
+        let across = self.uprights.iter().map(|u| u.x);
+        let x = Axis::new(self.x_scale, dots().map(|d| d.x).chain(across))?;
+        let ends = |d: &Dot| [Some(d.y), d.range.map(|r| r.0), d.range.map(|r| r.1)];
+        let levels = self.levels.iter().map(|l| l.0);
+        let y = Axis::new(self.y_scale, dots().flat_map(ends).flatten().chain(levels))?;
+        Some((x, y))
+    }
+
     /// The drawing, for a page that defines the colours of [`STYLE`]; `None` if there is nothing to draw.
     pub fn svg(&self) -> Option<String> {
         let dots = || self.series.iter().flat_map(|s| &s.dots);
-        let x = Axis::new(
-            self.x_scale,
-            dots().map(|d| d.x).chain(self.uprights.iter().map(|u| u.x)),
-        )?;
-        let y = Axis::new(
-            self.y_scale,
-            dots()
-                .flat_map(|d| [Some(d.y), d.range.map(|r| r.0), d.range.map(|r| r.1)])
-                .flatten()
-                .chain(self.levels.iter().map(|l| l.0)),
-        )?;
+        let (x, y) = self.axes()?;
         let px = |v: f64| x.part(v).map(|t| LEFT + t * (WIDTH - LEFT - RIGHT));
         let py = |v: f64| {
             y.part(v)

@@ -334,6 +334,10 @@ pub struct Predictions {
     #[serde(default)]
     #[schemars(!default)]
     pub answer: String,
+    /// The command that asks the same.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub command: String,
     /// One point per row of the table.
     pub points: Vec<Point>,
 }
@@ -442,10 +446,11 @@ pub fn prediction(
 }
 
 /// A whole table.
-pub fn predictions(answer: String, points: Vec<Point>) -> Predictions {
+pub fn predictions(answer: String, command: String, points: Vec<Point>) -> Predictions {
     Predictions {
         schema: "capsim.prediction/1".into(),
         answer,
+        command,
         points,
     }
 }

@@ -19,8 +19,6 @@ pub mod markdown;
 pub mod memory;
 #[cfg(feature = "live")]
 pub mod paired;
-#[cfg(feature = "live")]
-pub mod plot;
 pub mod page;
 pub mod prediction;
 pub mod requests;
@@ -28,6 +26,7 @@ pub mod stream;
 pub mod roofline;
 pub mod svg;
 pub mod table;
+pub mod terminal;
 pub mod timeline;
 pub mod trace;
 pub mod tune;

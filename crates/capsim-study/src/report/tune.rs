@@ -1,5 +1,5 @@
 //! An answer of `capsim tune` for people.
-use super::capacity::{command, labelled};
+use super::capacity::{command, labelled, supposed};
 use super::prediction::left_out;
 use super::table::{three, with_header};
 use capsim::plan::tune::{Objective, Outcome, Tuned};
@@ -70,10 +70,11 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
         left_out(std::iter::once(scenario)) + &refused(t) + &super::answer::lines(&t.answer);
     let _ = write!(
         o,
-        "{}\non {}\n{}, {pace}; SLO {slo}\n\n",
+        "{}\non {}\n{}, {pace}; SLO {slo}\n{}\n",
         scenario.model_name,
         scenario.device.name,
-        w.sizes()
+        w.sizes(),
+        supposed(scenario)
     );
     o.push_str(&tried(t));
     match &t.present {

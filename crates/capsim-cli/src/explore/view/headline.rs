@@ -76,12 +76,17 @@ fn card(o: &mut String, card: &Card) {
     if !card.below.is_empty() {
         let _ = write!(o, "<dd class=\"range\">{}</dd>", card.below);
     }
-    if let [a, b] = &card.sides[..] {
-        let change = match (a.value, b.value) {
-            (Some(a), Some(b)) if a > 0.0 => format!(" ({:+.0} %)", 100.0 * (b / a - 1.0)),
+    if let [a, b] = &card.sides[..]
+        && let Some(was) = a.value
+    {
+        let change = match b.value.map(|b| b / was) {
+            Some(f) if f.is_finite() && (0.5..2.0).contains(&f) => {
+                format!(" ({:+.0} %)", 100.0 * (f - 1.0))
+            }
+            Some(f) if f.is_finite() => format!(" (× {})", short(f)),
             _ => String::new(),
         };
-        let _ = write!(o, "<dd class=\"pin\">A: {}{change}</dd>", show(a.value));
+        let _ = write!(o, "<dd class=\"pin\">A: {}{change}</dd>", short(was));
     }
     o.push_str("</div>");
 }
@@ -138,13 +143,7 @@ fn figures(sides: &[Side]) -> Vec<Card> {
     };
     let mean = Metric::mean;
     let mut all = vec![
-        metric(
-            "Output throughput",
-            Metric::OutputThroughput,
-            "tok/s",
-            1.0,
-            true,
-        ),
+        metric("Throughput", Metric::OutputThroughput, "tok/s", 1.0, true),
         Card {
             name: "Each answer",
             metric: "interactivity".into(),
@@ -155,7 +154,7 @@ fn figures(sides: &[Side]) -> Vec<Card> {
         },
         metric("Mean TTFT", mean(Latency::Ttft), "s", 1e-3, true),
         metric("Mean TPOT", mean(Latency::Tpot), "ms", 1.0, false),
-        metric("Mean E2E latency", mean(Latency::E2el), "s", 1e-3, false),
+        metric("Mean E2E", mean(Latency::E2el), "s", 1e-3, false),
         metric("Requests", Metric::RequestThroughput, "1/s", 1.0, false),
     ];
     let energy = |f: fn(&capsim_study::report::json::EnergyFigures) -> Figure| {
@@ -176,9 +175,9 @@ fn figures(sides: &[Side]) -> Vec<Card> {
     if sides.iter().any(|s| s.seen.cost.is_some()) {
         let million = |s: &Side| s.seen.cost.map_or(NOTHING, |c| figure(c.million));
         all.push(Card {
-            name: "Cost",
+            name: "1 M tokens cost",
             metric: "cost_per_million_tokens".into(),
-            unit: "per 1 M tokens",
+            unit: "",
             sides: sides.iter().map(million).collect(),
             first: true,
             below: below(sides, "per hour", |s| s.cost.map(|c| figure(c.hour))),
@@ -220,7 +219,10 @@ pub fn headline(sides: &[Side]) -> String {
     let now = Side::now(sides);
     let p = &now.point;
     let mut o = page::left_out([p].into_iter()) + &page::refused("", [p].into_iter());
-    o += "<dl class=\"cards\">";
+    o += match sides.len() {
+        1 => "<dl class=\"cards\">",
+        _ => "<dl class=\"cards two\">",
+    };
     for c in &figures(sides) {
         card(&mut o, c);
     }
@@ -230,9 +232,9 @@ pub fn headline(sides: &[Side]) -> String {
         "<div class=\"binds\"><dt>Bottleneck</dt><dd>{}</dd><dd class=\"range\">{}</dd>{}</div></dl>",
         escape(&p.binds),
         if p.range(Metric::OutputThroughput).is_none() {
-            "90 % intervals follow"
+            "intervals follow"
         } else {
-            "ranges: 90 % intervals"
+            "90 % intervals"
         },
         match sides {
             [a, _] => format!("<dd class=\"pin\">A: {}</dd>", escape(&a.seen.point.binds)),

@@ -55,7 +55,7 @@ const refuse = (errors) => {
   }
   byId("headline").replaceChildren(box);
   byId("headline").classList.remove("stale");
-  document.body.classList.add("refused");
+  document.body.classList.add("unserved");
   document.title = "capsim explore";
 };
 class Refused extends Error {}
@@ -95,7 +95,7 @@ const refine = async (q) => {
   if (q === wanted) document.body.dataset.settled = q;
 };
 const showAnswer = (a) => {
-  document.body.classList.remove("refused");
+  document.body.classList.remove("unserved");
   complain([]);
   put(a.html);
   for (const k of knobs) effective(k, a.effective[k.flag]);

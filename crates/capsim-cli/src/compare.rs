@@ -28,7 +28,7 @@ pub struct CompareQuestion {
     slo: String,
     /// Price of one device: DEVICE=2.10/h rented, or DEVICE=2400,36mo bought and used for 36 months (repeatable)
     #[arg(long, value_name = "DEVICE=PRICE", help_heading = "Question")]
-    price: Vec<String>,
+    pub price: Vec<String>,
     /// Price of electricity, for devices that are bought. Example: 0.30/kWh
     #[arg(long, value_name = "PRICE/kWh", help_heading = "Question")]
     electricity: Option<String>,

@@ -137,6 +137,8 @@ const pump = async () => {
 };
 const ask = (q) => {
   wanted = q;
+  delete document.body.dataset.shown;
+  delete document.body.dataset.settled;
   rest?.abort();
   if (busy) {
     const late = first;

@@ -184,7 +184,7 @@ impl Browser {
     /// What axe-core (npm) finds wrong with the page; nothing, with a word, where it is not installed. CI names it in `CAPSIM_AXE`.
     pub async fn axe(&self) -> Vec<String> {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let usual = root.join("target/axe/node_modules/axe-core/axe.min.js");
+        let usual = root.join("target/npm/node_modules/axe-core/axe.min.js");
         let path = std::env::var_os("CAPSIM_AXE").map_or(usual, Into::into);
         let Ok(source) = std::fs::read_to_string(&path) else {
             assert!(
@@ -193,7 +193,7 @@ impl Browser {
                 path.display()
             );
             eprintln!(
-                "SKIP: axe-core is not installed: npm install --prefix target/axe axe-core@4"
+                "SKIP: axe-core is not installed: npm install --prefix target/npm axe-core@4"
             );
             return vec![];
         };

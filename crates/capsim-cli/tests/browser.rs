@@ -184,7 +184,7 @@ async fn a_slider_moves_and_the_figures_follow() {
 /// Sets a knob, as if it had been typed or chosen.
 fn turned(flag: &str, value: &str) -> String {
     format!(
-        "const f = document.getElementById('k-{flag}'); f.focus(); f.value = {value:?}; f.dispatchEvent(new Event('input')); \
+        "const f = document.getElementById('k-{flag}'); f.focus({{ preventScroll: true }}); f.value = {value:?}; f.dispatchEvent(new Event('input')); \
          f.dispatchEvent(new Event('change'))"
     )
 }

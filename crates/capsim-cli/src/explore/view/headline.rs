@@ -83,7 +83,7 @@ fn card(o: &mut String, card: &Card) {
             Some(f) if f.is_finite() && (0.5..2.0).contains(&f) => {
                 format!(" ({:+.0} %)", 100.0 * (f - 1.0))
             }
-            Some(f) if f.is_finite() => format!(" (× {})", short(f)),
+            Some(f) if f.is_finite() => format!(" (×{f:.2})"),
             _ => String::new(),
         };
         let _ = write!(o, "<dd class=\"pin\">A: {}{change}</dd>", short(was));

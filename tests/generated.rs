@@ -75,7 +75,7 @@ fn served_keywords() -> String {
 fn pythons_fields_are_those_of_the_tables() {
     let head = "\"\"\"The fields of a scenario. Generated from capsim's tables: `CAPSIM_WRITE_GENERATED=1 cargo test -p capsim generated`.\"\"\"\n\n\
                 from __future__ import annotations\n\nimport os\nfrom dataclasses import dataclass\nfrom typing import TYPE_CHECKING, Any, Mapping, Optional, \
-                Sequence, TypedDict, Union\n\nif TYPE_CHECKING:\n    from ._scenario import DeviceProfile, EngineProfile\n\nNumber = Union[int, float]\n#: A value, or several: each makes a scenario of its own, for `what_if`.\nInts = \
+                Sequence, TypedDict, Union\n\nif TYPE_CHECKING:\n    from ._scenario import DeviceProfile, EngineProfile, Model\n\nNumber = Union[int, float]\n#: A value, or several: each makes a scenario of its own, for `what_if`.\nInts = \
                 Union[int, Sequence[int]]\nFloats = Union[Number, Sequence[Number]]\nTexts = Union[str, Sequence[str]]\nPath = Union[str, \
                 \"os.PathLike[str]\"]\n";
     let settings = class::<EngineSection>(

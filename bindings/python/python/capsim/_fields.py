@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, TypedDict, Union
 
 if TYPE_CHECKING:
-    from ._scenario import DeviceProfile, EngineProfile
+    from ._scenario import DeviceProfile, EngineProfile, Model
 
 Number = Union[int, float]
 #: A value, or several: each makes a scenario of its own, for `what_if`.

@@ -29,7 +29,7 @@ pub struct CompareQuestion {
     slo: String,
     /// Price of one device: DEVICE=2.10/h rented, or DEVICE=2400,36mo bought and used for 36 months (repeatable)
     #[arg(long, value_name = "DEVICE=PRICE", help_heading = "Question")]
-    price: Vec<String>,
+    pub price: Vec<String>,
     /// Price of electricity, for devices that are bought. Example: 0.30/kWh
     #[arg(
         long,
@@ -87,7 +87,11 @@ const SIZES: [u32; 4] = [1, 2, 4, 8];
 /// Of these, as many as are simulated: the smallest that holds the model, and the next, which is faster.
 const TRIED: usize = 2;
 
-fn prices(given: &[String]) -> anyhow::Result<BTreeMap<String, Price>> {
+/// Prices by device id, as `--price` says them.
+///
+/// # Errors
+/// One that cannot be read, or a device that does not ship.
+pub fn prices(given: &[String]) -> anyhow::Result<BTreeMap<String, Price>> {
     let mut all = BTreeMap::new();
     for text in given {
         let (name, price) = text.split_once('=').with_context(|| {
@@ -103,7 +107,11 @@ fn prices(given: &[String]) -> anyhow::Result<BTreeMap<String, Price>> {
     Ok(all)
 }
 
-fn electricity(given: Option<&str>) -> anyhow::Result<Option<f64>> {
+/// The price of a kWh, as `--electricity` says it.
+///
+/// # Errors
+/// No number from 0 on.
+pub fn electricity(given: Option<&str>) -> anyhow::Result<Option<f64>> {
     let Some(text) = given else { return Ok(None) };
     let number = text.strip_suffix("/kWh").unwrap_or(text);
     match number.trim().parse::<f64>() {

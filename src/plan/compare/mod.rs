@@ -198,22 +198,11 @@ fn offer(c: &Candidate, q: &Question, s: &Served) -> Offer {
         output_throughput: rate,
         joules_per_token: energy.as_ref().map(|e| range(&e.joules_per_token)),
         price,
-        cost_per_hour: price.map(|p| cost(p, devices, watts, q.electricity)),
+        cost_per_hour: price.map(|p| p.cost(devices, watts, q.electricity)),
         cost_per_million_tokens: None,
         watts,
         on_front: false,
         serve: at.server_line().to_string(),
-    }
-}
-
-/// Per hour. The power of devices of which only a limit is known lies between nothing and that.
-fn cost(p: Price, devices: f64, watts: Option<Range>, electricity: Option<f64>) -> Range {
-    let per = |w: Option<f64>| devices * p.per_hour(w.map(|w| w / devices), electricity);
-    let of = |f: fn(Range) -> Option<f64>| watts.and_then(f);
-    Range {
-        value: Some(per(of(|w| w.value.or(w.high)))),
-        low: Some(per(of(|w| w.low))),
-        high: Some(per(of(|w| w.high))),
     }
 }
 

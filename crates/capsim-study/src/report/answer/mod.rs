@@ -193,7 +193,7 @@ fn falls_behind(w: &WorkloadSpec, p: &Prediction) -> Option<String> {
 }
 
 /// One row in a sentence.
-fn sentence(row: &Row) -> String {
+pub fn sentence(row: &Row) -> String {
     let (w, p) = (&row.scenario.workload, &row.prediction);
     let s = &p.run.summary;
     let together = format!("{} tokens/s together", three(s.output_throughput()));

@@ -122,4 +122,44 @@ pub trait Scheduler: std::fmt::Debug + Send {
 
     /// Drafts so far, and what became of them.
     fn speculation_counters(&self) -> SpeculationCounters;
+
+    /// What lets KV go from this engine to another and come from there; `None`: the engine cannot.
+    fn handover(&mut self) -> Option<&mut dyn Handover> {
+        None
+    }
+}
+
+/// The leading tokens of a request whose KV another engine computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Computed {
+    /// Prompt tokens whose KV comes with the request.
+    pub tokens: u32,
+    /// Whether the first output token comes with it, too.
+    pub first: bool,
+    /// Blocks that were [withheld](Handover::withhold) for it, which it takes over at its admission.
+    pub blocks: u32,
+}
+
+/// A scheduler whose KV can go to another engine, or come from one.
+pub trait Handover {
+    /// Takes so many blocks out of what may be given to requests: KV that waits for its way to another engine, or is on its way here.
+    fn withhold(&mut self, blocks: u32);
+
+    /// Gives withheld blocks back.
+    fn restore(&mut self, blocks: u32);
+
+    /// Queues a request at `now` whose leading tokens are there. It keeps its withheld blocks until it is admitted; preempted, it
+    /// computes its tokens itself.
+    ///
+    /// # Errors
+    /// As [`Scheduler::submit`].
+    fn submit_computed(
+        &mut self,
+        request: Request,
+        computed: Computed,
+        now: SimTime,
+    ) -> Result<(), SubmitError>;
+
+    /// Leading tokens of a request that the prefix cache holds now. Looking changes nothing.
+    fn cached(&mut self, request: &Request) -> u32;
 }

@@ -6,8 +6,10 @@
 mod beyond;
 mod bounds;
 mod caveat;
+pub mod deployment;
 mod energy;
 mod engine_choice;
+mod fleet_run;
 mod interval;
 mod nearest;
 mod prediction;
@@ -21,8 +23,10 @@ pub mod unmodelled;
 pub use crate::engine::{Settings, SettingsError, memory};
 pub(crate) use beyond::variance as beyond_profile;
 pub use caveat::Caveat;
+pub use deployment::Deployment;
 pub use energy::Energy;
 pub use engine_choice::{EngineWanted, Engines, unknown_kind};
+pub use fleet_run::{FleetRun, PoolRun};
 pub use interval::{Interval, METRICS, Sensitivity};
 pub use nearest::{Nearest, Record, Records, nearest};
 pub use prediction::{

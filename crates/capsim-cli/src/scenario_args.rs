@@ -3,7 +3,6 @@ use super::files::Files;
 use super::flags::{Flagged, Given};
 use anyhow::{Context, bail};
 use capsim::engine::settings::{EngineSection, MAX_NUM_SEQS, TABLE};
-use capsim::engine::{EngineVersion, kind};
 use capsim::fields::{Field, Section, Value};
 use capsim::line::{self, Line, Source};
 use capsim::model::overrides::SEPARATOR;
@@ -98,36 +97,7 @@ fn line_of(source: Source, folder: &Path, files: &Files) -> anyhow::Result<Line>
 /// # Errors
 /// None that a line can cause.
 pub fn of_line(line: &Line) -> anyhow::Result<ScenarioSpec> {
-    let mut spec = ScenarioSpec {
-        settings: line.settings.clone(),
-        load: line.load.clone(),
-        not_simulated: line.changes.clone(),
-        line_notes: line.notes.clone(),
-        harmless: line.harmless.clone(),
-        ..ScenarioSpec::default()
-    };
-    if let Some(model) = &line.model {
-        spec.set("model", Value::Text(model.clone()))?;
-    }
-    if !line.keys.is_empty() {
-        spec.set = Some(line.keys.join(&SEPARATOR.to_string()));
-    }
-    if let Some(engine) = line.engine {
-        let id = serde_json::to_value(engine)?;
-        spec.set_json("server", &id)?;
-    }
-    if let Some(release) = &line.release {
-        let vllm = line.engine.is_none_or(|e| kind(e).has_releases());
-        if vllm && release.parse::<EngineVersion>().is_ok() {
-            spec.engine_version = Some(release.clone());
-        } else {
-            let engine = kind(line.engine.unwrap_or_default()).name();
-            spec.line_notes.push(format!(
-                "the line names {engine} {release}; the rules are those of the engine profile"
-            ));
-        }
-    }
-    Ok(spec)
+    Ok(ScenarioSpec::of_line(line)?)
 }
 
 impl ScenarioArgs {

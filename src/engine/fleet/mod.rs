@@ -65,8 +65,6 @@ pub struct Pool<C> {
     pub cost: C,
     /// Bytes per second that a replica sends, and receives, KV with: of all its devices together. `None`: without end.
     pub rate: Option<u64>,
-    /// From the start of a replica that takes the place of a failed one until it serves.
-    pub warm_up: Span,
 }
 
 /// Who allocates first, and who has the first token.

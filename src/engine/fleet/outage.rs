@@ -28,7 +28,7 @@ pub enum OutageKind {
     Fails,
     /// It gets no more requests, and ends those that it has.
     Drains,
-    /// It serves again after the pool's warm-up: empty if it had failed, else as it is.
+    /// It serves again: empty if it had failed, else as it is.
     Starts,
 }
 

@@ -228,7 +228,7 @@ pub fn figures(slo: &Slo, objective: Objective, trials: &[Trial]) -> Figures {
         mean(&|t| slo.tightest(t).1.min(1e9))
     };
     let throughput = mean(&|t| t.run.summary.output_throughput());
-    let devices = trials[0].run.settings.devices();
+    let devices = trials[0].run.devices();
     Figures {
         devices,
         met: trials.iter().all(|t| slo.met(t)),

@@ -262,12 +262,20 @@ fn binding(run: &Run) -> Binding {
 fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec<Caveat> {
     let mut all: Vec<Caveat> = Refused::by(run).map(Caveat::Refused).into_iter().collect();
     all.extend(scenario.beyond_profile());
-    if !scenario.engine.devices.is_empty() && !scenario.engine.devices.contains(&scenario.device.id)
-    {
-        all.push(Caveat::ForeignDevice {
-            engine: scenario.engine.id.clone(),
-            device: scenario.device.id.clone(),
-        });
+    let mut served = vec![(&scenario.engine, &scenario.device)];
+    if let Some(d) = &scenario.deployment {
+        let own = d.pools.iter().filter_map(|p| p.own.as_deref());
+        served.extend(own.map(|s| (&s.engine, &s.device)));
+    }
+    for (engine, device) in served {
+        let caveat = Caveat::ForeignDevice {
+            engine: engine.id.clone(),
+            device: device.id.clone(),
+        };
+        let foreign = !engine.devices.is_empty() && !engine.devices.contains(&device.id);
+        if foreign && !all.contains(&caveat) {
+            all.push(caveat);
+        }
     }
     let assumed: Vec<String> = sensitivities
         .iter()

@@ -8,7 +8,9 @@ use capsim::line::{self, Line, Source};
 use capsim::model::overrides::SEPARATOR;
 #[cfg(feature = "live")]
 use capsim::predict::Scenario;
-use capsim::predict::spec::{Point, ScenarioSpec, ServedSection, Variation, all_fields, expand};
+use capsim::predict::spec::{
+    DeploymentSection, Point, ScenarioSpec, ServedSection, Variation, all_fields, expand,
+};
 use capsim::workload::load::LoadSection;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,10 @@ impl Flagged for EngineSection {
     fn short(at: usize) -> &'static [&'static str] {
         TABLE[at].short
     }
+}
+
+impl Flagged for DeploymentSection {
+    const HEADING: &'static str = "Replicas and pools (docs/guide/fleets.md)";
 }
 
 impl Flagged for LoadSection {
@@ -40,6 +46,8 @@ pub struct ScenarioArgs {
     pub settings: Given<EngineSection>,
     #[command(flatten)]
     pub load: Given<LoadSection>,
+    #[command(flatten)]
+    pub deployment: Given<DeploymentSection>,
     /// Also write the scenario as a document (capsim schema scenario)
     #[arg(long, value_name = "FILE", help_heading = "What to serve")]
     save_scenario: Option<PathBuf>,
@@ -149,6 +157,9 @@ impl ScenarioArgs {
         }
         for (at, values) in self.load.iter() {
             take(LoadSection::field(at), values)?;
+        }
+        for (at, values) in self.deployment.iter() {
+            take(DeploymentSection::field(at), values)?;
         }
         if let Some(before) = keys {
             spec.set = Some(match spec.set.take() {

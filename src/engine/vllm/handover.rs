@@ -37,8 +37,7 @@ impl Handover for Scheduler {
         }
         // The last known token is always computed here.
         s.transferred = computed.tokens.min(s.num_tokens - 1);
-        let request = &self.states[slot as usize].request;
-        self.waiting.push(slot, request);
+        self.waiting.push_arrived(slot);
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use capsim::engine::fleet::{Transfer, Way};
 use capsim::engine::observe::{Observer, RequestRecord};
 use capsim::engine::{EngineConfig, FrontEndCost, Group, Runtime, SimSummary};
 use capsim::units::{SimTime, Span};
-use capsim::workload::{ListSource, PromptKind, Request, RequestId, Source};
 use capsim::workload::WorkloadSpec;
+use capsim::workload::{ListSource, PromptKind, Request, RequestId, Source};
 use proptest::prelude::*;
 
 /// What clients see, in an order that does not depend on who looks first.
@@ -28,7 +28,8 @@ impl Observer for Seen {
         self.refused.push(id);
     }
     fn on_tokens(&mut self, gap: Span, count: u32) {
-        self.gaps.extend(std::iter::repeat_n((gap, 1), count as usize));
+        self.gaps
+            .extend(std::iter::repeat_n((gap, 1), count as usize));
     }
     fn on_request(&mut self, r: &RequestRecord) {
         self.requests.push(*r);
@@ -107,7 +108,9 @@ fn requests(spec: &WorkloadSpec) -> Vec<Request> {
 fn run(plan: Plan<LinearCost>, list: &[Request]) -> (FleetSummary, Seen) {
     let mut seen = Seen::default();
     let fleet = Fleet::new(plan, false).unwrap();
-    let summary = fleet.run(&mut ListSource::new(list.to_vec()), &mut seen).unwrap();
+    let summary = fleet
+        .run(&mut ListSource::new(list.to_vec()), &mut seen)
+        .unwrap();
     (summary, seen.sorted())
 }
 
@@ -115,7 +118,9 @@ fn alone(pool: &Pool<LinearCost>, list: &[Request]) -> (SimSummary, Seen) {
     let mut seen = Seen::default();
     let runtime = Runtime::new(pool.engine, &pool.config, pool.group, COST, false).unwrap();
     let mut source = ListSource::new(list.to_vec());
-    let summary = runtime.run_behind(pool.front, &mut source, &mut seen).unwrap();
+    let summary = runtime
+        .run_behind(pool.front, &mut source, &mut seen)
+        .unwrap();
     (summary, seen.sorted())
 }
 
@@ -130,7 +135,7 @@ fn front(servers: u32) -> FrontEndCost {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn a_fleet_of_one_is_one_engine(
@@ -185,7 +190,9 @@ proptest! {
         plan.transfer.latency = Span::from_micros(77);
         let twin = Twin::new(&plan).run(&list);
         let (_, seen) = run(plan, &list);
-        prop_assert_eq!(&seen.requests, &twin);
+        let first = seen.requests.iter().zip(&twin).find(|(a, b)| a != b);
+        prop_assert!(first.is_none(), "{:#?}", first);
+        prop_assert_eq!(seen.requests.len(), twin.len());
         prop_assert_eq!(seen.requests.len() + seen.refused.len(), list.len());
     }
 
@@ -319,7 +326,10 @@ fn what_is_not_worth_sending_is_served_by_the_decode_pool() {
             pool.rate = rate;
         }
         let (_, seen) = run(p, &list);
-        seen.requests.iter().map(|r| r.first_token.since(r.arrival).0).sum::<u64>()
+        seen.requests
+            .iter()
+            .map(|r| r.first_token.since(r.arrival).0)
+            .sum::<u64>()
     };
     let sums = [None, Some(100_000_000), Some(10_000_000), Some(1_000_000)].map(mean);
     assert!(sums.windows(2).all(|w| w[0] < w[1]), "{sums:?}");
@@ -340,7 +350,10 @@ fn pools_that_cannot_work_together_are_refused() {
         vec![p(Role::Decode)],
         vec![p(Role::Serve), p(Role::Decode), p(Role::Prefill)],
         vec![
-            Pool { engine: EngineId::LlamaServer, ..p(Role::Prefill) },
+            Pool {
+                engine: EngineId::LlamaServer,
+                ..p(Role::Prefill)
+            },
             p(Role::Decode),
         ],
     ] {
@@ -355,7 +368,12 @@ fn a_drained_replica_gets_nothing_more() {
     let c = config(8, 200, false, false);
     let mut p = plan(vec![pool(Role::Serve, &c, 3)]);
     let at = list[50].arrival;
-    p.outages.push(Outage { at, pool: 0, replica: 1, kind: OutageKind::Drains });
+    p.outages.push(Outage {
+        at,
+        pool: 0,
+        replica: 1,
+        kind: OutageKind::Drains,
+    });
     let (summary, seen) = run(p, &list);
     assert_eq!(seen.requests.len(), 100);
     assert_eq!(summary.retried, 0);

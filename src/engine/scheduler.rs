@@ -160,6 +160,9 @@ pub trait Handover {
         now: SimTime,
     ) -> Result<(), SubmitError>;
 
+    /// Whether requests wait whose KV is not there: preempted ones go before what is still expected.
+    fn others_wait(&self) -> bool;
+
     /// Leading tokens of a request that the prefix cache holds now. Looking changes nothing.
     fn cached(&mut self, request: &Request) -> u32;
 }

@@ -181,10 +181,17 @@ impl Deployment {
                 );
             }
             if s.engine.scheduler != pools[0].engine.scheduler {
-                return bad("pool", "prefill and decode under different engines do not understand each other's KV".into());
+                return bad(
+                    "pool",
+                    "prefill and decode under different engines do not understand each other's KV"
+                        .into(),
+                );
             }
             if s.serve.get(KV_CACHE_DTYPE) != pools[0].serve.get(KV_CACHE_DTYPE) {
-                return bad("kv_cache_dtype", "prefill and decode pools need the same".into());
+                return bad(
+                    "kv_cache_dtype",
+                    "prefill and decode pools need the same".into(),
+                );
             }
         }
         Ok(())

@@ -6,8 +6,8 @@ use super::prediction::{PredictError, Scenario};
 use crate::cost::{
     Breakdown, CostError, CostOptions, DraftOptions, StepCost, StepPrice, StepShape,
 };
-use crate::engine::observe::{Observer, RequestRecord, StepRecord};
 use crate::engine::fleet::{At, Fleet, FleetSummary};
+use crate::engine::observe::{Observer, RequestRecord, StepRecord};
 use crate::engine::speculation::{Drafting, Method};
 use crate::engine::{Runtime, SimError, SimSummary, Step};
 use crate::metrics::{Collector, Occupancy, Summary};
@@ -334,7 +334,8 @@ impl<'a> Ready<'a> {
         }
         let (engine, group) = (self.settings.engine, self.settings.group);
         let front = front_end(self.scenario, &self.settings);
-        let runtime = Runtime::new(engine, config, group, &costs[0], tokens).map_err(SimError::from)?;
+        let runtime =
+            Runtime::new(engine, config, group, &costs[0], tokens).map_err(SimError::from)?;
         Ok((runtime.run_behind(front, &mut source, observer)?, None))
     }
 

@@ -16,8 +16,9 @@ struct Engine {
     scheduler: Box<dyn Scheduler>,
     /// Ends of the batches in flight.
     flights: VecDeque<SimTime>,
-    /// Whether it schedules now.
+    /// Whether it schedules now, and whether anything happened in it: an engine that is idle looks only then.
     due: bool,
+    poked: bool,
     expected: VecDeque<u64>,
     /// Requests that it has, as the router counts.
     open: u32,
@@ -77,6 +78,7 @@ impl<'a> Twin<'a> {
                         .unwrap(),
                     flights: VecDeque::new(),
                     due: false,
+                    poked: false,
                     expected: VecDeque::new(),
                     open: 0,
                     on_the_way: 0,
@@ -99,21 +101,36 @@ impl<'a> Twin<'a> {
         let mut left: VecDeque<Request> = list.iter().cloned().collect();
         loop {
             let mut next: Vec<SimTime> = left.front().map(|r| r.arrival).into_iter().collect();
-            next.extend(self.engines.iter().filter_map(|e| e.flights.front().copied()));
+            next.extend(
+                self.engines
+                    .iter()
+                    .filter_map(|e| e.flights.front().copied()),
+            );
             for l in &self.live {
                 match l.stage {
                     Stage::Sending => {
-                        let ns = if l.speed == 0 { 0 } else { l.left.div_ceil(l.speed) };
+                        let ns = if l.speed == 0 {
+                            0
+                        } else {
+                            l.left.div_ceil(l.speed)
+                        };
                         next.push(SimTime(self.now.0 + ns as u64));
                     }
                     Stage::Landing => next.push(l.lands),
                     _ => {}
                 }
             }
-            let Some(at) = next.into_iter().min() else { break };
+            let Some(at) = next.into_iter().min() else {
+                break;
+            };
             self.travel(at);
             for i in 0..self.engines.len() {
-                while self.engines[i].flights.front().is_some_and(|t| *t <= self.now) && !self.engines[i].due {
+                while self.engines[i]
+                    .flights
+                    .front()
+                    .is_some_and(|t| *t <= self.now)
+                    && !self.engines[i].due
+                {
                     self.output(i);
                 }
             }
@@ -140,8 +157,18 @@ impl<'a> Twin<'a> {
         let sending = |l: &&Way1| l.stage == Stage::Sending;
         for i in 0..self.live.len() {
             let (p, d) = (self.live[i].p, self.live[i].d);
-            let from = self.live.iter().filter(sending).filter(|l| l.p == p).count() as u64;
-            let to = self.live.iter().filter(sending).filter(|l| l.d == d).count() as u64;
+            let from = self
+                .live
+                .iter()
+                .filter(sending)
+                .filter(|l| l.p == p)
+                .count() as u64;
+            let to = self
+                .live
+                .iter()
+                .filter(sending)
+                .filter(|l| l.d == d)
+                .count() as u64;
             let rates = [
                 self.engines[p].rate.map(|r| (r / from.max(1)).max(1)),
                 self.engines[d].rate.map(|r| (r / to.max(1)).max(1)),
@@ -157,8 +184,13 @@ impl<'a> Twin<'a> {
     fn output(&mut self, i: usize) {
         let end = self.engines[i].flights.pop_front().unwrap();
         self.engines[i].due = true;
-        let ended: Vec<RequestRecord> =
-            self.engines[i].scheduler.complete(end).unwrap().finished.to_vec();
+        self.engines[i].poked = true;
+        let ended: Vec<RequestRecord> = self.engines[i]
+            .scheduler
+            .complete(end)
+            .unwrap()
+            .finished
+            .to_vec();
         for r in ended {
             self.ended(i, r);
         }
@@ -188,7 +220,10 @@ impl<'a> Twin<'a> {
             return;
         }
         let l = self.live.remove(at);
-        let mut record = RequestRecord { arrival: l.request.arrival, ..r };
+        let mut record = RequestRecord {
+            arrival: l.request.arrival,
+            ..r
+        };
         if let Some(f) = l.first {
             record.received = f.received;
             record.scheduled = f.scheduled;
@@ -210,7 +245,11 @@ impl<'a> Twin<'a> {
     }
 
     fn cached(&mut self, i: usize, request: &Request) -> u32 {
-        self.engines[i].scheduler.handover().unwrap().cached(request)
+        self.engines[i]
+            .scheduler
+            .handover()
+            .unwrap()
+            .cached(request)
     }
 
     fn pick(&mut self, request: &Request, role: Role) -> usize {
@@ -219,7 +258,10 @@ impl<'a> Twin<'a> {
         let mut best: Option<(f64, usize)> = None;
         let candidates: Vec<usize> = (0..n).filter(|i| self.engines[*i].role == role).collect();
         let waiting = |e: &Engine| f64::from(e.scheduler.state().waiting);
-        let queues: Vec<f64> = candidates.iter().map(|i| waiting(&self.engines[*i])).collect();
+        let queues: Vec<f64> = candidates
+            .iter()
+            .map(|i| waiting(&self.engines[*i]))
+            .collect();
         let low = queues.iter().copied().fold(f64::INFINITY, f64::min);
         let high = queues.iter().copied().fold(0.0, f64::max);
         for k in 0..n {
@@ -284,11 +326,16 @@ impl<'a> Twin<'a> {
         }
         if !remote {
             let role = if apart { Role::Decode } else { Role::Serve };
-            let i = if l.chosen { l.d } else { self.pick(&request, role) };
+            let i = if l.chosen {
+                l.d
+            } else {
+                self.pick(&request, role)
+            };
             let e = &mut self.engines[i];
             if acceptable(e.scheduler.config(), &request).is_ok() {
                 e.scheduler.submit(request).unwrap();
                 e.open += 1;
+                e.poked = true;
                 self.live.push(l);
             }
             return;
@@ -315,6 +362,7 @@ impl<'a> Twin<'a> {
         l.stage = Stage::Prefill;
         let e = &mut self.engines[l.p];
         e.open += 1;
+        e.poked = true;
         e.scheduler.submit(short).unwrap();
     }
 
@@ -333,8 +381,14 @@ impl<'a> Twin<'a> {
         self.share();
         loop {
             let due = |l: &&Way1| l.stage == Stage::Landing && l.lands <= self.now;
-            let next = self.live.iter().filter(due).min_by_key(|l| (l.lands, l.request.id));
-            let Some(id) = next.map(|l| l.request.id) else { break };
+            let next = self
+                .live
+                .iter()
+                .filter(due)
+                .min_by_key(|l| (l.lands, l.request.id));
+            let Some(id) = next.map(|l| l.request.id) else {
+                break;
+            };
             self.land(id.0);
             any = true;
         }
@@ -361,32 +415,54 @@ impl<'a> Twin<'a> {
         request.arrival = now;
         let (p, d, kept, booked, record) = (l.p, l.d, l.kept, l.booked, l.first.unwrap());
         self.engines[p].scheduler.handover().unwrap().restore(kept);
+        self.engines[p].poked = true;
+        self.engines[d].poked = true;
         self.engines[d].on_the_way -= 1;
         let h = self.engines[d].scheduler.handover().unwrap();
-        let outputs = request.answer.stop_at.map_or(u32::MAX, |k| k + 1).min(request.max_tokens);
+        let outputs = request
+            .answer
+            .stop_at
+            .map_or(u32::MAX, |k| k + 1)
+            .min(request.max_tokens);
         if first && outputs == 1 {
             h.restore(booked);
-            self.ended(d, RequestRecord { first_token: now, finish: now, ..record });
+            self.ended(
+                d,
+                RequestRecord {
+                    first_token: now,
+                    finish: now,
+                    ..record
+                },
+            );
             return;
         }
         let tokens = request.prompt.len();
-        let computed = Computed { tokens, first, blocks: booked };
+        let computed = Computed {
+            tokens,
+            first,
+            blocks: booked,
+        };
         h.submit_computed(request, computed, now).unwrap();
     }
 
     /// Takes the first that is expected, if there is room.
     fn room(&mut self, i: usize) -> bool {
         let first = self.plan.transfer.first_token;
-        let Some(id) = self.engines[i].expected.front().copied() else { return false };
+        let Some(id) = self.engines[i].expected.front().copied() else {
+            return false;
+        };
         if !self.engines[i].due && !self.engines[i].flights.is_empty() {
             return false;
         }
         let at = self.live.iter().position(|l| l.request.id.0 == id).unwrap();
         let request = self.live[at].request.clone();
+        if self.engines[i].scheduler.handover().unwrap().others_wait() {
+            return false;
+        }
         let hit = self.cached(i, &request);
         let e = &mut self.engines[i];
         let (state, c) = (e.scheduler.state(), e.scheduler.config().clone());
-        let blocks = c.blocks_for(request.prompt.len() + u32::from(first)) - hit / c.block_size;
+        let blocks = c.blocks_for(request.prompt.len() + u32::from(first));
         let mut need = u64::from(blocks);
         if e.id == EngineId::Sglang {
             let each = u64::from(state.running) + u64::from(state.waiting) + e.on_the_way;
@@ -396,6 +472,7 @@ impl<'a> Twin<'a> {
             return false;
         }
         e.expected.pop_front();
+        e.poked = true;
         e.on_the_way += 1;
         e.scheduler.handover().unwrap().withhold(blocks);
         self.live[at].booked = blocks;
@@ -412,7 +489,8 @@ impl<'a> Twin<'a> {
 
     fn schedule(&mut self, i: usize) {
         let e = &mut self.engines[i];
-        if !std::mem::take(&mut e.due) && !e.flights.is_empty() {
+        let poked = std::mem::take(&mut e.poked);
+        if !std::mem::take(&mut e.due) && !e.flights.is_empty() || !poked {
             return;
         }
         let most = e.scheduler.config().batches_in_flight();

@@ -185,7 +185,11 @@ impl<C: StepCost + Clone> Fleet<C> {
                 open: r.open,
                 signal: r.seen,
                 prompt: request.prompt.len(),
-                cached: if prefixes { r.runtime.cached(request) } else { 0 },
+                cached: if prefixes {
+                    r.runtime.cached(request)
+                } else {
+                    0
+                },
             });
         }
         let turn = &mut self.turns[usize::from(role == Role::Prefill)];
@@ -497,7 +501,7 @@ impl<C: StepCost + Clone> Fleet<C> {
         let r = &mut self.replicas[i];
         r.open = r.open.saturating_sub(1);
         if live.stage == Stage::Prefill {
-            self.prefilled(i, record, now, source, observer);
+            self.prefilled(i, record, now);
             return;
         }
         let Some(live) = self.live.remove(&id.0) else {
@@ -530,20 +534,13 @@ impl<C: StepCost + Clone> Fleet<C> {
     }
 
     /// A prompt is computed.
-    fn prefilled<S: Source, O: Observer>(
-        &mut self,
-        i: usize,
-        record: RequestRecord,
-        now: SimTime,
-        source: &mut S,
-        observer: &mut O,
-    ) {
+    fn prefilled(&mut self, i: usize, record: RequestRecord, now: SimTime) {
         let id = record.id;
         let Some(live) = self.live.get_mut(&id.0) else {
             return;
         };
         live.first = Some(record);
-        live.prefilled = Some(record.finish);
+        live.prefilled = Some(now);
         live.stage = Stage::Between;
         let t = self.plan.transfer;
         let rank = live.prefiller.map_or(0, |p| p.1);
@@ -560,13 +557,33 @@ impl<C: StepCost + Clone> Fleet<C> {
                 (Some(last), true) => self.send_last_layer(id.0, last, now),
                 (Some(_), false) => {}
             },
-            Way::Pull => {
-                let request = live.request.clone();
-                let to = live.decoder.map(|d| d.0);
-                let to = to.or_else(|| self.pick(&request, Role::Decode, now));
-                self.send(to, id, Stage::Between, now, source, observer);
-            }
+            // The router hears of it when the prefiller's front end has answered.
+            Way::Pull => self.handoffs.push(std::cmp::Reverse(Landing {
+                at: record.finish.max(now),
+                id: id.0,
+                attempt: live.attempt,
+            })),
         }
+    }
+
+    /// The router knows that a prompt is computed, and sends the request to a decoder.
+    pub(super) fn handed_off<S: Source, O: Observer>(
+        &mut self,
+        handoff: Landing,
+        now: SimTime,
+        source: &mut S,
+        observer: &mut O,
+    ) {
+        let Some(live) = self.live.get(&handoff.id) else {
+            return;
+        };
+        if live.attempt != handoff.attempt {
+            return;
+        }
+        let request = live.request.clone();
+        let to = live.decoder.map(|d| d.0);
+        let to = to.or_else(|| self.pick(&request, Role::Decode, now));
+        self.send(to, request.id, Stage::Between, now, source, observer);
     }
 }
 
@@ -586,16 +603,17 @@ fn room<C: StepCost>(
 ) -> Option<(usize, u32, u32)> {
     let rank = r.runtime.choose();
     let state = r.runtime.state(rank);
-    let (block_size, seqs) = {
-        let c = r.runtime.config();
-        (c.block_size, c.max_num_seqs)
-    };
-    let hit = r
-        .runtime
-        .handover(rank)
-        .map_or(0, |h| h.cached(request));
-    let tokens = request.prompt.len() + u32::from(first_token);
-    let blocks = r.runtime.config().blocks_for(tokens) - hit / block_size;
+    let h = r.runtime.handover(rank)?;
+    if h.others_wait() {
+        return None;
+    }
+    let hit = h.cached(request);
+    let c = r.runtime.config();
+    let (block_size, seqs) = (c.block_size, c.max_num_seqs);
+    // All of it: cached blocks that nothing holds may be gone when the request is admitted.
+    let drafts = c.speculation.as_ref().map_or(0, |s| s.most_slots());
+    let tokens = request.prompt.len() + u32::from(first_token) + drafts;
+    let blocks = c.blocks_for(tokens.min(c.max_model_len));
     let mut need = u64::from(blocks);
     if r.runtime.engine() == EngineId::Sglang {
         let decoding = u64::from(state.running + state.waiting + r.on_the_way);

@@ -152,9 +152,8 @@ pub(super) fn add(all: &mut SimSummary, one: &SimSummary) {
 
 /// Rates and places of all replicas of a plan, in order.
 pub(super) fn places<C>(plan: &Plan<C>) -> Vec<At> {
-    let of = |(pool, p): (usize, &Pool<C>)| {
-        (0..p.replicas).map(move |replica| At { pool, replica })
-    };
+    let of =
+        |(pool, p): (usize, &Pool<C>)| (0..p.replicas).map(move |replica| At { pool, replica });
     plan.pools.iter().enumerate().flat_map(of).collect()
 }
 

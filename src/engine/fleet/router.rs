@@ -129,8 +129,17 @@ mod tests {
             candidate(2, 0, 10, 0),
         ];
         let pick = |policy, turn| choose(policy, &all, turn).unwrap();
-        assert_eq!((0..4).map(|t| pick(Policy::RoundRobin, t)).collect::<Vec<_>>(), [0, 1, 2, 0]);
-        assert_eq!(pick(Policy::LeastRequests, 2), 2, "of equals the next in turn");
+        assert_eq!(
+            (0..4)
+                .map(|t| pick(Policy::RoundRobin, t))
+                .collect::<Vec<_>>(),
+            [0, 1, 2, 0]
+        );
+        assert_eq!(
+            pick(Policy::LeastRequests, 2),
+            2,
+            "of equals the next in turn"
+        );
         assert_eq!(pick(Policy::LeastRequests, 0), 1);
         // 0 + 2 + 3 against 2 + 1.8 + 0.
         assert_eq!(pick(Policy::Gateway, 0), 0);

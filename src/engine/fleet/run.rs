@@ -20,6 +20,8 @@ pub struct Fleet<C> {
     pub(super) live: BTreeMap<u64, Live>,
     /// KV that is all there and will be known of at its time.
     pub(super) landing: BinaryHeap<Reverse<Landing>>,
+    /// Prompts whose computation the router will know of at its time.
+    pub(super) handoffs: BinaryHeap<Reverse<Landing>>,
     /// Replicas by when something happens in them; entries that no longer hold are passed over.
     wakes: BinaryHeap<Reverse<(SimTime, usize)>>,
     /// Replicas in which something happened now.
@@ -62,6 +64,7 @@ impl<C: StepCost + Clone> Fleet<C> {
             replicas,
             live: BTreeMap::new(),
             landing: BinaryHeap::new(),
+            handoffs: BinaryHeap::new(),
             wakes: BinaryHeap::new(),
             touched: vec![],
             turns: [0; 2],
@@ -113,7 +116,8 @@ impl<C: StepCost + Clone> Fleet<C> {
         }
         let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
         let landing = self.landing.peek().map(|Reverse(l)| l.at);
-        let next = [wake, landing, self.links.next_end(), arrival];
+        let handoff = self.handoffs.peek().map(|Reverse(l)| l.at);
+        let next = [wake, landing, handoff, self.links.next_end(), arrival];
         let next = next.into_iter().flatten().min();
         // What befalls replicas matters only while there are requests.
         let outage = self.outages.last().map(|o| o.at);
@@ -193,6 +197,12 @@ impl<C: StepCost + Clone> Fleet<C> {
         while self.landing.peek().is_some_and(|Reverse(l)| l.at <= now) {
             if let Some(Reverse(l)) = self.landing.pop() {
                 self.landed(l, now, source, observer);
+            }
+            any = true;
+        }
+        while self.handoffs.peek().is_some_and(|Reverse(l)| l.at <= now) {
+            if let Some(Reverse(l)) = self.handoffs.pop() {
+                self.handed_off(l, now, source, observer);
             }
             any = true;
         }

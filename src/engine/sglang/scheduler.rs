@@ -446,6 +446,10 @@ impl Handover for Scheduler {
         Ok(())
     }
 
+    fn others_wait(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn cached(&mut self, request: &Request) -> u32 {
         if !self.step.config.enable_prefix_caching {
             return 0;

@@ -41,6 +41,10 @@ impl Handover for Scheduler {
         Ok(())
     }
 
+    fn others_wait(&self) -> bool {
+        self.waiting.others() > 0
+    }
+
     fn cached(&mut self, request: &Request) -> u32 {
         if !self.config.enable_prefix_caching {
             return 0;

@@ -39,11 +39,14 @@ impl Waiting {
         }
     }
     pub fn len(&self) -> usize {
-        self.arrived.len()
-            + match &self.order {
-                Order::Fcfs(q) => q.len(),
-                Order::Priority(q) => q.len(),
-            }
+        self.arrived.len() + self.others()
+    }
+    /// Those without KV of another engine.
+    pub fn others(&self) -> usize {
+        match &self.order {
+            Order::Fcfs(q) => q.len(),
+            Order::Priority(q) => q.len(),
+        }
     }
     pub fn is_empty(&self) -> bool {
         self.len() == 0

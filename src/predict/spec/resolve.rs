@@ -74,7 +74,8 @@ impl Scenario {
             // The shortest of what the pools hold.
             for mut pool in d.scenarios(self) {
                 let before = pool.serve.get(MAX_MODEL_LEN);
-                pool.serve.set(MAX_MODEL_LEN, self.serve.get(MAX_MODEL_LEN).or(before));
+                pool.serve
+                    .set(MAX_MODEL_LEN, self.serve.get(MAX_MODEL_LEN).or(before));
                 pool.hold_longest();
                 if pool.serve.get(MAX_MODEL_LEN) != before {
                     self.serve.set(MAX_MODEL_LEN, pool.serve.get(MAX_MODEL_LEN));

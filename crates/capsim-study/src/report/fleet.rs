@@ -27,7 +27,10 @@ pub(super) fn lines(scenario: &Scenario, p: &Prediction) -> String {
         o += &labelled("Transfer", &transfer(&d.travel, p));
     }
     if f.retried > 0 {
-        o += &labelled("Failures", &format!("{} requests were sent again", f.retried));
+        o += &labelled(
+            "Failures",
+            &format!("{} requests were sent again", f.retried),
+        );
     }
     o
 }

@@ -8,8 +8,8 @@ use crate::device::EngineId;
 use crate::engine::fleet::{Outage, OutageKind, Policy, Role, Way};
 use crate::fields::{Field, Kind, Section, Value, Values};
 use crate::line;
-use crate::predict::deployment::{Deployment, Pool, Travel};
 use crate::predict::Scenario;
+use crate::predict::deployment::{Deployment, Pool, Travel};
 use crate::units::{SimTime, Span};
 
 /// The section of a scenario that says how many engines serve, and how they are connected.
@@ -120,11 +120,17 @@ impl ScenarioSpec {
         for (given, field) in [
             (d.get(KV_TRANSFER).is_some(), "kv_transfer"),
             (d.get(KV_TRANSFER_GBS).is_some(), "kv_transfer_gbs"),
-            (d.get(KV_TRANSFER_LATENCY_MS).is_some(), "kv_transfer_latency_ms"),
+            (
+                d.get(KV_TRANSFER_LATENCY_MS).is_some(),
+                "kv_transfer_latency_ms",
+            ),
             (d.get(REMOTE_PREFILL_FROM).is_some(), "remote_prefill_from"),
         ] {
             if given && !apart {
-                return Err(wrong(field, "there is no prefill pool: give --prefill-replicas"));
+                return Err(wrong(
+                    field,
+                    "there is no prefill pool: give --prefill-replicas",
+                ));
             }
         }
         let outages = outages(d, &all)?;
@@ -260,15 +266,23 @@ fn pool(text: &str) -> Result<Said, SpecError> {
         other => {
             return Err(wrong(
                 "pool",
-                format!("`{other}` is no role: serve, prefill or decode, as in \"decode*3 --tensor-parallel-size 8\""),
+                format!(
+                    "`{other}` is no role: serve, prefill or decode, as in \"decode*3 --tensor-parallel-size 8\""
+                ),
             ));
         }
     };
-    let n = replicas.parse::<u32>().ok().filter(|n| (1..=1 << 16).contains(n));
+    let n = replicas
+        .parse::<u32>()
+        .ok()
+        .filter(|n| (1..=1 << 16).contains(n));
     Ok(Said {
         role,
         replicas: n.ok_or_else(|| {
-            wrong("pool", format!("`{replicas}` is no number of replicas from 1 to 65536"))
+            wrong(
+                "pool",
+                format!("`{replicas}` is no number of replicas from 1 to 65536"),
+            )
         })?,
         field: "pool",
         flags: flags.trim().into(),
@@ -298,9 +312,9 @@ fn flags(field: &'static str, text: &str) -> Result<ScenarioSpec, SpecError> {
             Some((name, value)) => (name, Some(value)),
             None => (name, None),
         };
-        let off = name.strip_prefix("no-").filter(|n| {
-            ScenarioSpec::field(n).is_ok_and(|f| f.kind == Kind::Switch)
-        });
+        let off = name
+            .strip_prefix("no-")
+            .filter(|n| ScenarioSpec::field(n).is_ok_and(|f| f.kind == Kind::Switch));
         if let Some(name) = off {
             spec.set(name, Value::Switch(false))
                 .map_err(|e| wrong(field, e))?;
@@ -312,7 +326,9 @@ fn flags(field: &'static str, text: &str) -> Result<ScenarioSpec, SpecError> {
         {
             return Err(wrong(
                 field,
-                format!("--{name} is no flag of a pool: only what is served, the device and engine settings"),
+                format!(
+                    "--{name} is no flag of a pool: only what is served, the device and engine settings"
+                ),
             ));
         }
         let value = match (known.kind, given) {
@@ -351,7 +367,10 @@ fn without_roles(line: &str) -> String {
             }
             continue;
         }
-        if ROLES.iter().any(|r| word.strip_prefix(r).is_some_and(|v| v.starts_with('='))) {
+        if ROLES
+            .iter()
+            .any(|r| word.strip_prefix(r).is_some_and(|v| v.starts_with('=')))
+        {
             continue;
         }
         kept.push(word);

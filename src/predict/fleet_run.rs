@@ -38,7 +38,7 @@ pub struct PoolRun {
     pub device: DeviceProfile,
     /// Settings of each.
     pub settings: Settings,
-    /// State over time: of one replica on average; steps of all.
+    /// State over time, of one replica on average.
     pub occupancy: Occupancy,
     /// Seconds per part over all measured steps.
     pub breakdown: Breakdown,
@@ -77,6 +77,7 @@ impl FleetRun {
                     false => ready.settings.group.engines.max(1),
                 };
                 occupancy.busy /= f64::from(pool.replicas * clocks);
+                occupancy.steps /= u64::from(pool.replicas * clocks);
                 PoolRun {
                     role: pool.role,
                     replicas: pool.replicas,

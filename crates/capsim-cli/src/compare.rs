@@ -1,7 +1,7 @@
 //! `capsim compare`.
 use super::files::{self, Files};
 use super::pool::PoolArgs;
-use super::scenario_args::{Described, ScenarioArgs, flag};
+use super::scenario_args::{Described, ScenarioArgs, flag, one_engine};
 use anyhow::{Context, bail, ensure};
 use capsim::device::{builtin, sheet};
 use capsim::engine::settings::TENSOR_PARALLEL_SIZE;
@@ -199,6 +199,7 @@ pub fn answer(
     files: &Files,
     pool: &impl Pool,
 ) -> anyhow::Result<(Slo, Compared, Option<Scenario>)> {
+    one_engine(&said.spec, "compare")?;
     let slo = Slo::parse(&args.slo).context("--slo")?;
     ensure!(
         (1..=MOST_USERS).contains(&args.for_users),

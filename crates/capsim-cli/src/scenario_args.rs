@@ -273,6 +273,20 @@ impl Described {
     }
 }
 
+/// Refuses a deployment where one engine is wanted.
+///
+/// # Errors
+/// Names what was said of it.
+pub fn one_engine(spec: &ScenarioSpec, verb: &str) -> anyhow::Result<()> {
+    let Some((field, _)) = spec.deployment.iter().next() else {
+        return Ok(());
+    };
+    bail!(
+        "{}: `capsim {verb}` is of one engine; leave it out, or ask predict, capacity, tune or sweep about the deployment",
+        flag(field.name)
+    )
+}
+
 /// A field's flag, with its dashes.
 pub fn flag(name: &str) -> String {
     format!("--{}", name.replace('_', "-"))

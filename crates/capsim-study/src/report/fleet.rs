@@ -82,7 +82,7 @@ fn transfer(travel: &Travel, p: &Prediction) -> String {
     }
     let mean = |s: f64| three(1e3 * s / t.count as f64);
     format!(
-        "{way}: {} of {} MB on average, there {} ms after the prefill, of which {} ms until the decoder had room{alone}",
+        "{way}: {} of {} MB on average, there {} ms after the prefill, of which {} ms until the decoder took it in{alone}",
         t.count,
         three(t.bytes as f64 / t.count as f64 / 1e6),
         mean(t.time.secs()),

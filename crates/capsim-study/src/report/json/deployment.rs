@@ -37,7 +37,7 @@ pub struct PoolFigures {
     pub device: String,
     /// Settings of each.
     pub settings: Settings,
-    /// Steps of all replicas.
+    /// Steps of all replicas, warm-up included.
     pub steps: u64,
     /// Share of the time in which a replica computes, on average.
     pub busy: Option<f64>,
@@ -86,7 +86,7 @@ pub fn deployed(run: &Run) -> Option<Deployed> {
                 num_gpu_blocks: p.settings.config.num_gpu_blocks,
                 in_force: p.settings.in_force.clone(),
             },
-            steps: o.steps,
+            steps: p.engine.steps,
             busy: finite(o.busy / s.duration),
             batch: finite(o.batch),
             waiting: finite(o.waiting),

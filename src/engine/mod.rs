@@ -36,7 +36,8 @@ pub use kind::{ENGINES, EngineKind, kind};
 pub use resolved::{Asked, Settings, SettingsError, StagePlan};
 pub use runtime::{Flight, Runtime};
 pub use scheduler::{
-    Computed, EngineState, Handover, Output, PrefixCounters, Scheduler, Step, Tracking,
+    Computed, EngineState, Handover, Output, PrefixCounters, PromptHashes, Scheduler, Step,
+    Tracking,
 };
 pub use simulate::{SimError, SimSummary, simulate};
 pub use vllm::{EngineVersion, VersionError};

@@ -20,7 +20,9 @@ use super::accept::{SubmitError, acceptable};
 use super::group::{Group, Router};
 use super::observe::{Observer, RequestRecord, StepRecord};
 use super::simulate::SimSummary;
-use super::{ConfigError, EngineConfig, EngineState, Handover, Scheduler, Tracking, kind};
+use super::{
+    ConfigError, EngineConfig, EngineState, Handover, PromptHashes, Scheduler, Tracking, kind,
+};
 use crate::cost::{StepCost, StepShape};
 use crate::device::EngineId;
 use crate::units::{SimTime, Span};
@@ -225,9 +227,12 @@ impl<C: StepCost> Runtime<C> {
     }
 
     /// Leading tokens of a request that the prefix cache of some rank holds.
-    pub(super) fn cached(&mut self, request: &Request) -> u32 {
-        let hit = |r: &mut Box<dyn Scheduler>| r.handover().map_or(0, |h| h.cached(request));
-        self.ranks.iter_mut().map(hit).max().unwrap_or(0)
+    pub(super) fn cached(&mut self, request: &Request, hashes: &mut PromptHashes) -> u32 {
+        let mut most = 0;
+        for h in self.ranks.iter_mut().filter_map(|r| r.handover()) {
+            most = most.max(h.cached(request, hashes));
+        }
+        most
     }
 
     /// Whether some rank schedules now: its step ended, or it has none.

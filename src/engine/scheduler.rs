@@ -1,6 +1,7 @@
 //! What the scheduler of every engine does: it queues requests, composes batches and delivers their tokens.
 use super::accept::SubmitError;
 use super::config::EngineConfig;
+use super::content::BlockHashes;
 use super::observe::RequestRecord;
 use super::speculation::SpeculationCounters;
 use crate::cost::{ImagesAtEnd, StepShape};
@@ -140,6 +141,24 @@ pub struct Computed {
     pub blocks: u32,
 }
 
+/// Hashes of a prompt's blocks, so that several engines need not compute them anew. Of one request.
+#[derive(Clone, Debug, Default)]
+pub struct PromptHashes {
+    block_size: u32,
+    hashes: BlockHashes,
+}
+
+impl PromptHashes {
+    /// The hashes of blocks of this size, as far as they were computed.
+    pub(super) fn of(&mut self, block_size: u32) -> &mut BlockHashes {
+        if self.block_size != block_size {
+            self.block_size = block_size;
+            self.hashes.clear();
+        }
+        &mut self.hashes
+    }
+}
+
 /// A scheduler whose KV can go to another engine, or come from one.
 pub trait Handover {
     /// Takes so many blocks out of what may be given to requests: KV that waits for its way to another engine, or is on its way here.
@@ -164,5 +183,6 @@ pub trait Handover {
     fn others_wait(&self) -> bool;
 
     /// Leading tokens of a request that the prefix cache holds now. Looking changes nothing.
-    fn cached(&mut self, request: &Request) -> u32;
+    /// `hashes`: of this request, kept from one engine to the next.
+    fn cached(&mut self, request: &Request, hashes: &mut PromptHashes) -> u32;
 }

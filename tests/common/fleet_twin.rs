@@ -249,7 +249,7 @@ impl<'a> Twin<'a> {
             .scheduler
             .handover()
             .unwrap()
-            .cached(request)
+            .cached(request, &mut Default::default())
     }
 
     fn pick(&mut self, request: &Request, role: Role) -> usize {

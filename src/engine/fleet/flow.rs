@@ -6,7 +6,7 @@ use super::{Role, Way};
 use crate::cost::StepCost;
 use crate::device::EngineId;
 use crate::engine::observe::{Observer, RequestRecord};
-use crate::engine::{Computed, acceptable};
+use crate::engine::{Computed, PromptHashes, acceptable};
 use crate::units::SimTime;
 use crate::workload::{Request, RequestId, Source};
 
@@ -112,7 +112,9 @@ impl<C: StepCost + Clone> Fleet<C> {
             let to = self.pick(&live.request, Role::Decode, now);
             live.decoder = to.map(|i| (i, 0));
             if let Some(i) = to {
-                let cached = self.replicas[i].runtime.cached(&live.request);
+                let cached = self.replicas[i]
+                    .runtime
+                    .cached(&live.request, &mut PromptHashes::default());
                 remote = live.request.prompt.len() - cached >= t.from;
             }
         }
@@ -167,7 +169,7 @@ impl<C: StepCost + Clone> Fleet<C> {
         let policy = self.plan.policy;
         let age = self.plan.signal_age;
         let old = |t: SimTime| now.since(t).0 >= age.0.max(1);
-        if self.looked.is_none_or(old) || age.0 == 0 {
+        if policy.asks_for_prefixes() && (self.looked.is_none_or(old) || age.0 == 0) {
             for r in &mut self.replicas {
                 r.seen = r.signal();
             }
@@ -176,6 +178,7 @@ impl<C: StepCost + Clone> Fleet<C> {
         // Dynamo's decoders do not chase prefixes that prefillers have; neither do the gateway's.
         let prefixes = policy.asks_for_prefixes() && role != Role::Decode;
         let mut all: Vec<Candidate> = vec![];
+        let mut hashes = PromptHashes::default();
         for (i, r) in self.replicas.iter_mut().enumerate() {
             if !r.serves || self.plan.pools[r.at.pool].role != role {
                 continue;
@@ -186,7 +189,7 @@ impl<C: StepCost + Clone> Fleet<C> {
                 signal: r.seen,
                 prompt: request.prompt.len(),
                 cached: if prefixes {
-                    r.runtime.cached(request)
+                    r.runtime.cached(request, &mut hashes)
                 } else {
                     0
                 },
@@ -607,7 +610,7 @@ fn room<C: StepCost>(
     if h.others_wait() {
         return None;
     }
-    let hit = h.cached(request);
+    let hit = h.cached(request, &mut PromptHashes::default());
     let c = r.runtime.config();
     let (block_size, seqs) = (c.block_size, c.max_num_seqs);
     // All of it: cached blocks that nothing holds may be gone when the request is admitted.

@@ -16,8 +16,8 @@ use crate::engine::observe::RequestRecord;
 use crate::engine::sequence::{Sequence, StepState};
 use crate::engine::speculation::SpeculationCounters;
 use crate::engine::{
-    Computed, ConfigError, EngineConfig, EngineState, Handover, Output, PrefixCounters, Step,
-    Tracking,
+    Computed, ConfigError, EngineConfig, EngineState, Handover, Output, PrefixCounters,
+    PromptHashes, Step, Tracking,
 };
 use crate::units::SimTime;
 use crate::workload::{Request, RequestId};
@@ -450,7 +450,7 @@ impl Handover for Scheduler {
         !self.waiting.is_empty()
     }
 
-    fn cached(&mut self, request: &Request) -> u32 {
+    fn cached(&mut self, request: &Request, _: &mut PromptHashes) -> u32 {
         if !self.step.config.enable_prefix_caching {
             return 0;
         }

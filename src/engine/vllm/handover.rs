@@ -6,8 +6,7 @@
 //! get_num_new_matched_tokens, request_finished`).
 use super::scheduler::Scheduler;
 use crate::engine::accept::{SubmitError, servable};
-use crate::engine::content::BlockHashes;
-use crate::engine::{Computed, Handover};
+use crate::engine::{Computed, Handover, PromptHashes};
 use crate::units::SimTime;
 use crate::workload::Request;
 
@@ -45,11 +44,12 @@ impl Handover for Scheduler {
         self.waiting.others() > 0
     }
 
-    fn cached(&mut self, request: &Request) -> u32 {
+    fn cached(&mut self, request: &Request, hashes: &mut PromptHashes) -> u32 {
         if !self.config.enable_prefix_caching {
             return 0;
         }
-        let (bs, mut hashes) = (self.config.block_size, BlockHashes::default());
+        let bs = self.config.block_size;
+        let hashes = hashes.of(bs);
         let most = (request.prompt.len().max(1) - 1) / bs;
         let known = |k: &u32| {
             hashes.extend(k + 1, bs, &request.prompt, &request.answer);

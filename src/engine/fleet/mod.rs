@@ -23,6 +23,7 @@ mod replica;
 mod router;
 mod run;
 mod summary;
+mod transfer;
 
 pub use links::Links;
 pub use outage::{Outage, OutageKind};

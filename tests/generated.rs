@@ -2,6 +2,7 @@
 use capsim::device::EngineId;
 use capsim::engine::settings::{EngineSection, Means, TABLE};
 use capsim::fields::{Field, Kind, Section};
+use capsim::predict::spec::DeploymentSection;
 use capsim::workload::load::LoadSection;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -98,6 +99,10 @@ fn pythons_fields_are_those_of_the_tables() {
         };
         let _ = writeln!(in_force, "    {}: Optional[{kind}] = None", f.name);
     }
+    let deployment = class::<DeploymentSection>(
+        "DeploymentFields",
+        "How many engines serve, and what connects them. None: not said; nothing said: one engine.",
+    );
     let keywords = format!(
         "\n\nclass ScenarioFields(TypedDict, total=False):\n    \"\"\"Fields of `Scenario` and `Workload` as keyword arguments; the classes say \
          what they are.\"\"\"\n\n{}{}{}",
@@ -107,7 +112,7 @@ fn pythons_fields_are_those_of_the_tables() {
     );
     holds(
         "bindings/python/python/capsim/_fields.py",
-        &format!("{head}{settings}{load}{in_force}{keywords}"),
+        &format!("{head}{settings}{load}{deployment}{in_force}{keywords}"),
     );
 }
 
@@ -151,6 +156,11 @@ fn the_documents_table_of_settings_is_the_programs() {
     }
     o += "\n# Load\n\nFields of a load, flags of `capsim predict` and keys below `load` in a scenario document.\n\n| field | what it does |\n| --- | --- |\n";
     for f in LoadSection::fields() {
+        let _ = writeln!(o, "| `{}` | {} |", f.name, f.help.replace('|', "\\|"));
+    }
+    o += "\n# Deployment\n\nHow many engines serve, and what connects them: flags of `capsim predict` and keys below `deployment` in a scenario \
+          document.\n\n| field | what it does |\n| --- | --- |\n";
+    for f in DeploymentSection::fields() {
         let _ = writeln!(o, "| `{}` | {} |", f.name, f.help.replace('|', "\\|"));
     }
     holds("docs/settings.md", &o);

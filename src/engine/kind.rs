@@ -30,6 +30,11 @@ pub trait EngineKind: Sync {
         false
     }
 
+    /// Whether its KV can go to another server and come from there ([`Handover`](super::Handover)).
+    fn hands_over(&self) -> bool {
+        false
+    }
+
     /// Fills in defaults and sizes the KV cache.
     ///
     /// # Errors

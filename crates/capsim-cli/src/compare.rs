@@ -2,7 +2,7 @@
 use super::files::{self, Files};
 use super::pool::PoolArgs;
 use super::report::plots;
-use super::scenario_args::{Described, ScenarioArgs, asked, flag};
+use super::scenario_args::{Described, ScenarioArgs, asked, flag, one_engine};
 use anyhow::{Context, bail, ensure};
 use capsim::device::{builtin, sheet};
 use capsim::engine::settings::TENSOR_PARALLEL_SIZE;
@@ -230,6 +230,7 @@ pub fn answer(
     files: &Files,
     pool: &impl Pool,
 ) -> anyhow::Result<(Slo, Compared, Option<Scenario>)> {
+    one_engine(&said.spec, "compare")?;
     let slo = Slo::parse(&args.slo).context("--slo")?;
     ensure!(
         (1..=MOST_USERS).contains(&args.for_users),

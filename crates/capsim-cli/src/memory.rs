@@ -1,6 +1,6 @@
 //! `capsim memory`.
 use super::files::Files;
-use super::scenario_args::{ScenarioArgs, asked};
+use super::scenario_args::{ScenarioArgs, asked, one_engine};
 use anyhow::ensure;
 use capsim::engine::settings::*;
 use capsim::fields::human_int;
@@ -112,6 +112,7 @@ pub fn answer(
     spec: &ScenarioSpec,
     files: &Files,
 ) -> anyhow::Result<(Scenario, Memory)> {
+    one_engine(spec, "memory")?;
     for (flag, v) in [
         ("--device-memory-gib", args.device_memory_gib),
         ("--host-ram-gib", args.host_ram_gib),

@@ -6,6 +6,7 @@ use super::report::plots;
 use super::scenario_args::{ScenarioArgs, asked};
 use super::verify::{self, VerifyArgs};
 use anyhow::{Context, anyhow, bail, ensure};
+use capsim::engine::fleet::Role;
 use capsim::engine::kind;
 use capsim::engine::settings::{
     ENFORCE_EAGER, EngineSection, NUM_SPECULATIVE_TOKENS, TABLE, Tries,
@@ -31,7 +32,8 @@ pub struct TuneQuestion {
     #[arg(long, help_heading = "Question")]
     objective: Option<Goal>,
     /// A knob and the values to try besides today's, NAME=V,V…; may be repeated. Names: the engine's settings (docs/settings.md),
-    /// moe-tiles, weights, kv-cache-dtype, device; replicas for data-parallel-size
+    /// moe-tiles, weights, kv-cache-dtype, device; replicas for data-parallel-size, or of a deployment's pools: replicas, prefill-replicas,
+    /// decode-replicas
     #[arg(long, value_name = "NAME=VALUES", help_heading = "Question")]
     knob: Vec<String>,
     /// Turn only the knobs given with --knob
@@ -106,6 +108,14 @@ pub fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> 
         "weights" => Setting::Weights(v.into(), Precision::by_name(v, base.model.config())?),
         "kv-cache-dtype" => Setting::KvCacheDtype(v.parse::<KvDtype>()?),
         "device" => Setting::Device(Box::new(load::device(v)?)),
+        name if replicas_of(name).is_some_and(|r| has_pool(base, r)) => {
+            let n: u32 = v
+                .parse()
+                .ok()
+                .filter(|n| (1..=1 << 16).contains(n))
+                .ok_or_else(|| anyhow!("`{v}` is no number of replicas from 1 to 65536"))?;
+            Setting::Replicas(replicas_of(name).expect("just seen"), n)
+        }
         name => {
             let at = EngineSection::place(name)
                 .map_err(|_| anyhow!("there is no knob `{name}`; see --help"))?;
@@ -135,6 +145,26 @@ pub fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> 
             Setting::Engine(at, value)
         }
     })
+}
+
+/// The knob of a role's replicas.
+fn replica_knob(role: Role) -> &'static str {
+    match role {
+        Role::Serve => "replicas",
+        Role::Prefill => "prefill-replicas",
+        Role::Decode => "decode-replicas",
+    }
+}
+
+/// The role whose replicas a knob counts.
+fn replicas_of(knob: &str) -> Option<Role> {
+    let all = [Role::Serve, Role::Prefill, Role::Decode];
+    all.into_iter().find(|r| replica_knob(*r) == knob)
+}
+
+fn has_pool(base: &Scenario, role: Role) -> bool {
+    let mut pools = base.deployment.iter().flat_map(|d| &d.pools);
+    pools.any(|p| p.role == role)
 }
 
 /// The engine's settings that may be turned: today's value first, then what the table tries.
@@ -195,6 +225,10 @@ fn usual(base: &Scenario, now: &Settings, answers_may_change: bool) -> anyhow::R
     }
     push("weights", weights);
     push("kv-cache-dtype", kvs);
+    for p in base.deployment.iter().flat_map(|d| &d.pools) {
+        let name = replica_knob(p.role);
+        push(name, vec![Setting::Replicas(p.role, p.replicas)]);
+    }
     push(
         "device",
         vec![Setting::Device(Box::new(base.device.clone()))],
@@ -224,7 +258,8 @@ fn given(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Given>> {
             .ok_or_else(|| anyhow!("--knob `{text}`: write NAME=VALUE,VALUE"))?;
         let name: String = match name.trim_start_matches('-') {
             "quantization" => "weights".to_string(),
-            "replicas" => "data-parallel-size".into(),
+            "replicas" if base.deployment.is_none() => "data-parallel-size".into(),
+            n if replicas_of(&n.replace('_', "-")).is_some() => n.replace('_', "-"),
             n => EngineSection::place(n).map_or(n.into(), |at| TABLE[at].field.flag()),
         };
         ensure!(
@@ -340,7 +375,8 @@ fn knobs(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
         also_elsewhere(k, base, &there);
     }
     // Knobs that are turned only on demand: left out, they leave the draw of all others what it is without them.
-    all.retain(|k| k.values.len() > 1 || !k.name.ends_with("-parallel-size"));
+    let on_demand = |name: &str| name.ends_with("-parallel-size") || replicas_of(name).is_some();
+    all.retain(|k| k.values.len() > 1 || !on_demand(&k.name));
     Ok(all)
 }
 

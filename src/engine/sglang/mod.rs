@@ -26,6 +26,9 @@ impl EngineKind for Sglang {
     fn has_tensor_parallelism(&self) -> bool {
         true
     }
+    fn hands_over(&self) -> bool {
+        true
+    }
     fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         settings::resolve(asked)
     }

@@ -11,6 +11,7 @@
 //! KV blocks do not suffice) take the slow path (`slow_path.rs`), which walks the running list as vLLM does.
 mod admission;
 mod fast_path;
+mod handover;
 mod kv;
 mod lanes;
 mod output;
@@ -50,6 +51,9 @@ impl EngineKind for Vllm {
         true
     }
     fn has_tensor_parallelism(&self) -> bool {
+        true
+    }
+    fn hands_over(&self) -> bool {
         true
     }
     fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _capsim
 from ._capsim import CapsimError
-from ._fields import LoadFields, SettingFields
+from ._fields import DeploymentFields, LoadFields, SettingFields
 
 Texts = Union[str, Sequence[str]]
 Path = Union[str, "os.PathLike[str]"]
@@ -174,7 +174,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Scenario(SettingFields, Served):
+class Scenario(SettingFields, DeploymentFields, Served):
     """What to serve, on what, how, and under which load. Settings have vLLM's names and defaults; None: not said.
 
     A list of values makes a scenario of each, for `what_if`.

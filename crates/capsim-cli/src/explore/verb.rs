@@ -5,7 +5,7 @@ use super::seen::Prices;
 use super::server::{Explorer, Options};
 use super::table::knobs;
 use crate::compare;
-use crate::scenario_args::{ScenarioArgs, command, flags_of, quoted};
+use crate::scenario_args::{ScenarioArgs, command, flags_of, one_engine, quoted};
 use crate::stop;
 use anyhow::Context;
 use capsim::fields::Field;
@@ -87,6 +87,7 @@ fn turned(state: &State, fixed: &ScenarioSpec) -> Result<ScenarioSpec, String> {
 pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
     let mut knobs = knobs();
     let spec = args.scenario.spec()?;
+    one_engine(&spec, "explore")?;
     // What the page would be told is told here, before it is opened.
     spec.resolve(&args.scenario.files)?;
     let (mut start, fixed) = split(&spec, &mut knobs)?;

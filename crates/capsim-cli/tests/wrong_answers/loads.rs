@@ -20,6 +20,7 @@ pub fn scenario() -> Scenario {
     Scenario {
         notes: Default::default(),
         speculation: Default::default(),
+        deployment: None,
         model_name: name.into(),
         model: Model::new(&config, Precision::of(&config)),
         engine: builtin::engine("vllm-0.19-cuda").unwrap(),

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod deploy;
 pub mod devices;
 pub mod escape;
+mod fleet;
 #[cfg(feature = "live")]
 pub mod bench;
 pub mod flat;

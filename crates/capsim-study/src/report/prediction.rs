@@ -280,6 +280,7 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         0 => "",
         _ => "on each device of the stage with the fewest blocks, ",
     };
+    o.push_str(&super::fleet::lines(scenario, p));
     o.push_str(&labelled("Memory", &format!("{which}{memory}")));
     let (weights, kv) = (mem.host_weights.as_f64(), mem.host_kv.as_f64());
     o.push_str(&super::memory::on_host(scenario, weights, kv));
@@ -536,7 +537,7 @@ fn rest_words(scenario: &Scenario, r: &Rest<'_>) -> String {
 }
 
 /// A line of at most 80 columns that begins with a label.
-fn labelled(label: &str, text: &str) -> String {
+pub(super) fn labelled(label: &str, text: &str) -> String {
     format!("{label:<10}{}\n", wrap(text, 70, "          "))
 }
 

@@ -169,6 +169,16 @@ fn gain(t: &Tuned, [g, low, high]: [f64; 3]) -> String {
 /// The line that starts a setting, and what no flag of it says.
 fn serving(o: &Outcome) -> String {
     let mut text = String::new();
+    if o.serve.starts_with('#') {
+        // A deployment: one line for each pool.
+        for line in o.serve.lines() {
+            match line.starts_with('#') {
+                true => text.push_str(&format!("  {line}\n")),
+                false => text.push_str(&command(&serve_words(line))),
+            }
+        }
+        return text;
+    }
     let (line, comment) = o.serve.split_once("   # ").unwrap_or((&o.serve, ""));
     if !comment.is_empty() {
         let _ = writeln!(text, "  # {comment}");

@@ -68,7 +68,8 @@ def test_every_answer_has_words_rows_tables_and_a_picture(tmp_path):
     for a in answers:
         rows = a.rows()
         assert rows and all(isinstance(v, (bool, int, float, str, type(None))) for r in rows for v in r.values()), a
-        names = list(dict.fromkeys(n for r in rows for n in r))
+        names = list(rows[0])
+        assert all(list(r) == names for r in rows)
         frame = a.to_pandas()
         assert isinstance(frame, pd.DataFrame) and list(frame.columns) == names and len(frame) == len(rows)
         assert isinstance(a.to_polars(), pl.DataFrame) and a.to_polars().to_dicts()[0] == rows[0]

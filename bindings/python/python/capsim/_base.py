@@ -105,6 +105,13 @@ def flat(value: Any, before: str = "") -> Dict[str, Any]:
     return row
 
 
+def even(rows: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Rows with the same names: what a row lacks is None. A part that is None as a whole has the names that it has in other rows."""
+    names = list(dict.fromkeys(n for r in rows for n in r))
+    parts = {n for n in names if all(r.get(n) is None for r in rows) and any(o.startswith(f"{n}_") for o in names)}
+    return [{n: r.get(n) for n in names if n not in parts} for r in rows]
+
+
 def read(kind: Type[T], text: str) -> T:
     """An answer from its JSON."""
     answer: T = _decode(kind, json.loads(text))
@@ -193,7 +200,7 @@ class PredictionsMethods:
 
     def rows(self) -> List[Dict[str, Any]]:
         """One dictionary per scenario, as `pandas.DataFrame` and `polars.DataFrame` take them."""
-        return [p.row() for p in self.points]
+        return even([p.row() for p in self.points])
 
 
 class CapacityMethods:
@@ -206,7 +213,7 @@ class CapacityMethods:
     def rows(self) -> List[Dict[str, Any]]:
         """The curve: latencies in seconds, throughputs per second, the SLO's figures by their names."""
         names = [re.split("[<>]", term)[0] for term in self.slo.split(",")]
-        return [{**flat(p), **dict(zip(names, p.values))} for p in self.curve]
+        return even([{**flat(p), **dict(zip(names, p.values))} for p in self.curve])
 
 
 class OutcomeMethods:
@@ -229,7 +236,7 @@ class TunedMethods:
 
     def rows(self) -> List[Dict[str, Any]]:
         """Settings that no other one beats in both throughput and interactivity."""
-        return [{**o.settings, **flat(o)} for o in self.front]
+        return even([{**o.settings, **flat(o)} for o in self.front])
 
 
 class MemoryMethods:
@@ -240,7 +247,7 @@ class MemoryMethods:
 
     def rows(self) -> List[Dict[str, Any]]:
         """How many requests of each context length are held at the same time."""
-        return [flat(h) for h in self.table]
+        return even([flat(h) for h in self.table])
 
 
 class ComparisonMethods:
@@ -251,7 +258,7 @@ class ComparisonMethods:
 
     def rows(self) -> List[Dict[str, Any]]:
         """Devices with their number, power and cost, best first."""
-        return [flat(o) for o in self.offers]
+        return even([flat(o) for o in self.offers])
 
 
 class ValidationMethods:
@@ -267,7 +274,7 @@ class ValidationMethods:
 
     def rows(self) -> List[Dict[str, Any]]:
         """A row for each metric of each run."""
-        return [{"run": r.id, "fitted": r.fitted, **flat(m)} for r in self.runs for m in r.candidates[0].metrics]
+        return even([{"run": r.id, "fitted": r.fitted, **flat(m)} for r in self.runs for m in r.candidates[0].metrics])
 
 
 def number(text: str) -> Union[bool, int, float, str]:

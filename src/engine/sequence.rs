@@ -24,6 +24,7 @@ pub struct Sequence {
     last: (u32, bool),
     scheduled: Option<SimTime>,
     first_token: Option<SimTime>,
+    /// When the last message left.
     last_token: SimTime,
     pub cached: u32,
     /// Tokens that it shares with the cache now.
@@ -311,17 +312,28 @@ impl StepState {
         }
         // Those behind the end are dropped.
         let tokens = (1 + accepted).min(r.last.0 - r.outputs);
+        let before = r.outputs;
         r.outputs += tokens;
+        let ends = r.outputs >= r.last.0;
         if self.tracking.tokens {
             let id = r.request.id;
             self.tokens.extend((0..tokens).map(|_| id));
         }
+        let each = self.config.stream_interval;
         match r.first_token {
-            None => r.first_token = Some(now),
-            Some(_) => self.gaps.push((now.since(r.last_token), 1)),
+            None => {
+                r.first_token = Some(now);
+                r.last_token = now;
+            }
+            // A message leaves with every so many tokens, and with the last one (`stream_output`, SGLang 0.5.9; `stream_interval` of
+            // TensorRT-LLM's `py_executor.py: _handle_responses`).
+            Some(_) if ends || before / each != r.outputs / each => {
+                self.gaps.push((now.since(r.last_token), 1));
+                r.last_token = now;
+            }
+            Some(_) => {}
         }
-        r.last_token = now;
-        if r.outputs < r.last.0 {
+        if !ends {
             return false;
         }
         let reason = if r.last.1 {

@@ -11,7 +11,7 @@
 //! KV blocks do not suffice) take the slow path (`slow_path.rs`), which walks the running list as vLLM does.
 mod admission;
 mod fast_path;
-mod kv;
+pub(super) mod kv;
 mod lanes;
 mod output;
 mod pipeline;

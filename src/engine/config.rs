@@ -62,6 +62,8 @@ pub struct EngineConfig {
     pub whole_prompts: bool,
     /// Tokens of an answer that reach the client in one message, the first of all alone (SGLang, TensorRT-LLM).
     pub stream_interval: u32,
+    /// Whether the interval counts steps of a sequence, as TensorRT-LLM does, not tokens: with drafts a step brings several.
+    pub stream_by_step: bool,
 }
 
 impl EngineConfig {
@@ -99,6 +101,7 @@ impl Default for EngineConfig {
             capacity_policy: CapacityPolicy::GuaranteedNoEvict,
             whole_prompts: false,
             stream_interval: 1,
+            stream_by_step: false,
         }
     }
 }

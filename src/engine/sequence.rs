@@ -30,6 +30,8 @@ pub struct Sequence {
     /// Tokens that it shares with the cache now.
     pub shared: u32,
     pub preemptions: u32,
+    /// Steps that brought output.
+    steps: u32,
     /// Verifications of drafts so far.
     verifications: u32,
 }
@@ -54,6 +56,7 @@ impl Sequence {
             cached: 0,
             shared: 0,
             preemptions: 0,
+            steps: 0,
             verifications: 0,
         }
     }
@@ -312,7 +315,11 @@ impl StepState {
         }
         // Those behind the end are dropped.
         let tokens = (1 + accepted).min(r.last.0 - r.outputs);
-        let before = r.outputs;
+        r.steps += 1;
+        let (before, after) = match self.config.stream_by_step {
+            true => (r.steps - 1, r.steps),
+            false => (r.outputs, r.outputs + tokens),
+        };
         r.outputs += tokens;
         let ends = r.outputs >= r.last.0;
         if self.tracking.tokens {
@@ -325,9 +332,9 @@ impl StepState {
                 r.first_token = Some(now);
                 r.last_token = now;
             }
-            // A message leaves with every so many tokens, and with the last one (`stream_output`, SGLang 0.5.9; `stream_interval` of
-            // TensorRT-LLM's `py_executor.py: _handle_responses`).
-            Some(_) if ends || before / each != r.outputs / each => {
+            // A message leaves with every so many tokens, and with the last one (`stream_output`, SGLang 0.5.9; TensorRT-LLM counts
+            // decoding iterations, `py_executor.py: _handle_responses`, 1.1).
+            Some(_) if ends || before / each != after / each => {
                 self.gaps.push((now.since(r.last_token), 1));
                 r.last_token = now;
             }

@@ -193,6 +193,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         capacity_policy: policy(given)?,
         whole_prompts: !chunked,
         stream_interval: interval,
+        stream_by_step: true,
         ..EngineConfig::default()
     };
     Ok(Settings {

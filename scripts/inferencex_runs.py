@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Recorded runs of DeepSeek-R1 under SGLang, from InferenceX's published rows, as files that `capsim validate --all` reads.
+"""Recorded runs of DeepSeek-R1 under SGLang and TensorRT-LLM, from InferenceX's published rows, as files that `capsim validate --all` reads.
 
     scripts/inferencex_runs.py dsr1.json validation/inferencex
 
-Rows that are not simulated (TensorRT-LLM, speculative decoding, disaggregated prefill) go to unusable.json, each with the reason.
+Rows that are not simulated (disaggregated prefill) or that gave a number (MTP's acceptance length) go to unusable.json, each with the reason.
 """
 import json
 import pathlib
@@ -21,6 +21,14 @@ MTP = {"h200": dict(num_speculative_tokens=2), "mi355x": dict(num_speculative_to
 # makes a message, so that median ITL over median TPOT is the length (4 clients). On H200 messages hold ten tokens and more
 # (--stream-interval 10): the length is fitted to TPOT (16 clients), and takes up what steps cost beyond the model.
 ACCEPTED = {"h200": ("length:1.5", 1024, 16), "mi355x": ("length:2.27", 1024, 4)}
+# What InferenceX's scripts start TensorRT-LLM with (dsr1_fp8_h200_trt.sh and dsr1_fp8_h200_trt_mtp.sh of 8eec0d4).
+TRT = dict(
+    enable_chunked_prefill=False, gpu_memory_utilization=0.75, enable_prefix_caching=False, stream_interval=10,
+)
+# Its messages leave with every tenth step, so that mean ITL over mean TPOT is ten times the mean acceptance length: 0.33763 / 0.014195 / 10
+# in the row of 1.1.0rc2 with 1k prompts and 16 clients, which is not predicted then.
+TRT_ACCEPTED = ("length:2.38", 1024, 16, "2026-01-14")
+TRT_DOUBT = "the flags are those of the scripts of 2026, the rows without MTP of 2025-11; priors are SGLang's, which were chosen with rows of the same load known"
 DOUBT = "priors were chosen with these rows known: what a prefill without graphs costs the host and, on Instinct, how fast decode attention streams"
 MTP_DOUBT = "; the mean acceptance length is that of another row of the device"
 DEVICES = {"h200": "h200-sxm", "mi300x": "mi300x", "mi355x": "mi355x"}
@@ -30,8 +38,9 @@ SOURCE = "SemiAnalysisAI/InferenceX, results of {date} ({hardware}, {framework},
 def reason(row):
     if row["disagg"]:
         return "prefill and decode on servers of their own (NVIDIA Dynamo) are not simulated"
-    if row["framework"] != "sglang":
-        return "TensorRT-LLM's scheduler is not simulated"
+    if row["framework"] == "trt":
+        gave = row["spec_method"] == "mtp" and (row["isl"], row["conc"], row["date"]) == TRT_ACCEPTED[1:]
+        return "the mean acceptance length that the other MTP rows are predicted with was taken from this row" if gave else None
     if row["spec_method"] == "mtp" and (row["isl"], row["conc"]) == ACCEPTED[row["hardware"]][1:]:
         return "the mean acceptance length that the other MTP rows of the device are predicted with was taken from this row"
     return None
@@ -43,8 +52,23 @@ def name(row):
     return f"ix-{row['hardware']}-{row['framework']}{spec}-tp{row['decode_tp']}-{kind}-{row['date']}"
 
 
+def trt_args(row):
+    c, isl = row["conc"], row["isl"]
+    length = isl + row["osl"] + 200
+    more = dict(enable_expert_parallel=True) if row["decode_ep"] > 1 else {}
+    more |= dict(enable_dp_attention=True) if row["decode_dp_attention"] else {}
+    if row["spec_method"] == "none":
+        tokens = max((c + isl + 64 + 63) // 64 * 64, 8192)
+        return dict(TRT, max_num_batched_tokens=tokens, max_model_len=max(length, 8192), **more)
+    tokens = (4 * c + isl + 64 + 63) // 64 * 64
+    return dict(
+        TRT, max_num_batched_tokens=tokens, max_model_len=length, max_num_seqs=c, **more, speculative_method="mtp", num_speculative_tokens=3, speculative_acceptance=TRT_ACCEPTED[0],
+    )
+
+
 def run(row):
     m, c = row["metrics"], row["conc"]
+    trt = row["framework"] == "trt"
     devices = row["decode_tp"]
     hardware = row["hardware"]
     args = dict(FLAGS[hardware], tensor_parallel_size=devices, enable_prefix_caching=False, max_num_seqs=512)
@@ -53,10 +77,12 @@ def run(row):
         if hardware == "mi355x":
             args |= dict(max_num_seqs=c)
         args |= dict(speculative_acceptance=ACCEPTED[hardware][0])
+    if trt:
+        args = dict(trt_args(row), tensor_parallel_size=devices)
     return dict(
         id=name(row),
-        source=SOURCE.format(date=row["date"], hardware=hardware.upper(), framework="SGLang", tp=devices),
-        doubt=DOUBT + (MTP_DOUBT if row["spec_method"] == "mtp" else ""),
+        source=SOURCE.format(date=row["date"], hardware=hardware.upper(), framework="TensorRT-LLM" if trt else "SGLang", tp=devices),
+        doubt=(TRT_DOUBT if trt else DOUBT) + (MTP_DOUBT if row["spec_method"] == "mtp" else ""),
         mode="serve",
         engine_args={k: v for k, v in args.items() if k != "kv_cache_dtype"},
         workload=dict(
@@ -82,16 +108,18 @@ def main(source, folder):
             unusable.append(dict(experiment=name(row), reason=why, source=SOURCE.format(
                 date=row["date"], hardware=row["hardware"].upper(), framework=row["framework"], tp=row["decode_tp"])))
             continue
-        files.setdefault((row["hardware"], row["spec_method"] == "mtp"), []).append(run(row))
-    for (hardware, mtp), runs in files.items():
+        files.setdefault((row["framework"], row["hardware"], row["spec_method"] == "mtp"), []).append(run(row))
+    for (framework, hardware, mtp), runs in files.items():
+        trt = framework == "trt"
+        engine, title = ("trtllm", "TensorRT-LLM") if trt else ("sglang", "SGLang")
         with_mtp = " with MTP" if mtp else ""
         file = dict(
-            schema="capsim.runs/1", name=f"DeepSeek-R1, SGLang, {hardware.upper()}{with_mtp}", source="see each run", model="deepseek-r1",
-            device=DEVICES[hardware], engine=f"sglang-{hardware}", client=dict(percentiles="linear", streaming=True), runs=runs,
+            schema="capsim.runs/1", name=f"DeepSeek-R1, {title}, {hardware.upper()}{with_mtp}", source="see each run", model="deepseek-r1",
+            device=DEVICES[hardware], engine=f"{engine}-{hardware}", client=dict(percentiles="linear", streaming=True), runs=runs,
         )
-        if kv := FLAGS[hardware].get("kv_cache_dtype"):
+        if kv := "fp8" if trt else FLAGS[hardware].get("kv_cache_dtype"):
             file["kv_cache"] = kv
-        (folder / f"sglang-{hardware}{'-mtp' if mtp else ''}.json").write_text(json.dumps(file, indent=1, ensure_ascii=False) + "\n")
+        (folder / f"{engine}-{hardware}{'-mtp' if mtp else ''}.json").write_text(json.dumps(file, indent=1, ensure_ascii=False) + "\n")
     (folder / "unusable.json").write_text(json.dumps(dict(schema="capsim.unusable/1", experiments=unusable), indent=1) + "\n")
 
 

@@ -110,6 +110,7 @@ fn random_case(seed: u64) -> Case {
         pipeline_stages: 1,
         speculation: None,
         scheduler_reserve_full_isl: one_of(rng, &[None, None, Some(false), Some(true)]),
+        ..EngineConfig::default()
     };
     let n = rng.random_range(1..40u64);
     let identical = rng.random_bool(0.3);

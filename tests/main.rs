@@ -27,6 +27,7 @@ mod serve_core;
 mod speculation;
 mod traces;
 mod traces_in_pieces;
+mod trtllm;
 mod vllm_parity;
 mod wild;
 mod workload;

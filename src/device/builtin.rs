@@ -57,6 +57,10 @@ const ENGINES: &[(&str, &str)] = &[
         include_str!("../../calibration/engines/sglang-cuda.json"),
     ),
     (
+        "calibration/engines/trtllm-cuda.json",
+        include_str!("../../calibration/engines/trtllm-cuda.json"),
+    ),
+    (
         "calibration/engines/sglang-instinct.json",
         include_str!("../../calibration/engines/sglang-instinct.json"),
     ),

@@ -142,6 +142,8 @@ pub enum EngineId {
     LlamaServer,
     /// SGLang: prefill batches before decode batches, a radix cache, a token budget.
     Sglang,
+    /// TensorRT-LLM: blocks for a whole answer are there before a request begins.
+    Trtllm,
 }
 
 impl EngineId {

@@ -16,6 +16,16 @@ pub enum SubmitError {
         /// Setting.
         max_model_len: u32,
     },
+    /// A step has fewer tokens than the prompt, which is computed whole.
+    #[error(
+        "prompt of {prompt} tokens exceeds max_num_batched_tokens {most}, and chunked prefill is off"
+    )]
+    PromptExceedsStep {
+        /// Prompt tokens.
+        prompt: u32,
+        /// Setting.
+        most: u32,
+    },
     /// Prompt and output together exceed `max_model_len`.
     #[error("{asked} tokens of prompt and output exceed max_model_len {max_model_len}")]
     TooLong {
@@ -48,6 +58,10 @@ pub fn servable(config: &EngineConfig, request: &Request) -> Result<(), SubmitEr
             prompt,
             max_model_len,
         });
+    }
+    let most = config.max_num_batched_tokens;
+    if config.whole_prompts && prompt > most {
+        return Err(SubmitError::PromptExceedsStep { prompt, most });
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub fn command(engine: EngineId, model: &str, settings: &SettingValues) -> Vec<S
         Some(format!("{name}={}", settings.at(at)?))
     };
     let mut all: Vec<String> = TABLE.iter().enumerate().filter_map(set).collect();
-    all.extend(line);
+    all.extend(kind(engine).typed(line));
     all
 }
 
@@ -36,6 +36,8 @@ pub fn flag(row: &Setting, engine: EngineId, value: &Value) -> Option<String> {
     let spelled = row.spelled.iter().find(|s| s.engine == engine)?;
     let name = spelled.flags[0];
     match (spelled.means, value) {
+        // A key of a file of options, which says on or off.
+        (Means::On, Value::Switch(on)) if name.contains('.') => Some(format!("{name} {on}")),
         (Means::Value, value) => Some(format!("{name} {value}")),
         (Means::On, Value::Switch(true)) | (Means::Off, Value::Switch(false)) => Some(name.into()),
         _ => None,

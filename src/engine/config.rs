@@ -12,6 +12,16 @@ pub enum SchedulingPolicy {
     Priority,
 }
 
+/// TensorRT-LLM's `capacity_scheduler_policy`: what a request needs to begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CapacityPolicy {
+    /// KV blocks for all that it may ever need.
+    #[default]
+    GuaranteedNoEvict,
+    /// KV blocks for its prompt.
+    MaxUtilization,
+}
+
 /// The engine's settings, all of them decided. Names are vLLM's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -46,6 +56,14 @@ pub struct EngineConfig {
     pub pipeline_stages: u32,
     /// Speculative decoding.
     pub speculation: Option<Speculation>,
+    /// What a request of TensorRT-LLM needs to begin.
+    pub capacity_policy: CapacityPolicy,
+    /// Whether prompts are computed whole, and longer ones than a step has tokens refused: TensorRT-LLM without chunked context.
+    pub whole_prompts: bool,
+    /// Tokens of an answer that reach the client in one message, the first of all alone (SGLang, TensorRT-LLM).
+    pub stream_interval: u32,
+    /// Whether the interval counts steps of a sequence, as TensorRT-LLM does, not tokens: with drafts a step brings several.
+    pub stream_by_step: bool,
 }
 
 impl EngineConfig {
@@ -80,6 +98,10 @@ impl Default for EngineConfig {
             async_scheduling: false,
             pipeline_stages: 1,
             speculation: None,
+            capacity_policy: CapacityPolicy::GuaranteedNoEvict,
+            whole_prompts: false,
+            stream_interval: 1,
+            stream_by_step: false,
         }
     }
 }
@@ -113,6 +135,7 @@ impl EngineConfig {
             ),
             ("max_model_len", self.max_model_len, 1, 1 << 30),
             ("pipeline_parallel_size", self.pipeline_stages, 1, 1 << 10),
+            ("stream_interval", self.stream_interval, 1, 1 << 20),
         ] {
             if !(low..=high).contains(&value) {
                 return bad(

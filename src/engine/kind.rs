@@ -60,6 +60,11 @@ pub trait EngineKind: Sync {
     /// The port that it listens on unless told otherwise.
     fn port(&self) -> u16;
 
+    /// A line whose words are settings as [`as_flags`](Self::as_flags) names them, as people type it.
+    fn typed(&self, line: Vec<String>) -> Vec<String> {
+        line
+    }
+
     /// Settings as the engine's own flags count them.
     fn as_flags(&self, settings: SettingValues) -> SettingValues {
         settings
@@ -70,6 +75,7 @@ pub trait EngineKind: Sync {
 pub static ENGINES: &[&dyn EngineKind] = &[
     &super::vllm::Vllm,
     &super::sglang::Sglang,
+    &super::trtllm::Trtllm,
     &super::llama_server::LlamaServer,
 ];
 
@@ -85,14 +91,19 @@ mod tests {
 
     #[test]
     fn every_identity_has_one_engine_and_is_written_as_in_profiles() {
-        for id in [EngineId::Vllm, EngineId::Sglang, EngineId::LlamaServer] {
+        for id in [
+            EngineId::Vllm,
+            EngineId::Sglang,
+            EngineId::Trtllm,
+            EngineId::LlamaServer,
+        ] {
             // A new identity has to be added above.
             match id {
-                EngineId::Vllm | EngineId::Sglang | EngineId::LlamaServer => {}
+                EngineId::Vllm | EngineId::Sglang | EngineId::Trtllm | EngineId::LlamaServer => {}
             }
             assert_eq!(ENGINES.iter().filter(|e| e.id() == id).count(), 1);
             assert_eq!(serde_json::to_value(id).unwrap(), kind(id).key());
         }
-        assert_eq!(ENGINES.len(), 3);
+        assert_eq!(ENGINES.len(), 4);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Scheduler`] is a value: nothing happens in it except in answer to a call, and it never asks the time. One call of
 //! [`Scheduler::schedule`] composes a batch, one of [`Scheduler::complete`] delivers its tokens. There is a folder for each
-//! engine: [`vllm`], [`sglang`], [`llama_server`]; [`ENGINES`] lists them.
+//! engine: [`vllm`], [`sglang`], [`trtllm`], [`llama_server`]; [`ENGINES`] lists them.
 //!
 //! The [`Runtime`] drives one or several of them (data parallelism) against a cost model. It does no input or output and has no clock:
 //! [`Runtime::run`] moves it by event time, `capsim serve` by the wall clock.
@@ -25,11 +25,12 @@ pub mod settings;
 pub mod sglang;
 mod simulate;
 pub mod speculation;
+pub mod trtllm;
 pub mod vllm;
 
 pub use accept::{SubmitError, acceptable, servable};
 pub use command::{command, flag};
-pub use config::{ConfigError, EngineConfig, SchedulingPolicy};
+pub use config::{CapacityPolicy, ConfigError, EngineConfig, SchedulingPolicy};
 pub use front_end::FrontEndCost;
 pub use group::{Group, Router};
 pub use kind::{ENGINES, EngineKind, kind};

@@ -24,11 +24,14 @@ pub struct Sequence {
     last: (u32, bool),
     scheduled: Option<SimTime>,
     first_token: Option<SimTime>,
+    /// When the last message left.
     last_token: SimTime,
     pub cached: u32,
     /// Tokens that it shares with the cache now.
     pub shared: u32,
     pub preemptions: u32,
+    /// Steps that brought output.
+    steps: u32,
     /// Verifications of drafts so far.
     verifications: u32,
 }
@@ -53,6 +56,7 @@ impl Sequence {
             cached: 0,
             shared: 0,
             preemptions: 0,
+            steps: 0,
             verifications: 0,
         }
     }
@@ -325,17 +329,32 @@ impl StepState {
         }
         // Those behind the end are dropped.
         let tokens = (1 + accepted).min(r.last.0 - r.outputs);
+        r.steps += 1;
+        let (before, after) = match self.config.stream_by_step {
+            true => (r.steps - 1, r.steps),
+            false => (r.outputs, r.outputs + tokens),
+        };
         r.outputs += tokens;
+        let ends = r.outputs >= r.last.0;
         if self.tracking.tokens {
             let id = r.request.id;
             self.tokens.extend((0..tokens).map(|_| id));
         }
+        let each = self.config.stream_interval;
         match r.first_token {
-            None => r.first_token = Some(now),
-            Some(_) => self.gaps.push((now.since(r.last_token), 1)),
+            None => {
+                r.first_token = Some(now);
+                r.last_token = now;
+            }
+            // A message leaves with every so many tokens, and with the last one (`stream_output`, SGLang 0.5.9; TensorRT-LLM counts
+            // decoding iterations, `py_executor.py: _handle_responses`, 1.1).
+            Some(_) if ends || before / each != after / each => {
+                self.gaps.push((now.since(r.last_token), 1));
+                r.last_token = now;
+            }
+            Some(_) => {}
         }
-        r.last_token = now;
-        if r.outputs < r.last.0 {
+        if !ends {
             return false;
         }
         let reason = if r.last.1 {

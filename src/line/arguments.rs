@@ -64,6 +64,8 @@ pub(super) struct Arguments<'a> {
 pub(super) enum Parser {
     /// Python's argparse: prefixes, `--flag=value`, dashes and underscores alike; vLLM's `-O3` and `--flag.key value`.
     Argparse,
+    /// Python's click: names as they are, `-` for `_` in long ones, and keys of sections in one name, `--section.key`.
+    Click,
     /// llama.cpp's: names as they are, `_` for `-` in long ones.
     Llama,
 }
@@ -128,7 +130,7 @@ impl<'a, 'w> Words<'a, 'w> {
     /// A word that may be a value: for llama.cpp everything but one of its flags.
     fn is_value(&self, word: &str) -> bool {
         match self.parser {
-            Parser::Argparse => !self.is_flag(word),
+            Parser::Argparse | Parser::Click => !self.is_flag(word),
             Parser::Llama => {
                 !self.is_flag(word)
                     || self.list.named(&spelled(word)).is_none() && !word.starts_with("--")
@@ -150,7 +152,13 @@ impl<'a, 'w> Words<'a, 'w> {
             Some((bare, key)) if self.parser == Parser::Argparse => (bare, Some(key)),
             _ => (name, None),
         };
-        let bare = spelled(bare);
+        let bare = match self.parser {
+            Parser::Click => bare
+                .replacen("--", "\0", 1)
+                .replace('-', "_")
+                .replacen('\0', "--", 1),
+            _ => spelled(bare),
+        };
         let (flag, mut off) = match self.list.find(&bare, self.parser == Parser::Argparse) {
             Found::Flag(flag, off) => (Some(flag), off),
             Found::Unknown => (None, false),

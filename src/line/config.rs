@@ -1,20 +1,23 @@
-//! `--config FILE.yaml` of vLLM and SGLang: a file of flags.
+//! `--config FILE.yaml` of vLLM, SGLang and TensorRT-LLM: a file of flags.
 use super::LineError;
 use super::flags::{Flag, Values};
 use super::launch::{Launch, ReadFile};
+use super::trtllm;
 use super::yaml::{self, Node};
 use crate::device::Scheduler;
 
-/// A launch with the flags of its configuration file in front of its own, which win.
+/// A launch with the flags of its configuration file in front of its own, which win, or, of TensorRT-LLM, behind them.
 pub(super) fn inserted(mut launch: Launch, files: ReadFile) -> Result<Launch, LineError> {
     if launch.engine == Some(Scheduler::LlamaServer) {
         return Ok(launch);
     }
-    let Some(at) = launch
-        .args
-        .iter()
-        .position(|w| w == "--config" || w.starts_with("--config="))
-    else {
+    let trtllm = launch.engine == Some(Scheduler::Trtllm);
+    let names = match trtllm {
+        true => &trtllm::FILE[..],
+        false => &["--config"],
+    };
+    let is = |word: &String| names.contains(&word.split('=').next().unwrap_or(word));
+    let Some(at) = launch.args.iter().position(is) else {
         return Ok(launch);
     };
     let (path, end) = match launch.args[at].split_once('=') {
@@ -34,8 +37,13 @@ pub(super) fn inserted(mut launch: Launch, files: ReadFile) -> Result<Launch, Li
         reason,
     })?;
     let document = yaml::documents(&text)?.into_iter().next();
-    let from_file = document.map_or(vec![], |d| flags(&d));
     launch.args.splice(at..end, []);
+    if trtllm {
+        let from_file = document.map_or(vec![], |d| trtllm::flags(&d));
+        launch.args.extend(from_file);
+        return Ok(launch);
+    }
+    let from_file = document.map_or(vec![], |d| flags(&d));
     // vLLM's model stands first and stays there.
     let model = launch.args.first().is_some_and(|w| !w.starts_with('-'));
     launch

@@ -5,7 +5,7 @@
 pub enum LineError {
     /// Words that start no server.
     #[error(
-        "`{words}` starts no server: paste `vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server ...`, a `docker run` \
+        "`{words}` starts no server: paste `vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `trtllm-serve ...`, `llama-server ...`, a `docker run` \
          line, a compose or Kubernetes file, or flags of vllm serve alone"
     )]
     NoServer {
@@ -14,7 +14,7 @@ pub enum LineError {
     },
     /// A server that capsim does not simulate.
     #[error(
-        "`{program}` starts a server that capsim does not simulate (it knows vLLM, SGLang and llama-server)"
+        "`{program}` starts a server that capsim does not simulate (it knows vLLM, SGLang, TensorRT-LLM and llama-server)"
     )]
     OtherServer {
         /// The program.
@@ -59,7 +59,9 @@ pub enum LineError {
         reason: String,
     },
     /// A document without a server in it.
-    #[error("this {kind} starts no server that capsim knows (vLLM, SGLang, llama-server)")]
+    #[error(
+        "this {kind} starts no server that capsim knows (vLLM, SGLang, TensorRT-LLM, llama-server)"
+    )]
     NothingIn {
         /// What kind of document it is.
         kind: &'static str,

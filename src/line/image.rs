@@ -30,6 +30,12 @@ pub(super) fn known(image: &str) -> Option<Image> {
             starts: false,
         });
     }
+    if name.contains("tensorrt-llm") || name.contains("tensorrtllm") {
+        return Some(Image {
+            engine: Scheduler::Trtllm,
+            starts: false,
+        });
+    }
     let command_follows = ["rocm/vllm", "rocm/vllm-dev", "nvidia/vllm"];
     name.contains("vllm").then(|| Image {
         engine: Scheduler::Vllm,
@@ -61,7 +67,7 @@ pub(super) fn release(image: &str) -> Option<String> {
             })?;
             Some(build.into())
         }
-        Scheduler::Vllm | Scheduler::Sglang => {
+        Scheduler::Vllm | Scheduler::Sglang | Scheduler::Trtllm => {
             let after = ["vllm", "sglang"].iter().find_map(|e| {
                 tag.split_once(e)
                     .map(|(_, rest)| rest.trim_start_matches(['_', '-', 'v']))
@@ -103,6 +109,7 @@ pub(super) fn pinned(word: &str) -> Option<(Scheduler, String)> {
     let engine = match name.split('[').next()?.trim() {
         "vllm" => Scheduler::Vllm,
         "sglang" => Scheduler::Sglang,
+        "tensorrt-llm" | "tensorrt_llm" => Scheduler::Trtllm,
         _ => return None,
     };
     Some((engine, numbers(version.trim())?))
@@ -137,6 +144,10 @@ mod tests {
                 Some("b4719"),
             ),
             ("ghcr.io/ggml-org/llama.cpp:server-cuda", None),
+            (
+                "nvcr.io/nvidia/tensorrt-llm/release:1.1.0rc2.post2",
+                Some("1.1.0rc2.post2"),
+            ),
             ("nginx:1.27.0", None),
         ] {
             assert_eq!(release(image).as_deref(), wanted, "{image}");

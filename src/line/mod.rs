@@ -23,6 +23,7 @@ mod refused;
 mod sglang;
 mod shell;
 mod speculative;
+mod trtllm;
 mod unit;
 mod variables;
 mod vllm;

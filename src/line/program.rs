@@ -35,7 +35,10 @@ const MODULES: &[(&str, Program)] = &[
     ("llama_cpp.server", Program::Other),
     ("mlc_llm", Program::Other),
     ("fastchat.serve.vllm_worker", Program::Other),
-    ("tensorrt_llm.commands.serve", Program::Other),
+    (
+        "tensorrt_llm.commands.serve",
+        Program::Server(Scheduler::Trtllm),
+    ),
 ];
 
 /// Scripts by the last part of their path.
@@ -61,13 +64,16 @@ const COMMANDS: &[(&str, &str, Program)] = &[
     ("ollama", "run", Program::Other),
     ("lmdeploy", "serve", Program::Other),
     ("mlc_llm", "serve", Program::Other),
-    ("trtllm-serve", "serve", Program::Other),
+    ("trtllm-serve", "serve", Program::Server(Scheduler::Trtllm)),
+    ("trtllm-serve", "disaggregated", Program::Other),
+    ("trtllm-serve", "disaggregated_mpi_worker", Program::Other),
+    ("trtllm-serve", "mm_embedding_serve", Program::Other),
 ];
 
 /// Programs by name alone.
 const NAMES: &[(&str, Program)] = &[
     ("llama-server", Program::Server(Scheduler::LlamaServer)),
-    ("trtllm-serve", Program::Other),
+    ("trtllm-serve", Program::Server(Scheduler::Trtllm)),
     ("text-generation-launcher", Program::Other),
     ("llama-swap", Program::Other),
     ("tabbyAPI", Program::Other),
@@ -162,8 +168,11 @@ mod tests {
     #[test]
     fn the_program_says_whose_flags_they_are() {
         use Program::{Bench, Container, Other, Server, Shell};
-        use Scheduler::{LlamaServer, Sglang, Vllm};
+        use Scheduler::{LlamaServer, Sglang, Trtllm, Vllm};
         for (line, found) in [
+            ("trtllm-serve m --tp_size 8", Some((Server(Trtllm), 1))),
+            ("trtllm-serve serve m", Some((Server(Trtllm), 2))),
+            ("trtllm-serve disaggregated -c f", Some((Other, 2))),
             ("vllm serve m", Some((Server(Vllm), 2))),
             ("/srv/venv/bin/vllm serve m", Some((Server(Vllm), 2))),
             (

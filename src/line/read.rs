@@ -2,7 +2,7 @@
 use super::arguments::{self, Given, Parser};
 use super::flags::FlagList;
 use super::launch::{Launch, ReadFile, Source, unwrap};
-use super::{LineError, bench, llama_server, refused, sglang, variables, vllm};
+use super::{LineError, bench, llama_server, refused, sglang, trtllm, variables, vllm};
 use crate::device::Scheduler;
 use crate::engine::settings::{
     DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, NNODES,
@@ -94,6 +94,7 @@ fn of_launch(launch: Launch) -> Result<Line, LineError> {
         None if launch.args.is_empty() => {}
         None | Some(Scheduler::Vllm) => vllm::read(&mut line, &launch.args)?,
         Some(Scheduler::Sglang) => sglang::read(&mut line, &launch.args)?,
+        Some(Scheduler::Trtllm) => trtllm::read(&mut line, &launch.args)?,
         Some(Scheduler::LlamaServer) => llama_server::read(&mut line, &launch.args, &launch.env)?,
     }
     if let Some(model) = line.model.as_deref().filter(|m| m.contains('$')) {
@@ -114,6 +115,7 @@ impl Line {
             None => "put it in front of the flags, or give --model",
             Some(Scheduler::Vllm) => "it follows `vllm serve`, or --model",
             Some(Scheduler::Sglang) => "it follows --model-path",
+            Some(Scheduler::Trtllm) => "it follows `trtllm-serve`",
             Some(Scheduler::LlamaServer) => "give -m FILE.gguf or -hf OWNER/NAME",
         };
         LineError::NoModel { hint: hint.into() }
@@ -276,6 +278,7 @@ pub(super) fn given<'a>(
     let parser = match engine {
         Scheduler::LlamaServer => Parser::Llama,
         Scheduler::Vllm | Scheduler::Sglang => Parser::Argparse,
+        Scheduler::Trtllm => Parser::Click,
     };
     arguments::read(args, list, parser)
 }

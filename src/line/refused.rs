@@ -18,8 +18,11 @@ const PIPELINE: &str = "pipelines are simulated for vLLM only: leave it out for 
 pub(super) fn reason(name: &str, value: &str) -> Option<&'static str> {
     let several = || value.trim() != "1";
     match name {
-        "--pipeline-parallel-size" if several() => Some(PIPELINE),
-        "--prefill-context-parallel-size" | "--attention-context-parallel-size" | "--dcp-size"
+        "--pipeline-parallel-size" | "--pipeline_parallel_size" if several() => Some(PIPELINE),
+        "--prefill-context-parallel-size"
+        | "--attention-context-parallel-size"
+        | "--context_parallel_size"
+        | "--dcp-size"
             if several() =>
         {
             Some(CONTEXT)
@@ -30,6 +33,7 @@ pub(super) fn reason(name: &str, value: &str) -> Option<&'static str> {
         {
             Some(PHASES)
         }
+        "--server_role" | "--disagg_cluster_uri" => Some(PHASES),
         "--disaggregation-mode" if value != "null" => Some(PHASES),
         "--runner" if value == "pooling" => Some(NO_ANSWERS),
         "--convert" if matches!(value, "embed" | "classify" | "reward") => Some(NO_ANSWERS),

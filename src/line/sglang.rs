@@ -17,7 +17,6 @@ const DEFAULTS: &[(&str, &[&str])] = &[
     ("--expert-parallel-size", &["1"]),
     ("--node-rank", &["0"]),
     ("--cpu-offload-gb", &["0"]),
-    ("--stream-interval", &["1"]),
     ("--num-continuous-decode-steps", &["1"]),
     ("--schedule-conservativeness", &["1", "1.0"]),
     ("--tokenizer-worker-num", &["1"]),

@@ -55,7 +55,7 @@ pub(super) fn other_tiles(base: &Scenario) -> Vec<(String, Scenario)> {
 pub fn lighter_weights(base: &Scenario) -> Vec<(String, Scenario)> {
     let formats = match base.engine.scheduler {
         EngineId::LlamaServer => [(8, "q8_0"), (4, "q4_k_m")],
-        EngineId::Vllm | EngineId::Sglang => [(8, "fp8"), (4, "awq")],
+        EngineId::Vllm | EngineId::Sglang | EngineId::Trtllm => [(8, "fp8"), (4, "awq")],
     };
     let config = base.model.config();
     let today = base.model.total_weight_bytes().as_f64();

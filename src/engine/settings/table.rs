@@ -3,7 +3,7 @@
 //! that reads it.
 use super::EngineSection;
 use crate::device::EngineId;
-use crate::device::EngineId::{LlamaServer, Sglang, Vllm};
+use crate::device::EngineId::{LlamaServer, Sglang, Trtllm, Vllm};
 use crate::fields::{Field, Key, Kind, position};
 
 /// What a flag of an engine says of a setting.
@@ -137,6 +137,22 @@ const fn sglang_off(flags: &'static [&'static str]) -> Spelling {
     }
 }
 
+const fn trtllm(flags: &'static [&'static str]) -> Spelling {
+    Spelling {
+        engine: Trtllm,
+        flags,
+        means: Means::Value,
+    }
+}
+
+const fn trtllm_switch(flags: &'static [&'static str], means: Means) -> Spelling {
+    Spelling {
+        engine: Trtllm,
+        flags,
+        means,
+    }
+}
+
 const fn vllm(flags: &'static [&'static str]) -> Spelling {
     Spelling {
         engine: Vllm,
@@ -203,7 +219,7 @@ impl Setting {
 /// All settings.
 pub static TABLE: [Setting; N] = ROWS;
 
-const N: usize = 42;
+const N: usize = 44;
 
 const ROWS: [Setting; N] = [
     count(
@@ -214,6 +230,7 @@ const ROWS: [Setting; N] = [
     .many()
     .spelled(&[
         sglang(&["--max-running-requests"]),
+        trtllm(&["--max_batch_size"]),
         llama(&["-np", "--parallel"]),
     ])
     .tries(Tries::Counts(&[4, 8, 16, 32, 64, 128, 256]))
@@ -227,6 +244,7 @@ const ROWS: [Setting; N] = [
     .many()
     .spelled(&[
         sglang(&["--chunked-prefill-size"]),
+        trtllm(&["--max_num_tokens"]),
         llama(&["-b", "--batch-size"]),
     ])
     .tries(Tries::Counts(&[256, 512, 1024, 2048, 4096, 8192]))
@@ -240,6 +258,7 @@ const ROWS: [Setting; N] = [
     .many()
     .spelled(&[
         sglang(&["--context-length"]),
+        trtllm(&["--max_seq_len"]),
         llama(&["-c", "--ctx-size"]),
     ])
     .tries(Tries::Needed)
@@ -251,7 +270,14 @@ const ROWS: [Setting; N] = [
         "Share of the device memory that the engine may use, above 0 to 1 (default of vLLM: 0.9, from 0.21 on 0.92)",
     )
     .many()
-    .spelled(&[sglang(&["--mem-fraction-static"])])
+    .spelled(&[
+        sglang(&["--mem-fraction-static"]),
+        trtllm(&[
+            "--free_gpu_memory_fraction",
+            "--kv_cache_free_gpu_memory_fraction",
+            "--kv_cache_config.free_gpu_memory_fraction",
+        ]),
+    ])
     .tries(Tries::Fractions(&[0.85, 0.9, 0.95]))
     .offers(Offers::Raise(0.95))
     .slider(Slider::Hundredths(10, 100, 2)),
@@ -261,12 +287,14 @@ const ROWS: [Setting; N] = [
         "Tokens per KV block (default of vLLM: 16)",
     )
     .many()
+    .spelled(&[trtllm(&["--kv_cache_config.tokens_per_block"])])
     .tries(Tries::Counts(&[16, 32])),
     switch(
         "enable_chunked_prefill",
         "Chunked prefill",
         "Compute a long prompt in chunks beside other requests (default: on)",
     )
+    .spelled(&[trtllm_switch(&["--enable_chunked_prefill"], Means::On)])
     .alias(&["chunked_prefill"])
     .tries(Tries::Both)
     .offers(Offers::On),
@@ -277,6 +305,7 @@ const ROWS: [Setting; N] = [
     )
     .spelled(&[
         sglang_off(&["--disable-radix-cache"]),
+        trtllm_switch(&["--kv_cache_config.enable_block_reuse"], Means::On),
         Spelling {
             engine: LlamaServer,
             flags: &["--no-cache-prompt"],
@@ -291,7 +320,10 @@ const ROWS: [Setting; N] = [
         "Asynchronous scheduling",
         "Schedule a step before the output of the previous one is known (default of vLLM: off, from 0.14 on on)",
     )
-    .spelled(&[sglang_off(&["--disable-overlap-schedule"])])
+    .spelled(&[
+        sglang_off(&["--disable-overlap-schedule"]),
+        trtllm_switch(&["--disable_overlap_scheduler"], Means::Off),
+    ])
     .tries(Tries::Both)
     .offers(Offers::On),
     switch(
@@ -299,11 +331,14 @@ const ROWS: [Setting; N] = [
         "Without CUDA/HIP graphs",
         "Disable CUDA/HIP graphs (default: graphs are used)",
     )
-    .spelled(&[Spelling {
-        engine: Sglang,
-        flags: &["--disable-cuda-graph"],
-        means: Means::On,
-    }])
+    .spelled(&[
+        Spelling {
+            engine: Sglang,
+            flags: &["--disable-cuda-graph"],
+            means: Means::On,
+        },
+        trtllm_switch(&["--cuda_graph_config"], Means::On),
+    ])
     .offers(Offers::Off),
     setting(
         Kind::Text,
@@ -313,6 +348,7 @@ const ROWS: [Setting; N] = [
     )
     .spelled(&[
         sglang(&["--kv-cache-dtype"]),
+        trtllm(&["--kv_cache_config.dtype"]),
         llama(&["-ctk", "--cache-type-k"]),
     ])
     .slider(Slider::Words(&["auto", "fp8"])),
@@ -322,7 +358,7 @@ const ROWS: [Setting; N] = [
         "Data type of activations",
         "Data type of weights and activations: auto, float16, bfloat16, float32 (default: auto, the model's own)",
     )
-    .spelled(&[sglang(&["--dtype"])]),
+    .spelled(&[sglang(&["--dtype"]), trtllm(&["--dtype"])]),
     setting(
         Kind::Text,
         "quantization",
@@ -338,7 +374,10 @@ const ROWS: [Setting; N] = [
     )
     .many()
     .short(&["-tp"])
-    .spelled(&[sglang(&["--tensor-parallel-size", "--tp-size", "--tp"])])
+    .spelled(&[
+        sglang(&["--tensor-parallel-size", "--tp-size", "--tp"]),
+        trtllm(&["--tp_size", "--tensor_parallel_size"]),
+    ])
     .slider(Slider::Stops(&[1.0, 2.0, 4.0, 8.0])),
     count(
         "pipeline_parallel_size",
@@ -385,18 +424,22 @@ const ROWS: [Setting; N] = [
         "Expert parallelism",
         "Give each device whole experts instead of slices of all (default: off)",
     )
-    .short(&["-ep"]),
+    .short(&["-ep"])
+    .spelled(&[trtllm_switch(&["--ep_size"], Means::On)]),
     switch(
         "enable_dp_attention",
         "Attention in data parallel",
-        "Divide the devices of SGLang among data-parallel ranks for attention, while all share the experts (default: off)",
+        "Divide the devices of SGLang or TensorRT-LLM among data-parallel ranks for attention, while all share the experts (default: off)",
     )
     .not_vllm()
-    .spelled(&[Spelling {
-        engine: Sglang,
-        flags: &["--enable-dp-attention"],
-        means: Means::On,
-    }]),
+    .spelled(&[
+        Spelling {
+            engine: Sglang,
+            flags: &["--enable-dp-attention"],
+            means: Means::On,
+        },
+        trtllm_switch(&["--enable_attention_dp"], Means::On),
+    ]),
     switch(
         "data_parallel_external_lb",
         "External load balancer",
@@ -418,13 +461,33 @@ const ROWS: [Setting; N] = [
         "Room for the whole prompt",
         "Admit a request only when there are KV blocks for its whole prompt, not for the next chunk only (default of vLLM from 0.19 on: on)",
     ),
+    setting(
+        Kind::Text,
+        "capacity_scheduler_policy",
+        "What a request needs to begin",
+        "KV blocks that a request of TensorRT-LLM needs to begin: guaranteed_no_evict (for its whole answer) or max_utilization (for its \
+         prompt) (default: guaranteed_no_evict)",
+    )
+    .not_vllm()
+    .spelled(&[trtllm(&["--scheduler_config.capacity_scheduler_policy"])])
+    .slider(Slider::Words(&["guaranteed_no_evict", "max_utilization"])),
+    count(
+        "stream_interval",
+        "Tokens in a message",
+        "Tokens of an answer that SGLang or TensorRT-LLM sends at once, after the first (default: 1)",
+    )
+    .not_vllm()
+    .spelled(&[sglang(&["--stream-interval"]), trtllm(&["--stream_interval"])]),
     count(
         "num_gpu_blocks_override",
         "Number of KV blocks",
         "Override the number of KV blocks (default: as many as the memory holds)",
     )
     .many()
-    .spelled(&[sglang(&["--max-total-tokens"])]),
+    .spelled(&[
+        sglang(&["--max-total-tokens"]),
+        trtllm(&["--kv_cache_config.max_tokens"]),
+    ]),
     setting(
         Kind::Count(u64::MAX),
         "kv_cache_memory_bytes",
@@ -510,7 +573,11 @@ const ROWS: [Setting; N] = [
         "What drafts tokens for speculative decoding: none, ngram, draft_model, eagle, eagle3, mtp, dflash (default: none)",
     )
     .not_vllm()
-    .spelled(&[vllm(&["--speculative-config.method"]), sglang(&["--speculative-algorithm"])]),
+    .spelled(&[
+        vllm(&["--speculative-config.method"]),
+        sglang(&["--speculative-algorithm"]),
+        trtllm(&["--speculative_config.decoding_type"]),
+    ]),
     count(
         "num_speculative_tokens",
         "Draft tokens per step",
@@ -524,6 +591,10 @@ const ROWS: [Setting; N] = [
             "--num-speculative-tokens",
         ]),
         sglang(&["--speculative-num-steps"]),
+        trtllm(&[
+            "--speculative_config.max_draft_len",
+            "--speculative_config.num_nextn_predict_layers",
+        ]),
         llama(&["--draft-max", "--draft", "--draft-n", "--spec-draft-n-max"]),
     ])
     .tries(Tries::Counts(&[0, 1, 3, 5])),
@@ -537,6 +608,10 @@ const ROWS: [Setting; N] = [
     .spelled(&[
         vllm(&["--speculative-config.model"]),
         sglang(&["--speculative-draft-model-path"]),
+        trtllm(&[
+            "--speculative_config.speculative_model_dir",
+            "--speculative_config.speculative_model",
+        ]),
         llama(&["-md", "--model-draft", "--spec-draft-model"]),
     ]),
     setting(
@@ -640,6 +715,10 @@ keys! {
     LONG_PREFILL_TOKEN_THRESHOLD: u32 = "long_prefill_token_threshold";
     /// Whether a request waits until there are blocks for its whole prompt.
     SCHEDULER_RESERVE_FULL_ISL: bool = "scheduler_reserve_full_isl";
+    /// What a request of TensorRT-LLM needs to begin.
+    CAPACITY_SCHEDULER_POLICY: String = "capacity_scheduler_policy";
+    /// Tokens in a message.
+    STREAM_INTERVAL: u32 = "stream_interval";
     /// Number of KV blocks.
     NUM_GPU_BLOCKS_OVERRIDE: u32 = "num_gpu_blocks_override";
     /// Size of the KV cache, bytes.

@@ -9,6 +9,7 @@
 //! | `--max-total-tokens` | `num_gpu_blocks_override` | what the memory gives |
 //! | `--disable-radix-cache` | `enable_prefix_caching` off | on |
 //! | `--disable-overlap-schedule` | `async_scheduling` off | on |
+//! | `--stream-interval` | `stream_interval` | 1 |
 //! | `--disable-cuda-graph` | `enforce_eager` | graphs |
 //! | `--tp-size` | `tensor_parallel_size` | 1 |
 //! | `--ep-size`, the same as `--tp-size` | `enable_expert_parallel` | 1: slices of all experts |
@@ -157,6 +158,8 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
     at_least_one("max_num_seqs", seqs, 1 << 24)?;
     at_least_one("max_num_batched_tokens", chunk, 1 << 24)?;
     at_least_one("max_model_len", max_model_len, 1 << 24)?;
+    let interval = given.get(STREAM_INTERVAL).unwrap_or(1);
+    at_least_one("stream_interval", interval, 1 << 20)?;
     let utilization = asked.utilization(static_share(total, chunk, devices, parallel.data))?;
     let enforce_eager = given.get(ENFORCE_EAGER).unwrap_or(false);
     let drafting = asked.drafting(model)?;
@@ -202,6 +205,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         speculation: drafting
             .as_ref()
             .map(|d| Speculation::of(d, EngineId::Sglang)),
+        stream_interval: interval,
         ..EngineConfig::default()
     };
     Ok(Settings {

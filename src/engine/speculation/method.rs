@@ -38,6 +38,16 @@ const SGLANG: [(&str, Method); 6] = [
     ("DFLASH", Method::Dflash),
 ];
 
+/// TensorRT-LLM's `decoding_type` (`llmapi/llm_args.py`, 1.3; nvidia.github.io/TensorRT-LLM/features/speculative-decoding.html).
+const TRTLLM: [(&str, Method); 6] = [
+    ("NGram", Method::Ngram),
+    ("Draft_Target", Method::DraftModel),
+    ("Eagle", Method::Eagle),
+    ("Eagle3", Method::Eagle3),
+    ("MTP", Method::Mtp),
+    ("DFlash", Method::Dflash),
+];
+
 impl Method {
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -47,22 +57,22 @@ impl Method {
 
     /// Its name in an engine's flag.
     pub fn flag(self, engine: EngineId) -> &'static str {
-        match engine {
-            EngineId::Sglang => {
-                let found = SGLANG.iter().find(|(_, m)| *m == self);
-                found.expect("every method has a name").0
-            }
-            _ => self.name(),
-        }
+        let names = match engine {
+            EngineId::Sglang => &SGLANG,
+            EngineId::Trtllm => &TRTLLM,
+            _ => &NAMES,
+        };
+        let found = names.iter().find(|(_, m)| *m == self);
+        found.expect("every method has a name").0
     }
 
-    /// The method of a name: vLLM's own, those of the models' MTP layers (`deepseek_mtp`), or SGLang's.
+    /// The method of a name: vLLM's own, those of the models' MTP layers (`deepseek_mtp`), SGLang's or TensorRT-LLM's.
     ///
     /// # Errors
     /// Says which there are.
     pub fn of_name(name: &str) -> Result<Self, String> {
         let lower = name.to_ascii_lowercase();
-        let all = NAMES.iter().chain(&SGLANG);
+        let all = NAMES.iter().chain(&SGLANG).chain(&TRTLLM);
         if let Some((_, method)) = all.clone().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
             return Ok(*method);
         }
@@ -114,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_method_is_found_by_its_names() {
-        for (name, method) in NAMES.iter().chain(&SGLANG) {
+        for (name, method) in NAMES.iter().chain(&SGLANG).chain(&TRTLLM) {
             assert_eq!(Method::of_name(name), Ok(*method));
         }
         assert_eq!(Method::of_name("deepseek_mtp"), Ok(Method::Mtp));

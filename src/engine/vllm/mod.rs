@@ -12,7 +12,7 @@
 mod admission;
 mod fast_path;
 mod handover;
-mod kv;
+pub(super) mod kv;
 mod lanes;
 mod output;
 mod pipeline;

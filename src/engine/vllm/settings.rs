@@ -87,6 +87,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         speculation: drafting
             .as_ref()
             .map(|d| Speculation::of(d, EngineId::Vllm)),
+        ..EngineConfig::default()
     };
     Ok(Settings {
         in_force: asked

@@ -55,6 +55,7 @@ impl FlagList {
         Self::parse(match engine {
             Scheduler::Vllm => include_str!("vllm.txt"),
             Scheduler::Sglang => include_str!("sglang.txt"),
+            Scheduler::Trtllm => include_str!("trtllm.txt"),
             Scheduler::LlamaServer => include_str!("llama_server.txt"),
         })
     }
@@ -186,6 +187,11 @@ mod tests {
                 FlagList::of(Scheduler::Sglang),
                 include_str!("sglang.txt"),
                 600,
+            ),
+            (
+                FlagList::of(Scheduler::Trtllm),
+                include_str!("trtllm.txt"),
+                60,
             ),
             (
                 FlagList::of(Scheduler::LlamaServer),

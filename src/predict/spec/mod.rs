@@ -67,7 +67,7 @@ pub struct ScenarioSpec {
     /// Engine profile: an id that ships with capsim, a path, or a profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Part<EngineProfile>>,
-    /// The engine that is started, where it is not the profile's: vllm, sglang, llama-server.
+    /// The engine that is started, where it is not the profile's: vllm, sglang, trtllm, llama-server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     /// Release of vLLM whose rules, defaults and memory terms apply.

@@ -70,9 +70,9 @@ const ROWS: [Field; N] = [
     .many(),
     Field::new(
         "server",
-        Kind::Choice(&["vllm", "sglang", "llama-server"]),
+        Kind::Choice(&["vllm", "sglang", "trtllm", "llama-server"]),
         "Engine that is started",
-        "Engine that is started: vllm, sglang, llama-server (default: the pasted line's, else the engine profile's)",
+        "Engine that is started: vllm, sglang, trtllm, llama-server (default: the pasted line's, else the engine profile's)",
     ),
     text(
         "engine_version",

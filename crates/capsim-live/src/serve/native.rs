@@ -42,7 +42,7 @@ pub(super) fn routes(engine: EngineId) -> Router<Arc<App>> {
             .route("/get_server_info", get(sglang_info))
             .route("/health_generate", get(|| async { StatusCode::OK }))
             .route("/flush_cache", get(flush).post(flush)),
-        EngineId::Vllm => r,
+        EngineId::Vllm | EngineId::Trtllm => r,
     }
 }
 
@@ -432,13 +432,14 @@ async fn generate(State(app): Shared, request: Request) -> Result<Response, Fail
     native.answer(r.stream == Some(true)).await
 }
 
-/// The engine's own families; nothing for vLLM, whose are written anyway.
+/// The engine's own families; nothing for vLLM, whose are written anyway, nor for TensorRT-LLM, whose `/metrics` are a list of JSON
+/// objects (`serve/openai_server.py`), which is not written.
 pub(super) fn metrics(app: &App, m: &Metrics) -> String {
     let mut w = Writer::new();
     match app.engine {
         EngineId::LlamaServer => llama_metrics(&mut w, m),
         EngineId::Sglang => sglang_metrics(&mut w, m, app),
-        EngineId::Vllm => {}
+        EngineId::Vllm | EngineId::Trtllm => {}
     }
     w.finish()
 }

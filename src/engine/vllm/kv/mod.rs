@@ -79,6 +79,11 @@ impl BlockPool {
         self.refs[id as usize] == 0
     }
 
+    /// Requests that use a block.
+    pub fn users(&self, id: BlockId) -> u32 {
+        self.refs[id as usize]
+    }
+
     /// One more request uses a registered block.
     pub fn touch(&mut self, id: BlockId) {
         if self.is_free(id) {

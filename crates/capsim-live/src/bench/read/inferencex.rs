@@ -58,6 +58,7 @@ pub(super) fn read(v: &Value) -> Result<Recording, Bad> {
     let framework = v["framework"].as_str().unwrap_or_default();
     r.engine = match framework {
         f if f.contains("sglang") => Some(EngineId::Sglang),
+        f if f.contains("trt") => Some(EngineId::Trtllm),
         f if f.contains("vllm") => Some(EngineId::Vllm),
         _ => None,
     };

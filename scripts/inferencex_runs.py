@@ -29,7 +29,7 @@ SOURCE = "SemiAnalysisAI/InferenceX, results of {date} ({hardware}, {framework},
 
 def reason(row):
     if row["disagg"]:
-        return "prefill and decode on servers of their own (NVIDIA Dynamo) are not simulated"
+        return "prefill and decode apart are simulated for vLLM and SGLang; this is TensorRT-LLM under NVIDIA Dynamo"
     if row["framework"] != "sglang":
         return "TensorRT-LLM's scheduler is not simulated"
     if row["spec_method"] == "mtp" and (row["isl"], row["conc"]) == ACCEPTED[row["hardware"]][1:]:

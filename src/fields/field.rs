@@ -34,6 +34,8 @@ pub struct Field {
     pub many: bool,
     /// What joins the values of a flag that may be repeated and is one value all the same.
     pub joined: Option<char>,
+    /// Whether its value is flags, which begin with dashes.
+    pub of_flags: bool,
 }
 
 /// A value that a field cannot have. Its text names the field as a flag.
@@ -75,12 +77,19 @@ impl Field {
             label,
             many: false,
             joined: None,
+            of_flags: false,
         }
     }
 
     /// The same field, whose flag may be repeated: the values are joined to one by this.
     pub const fn joined(mut self, by: char) -> Self {
         self.joined = Some(by);
+        self
+    }
+
+    /// The same field, whose value is flags.
+    pub const fn flags(mut self) -> Self {
+        self.of_flags = true;
         self
     }
 

@@ -2,9 +2,9 @@
 use super::Scenario;
 use super::deployment::{Pool, role_name};
 use crate::device::EngineId;
-use crate::engine::command;
 use crate::engine::fleet::Role;
 use crate::engine::settings::QUANTIZATION;
+use crate::engine::{command, kind};
 use crate::model::{Precision, WeightFormat, builtin, checkpoint};
 use std::fmt;
 
@@ -59,11 +59,9 @@ impl Scenario {
             return self.server_line().to_string();
         };
         let pool = |(p, s): (&Pool, Scenario)| {
-            let role = match (p.role, s.engine.scheduler) {
-                (Role::Serve, _) => String::new(),
-                (_, EngineId::Sglang) => format!(" --disaggregation-mode {}", role_name(p.role)),
-                // Each may be asked for either part: the proxy says which (vLLM 0.12, `NixlConnector`).
-                _ => " --kv-transfer-config '{\"kv_connector\":\"NixlConnector\",\"kv_role\":\"kv_both\"}'".into(),
+            let role = match p.role {
+                Role::Serve => String::new(),
+                role => format!(" {}", kind(s.engine.scheduler).half(role_name(role))),
             };
             let line = s.server_line();
             let comment = line.comment.map(|c| format!("; {c}")).unwrap_or_default();

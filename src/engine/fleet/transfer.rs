@@ -3,15 +3,11 @@ use super::flow::{Landing, Live, Stage};
 use super::replica::Replica;
 use super::run::Fleet;
 use crate::cost::StepCost;
-use crate::device::EngineId;
 use crate::engine::observe::{Observer, RequestRecord};
-use crate::engine::{Computed, PromptHashes};
+use crate::engine::{Computed, PromptHashes, kind};
 use crate::units::SimTime;
 use crate::workload::{Request, RequestId, Source};
 use std::cmp::Reverse;
-
-/// SGLang keeps so many tokens free for each request that decodes (`--num-reserved-decode-tokens`, v0.5).
-const RESERVED_DECODE_TOKENS: u64 = 512;
 
 impl<C: StepCost + Clone> Fleet<C> {
     /// Allocates blocks for what is expected at a replica, as far as it has room and schedules now; whether any was.
@@ -220,10 +216,9 @@ fn room<C: StepCost>(
     let tokens = request.prompt.len() + u32::from(first_token) + drafts;
     let blocks = c.blocks_for(tokens.min(c.max_model_len));
     let mut need = u64::from(blocks);
-    if r.runtime.engine() == EngineId::Sglang {
-        let decoding = u64::from(state.running + state.waiting + r.on_the_way);
-        need += (decoding * RESERVED_DECODE_TOKENS).div_ceil(block_size.into());
-    }
+    let reserved = kind(r.runtime.engine()).reserved_decode_tokens();
+    let decoding = u64::from(state.running + state.waiting + r.on_the_way);
+    need += (decoding * u64::from(reserved)).div_ceil(block_size.into());
     let enough = state.running < seqs && u64::from(state.free_blocks) >= need;
     enough.then_some((rank, blocks, hit))
 }

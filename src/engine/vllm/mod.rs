@@ -56,6 +56,10 @@ impl EngineKind for Vllm {
     fn hands_over(&self) -> bool {
         true
     }
+    /// Each server may be asked for either half: the proxy says which (vLLM 0.12, `NixlConnector`).
+    fn half(&self, _role: &str) -> String {
+        r#"--kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_both"}'"#.into()
+    }
     fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         settings::resolve(asked)
     }

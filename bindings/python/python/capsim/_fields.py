@@ -184,6 +184,40 @@ class LoadFields:
 
 
 @dataclass(frozen=True)
+class DeploymentFields:
+    """How many engines serve, and what connects them. None: not said; nothing said: one engine."""
+
+    replicas: Optional[Ints] = None
+    """Replicas of the engine behind a router (default: 1)."""
+    prefill_replicas: Optional[Ints] = None
+    """Replicas that compute prompts for others that decode (default: 1 where --decode-replicas or --prefill is given)."""
+    decode_replicas: Optional[Ints] = None
+    """Replicas that decode what prefill replicas computed (default: 1 where --prefill-replicas or --decode is given)."""
+    prefill: Optional[str] = None
+    """Flags of the prefill replicas where they differ, as "--tensor-parallel-size 4 --device h100-sxm", or the line that starts one."""
+    decode: Optional[str] = None
+    """Flags of the decode replicas where they differ, or the line that starts one."""
+    pool: Optional[str] = None
+    """A pool as "ROLE*REPLICAS [FLAGS]" with the role serve, prefill or decode, for deployments of more kinds of replicas (repeatable; in documents separated by `;`). Example: "serve*3 --device h100-sxm"."""
+    router: Optional[Texts] = None
+    """How replicas are chosen: round-robin, least-requests, gateway (queue, KV cache and prefix scorers of the gateway API), kv-aware (Dynamo's) (default: round-robin)."""
+    router_signal_age: Optional[Number] = None
+    """Seconds that the router's view of queues and KV caches may be old (default: 0; the gateway API's picker scrapes every 0.05)."""
+    kv_transfer: Optional[Texts] = None
+    """Who allocates first where prefill and decode are apart: pull (the decoder reads after the prefill: vLLM's NixlConnector), push (the decoder allocates before it: SGLang), push-layers (and layers travel while later ones are computed) (default: the engine's)."""
+    kv_transfer_gbs: Optional[Floats] = None
+    """GB/s that each device sends and receives KV with, or inf (default: the rate of its network, --network-gbs)."""
+    kv_transfer_latency_ms: Optional[Number] = None
+    """Milliseconds of each transfer beside its bytes: hand-shake, notification, the router's second request (default: 1, assumed)."""
+    remote_prefill_from: Optional[Ints] = None
+    """Prompt tokens, beyond those that the decoder has cached, from which a prompt goes to a prefill replica (default: 0, all of them)."""
+    outage: Optional[str] = None
+    """What befalls a replica: "fail:POOL/REPLICA@SECONDS", drain or start in its place; numbers from 0 (repeatable; in documents separated by `;`). Example: "fail:0/2@30"."""
+    warm_up: Optional[Number] = None
+    """Seconds from the start of a replica in --outage until it serves (default: 0)."""
+
+
+@dataclass(frozen=True)
 class SettingsInForce:
     """Engine settings in force."""
 

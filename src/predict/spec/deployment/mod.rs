@@ -185,12 +185,18 @@ fn travel(d: &DeploymentValues, pools: &[Pool], base: &Scenario) -> Result<Trave
         ));
     }
     let ms = d.get(KV_TRANSFER_LATENCY_MS).unwrap_or(LATENCY_MS);
+    if !(0.0..1e9).contains(&ms) {
+        return Err(wrong(
+            "kv_transfer_latency_ms",
+            format!("{ms} must lie between 0 and 1e9"),
+        ));
+    }
     Ok(Travel {
         way,
         layers,
         first_token,
         gbs,
-        latency: seconds("kv_transfer_latency_ms", ms / 1e3)?,
+        latency: Span::from_secs(ms / 1e3),
         latency_assumed: d.get(KV_TRANSFER_LATENCY_MS).is_none(),
         from: d.get(REMOTE_PREFILL_FROM).unwrap_or(0),
     })

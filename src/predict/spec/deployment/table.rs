@@ -42,12 +42,14 @@ const ROWS: [Field; N] = [
         "prefill",
         "Settings of the prefill pool",
         "Flags of the prefill replicas where they differ, as \"--tensor-parallel-size 4 --device h100-sxm\", or the line that starts one",
-    ),
+    )
+    .flags(),
     text(
         "decode",
         "Settings of the decode pool",
         "Flags of the decode replicas where they differ, or the line that starts one",
-    ),
+    )
+    .flags(),
     text(
         "pool",
         "A pool",

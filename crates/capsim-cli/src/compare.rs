@@ -31,7 +31,12 @@ pub struct CompareQuestion {
     #[arg(long, value_name = "DEVICE=PRICE", help_heading = "Question")]
     price: Vec<String>,
     /// Price of electricity, for devices that are bought. Example: 0.30/kWh
-    #[arg(long, value_name = "PRICE/kWh", help_heading = "Question")]
+    #[arg(
+        long,
+        value_name = "PRICE/kWh",
+        allow_hyphen_values = true,
+        help_heading = "Question"
+    )]
     electricity: Option<String>,
 }
 

@@ -38,7 +38,7 @@ fn the_words_of_other_tools_mean_the_same() {
         ),
         (&["--concurrency", "2"], &["--max-concurrency", "2"]),
         (&["--batch-size", "2"], &["--max-concurrency", "2"]),
-        (&["--quant", "fp8"], &["--weights", "fp8"]),
+        (&["--quant", "awq"], &["--weights", "awq"]),
         (&["--qps", "0.5"], &["--request-rate", "0.5"]),
         (&["--context-length", "2048"], &["--max-model-len", "2048"]),
         (&["--num-users", "2"], &["--users", "2"]),

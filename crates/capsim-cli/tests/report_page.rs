@@ -419,7 +419,7 @@ fn a_page_says_what_it_is_about() {
     for (args, title) in [
         (
             [&["predict", "--max-concurrency", "1,2"], &what[..]].concat(),
-            "Prediction of qwen3-0.6b on l4",
+            "Prediction of qwen/qwen3-0.6b on l4",
         ),
         (
             [&["capacity"], &slo[..], &quick, &what].concat(),

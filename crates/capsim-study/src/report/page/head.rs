@@ -64,7 +64,9 @@ pub fn predictions(answer: &Predictions) -> Head {
     put(&mut head, "Engine", &each(points, engine));
     let load = |p: &Point| {
         let w = &p.workload;
-        format!("{} requests of {}, {}", p.num_requests, w.sizes(), w.pace())
+        // Older results hold only those answered.
+        let asked = p.num_requests.max(p.completed + p.refused);
+        format!("{asked} requests of {}, {}", w.sizes(), w.pace())
     };
     put(&mut head, "Load", &each(points, load));
     let settings = |p: &Point| {

@@ -34,13 +34,8 @@ pub struct CompareQuestion {
     #[arg(
         long,
         value_name = "PRICE/kWh",
-<<<<<<< HEAD
-        help_heading = "Question",
-        allow_hyphen_values = true
-=======
         allow_hyphen_values = true,
         help_heading = "Question"
->>>>>>> w-site
     )]
     electricity: Option<String>,
 }

@@ -503,13 +503,9 @@ impl TuneQuestion {
 fn text(args: &TuneArgs, base: &Scenario, answer: &Tuned, spec: &ScenarioSpec) -> String {
     let mut text = report::text(base, answer);
     if (answer.best.is_some() || answer.nearest.is_some()) && !args.verify.wanted() {
-<<<<<<< HEAD
-        text.push_str("\nMeasure the best settings there, each beside its prediction:\n");
-=======
         text.push_str(
             "\nMeasure the best settings beside their predictions, as you restart the server:\n",
         );
->>>>>>> w-site
         text.push_str(&verify::line("tune", &args.question.words(), spec, base));
     }
     text

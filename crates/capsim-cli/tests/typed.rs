@@ -38,14 +38,11 @@ fn the_words_of_other_tools_mean_the_same() {
         ),
         (&["--concurrency", "2"], &["--max-concurrency", "2"]),
         (&["--batch-size", "2"], &["--max-concurrency", "2"]),
-<<<<<<< HEAD
         (
             &["--quant", "fp8", "--gpu", "h100"],
             &["--weights", "fp8", "--device", "h100-sxm"],
         ),
-=======
         (&["--quant", "awq"], &["--weights", "awq"]),
->>>>>>> w-site
         (&["--qps", "0.5"], &["--request-rate", "0.5"]),
         (&["--context-length", "2048"], &["--max-model-len", "2048"]),
         (&["--num-users", "2"], &["--users", "2"]),

@@ -370,6 +370,36 @@ fn only_what_crosses_the_network_takes_longer() {
     assert!(e.to_string().starts_with("nnodes: 2"), "{e}");
 }
 
+/// A cache that one device holds is not divided, and lines say by how many it is.
+#[test]
+fn a_cache_divided_by_one_is_not_divided() {
+    let of = |serve: SettingValues| {
+        let serve = serve.with(TENSOR_PARALLEL_SIZE, 8);
+        let mut s = scenario("deepseek-v3", serve);
+        s.serve.set(MAX_MODEL_LEN, 65_536);
+        s.workload = WorkloadSpec::closed_loop(16, 8, 2000, 16);
+        simulate_once(&s).unwrap()
+    };
+    let (none, one) = (of(none()), of(none().with(DECODE_CONTEXT_PARALLEL_SIZE, 1)));
+    assert_eq!(none.summary, one.summary);
+    assert_eq!(none.settings.memory, one.settings.memory);
+    for flag in [
+        "-dcp 8",
+        "--decode-context-parallel-size=8",
+        "--decode_context_parallel_size 8",
+    ] {
+        let text = format!("vllm serve deepseek-ai/DeepSeek-V3 -tp 8 {flag}");
+        let line = capsim::line::read(capsim::line::Source::Text(&text), &|_| Err("".into()));
+        let line = line.unwrap();
+        assert_eq!(
+            line.settings.get(DECODE_CONTEXT_PARALLEL_SIZE),
+            Some(8),
+            "{flag}"
+        );
+        assert!(line.changes.is_empty(), "{:?}", line.changes);
+    }
+}
+
 /// Devices that divide a sequence's cache hold as many times the tokens, read less of a long context, and exchange for every token.
 #[test]
 fn a_divided_cache_holds_more_and_costs_exchanges() {

@@ -113,13 +113,18 @@ fn sized(
         kv_cache_memory_bytes: Some(kv.unwrap_or((free * fraction).max(0.0) as u64)),
         ..*inputs
     })?;
-    match asked.given.get(NUM_GPU_BLOCKS_OVERRIDE) {
-        Some(fewer) if fewer < sized.num_gpu_blocks => Ok(plan(&MemoryInputs {
+    let sized = match asked.given.get(NUM_GPU_BLOCKS_OVERRIDE) {
+        Some(fewer) if fewer < sized.num_gpu_blocks => plan(&MemoryInputs {
             num_gpu_blocks_override: Some(fewer),
             ..*inputs
-        })?),
-        _ => Ok(sized),
-    }
+        })?,
+        _ => sized,
+    };
+    // What is left of the memory stays free.
+    Ok(MemoryPlan {
+        requested: used + sized.kv_cache,
+        ..sized
+    })
 }
 
 /// Fills in defaults and sizes the KV cache.

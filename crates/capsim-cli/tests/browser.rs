@@ -21,6 +21,7 @@ const THROUGHPUT: &str =
 async fn fits(b: &Browser, name: &str) {
     for (width, height) in [(390, 844), (1200, 800), (1440, 900)] {
         b.screen(width, height).await;
+        b.run("scrollTo(0, 0)").await;
         let seen = b
             .run("return [document.documentElement.scrollWidth, innerWidth]")
             .await;

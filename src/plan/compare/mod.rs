@@ -153,6 +153,15 @@ fn exact(v: f64) -> Range {
 }
 
 impl Range {
+    /// With its lower end times `low` and its upper end times `high`; no `high`, no upper end.
+    fn wider(self, low: f64, high: Option<f64>) -> Self {
+        Self {
+            value: self.value,
+            low: self.low.map(|v| v * low),
+            high: self.high.zip(high).map(|(v, h)| v * h),
+        }
+    }
+
     fn times(self, f: f64) -> Self {
         let scaled = |v: Option<f64>| v.map(|v| v * f);
         Self {
@@ -212,13 +221,8 @@ fn widen(o: &mut Offer, [lucky, unlucky]: [Option<u32>; 2]) {
     let share = |n: u32| f64::from(n) / engines;
     let low = lucky.map_or(1.0, share).min(1.0);
     let high = unlucky.map(share).map(|h| h.max(1.0));
-    let wide = |r: Range| Range {
-        value: r.value,
-        low: r.low.map(|v| v * low),
-        high: r.high.zip(high).map(|(v, h)| v * h),
-    };
-    o.devices = wide(o.devices);
-    o.cost_per_hour = o.cost_per_hour.map(wide);
+    o.devices = o.devices.wider(low, high);
+    o.cost_per_hour = o.cost_per_hour.map(|c| c.wider(low, high));
     let million = 1e6 / (3600.0 * o.output_throughput);
     o.cost_per_million_tokens = o.cost_per_hour.map(|c| c.times(million));
 }

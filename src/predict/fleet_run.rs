@@ -85,7 +85,7 @@ impl FleetRun {
                     device: pool.scenario(scenario).device,
                     settings: ready.settings.clone(),
                     occupancy,
-                    breakdown: watched.breakdown.clone(),
+                    breakdown: watched.breakdown,
                     engine: *engine,
                 }
             })

@@ -73,7 +73,7 @@ impl<C: StepCost + Clone> Fleet<C> {
             .live
             .iter()
             .filter(|(_, l)| is_here(l.prefiller) || is_here(l.decoder))
-            .filter(|(_, l)| !(l.stage == Stage::Decode && !is_here(l.decoder)))
+            .filter(|(_, l)| l.stage != Stage::Decode || is_here(l.decoder))
             .map(|(id, _)| *id)
             .collect();
         let pool = &self.plan.pools[self.replicas[i].at.pool];

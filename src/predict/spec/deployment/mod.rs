@@ -41,6 +41,9 @@ struct Said {
     flags: String,
 }
 
+/// A pool's role, its replicas, and what its flags say.
+pub(super) type SaidPool = (Role, u32, ScenarioSpec);
+
 fn wrong(field: &str, problem: impl ToString) -> SpecError {
     SpecError::field(field, problem)
 }
@@ -51,7 +54,7 @@ impl ScenarioSpec {
     ///
     /// # Errors
     /// Pools that cannot be read, or contradict each other.
-    pub(super) fn with_pools(&self) -> Result<(Self, Vec<(Role, u32, Self)>), SpecError> {
+    pub(super) fn with_pools(&self) -> Result<(Self, Vec<SaidPool>), SpecError> {
         let said = said(&self.deployment)?;
         let mut pools = vec![];
         for s in &said {
@@ -82,7 +85,7 @@ impl ScenarioSpec {
     pub(super) fn deployed(
         &self,
         base: &Scenario,
-        pools: Vec<(Role, u32, Self)>,
+        pools: Vec<SaidPool>,
         base_spec: &Self,
         catalog: &dyn Catalog,
     ) -> Result<Option<Box<Deployment>>, SpecError> {

@@ -132,6 +132,10 @@ class Prediction(PredictionMethods, Answer):
 class Predictions(PredictionsMethods, Answer):
     """Several scenarios, predicted: a sequence of `Prediction`."""
 
+    answer: str
+    """The answer in words, as the command prints it first."""
+    command: str
+    """The command that asks the same."""
     points: List[Prediction]
     """One point per row of the table."""
 
@@ -237,6 +241,8 @@ class Rising:
 class Capacity(Answer):
     """The highest load that meets an SLO. See docs/guide/capacity.md."""
 
+    answer: str
+    """The answer in words, as the command prints it first; empty where no command was asked."""
     axis: str
     """What was raised."""
     slo: str
@@ -267,6 +273,8 @@ class Capacity(Answer):
     """Conditions that only throughput can meet, and that the highest load does not."""
     outlooks: List[Outlook]
     """Other settings, best first."""
+    about: Optional[Dict[str, Any]] = None
+    """What was asked; None where no command was."""
     highest: Optional[LoadPoint] = None
     """The highest load that meets it; None: none does."""
     broken: Optional[LoadPoint] = None
@@ -350,6 +358,8 @@ class Effect:
 class Tuned(Answer):
     """The best settings. See docs/guide/tune.md."""
 
+    answer: str
+    """The answer in words, as the command prints it first; empty where no command was asked."""
     objective: str
     """What was better."""
     combinations: float
@@ -368,6 +378,8 @@ class Tuned(Answer):
     """Settings none of which is beaten in both throughput and tokens per second per user, among those that meet the SLO."""
     effects: List[Effect]
     """What each knob does to the best setting, most first."""
+    about: Optional[Dict[str, Any]] = None
+    """What was asked; None where no command was."""
     slo: Optional[str] = None
     """The SLO as it was understood."""
     present: Optional[Outcome] = None
@@ -414,6 +426,8 @@ class Way:
 class Memory(Answer):
     """What fits. Sizes in bytes. See docs/guide/memory.md."""
 
+    answer: str
+    """The answer in words, as the command prints it first; empty where no command was asked."""
     fits: bool
     """Whether the engine starts, and holds what was demanded."""
     starts: bool
@@ -472,6 +486,8 @@ class Memory(Answer):
     """Whether it is the most recently admitted that is preempted (first come, first served), or the least urgent."""
     ways: List[Way]
     """Single changes that make it fit, those that change no answers first."""
+    about: Optional[Dict[str, Any]] = None
+    """What was asked; None where no command was."""
     problem: Optional[str] = None
     """Why not."""
     preempts_at: Optional[float] = None

@@ -223,13 +223,11 @@ fn widen(o: &mut Offer, [lucky, unlucky]: [Option<u32>; 2]) {
     let share = |n: u32| f64::from(n) / engines;
     let low = lucky.map_or(1.0, share).min(1.0);
     let high = unlucky.map(share).map(|h| h.max(1.0));
-    let wide = |r: Range| Range {
-        value: r.value,
-        low: r.low.map(|v| v * low),
-        high: r.high.zip(high).map(|(v, h)| v * h),
-    };
-    o.devices = wide(o.devices);
-    o.cost_per_hour = o.cost_per_hour.map(wide);
+    let both = [Some(&mut o.devices), o.cost_per_hour.as_mut()];
+    for r in both.into_iter().flatten() {
+        r.low = r.low.map(|v| v * low);
+        r.high = r.high.zip(high).map(|(v, h)| v * h);
+    }
     let million = 1e6 / (3600.0 * o.output_throughput);
     o.cost_per_million_tokens = o.cost_per_hour.map(|c| c.times(million));
 }

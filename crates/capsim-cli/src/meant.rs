@@ -1,4 +1,4 @@
-//! What somebody who typed a flag or a command that does not exist may have meant.
+//! What a flag or a command that does not exist may have meant.
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 

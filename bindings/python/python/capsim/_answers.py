@@ -281,6 +281,8 @@ class Predictions(PredictionsMethods, Answer):
 
     answer: str
     """The answer in words, as the command prints it first."""
+    command: str
+    """The command that asks the same."""
     points: List[Prediction]
     """One point per row of the table."""
 
@@ -418,6 +420,8 @@ class Capacity(CapacityMethods, Answer):
     """Conditions that only throughput can meet, and that the highest load does not."""
     outlooks: List[Outlook]
     """Other settings, best first."""
+    about: Optional[Dict[str, Any]] = None
+    """What was asked; None where no command was."""
     highest: Optional[LoadPoint] = None
     """The highest load that meets it; None: none does."""
     broken: Optional[LoadPoint] = None
@@ -521,6 +525,8 @@ class Tuned(TunedMethods, Answer):
     """Settings none of which is beaten in both throughput and tokens per second per user, among those that meet the SLO."""
     effects: List[Effect]
     """What each knob does to the best setting, most first."""
+    about: Optional[Dict[str, Any]] = None
+    """What was asked; None where no command was."""
     slo: Optional[str] = None
     """The SLO as it was understood."""
     present: Optional[Outcome] = None
@@ -627,6 +633,8 @@ class Memory(MemoryMethods, Answer):
     """Whether it is the most recently admitted that is preempted (first come, first served), or the least urgent."""
     ways: List[Way]
     """Single changes that make it fit, those that change no answers first."""
+    about: Optional[Dict[str, Any]] = None
+    """What was asked; None where no command was."""
     problem: Optional[str] = None
     """Why not."""
     preempts_at: Optional[float] = None

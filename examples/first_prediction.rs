@@ -16,6 +16,7 @@ pub fn scenario() -> Result<Scenario, Box<dyn std::error::Error>> {
     let model = Model::new(&config, Precision::of(&config));
     Ok(Scenario {
         speculation: Default::default(),
+        deployment: None,
         model_name: "qwen3-8b".into(),
         engine: Engines::builtin().choose(&EngineWanted::vllm(&model, &device)),
         engines: None,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every command that the guides show, and writes what it prints under it (or, with --check, says where that differs).
 
-A command is a ```console block that begins with `$ capsim`, or with `$ cargo run`, which runs in the repository, as does one that names recorded runs in validation/; it goes on as long as
+A command is a ```console block that begins with `$ capsim`, or with `$ cargo run`, which runs in the repository, as does one that names files in validation/ or tests/data/; it goes on as long as
 its lines end in a backslash. What follows it in the block is its output on stdout and, if the exit code is not 0, `# exit code N`.
 
     <!-- file: plan.toml -->        the next code block is written to that file, for the commands that follow in the guide
@@ -12,6 +12,7 @@ its lines end in a backslash. What follows it in the block is its output on stdo
     scripts/guide_outputs.py [--check] [--capsim target/release/capsim] [docs/guide/questions.md ...]
 """
 import argparse
+import concurrent.futures
 import difflib
 import os
 import pathlib
@@ -54,7 +55,7 @@ def kept(lines, rule, where):
 def output(command, capsim, folder, where):
     env = dict(os.environ, PATH=f"{capsim.parent}{os.pathsep}{os.environ['PATH']}", NO_COLOR="1", COLUMNS="80")
     builds = command.startswith("cargo ")
-    at_root = builds or "validation/" in command
+    at_root = builds or any(f in command for f in ["validation/", "tests/data/"])
     done = subprocess.run(
         ["bash", "-c", command], cwd=ROOT if at_root else folder, env=env, capture_output=True, text=True,
         timeout=1800 if builds else 300,
@@ -65,7 +66,7 @@ def output(command, capsim, folder, where):
     return lines, [f"# exit code {done.returncode}"] if done.returncode else []
 
 
-def rewritten(path, capsim):
+def rewritten(path, capsim, builds):
     """The guide with the outputs of today, and how many commands it has."""
     new, count, keep, file = [], 0, None, None
     lines = path.read_text().split("\n")
@@ -86,6 +87,7 @@ def rewritten(path, capsim):
                 (pathlib.Path(folder) / file).write_text("\n".join(body) + "\n")
             # A server does not end by itself.
             serves = body and body[0].startswith(("$ capsim explore", "$ capsim serve"))
+            serves = serves or (not builds and body and body[0].startswith("$ cargo"))
             if line == "```console" and body and body[0].startswith(("$ capsim", "$ cargo run ")) and not serves:
                 last = 0
                 while body[last].endswith("\\"):
@@ -104,12 +106,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a guide is out of date")
     parser.add_argument("--capsim", type=pathlib.Path, default=ROOT / "target/release/capsim")
+    parser.add_argument("--no-builds", action="store_true", help="leave commands that build as they are printed")
+    parser.add_argument("--jobs", type=int, default=1, help="pages at a time")
     parser.add_argument("guides", nargs="*", type=pathlib.Path, help="default: README.md and docs/guide/*.md")
     args = parser.parse_args()
     stale = 0
-    for path in args.guides or [ROOT / "README.md", *sorted((ROOT / "docs/guide").glob("*.md"))]:
+    pages = args.guides or [ROOT / "README.md", *sorted((ROOT / "docs/guide").glob("*.md"))]
+    capsim = args.capsim.resolve()
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        done = list(pool.map(lambda path: rewritten(path, capsim, not args.no_builds), pages))
+    for path, (new, count) in zip(pages, done):
         old = path.read_text()
-        new, count = rewritten(path, args.capsim.resolve())
         print(f"{path}: {count} commands, {'as printed' if new == old else 'changed'}", flush=True)
         if new == old:
             continue

@@ -37,7 +37,7 @@ SOURCE = "SemiAnalysisAI/InferenceX, results of {date} ({hardware}, {framework},
 
 def reason(row):
     if row["disagg"]:
-        return "prefill and decode on servers of their own (NVIDIA Dynamo) are not simulated"
+        return "prefill and decode apart are simulated for vLLM and SGLang; this is TensorRT-LLM under NVIDIA Dynamo"
     if row["framework"] == "trt":
         gave = row["spec_method"] == "mtp" and (row["isl"], row["conc"], row["date"]) == TRT_ACCEPTED[1:]
         return "the mean acceptance length that the other MTP rows are predicted with was taken from this row" if gave else None

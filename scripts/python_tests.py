@@ -3,8 +3,8 @@
 
     python3 scripts/python_tests.py [arguments of pytest]
 
-Wants Rust, CPython 3.9 or newer with venv, and a package index to install maturin, pytest, pyarrow, pandas, Polars, matplotlib and
-Ray from. With CAPSIM_REQUIRE_PYTHON=1 a missing one is a failure; without, it is said and nothing is tested.
+Wants Rust, CPython 3.9 or newer with venv, and a package index to install maturin, pytest, pyarrow, pandas, Polars, matplotlib, Ray,
+mypy and nbclient from; pyright comes from npm (`npm install --prefix target/npm pyright`). With CAPSIM_REQUIRE_PYTHON=1 a missing one is a failure; without, it is said and nothing is tested.
 """
 
 import os
@@ -28,7 +28,8 @@ def main() -> int:
     if not python.exists() and subprocess.run([sys.executable, "-m", "venv", str(environment)]).returncode != 0:
         return skip(f"{sys.executable} -m venv does not work")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    tools = ["maturin>=1.9,<2", "pytest", "pytest-timeout", "pyarrow", "pandas", "polars", "matplotlib", "ray"]
+    tools = ["maturin>=1.9,<2", "pytest", "pytest-timeout", "pyarrow", "pandas", "polars", "matplotlib", "ray", "mypy", "typing_extensions",
+             "nbclient", "ipykernel"]
     if subprocess.run([*pip, "install", *tools]).returncode != 0:
         return skip("the packages could not be installed")
     wheels = target / "wheels"

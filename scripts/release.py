@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A release in one command: the Linux binary with man pages and completions, the Python wheel, the crates, SHA-256 sums.
+"""A release in one command: the Linux binary with man pages and completions, the Python wheel, the crates, SHA-256 sums, a list of what it is made of (SBOM).
 
     python3 scripts/release.py                    # into target/dist
     python3 scripts/release.py --glibc 2.28       # for older systems too; links with zig (pip install cargo-zigbuild)
@@ -9,10 +9,12 @@ program cannot load a library. The archive's name says the oldest glibc that the
 Wants Python 3.11 or newer and, for the wheel, maturin (pip install maturin). The same commit gives the same archive, byte for byte, with the same tools.
 """
 import argparse
+import datetime
 import gzip
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import pathlib
 import platform
@@ -28,6 +30,10 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 TRIPLE = f"{platform.machine()}-unknown-linux-gnu"
 CRATES = ["capsim", "capsim-clload", "capsim-calibrate", "capsim-live", "capsim-study", "capsim-cli"]
 SHELLS = {"bash": "capsim.bash", "zsh": "_capsim", "fish": "capsim.fish", "elvish": "capsim.elv", "powershell": "capsim.ps1"}
+
+
+# A first build leaves these crates as they are, to be short; what is given to others is small instead.
+SMALL = [word for c in ["capsim-cli", "capsim-study"] for word in ("--config", f'profile.release.package.{c}.opt-level="s"')]
 
 
 def run(*command, **more):
@@ -55,7 +61,7 @@ def build(args, commit):
         command = ["cargo", "zigbuild", "--target", f"{TRIPLE}.{args.glibc}"]
         target = TARGET / TRIPLE
     features = ["--features", args.features] if args.features else ["--all-features"]
-    run(*command, "-p", "capsim-cli", *features, "--release", "--locked", "--bin", "capsim", env={**os.environ, "CAPSIM_COMMIT": commit})
+    run(*command, *SMALL, "-p", "capsim-cli", *features, "--release", "--locked", "--bin", "capsim", env={**os.environ, "CAPSIM_COMMIT": commit})
     return target / "release" / "capsim"
 
 
@@ -64,7 +70,7 @@ def contents(program, work):
     stripped = work / "capsim"
     shutil.copy2(program, stripped)
     if shutil.which("strip"):
-        run("strip", "--strip-debug", stripped)
+        run("strip", "--strip-all", stripped)
     run(stripped, "man", "--output", work / "man")
     files = {"bin/capsim": stripped}
     files |= {f"share/man/man1/{p.name}": p for p in sorted((work / "man").iterdir())}
@@ -75,6 +81,48 @@ def contents(program, work):
     for name in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"]:
         files[name] = ROOT / name
     return files
+
+
+def sbom(commit, time):
+    """What the program is made of, as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/): every crate with its version, licence, checksum and what
+    it needs. All features on Linux; build scripts' and tests' crates are not in the program."""
+    meta = json.loads(told("cargo", "metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", TRIPLE))
+    sums = {(p["name"], p["version"]): p.get("checksum") for p in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
+    packages = {p["id"]: p for p in meta["packages"]}
+    needs = {
+        n["id"]: sorted(d["pkg"] for d in n["deps"] if any(k["kind"] is None for k in d["dep_kinds"]))
+        for n in meta["resolve"]["nodes"]
+    }  # fmt: skip
+    top = next(i for i, p in packages.items() if p["name"] == "capsim-cli")
+    reached, left = {top}, [top]
+    while left:
+        new = [d for d in needs[left.pop()] if d not in reached]
+        reached.update(new)
+        left += new
+    url = {i: f"pkg:cargo/{packages[i]['name']}@{packages[i]['version']}" for i in reached}
+
+    def component(i):
+        p = packages[i]
+        one = {"type": "application" if i == top else "library", "bom-ref": url[i], "name": p["name"], "version": p["version"], "purl": url[i]}
+        if p["license"]:
+            # Old crates write MIT/Apache-2.0.
+            one["licenses"] = [{"expression": p["license"].replace("/", " OR ")}]
+        if checksum := sums.get((p["name"], p["version"])):
+            one["hashes"] = [{"alg": "SHA-256", "content": checksum}]
+        return one
+
+    others = sorted(reached - {top}, key=url.get)
+    when = datetime.datetime.fromtimestamp(time, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    about = component(top) | {"properties": [{"name": "git:commit", "value": commit}]}
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"timestamp": when, "component": about},
+        "components": [component(i) for i in others],
+        "dependencies": [{"ref": url[i], "dependsOn": sorted(url[d] for d in needs[i])} for i in [top, *others]],
+    }
+    return json.dumps(document, indent=1) + "\n"
 
 
 def archive(path, top, files, time):
@@ -124,7 +172,9 @@ def main():
     if args.glibc and floor > tuple(map(int, args.glibc.split("."))):
         sys.exit(f"the program asks for glibc {floor[0]}.{floor[1]}, newer than --glibc {args.glibc}")
     top = f"capsim-{version}-{platform.machine()}-linux-gnu{floor[0]}.{floor[1]}"
-    archive(out / f"{top}.tar.gz", top, contents(program, work), time)
+    parts = out / f"capsim-{version}.cdx.json"
+    parts.write_text(sbom(commit, time))
+    archive(out / f"{top}.tar.gz", top, contents(program, work) | {"SBOM.cdx.json": parts}, time)
 
     if not args.no_crates:
         run("cargo", "package", *(word for name in CRATES for word in ("-p", name)), "--no-verify", "--quiet",

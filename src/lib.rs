@@ -21,6 +21,7 @@
 //!     release: None,
 //!     notes: Default::default(),
 //!     speculation: Default::default(),
+//!     deployment: None,
 //!     serve: SettingValues::default().with(MAX_NUM_SEQS, 4).with(MAX_MODEL_LEN, 2048),
 //!     moe_path: None,
 //!     routing: Routing::Uniform,

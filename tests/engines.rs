@@ -207,6 +207,7 @@ fn sglang_runs_data_parallel() {
     let run = |engines: u32, users: u32| {
         let scenario = Scenario {
             speculation: Default::default(),
+            deployment: None,
             model_name: "m".into(),
             model: Model::new(&config, Precision::of(&config)),
             engine: builtin::engine("sglang-rocm").unwrap(),
@@ -236,6 +237,7 @@ fn sglang_divides_a_model_among_devices() {
     let config = models::find("qwen3-30b-a3b").unwrap().config();
     let scenario = |serve: SettingValues, users: u32| Scenario {
         speculation: Default::default(),
+        deployment: None,
         model_name: "m".into(),
         model: Model::new(&config, Precision::of(&config)),
         engine: builtin::engine("sglang-h200").unwrap(),

@@ -2,6 +2,7 @@
 use capsim::device::EngineId;
 use capsim::engine::settings::{EngineSection, Means, TABLE};
 use capsim::fields::{Field, Kind, Section};
+use capsim::predict::spec::DeploymentSection;
 use capsim::workload::load::LoadSection;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -49,11 +50,33 @@ fn class<S: Section>(name: &str, about: &str) -> String {
     o + "\n"
 }
 
+/// The fields of a section in a dictionary of keyword arguments.
+fn keywords<S: Section>() -> String {
+    let one = |f: &Field| format!("    {}: Optional[{}]\n", f.name, python_type(f));
+    S::fields().map(one).collect()
+}
+
+/// What scenarios are made of beside their settings and their load: taken from the class that is written by hand.
+fn served_keywords() -> String {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("bindings/python/python/capsim/_scenario.py");
+    let text = std::fs::read_to_string(path).unwrap();
+    let class = text.split("class Served:").nth(1).unwrap();
+    let class = class.split("\n@dataclass").next().unwrap();
+    let fields = class.lines().filter_map(|l| {
+        let (name, rest) = l.strip_prefix("    ")?.split_once(": ")?;
+        let kind = rest.split_once(" = ")?.0;
+        let own = name != "workload" && name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
+        own.then(|| format!("    {name}: {kind}\n"))
+    });
+    fields.collect()
+}
+
 #[test]
 fn pythons_fields_are_those_of_the_tables() {
     let head = "\"\"\"The fields of a scenario. Generated from capsim's tables: `CAPSIM_WRITE_GENERATED=1 cargo test -p capsim generated`.\"\"\"\n\n\
-                from __future__ import annotations\n\nimport os\nfrom dataclasses import dataclass\nfrom typing import Optional, Sequence, \
-                Union\n\nNumber = Union[int, float]\n#: A value, or several: each makes a scenario of its own, for `what_if`.\nInts = \
+                from __future__ import annotations\n\nimport os\nfrom dataclasses import dataclass\nfrom typing import TYPE_CHECKING, Any, Mapping, Optional, \
+                Sequence, TypedDict, Union\n\nif TYPE_CHECKING:\n    from ._scenario import DeviceProfile, EngineProfile, Model\n\nNumber = Union[int, float]\n#: A value, or several: each makes a scenario of its own, for `what_if`.\nInts = \
                 Union[int, Sequence[int]]\nFloats = Union[Number, Sequence[Number]]\nTexts = Union[str, Sequence[str]]\nPath = Union[str, \
                 \"os.PathLike[str]\"]\n";
     let settings = class::<EngineSection>(
@@ -76,9 +99,20 @@ fn pythons_fields_are_those_of_the_tables() {
         };
         let _ = writeln!(in_force, "    {}: Optional[{kind}] = None", f.name);
     }
+    let deployment = class::<DeploymentSection>(
+        "DeploymentFields",
+        "How many engines serve, and what connects them. None: not said; nothing said: one engine.",
+    );
+    let keywords = format!(
+        "\n\nclass ScenarioFields(TypedDict, total=False):\n    \"\"\"Fields of `Scenario` and `Workload` as keyword arguments; the classes say \
+         what they are.\"\"\"\n\n{}{}{}",
+        served_keywords(),
+        keywords::<EngineSection>(),
+        keywords::<LoadSection>()
+    );
     holds(
         "bindings/python/python/capsim/_fields.py",
-        &format!("{head}{settings}{load}{in_force}"),
+        &format!("{head}{settings}{load}{deployment}{in_force}{keywords}"),
     );
 }
 
@@ -122,6 +156,11 @@ fn the_documents_table_of_settings_is_the_programs() {
     }
     o += "\n# Load\n\nFields of a load, flags of `capsim predict` and keys below `load` in a scenario document.\n\n| field | what it does |\n| --- | --- |\n";
     for f in LoadSection::fields() {
+        let _ = writeln!(o, "| `{}` | {} |", f.name, f.help.replace('|', "\\|"));
+    }
+    o += "\n# Deployment\n\nHow many engines serve, and what connects them: flags of `capsim predict` and keys below `deployment` in a scenario \
+          document.\n\n| field | what it does |\n| --- | --- |\n";
+    for f in DeploymentSection::fields() {
         let _ = writeln!(o, "| `{}` | {} |", f.name, f.help.replace('|', "\\|"));
     }
     holds("docs/settings.md", &o);

@@ -15,6 +15,7 @@ fn scenario(model: &str, device: &str, rate: f64) -> Scenario {
     let weights = Model::new(&config, Precision::of(&config));
     Scenario {
         speculation: Default::default(),
+        deployment: None,
         model_name: model.into(),
         engine: Engines::builtin().choose(&EngineWanted::vllm(&weights, &device)),
         engines: None,

@@ -3,9 +3,12 @@
 mod replay;
 #[path = "common/scenario.rs"]
 mod scenario;
+#[path = "common/fleet_twin.rs"]
+mod fleet_twin;
 mod architecture;
 mod engines;
 mod examples;
+mod fleet;
 mod front_end;
 mod generated;
 mod images;

@@ -145,6 +145,7 @@ fn scenario(model: &str, serve: SettingValues) -> Scenario {
         workload: WorkloadSpec::closed_loop(64, 16, 256, 32),
         engines: None,
         speculation: Default::default(),
+        deployment: None,
         notes: Default::default(),
     }
 }

@@ -13,6 +13,7 @@ fn scenario() -> Scenario {
     let config = capsim::model::builtin::find(name).unwrap().config();
     Scenario {
         speculation: Default::default(),
+        deployment: None,
         model_name: name.into(),
         model: Model::new(&config, Precision::of(&config)),
         device: builtin::device("gfx1151").unwrap(),

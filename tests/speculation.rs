@@ -283,6 +283,7 @@ fn scenario(settings: &[(&str, &str)]) -> Scenario {
         release: None,
         notes: Default::default(),
         speculation: Default::default(),
+        deployment: None,
         serve,
         moe_path: None,
         routing: Routing::Uniform,

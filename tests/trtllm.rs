@@ -531,6 +531,7 @@ fn scenario(serve: SettingValues, users: u32) -> Scenario {
         routing: Routing::Uniform,
         workload: WorkloadSpec::closed_loop(4 * users, users, 128, 32),
         engines: None,
+        deployment: None,
         notes: Default::default(),
     }
 }

@@ -146,12 +146,22 @@ pub fn device(name: &str) -> Result<DeviceProfile, ProfileError> {
         None => Err(ProfileError::UnknownDevice {
             name: name.into(),
             quoted: one_word(name),
-            known: sheets
-                .iter()
-                .map(|s| s.id.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
+            like: alike(name, sheets.iter().map(|s| s.id.as_str())),
         }),
+    }
+}
+
+/// The three ids most like a name, where some are.
+fn alike<'a>(name: &str, ids: impl Iterator<Item = &'a str>) -> String {
+    // Long input is noise.
+    let name: String = name.chars().take(100).collect::<String>().to_lowercase();
+    let likeness = |id: &&str| strsim::jaro_winkler(id, &name);
+    let mut all: Vec<&str> = ids.filter(|id| likeness(id) > 0.75).collect();
+    all.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    all.truncate(3);
+    match all.is_empty() {
+        true => String::new(),
+        false => format!("; most like it: {}", all.join(", ")),
     }
 }
 

@@ -79,16 +79,16 @@ pub enum ProfileError {
     #[error(
         "no device is called `{name}`. Three ways to a profile: measure it (on its machine: capsim calibrate); build one from its data \
          sheet (capsim device new {quoted} --memory-gib 32 --bandwidth-gbs 1792 --tflops-bf16 210, or at once --device \
-         '{quoted}:32GiB,1792GB/s,210TFLOPS', with its own numbers); or import published kernel times (capsim import --help). Known: \
-         {known}. A file is given by its path (with a `/` or ending in .json)"
+         '{quoted}:32GiB,1792GB/s,210TFLOPS', with its own numbers); or import published kernel times (capsim import --help). \
+         `capsim models` lists those that ship{like}. A file is given by its path (with a `/` or ending in .json)"
     )]
     UnknownDevice {
         /// What was asked for.
         name: String,
         /// The same as one word of a command line.
         quoted: String,
-        /// All of them.
-        known: String,
+        /// The most similar ones, in words; empty where none is.
+        like: String,
     },
     /// A profile of another kind or of a future version.
     #[error("{name}: field `schema`: expected \"{expected}\", found \"{found}\"; {hint}")]

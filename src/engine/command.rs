@@ -9,7 +9,10 @@ pub fn command(engine: EngineId, model: &str, settings: &SettingValues) -> Vec<S
     let mut line = kind(engine).command(model);
     let settings = kind(engine).as_flags(settings.clone());
     for (at, row) in TABLE.iter().enumerate() {
-        line.extend(settings.at(at).and_then(|v| flag(row, engine, v)));
+        // A variable stands before the program.
+        if row.variable_of(engine).is_none() {
+            line.extend(settings.at(at).and_then(|v| flag(row, engine, v)));
+        }
     }
     let set = |(at, row): (usize, &Setting)| {
         let name = row.variable_of(engine)?;

@@ -150,12 +150,11 @@ impl FrontEnd {
             };
             self.tokenise(request);
         }
-        while self.next_tokenised().is_some_and(|t| t <= until) {
-            self.hand_over();
-        }
+        self.hand_over_until(until);
     }
 
-    fn tokenise(&mut self, request: Request) {
+    /// Takes in a request that comes at its arrival.
+    pub fn tokenise(&mut self, request: Request) {
         let process = self.turn;
         self.turn = (self.turn + 1) % self.processes.len();
         let (sent, id) = (request.arrival, request.id.0);
@@ -178,6 +177,19 @@ impl FrontEnd {
         let process = self.open.get(&id).map_or(0, |o| o.process);
         request.arrival = self.processes[process].take_in(at, self.cost.per_request);
         self.inside.insert((request.arrival, id), request);
+    }
+
+    /// Takes what has become tokens by `now` through the processes.
+    pub fn hand_over_until(&mut self, now: SimTime) {
+        while self.next_tokenised().is_some_and(|t| t <= now) {
+            self.hand_over();
+        }
+    }
+
+    /// When something next happens in it.
+    pub fn next(&self) -> Option<SimTime> {
+        let inside = self.inside.keys().next().map(|k| k.0);
+        [inside, self.next_tokenised()].into_iter().flatten().min()
     }
 
     /// When the next request will be with the engine, if nothing happens there before `until`.
@@ -238,6 +250,13 @@ impl FrontEnd {
     pub fn out(&self, id: RequestId, made: SimTime) -> SimTime {
         let process = self.open.get(&id.0).map_or(0, |o| o.process);
         self.processes[process].out(made)
+    }
+
+    /// Forgets a request that is not with the engine yet, or no longer.
+    pub fn forget_request(&mut self, id: RequestId) {
+        self.tokenised.retain(|k, _| k.1 != id.0);
+        self.inside.retain(|k, _| k.1 != id.0);
+        self.open.remove(&id.0);
     }
 
     /// A refusal, at once.

@@ -30,6 +30,21 @@ pub trait EngineKind: Sync {
         false
     }
 
+    /// Whether its KV can go to another server and come from there ([`Handover`](super::Handover)).
+    fn hands_over(&self) -> bool {
+        false
+    }
+
+    /// Tokens that a decoder keeps free for each request that it decodes, before it takes KV of another one.
+    fn reserved_decode_tokens(&self) -> u32 {
+        0
+    }
+
+    /// The flag that makes a server one half of a separate prefill and decode, as its line has it; empty: it needs none.
+    fn half(&self, _role: &str) -> String {
+        String::new()
+    }
+
     /// Fills in defaults and sizes the KV cache.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod accept;
 mod command;
 mod config;
 mod content;
+pub mod fleet;
 mod front_end;
 mod group;
 mod kind;
@@ -35,6 +36,9 @@ pub use group::{Group, Router};
 pub use kind::{ENGINES, EngineKind, kind};
 pub use resolved::{Asked, Settings, SettingsError, StagePlan};
 pub use runtime::{Flight, Runtime};
-pub use scheduler::{EngineState, Output, PrefixCounters, Scheduler, Step, Tracking};
+pub use scheduler::{
+    Computed, EngineState, Handover, Output, PrefixCounters, PromptHashes, Scheduler, Step,
+    Tracking,
+};
 pub use simulate::{SimError, SimSummary, simulate};
 pub use vllm::{EngineVersion, VersionError};

@@ -71,6 +71,8 @@ pub trait Observer {
     fn stop(&self) -> bool {
         false
     }
+    /// What follows is of this replica. Told only where there are several engines behind one router that does not belong to them.
+    fn on_replica(&mut self, _at: super::fleet::At) {}
     /// A request entered the waiting queue. Reported when the engine next looks: by the next
     /// [`on_schedule`](Self::on_schedule) at or after `at`, perhaps after a step that ended later.
     fn on_arrival(&mut self, _id: RequestId, _at: SimTime) {}
@@ -103,6 +105,11 @@ impl Observer for () {}
 impl<O: Observer> Observer for Option<O> {
     fn stop(&self) -> bool {
         self.as_ref().is_some_and(O::stop)
+    }
+    fn on_replica(&mut self, at: super::fleet::At) {
+        if let Some(o) = self {
+            o.on_replica(at)
+        }
     }
     fn on_arrival(&mut self, id: RequestId, at: SimTime) {
         if let Some(o) = self {

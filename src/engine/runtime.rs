@@ -20,7 +20,9 @@ use super::accept::{SubmitError, acceptable};
 use super::group::{Group, Router};
 use super::observe::{Observer, RequestRecord, StepRecord};
 use super::simulate::SimSummary;
-use super::{ConfigError, EngineConfig, EngineState, Scheduler, Tracking, kind};
+use super::{
+    ConfigError, EngineConfig, EngineState, Handover, PromptHashes, Scheduler, Tracking, kind,
+};
 use crate::cost::{StepCost, StepShape};
 use crate::device::EngineId;
 use crate::units::{SimTime, Span};
@@ -102,6 +104,7 @@ impl Clock {
 pub struct Runtime<C> {
     ranks: Vec<Box<dyn Scheduler>>,
     clocks: Vec<Clock>,
+    engine: EngineId,
     config: EngineConfig,
     cost: C,
     router: Router,
@@ -148,6 +151,7 @@ impl<C: StepCost> Runtime<C> {
                 (0..n).map(|i| clock(i..i + 1)).collect()
             },
             ranks,
+            engine,
             cost,
             router: group.router,
             turn: 0,
@@ -157,6 +161,11 @@ impl<C: StepCost> Runtime<C> {
             finished: vec![],
             totals: SimSummary::default(),
         })
+    }
+
+    /// Whose rules compose batches.
+    pub fn engine(&self) -> EngineId {
+        self.engine
     }
 
     /// The settings of each engine.
@@ -192,6 +201,43 @@ impl<C: StepCost> Runtime<C> {
         acceptable(&self.config, &request)?;
         let rank = self.route();
         self.ranks[rank].submit(request)
+    }
+
+    /// As [`submit`](Self::submit); the rank that got it.
+    pub(super) fn submit_routed(&mut self, request: Request) -> Result<usize, SubmitError> {
+        acceptable(&self.config, &request)?;
+        let rank = self.route();
+        self.ranks[rank].submit(request)?;
+        Ok(rank)
+    }
+
+    /// The rank that the router chooses for KV that comes from another engine.
+    pub(super) fn choose(&mut self) -> usize {
+        self.route()
+    }
+
+    /// Queues and memory of a rank.
+    pub(super) fn state(&self, rank: usize) -> EngineState {
+        self.ranks[rank].state()
+    }
+
+    /// What lets a rank's KV go and come.
+    pub(super) fn handover(&mut self, rank: usize) -> Option<&mut dyn Handover> {
+        self.ranks[rank].handover()
+    }
+
+    /// Leading tokens of a request that the prefix cache of some rank holds.
+    pub(super) fn cached(&mut self, request: &Request, hashes: &mut PromptHashes) -> u32 {
+        let mut most = 0;
+        for h in self.ranks.iter_mut().filter_map(|r| r.handover()) {
+            most = most.max(h.cached(request, hashes));
+        }
+        most
+    }
+
+    /// Whether some rank schedules now: its step ended, or it has none.
+    pub(super) fn schedules(&self) -> bool {
+        self.clocks.iter().any(|c| c.due || c.flights.is_empty())
     }
 
     /// Ends a request early. Its record; `None` if it is not here.

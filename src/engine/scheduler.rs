@@ -1,6 +1,7 @@
 //! What the scheduler of every engine does: it queues requests, composes batches and delivers their tokens.
 use super::accept::SubmitError;
 use super::config::EngineConfig;
+use super::content::BlockHashes;
 use super::observe::RequestRecord;
 use super::speculation::SpeculationCounters;
 use crate::cost::{ImagesAtEnd, StepShape};
@@ -122,4 +123,66 @@ pub trait Scheduler: std::fmt::Debug + Send {
 
     /// Drafts so far, and what became of them.
     fn speculation_counters(&self) -> SpeculationCounters;
+
+    /// What lets KV go from this engine to another and come from there; `None`: the engine cannot.
+    fn handover(&mut self) -> Option<&mut dyn Handover> {
+        None
+    }
+}
+
+/// The leading tokens of a request whose KV another engine computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Computed {
+    /// Prompt tokens whose KV comes with the request.
+    pub tokens: u32,
+    /// Whether the first output token comes with it, too.
+    pub first: bool,
+    /// Blocks that were [withheld](Handover::withhold) for it, which it takes over at its admission.
+    pub blocks: u32,
+}
+
+/// Hashes of a prompt's blocks, so that several engines need not compute them anew. Of one request.
+#[derive(Clone, Debug, Default)]
+pub struct PromptHashes {
+    block_size: u32,
+    hashes: BlockHashes,
+}
+
+impl PromptHashes {
+    /// The hashes of blocks of this size, as far as they were computed.
+    pub(super) fn of(&mut self, block_size: u32) -> &mut BlockHashes {
+        if self.block_size != block_size {
+            self.block_size = block_size;
+            self.hashes.clear();
+        }
+        &mut self.hashes
+    }
+}
+
+/// A scheduler whose KV can go to another engine, or come from one.
+pub trait Handover {
+    /// Takes so many blocks out of what may be given to requests: KV that waits for its way to another engine, or is on its way here.
+    fn withhold(&mut self, blocks: u32);
+
+    /// Gives withheld blocks back.
+    fn restore(&mut self, blocks: u32);
+
+    /// Queues a request at `now` whose leading tokens are there. It keeps its withheld blocks until it is admitted; preempted, it
+    /// computes its tokens itself.
+    ///
+    /// # Errors
+    /// As [`Scheduler::submit`].
+    fn submit_computed(
+        &mut self,
+        request: Request,
+        computed: Computed,
+        now: SimTime,
+    ) -> Result<(), SubmitError>;
+
+    /// Whether requests wait whose KV is not there: preempted ones go before what is still expected.
+    fn others_wait(&self) -> bool;
+
+    /// Leading tokens of a request that the prefix cache holds now. Looking changes nothing.
+    /// `hashes`: of this request, kept from one engine to the next.
+    fn cached(&mut self, request: &Request, hashes: &mut PromptHashes) -> u32;
 }

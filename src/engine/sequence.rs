@@ -4,7 +4,7 @@ use super::accept::{SubmitError, servable};
 use super::content::request_hash;
 use super::observe::{FinishReason, RequestRecord};
 use super::speculation::{Acceptance, SpeculationCounters};
-use super::{ConfigError, EngineConfig, Output, PrefixCounters, Step, Tracking};
+use super::{Computed, ConfigError, EngineConfig, Output, PrefixCounters, Step, Tracking};
 use crate::cost::StepShape;
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
@@ -59,6 +59,20 @@ impl Sequence {
             steps: 0,
             verifications: 0,
         }
+    }
+    /// The same request with leading tokens that another engine computed: their KV, and perhaps the first output token.
+    pub fn with_computed(mut self, computed: Computed, now: SimTime) -> Self {
+        if computed.first {
+            self.outputs = 1;
+            self.first_token = Some(now);
+            self.last_token = now;
+        }
+        self.computed = computed.tokens.min(self.known() - 1);
+        self
+    }
+    /// It is scheduled for the first time, unless it was before.
+    pub fn admitted(&mut self, now: SimTime) {
+        self.scheduled.get_or_insert(now);
     }
     /// Output tokens that it may still get: all that is known of its end.
     pub fn room(&self, max_model_len: u32) -> u32 {

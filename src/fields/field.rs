@@ -34,6 +34,8 @@ pub struct Field {
     pub many: bool,
     /// What joins the values of a flag that may be repeated and is one value all the same.
     pub joined: Option<char>,
+    /// Whether its value is flags, which begin with dashes.
+    pub of_flags: bool,
 }
 
 /// A value that a field cannot have. Its text names the field as a flag.
@@ -75,12 +77,19 @@ impl Field {
             label,
             many: false,
             joined: None,
+            of_flags: false,
         }
     }
 
     /// The same field, whose flag may be repeated: the values are joined to one by this.
     pub const fn joined(mut self, by: char) -> Self {
         self.joined = Some(by);
+        self
+    }
+
+    /// The same field, whose value is flags.
+    pub const fn flags(mut self) -> Self {
+        self.of_flags = true;
         self
     }
 
@@ -127,9 +136,7 @@ impl Field {
     pub fn parse(&self, text: &str) -> Result<Value, FieldError> {
         let text = text.trim();
         let value = match self.kind {
-            Kind::Count(most) => text
-                .parse()
-                .ok()
+            Kind::Count(most) => human_int(text)
                 .filter(|n| *n <= most)
                 .map(Value::Count)
                 .ok_or_else(|| format!("`{text}` is not a whole number from 0 to {most}")),
@@ -213,6 +220,23 @@ impl Serialize for Value {
             other => s.serialize_str(&other.to_string()),
         }
     }
+}
+
+/// An integer as vLLM's own parser takes it: `4096`, `32k` (32 000), `32K` (32 768), also `m`/`M`, `g`/`G`, `t`/`T`.
+pub fn human_int(text: &str) -> Option<u64> {
+    let factor = match text.as_bytes().last()? {
+        b'k' => 1_000f64,
+        b'K' => 1024.0,
+        b'm' => 1e6,
+        b'M' => 1_048_576.0,
+        b'g' => 1e9,
+        b'G' => 1_073_741_824.0,
+        b't' => 1e12,
+        b'T' => 1_099_511_627_776.0,
+        _ => return text.trim().parse().ok(),
+    };
+    let value = text[..text.len() - 1].parse::<f64>().ok()? * factor;
+    ((0.0..1e18).contains(&value) && libm::floor(value) == value).then_some(value as u64)
 }
 
 #[cfg(test)]

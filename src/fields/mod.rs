@@ -3,5 +3,5 @@
 mod field;
 mod values;
 
-pub use field::{Field, FieldError, Kind, Value};
+pub use field::{Field, FieldError, Kind, Value, human_int};
 pub use values::{Key, Section, Typed, Values, position};

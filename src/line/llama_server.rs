@@ -6,10 +6,11 @@ use super::LineError;
 use super::arguments::Given;
 use super::config::flag_of as words_of;
 use super::flags::FlagList;
-use super::read::{self, Line, human_int};
+use super::read::{self, Line};
 use super::speculative;
 use crate::device::Scheduler;
 use crate::engine::settings::*;
+use crate::fields::human_int;
 use crate::model::gguf_name as gguf;
 
 /// Slots unless `-np` says otherwise.

@@ -8,7 +8,7 @@ use crate::engine::settings::{
     DATA_PARALLEL_SIZE, EngineSection, GPU_MEMORY_UTILIZATION, Means, NNODES,
     PIPELINE_PARALLEL_SIZE, Setting, SettingValues, TABLE, TENSOR_PARALLEL_SIZE,
 };
-use crate::fields::{Kind, Section, Value};
+use crate::fields::{Kind, Section, Value, human_int};
 use crate::workload::load::LoadValues;
 use std::collections::BTreeSet;
 
@@ -267,23 +267,6 @@ pub(super) fn parsed(kind: Kind, given: &Given) -> Result<Value, LineError> {
         Kind::Choice(_) | Kind::Text if text.is_empty() => Err(given.bad("a value")),
         Kind::Choice(_) | Kind::Text => Ok(Value::Text(text.into())),
     }
-}
-
-/// An integer as vLLM's own parser takes it: `4096`, `32k` (32 000), `32K` (32 768), also `m`/`M`, `g`/`G`, `t`/`T`.
-pub(super) fn human_int(text: &str) -> Option<u64> {
-    let factor = match text.as_bytes().last()? {
-        b'k' => 1_000f64,
-        b'K' => 1024.0,
-        b'm' => 1e6,
-        b'M' => 1_048_576.0,
-        b'g' => 1e9,
-        b'G' => 1_073_741_824.0,
-        b't' => 1e12,
-        b'T' => 1_099_511_627_776.0,
-        _ => return text.trim().parse().ok(),
-    };
-    let value = text[..text.len() - 1].parse::<f64>().ok()? * factor;
-    ((0.0..1e18).contains(&value) && libm::floor(value) == value).then_some(value as u64)
 }
 
 /// The flags that words give to an engine's server.

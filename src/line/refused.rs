@@ -5,8 +5,8 @@
 
 const CONTEXT: &str = "context parallelism divides the KV cache of a sequence among devices, which changes how much memory and \
                        time each needs: leave it out for the answer without it";
-const PHASES: &str = "this server computes only prompts or only answers, and hands the KV cache to another one: leave it out for \
-                      the answer of a server that does both";
+const PHASES: &str = "this server computes only prompts or only answers, and hands the KV cache to another one: describe both with \
+                      --prefill and --decode, which take such lines in quotes, or leave it out for the answer of a server that does both";
 const NO_ANSWERS: &str = "such a server embeds or scores texts and generates no tokens, which is all that capsim predicts";
 const SEVERAL_DEVICES: &str = "the model is divided among several devices, and llama-server is simulated with one: leave it out, \
                                or name one device, for the answer with one";

@@ -86,7 +86,7 @@ pub enum ModelError {
         name: String,
     },
     /// No weight or KV format has this name.
-    #[error("unknown {what} \"{name}\"{}; known: {known}", did_you_mean(.suggestion))]
+    #[error("unknown {what} \"{name}\"{}", meant(.suggestion, .known))]
     UnknownFormat {
         /// "weight format" or "KV-cache dtype".
         what: &'static str,
@@ -97,6 +97,14 @@ pub enum ModelError {
         /// All known names.
         known: String,
     },
+}
+
+/// What is suggested, else all that there is.
+fn meant(suggestion: &Option<String>, known: &str) -> String {
+    match suggestion {
+        Some(_) => did_you_mean(suggestion),
+        None => format!("; known: {known}"),
+    }
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

@@ -313,12 +313,25 @@ impl FromStr for WeightFormat {
                 return parsed.ok_or_else(|| ModelError::UnknownFormat {
                     what: "weight format",
                     name: name.to_owned(),
-                    suggestion: closest(name, FORMATS),
+                    suggestion: by_bits(name).or_else(|| closest(name, FORMATS)),
                     known: FORMATS.join(", "),
                 });
             }
         })
     }
+}
+
+/// The usual format of as many bits as a name says: `4bit`, `8-bit`.
+fn by_bits(name: &str) -> Option<String> {
+    let bits = name.to_ascii_lowercase().replace(['-', '_', ' '], "");
+    let format = match bits.trim_end_matches('s').strip_suffix("bit")? {
+        "4" | "four" => "awq",
+        "8" | "eight" => "fp8",
+        "16" => "bf16",
+        "32" => "fp32",
+        _ => return None,
+    };
+    Some(format.into())
 }
 
 #[cfg(test)]

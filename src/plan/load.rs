@@ -96,6 +96,16 @@ impl Axis {
         beyond.max(each).clamp(64.0, 1e7) as u32
     }
 
+    /// The load's field that it turns.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Axis::Users => "users",
+            Axis::Rate => "request_rate",
+            Axis::Concurrency => "max_concurrency",
+            Axis::Speedup => "trace_speedup",
+        }
+    }
+
     /// Name of one unit, or many.
     pub fn unit(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use crate::engine::settings::*;
 use crate::engine::vllm::Release;
 use crate::engine::{SchedulingPolicy, StagePlan};
 use crate::predict::memory::MemoryError;
-use crate::predict::{Scenario, Settings, SettingsError};
+use crate::predict::{About, Scenario, Settings, SettingsError};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use ways::{largest, ways};
@@ -96,6 +96,10 @@ pub struct Memory {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
     pub answer: String,
+    /// What was asked; absent where no command was.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub about: Option<About>,
     /// Whether the engine starts, and holds what was demanded.
     pub fits: bool,
     /// Whether the engine starts.
@@ -270,6 +274,7 @@ fn unknown(scenario: &Scenario) -> Memory {
     Memory {
         schema: "capsim.memory/1".into(),
         answer: String::new(),
+        about: None,
         fits: false,
         starts: false,
         problem: None,

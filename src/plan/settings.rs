@@ -1,5 +1,6 @@
 //! Knobs of a scenario, and the values they are turned to.
 use crate::device::DeviceProfile;
+use crate::engine::fleet::Role;
 use crate::engine::settings::{
     DATA_PARALLEL_SIZE, EngineSection, KV_CACHE_DTYPE, PIPELINE_PARALLEL_SIZE, QUANTIZATION,
     TENSOR_PARALLEL_SIZE,
@@ -22,6 +23,8 @@ pub enum Setting {
     KvCacheDtype(KvDtype),
     /// Another device.
     Device(Box<DeviceProfile>),
+    /// Replicas of a deployment's first pool of this role.
+    Replicas(Role, u32),
 }
 
 /// A setting with the values to try, today's first.
@@ -82,6 +85,12 @@ impl Setting {
                     s.follow();
                 }
             }
+            Setting::Replicas(role, n) => {
+                let pools = s.deployment.iter_mut().flat_map(|d| &mut d.pools);
+                if let Some(pool) = pools.into_iter().find(|p| p.role == *role) {
+                    pool.replicas = *n;
+                }
+            }
         }
     }
 
@@ -100,6 +109,11 @@ impl Setting {
             Setting::Weights(..) => Setting::Weights("as now".into(), *s.model.precision()),
             Setting::KvCacheDtype(_) => Setting::KvCacheDtype(s.model.precision().kv),
             Setting::Device(_) => Setting::Device(Box::new(s.device.clone())),
+            Setting::Replicas(role, n) => {
+                let mut pools = s.deployment.iter().flat_map(|d| &d.pools);
+                let now = pools.find(|p| p.role == *role);
+                Setting::Replicas(*role, now.map_or(*n, |p| p.replicas))
+            }
         }
     }
 }
@@ -111,6 +125,7 @@ impl fmt::Display for Setting {
             Setting::Engine(_, v) => write!(f, "{v}"),
             Setting::MoeTiles(v) | Setting::Weights(v, _) => f.write_str(v),
             Setting::KvCacheDtype(v) => write!(f, "{v}"),
+            Setting::Replicas(_, n) => write!(f, "{n}"),
             Setting::Device(d) => f.write_str(&d.id),
         }
     }

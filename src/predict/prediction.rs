@@ -1,13 +1,14 @@
 //! One scenario, one simulation, one answer.
 use super::interval::{Interval, Propagation, Sensitivity, propagate};
 use super::run::{Load, Run};
-use super::{Caveat, Coefficient, Engines, Refused, Settings, SettingsError};
+use super::{Caveat, Coefficient, Deployment, Engines, Refused, Settings, SettingsError};
 use crate::cost::{CostError, Part, Routing};
 use crate::device::{DeviceProfile, EngineId, EngineProfile, KernelTimes, Origin};
 use crate::engine::observe::Observer;
 use crate::engine::settings::SettingValues;
 use crate::engine::speculation::SpeculationInputs;
 use crate::engine::{Asked, EngineVersion, SimError, kind};
+use crate::fields::Value;
 use crate::metrics::Metric;
 use crate::model::Model;
 use crate::units::{Blocks, Span};
@@ -42,6 +43,8 @@ pub struct Scenario {
     pub workload: WorkloadSpec,
     /// What was not said, and what was said in vain.
     pub notes: Notes,
+    /// Several engines that serve together; `None`: one.
+    pub deployment: Option<Box<Deployment>>,
 }
 
 /// What an answer has to say of its question.
@@ -57,6 +60,8 @@ pub struct Notes {
     pub line: Vec<String>,
     /// No device was named.
     pub device_assumed: bool,
+    /// Fields that were said, with their values; `None`: a part is inline and has no name.
+    pub said: Option<Vec<(&'static str, Value)>>,
 }
 
 impl Notes {
@@ -73,6 +78,10 @@ impl Scenario {
     /// # Errors
     /// Settings that contradict each other, or do not fit the device.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
+        if let Some(d) = &self.deployment {
+            // Those of the pool that decodes, or serves first.
+            return d.pools[d.main()].scenario(self).settings();
+        }
         Settings::resolve(&Asked {
             given: &self.serve,
             model: &self.model,
@@ -237,6 +246,9 @@ fn binding(run: &Run) -> Binding {
     // Steps are counted on one stage of a pipeline, which shares the sequences with the others.
     let stages = run.settings.stages.len().max(1) as f64;
     let least_busy = 0.7 * s.duration;
+    if let Some(f) = &run.fleet {
+        return f.binding(s.duration);
+    }
     if s.preemptions > 0 || (queued > 0.1 && run.occupancy.kv_max > 0.95) {
         Binding::KvCache
     } else if queued > 0.1 && run.occupancy.batch * stages > 0.8 * seqs {
@@ -253,12 +265,20 @@ fn binding(run: &Run) -> Binding {
 fn caveats(scenario: &Scenario, run: &Run, sensitivities: &[Sensitivity]) -> Vec<Caveat> {
     let mut all: Vec<Caveat> = Refused::by(run).map(Caveat::Refused).into_iter().collect();
     all.extend(scenario.beyond_profile());
-    if !scenario.engine.devices.is_empty() && !scenario.engine.devices.contains(&scenario.device.id)
-    {
-        all.push(Caveat::ForeignDevice {
-            engine: scenario.engine.id.clone(),
-            device: scenario.device.id.clone(),
-        });
+    let mut served = vec![(&scenario.engine, &scenario.device)];
+    if let Some(d) = &scenario.deployment {
+        let own = d.pools.iter().filter_map(|p| p.own.as_deref());
+        served.extend(own.map(|s| (&s.engine, &s.device)));
+    }
+    for (engine, device) in served {
+        let caveat = Caveat::ForeignDevice {
+            engine: engine.id.clone(),
+            device: device.id.clone(),
+        };
+        let foreign = !engine.devices.is_empty() && !engine.devices.contains(&device.id);
+        if foreign && !all.contains(&caveat) {
+            all.push(caveat);
+        }
     }
     let assumed: Vec<String> = sensitivities
         .iter()

@@ -1,14 +1,15 @@
 //! One simulation of a scenario.
 use super::Settings;
 use super::beyond::unpriced;
+use super::fleet_run::{FleetRun, PoolWatch, ReadyPool, front_end};
 use super::prediction::{PredictError, Scenario};
 use crate::cost::{
     Breakdown, CostError, CostOptions, DraftOptions, StepCost, StepPrice, StepShape,
 };
-use crate::device::Quantity;
+use crate::engine::fleet::{At, Fleet, FleetSummary};
 use crate::engine::observe::{Observer, RequestRecord, StepRecord};
 use crate::engine::speculation::{Drafting, Method};
-use crate::engine::{FrontEndCost, Runtime, SimError, SimSummary, Step};
+use crate::engine::{Runtime, SimError, SimSummary, Step};
 use crate::metrics::{Collector, Occupancy, Summary};
 use crate::rng::Seed;
 use crate::units::{SimTime, Span};
@@ -37,13 +38,30 @@ pub struct Run {
     pub outside: f64,
     /// Operators priced by kernel times of their own, and by curves.
     pub covered: (Vec<&'static str>, Vec<&'static str>),
+    /// The pools of a deployment. `settings` and `occupancy` are then of the pool that decodes, or serves first.
+    pub fleet: Option<FleetRun>,
+}
+
+impl Run {
+    /// Devices of all engines.
+    pub fn devices(&self) -> u32 {
+        match &self.fleet {
+            Some(f) => f.devices(),
+            None => self.settings.devices(),
+        }
+    }
 }
 
 /// Adds the breakdown of every step to a collector, and lets another one watch.
 struct Watch<'a, O> {
     other: &'a mut O,
     collector: Collector,
-    cost: &'a StepPrice,
+    /// Prices of each pool; of the only engine without a deployment.
+    costs: Vec<&'a StepPrice>,
+    /// What each pool of a deployment does; none without one.
+    pools: Vec<PoolWatch>,
+    /// The pool that is watched.
+    pool: usize,
     warm_left: u64,
     warmup: u64,
     breakdown: Breakdown,
@@ -76,19 +94,29 @@ impl<O: Observer> Observer for Watch<'_, O> {
     fn on_output(&mut self, at: SimTime, tokens: &[RequestId]) {
         self.other.on_output(at, tokens)
     }
+    fn on_replica(&mut self, at: At) {
+        self.other.on_replica(at);
+        self.pool = at.pool;
+    }
     fn on_step(&mut self, step: &StepRecord) {
         self.other.on_step(step);
         self.collector.on_step(step);
+        let cost = self.costs[self.pool];
         self.widest = self.widest.max(step.shape.tokens());
         if self.warm_left > 0 {
             return;
         }
-        self.breakdown.merge(&self.cost.breakdown(&step.shape));
-        if self.cost.outside(&step.shape) {
+        let breakdown = cost.breakdown(&step.shape);
+        self.breakdown.merge(&breakdown);
+        if let Some(pool) = self.pools.get_mut(self.pool) {
+            pool.breakdown.merge(&breakdown);
+            pool.collector.on_step(step);
+        }
+        if cost.outside(&step.shape) {
             self.outside += step.duration.secs();
         }
         if step.shape.prefill_seqs == 0
-            && let Some(d) = self.cost.distinct_experts(step.shape.distinct_tokens)
+            && let Some(d) = cost.distinct_experts(step.shape.distinct_tokens)
         {
             self.experts += d;
             self.decode_steps += 1;
@@ -186,6 +214,9 @@ impl Scenario {
     /// # Errors
     /// An unknown MoE path, a popularity that does not fit the model, or a weight format that nothing is known about.
     pub fn cost(&self, settings: &Settings) -> Result<StepPrice, CostError> {
+        if let Some(d) = &self.deployment {
+            return d.pools[d.main()].scenario(self).cost(settings);
+        }
         if let Some(why) = unpriced(self) {
             return Err(why);
         }
@@ -232,10 +263,13 @@ pub(super) struct Ready<'a> {
     load: Load<'a>,
     settings: Settings,
     cost: StepPrice,
+    /// The pools of a deployment.
+    pools: Vec<ReadyPool>,
 }
 
 impl<'a> Ready<'a> {
     pub fn new(scenario: &'a Scenario, load: Load<'a>) -> Result<Self, PredictError> {
+        let pools = ReadyPool::all(scenario)?;
         let settings = scenario.settings()?;
         let cost = scenario.cost(&settings)?;
         Ok(Self {
@@ -243,6 +277,7 @@ impl<'a> Ready<'a> {
             load,
             settings,
             cost,
+            pools,
         })
     }
 
@@ -260,24 +295,26 @@ impl<'a> Ready<'a> {
 
     fn drive(
         &self,
-        cost: &impl StepCost,
+        costs: &[Probe<'_>],
         observer: &mut impl Observer,
-    ) -> Result<SimSummary, PredictError> {
+    ) -> Result<(SimSummary, Option<FleetSummary>), PredictError> {
         let host = &self.scenario.engine.host;
-        let front = self.front_end();
         let usual = match &host.front_end {
             Some(_) => Span::ZERO,
             None => Span::from_secs(host.turnaround.value),
         };
         let mut workload = self.scenario.workload.clone();
         let turnaround = *workload.turnaround.get_or_insert(usual);
-        let mut config = self.settings.config.clone();
-        if let Some(s) = &mut config.speculation {
-            s.key = Seed(workload.seed)
-                .stream("speculative acceptance")
-                .next_u64();
-        }
-        let config = &config;
+        let seeded = |settings: &Settings| {
+            let mut config = settings.config.clone();
+            if let Some(s) = &mut config.speculation {
+                s.key = Seed(self.scenario.workload.seed)
+                    .stream("speculative acceptance")
+                    .next_u64();
+            }
+            config
+        };
+        let config = &seeded(&self.settings);
         if let Some(users) = &mut workload.users {
             users.max_context.get_or_insert(config.max_model_len);
         }
@@ -285,24 +322,38 @@ impl<'a> Ready<'a> {
             Load::Own => Box::new(workload.source()?),
             Load::Recorded(replay) => replay.source(turnaround),
         };
+        let tokens = observer.wants_output();
+        if let Some(deployment) = &self.scenario.deployment {
+            let mut plan = deployment.plan(self.scenario, &self.pools, costs);
+            for (pool, ready) in plan.pools.iter_mut().zip(&self.pools) {
+                pool.config = seeded(&ready.settings);
+            }
+            let fleet = Fleet::new(plan, tokens).map_err(SimError::from)?;
+            let summary = fleet.run(&mut source, observer)?;
+            return Ok((summary.total, Some(summary)));
+        }
         let (engine, group) = (self.settings.engine, self.settings.group);
-        let runtime = Runtime::new(engine, config, group, cost, observer.wants_output())
-            .map_err(SimError::from)?;
-        Ok(runtime.run_behind(front, &mut source, observer)?)
+        let front = front_end(self.scenario, &self.settings);
+        let runtime =
+            Runtime::new(engine, config, group, &costs[0], tokens).map_err(SimError::from)?;
+        Ok((runtime.run_behind(front, &mut source, observer)?, None))
     }
 
-    fn front_end(&self) -> FrontEndCost {
-        let Some(f) = &self.scenario.engine.host.front_end else {
-            return FrontEndCost::default();
-        };
-        let span = |q: &Quantity| Span::from_secs(q.value * f.core.value);
-        FrontEndCost {
-            per_request: span(&f.per_request),
-            per_prompt_token: f.per_prompt_token.as_ref().map_or(Span::ZERO, span),
-            per_step: span(&f.per_step),
-            per_token: span(&f.per_token),
-            servers: self.settings.api_servers,
+    /// Prices of each pool, or of the only engine.
+    fn costs(&self) -> Vec<&StepPrice> {
+        match &self.pools[..] {
+            [] => vec![&self.cost],
+            pools => pools.iter().map(|p| &p.cost).collect(),
         }
+    }
+
+    /// The same with what of them is compared with those of `others`.
+    fn probes<'b>(&'b self, others: &'b [Ready<'_>]) -> Vec<Probe<'b>> {
+        let theirs: Vec<Vec<&StepPrice>> = others.iter().map(|o| o.costs()).collect();
+        let costs = self.costs().into_iter().enumerate();
+        costs
+            .map(|(at, cost)| Probe::new(cost, theirs.iter().map(|o| o[at]).collect()))
+            .collect()
     }
 
     fn served(&self, summary: Summary) -> Result<Summary, PredictError> {
@@ -325,7 +376,9 @@ impl<'a> Ready<'a> {
         let mut watch = Watch {
             other: observer,
             collector: self.collector(),
-            cost: &self.cost,
+            costs: self.costs(),
+            pools: self.pools.iter().map(PoolWatch::new).collect(),
+            pool: 0,
             warm_left: self.warmup(),
             warmup: self.warmup(),
             breakdown: Breakdown::default(),
@@ -334,11 +387,16 @@ impl<'a> Ready<'a> {
             widest: 0,
             outside: 0.0,
         };
-        let probe = Probe::new(self, others);
-        let engine = self.drive(&probe, &mut watch)?;
+        let probes = self.probes(others);
+        let (engine, fleet) = self.drive(&probes, &mut watch)?;
+        let fleet = fleet.map(|f| FleetRun::new(self.scenario, &self.pools, &watch.pools, f));
         let run = Run {
             settings: self.settings.clone(),
-            occupancy: watch.collector.occupancy(),
+            occupancy: match &fleet {
+                Some(f) => f.pools[f.main].occupancy,
+                None => watch.collector.occupancy(),
+            },
+            fleet,
             breakdown: watch.breakdown,
             distinct_experts: (watch.decode_steps > 0)
                 .then(|| watch.experts / watch.decode_steps as f64),
@@ -351,7 +409,7 @@ impl<'a> Ready<'a> {
             },
             summary: self.served(watch.collector.summary())?,
         };
-        Ok((run, probe.dearer()))
+        Ok((run, dearer(probes)))
     }
 
     /// As [`run`](Self::run), of the figures alone, until `until` wants no more.
@@ -364,10 +422,10 @@ impl<'a> Ready<'a> {
             collector: self.collector(),
             until,
         };
-        let probe = Probe::new(self, others);
-        self.drive(&probe, &mut figures)?;
+        let probes = self.probes(others);
+        self.drive(&probes, &mut figures)?;
         let summary = self.served(figures.collector.summary())?;
-        Ok((summary, probe.dearer()))
+        Ok((summary, dearer(probes)))
     }
 }
 
@@ -405,28 +463,15 @@ struct Seen {
 }
 
 impl<'a> Probe<'a> {
-    fn new(ready: &'a Ready<'_>, others: &'a [Ready<'_>]) -> Self {
+    fn new(cost: &'a StepPrice, others: Vec<&'a StepPrice>) -> Self {
         Self {
-            cost: &ready.cost,
-            others: others.iter().map(|o| &o.cost).collect(),
+            cost,
             seen: RefCell::new(Seen {
                 more: vec![(false, [0.0; 2]); others.len()],
                 ..Seen::default()
             }),
+            others,
         }
-    }
-
-    fn dearer(self) -> Vec<Dearer> {
-        let seen = self.seen.into_inner();
-        let share = |more: f64, of: f64| if of > 0.0 { more / of } else { 0.0 };
-        seen.more
-            .iter()
-            .map(|(moved, more)| Dearer {
-                moved: *moved,
-                prefill: share(more[0], seen.seconds[0]),
-                decode: share(more[1], seen.seconds[1]),
-            })
-            .collect()
     }
 
     fn look(&self, prefill: bool, price: Span, of: impl Fn(&StepPrice) -> Span) -> Span {
@@ -447,6 +492,31 @@ impl<'a> Probe<'a> {
         }
         price
     }
+}
+
+/// How much dearer the steps of all pools together are elsewhere.
+fn dearer(probes: Vec<Probe<'_>>) -> Vec<Dearer> {
+    let mut all = Seen::default();
+    for probe in probes {
+        let seen = probe.seen.into_inner();
+        all.more.resize(seen.more.len(), (false, [0.0; 2]));
+        for (sum, more) in all.more.iter_mut().zip(&seen.more) {
+            sum.0 |= more.0;
+            sum.1[0] += more.1[0];
+            sum.1[1] += more.1[1];
+        }
+        all.seconds[0] += seen.seconds[0];
+        all.seconds[1] += seen.seconds[1];
+    }
+    let share = |more: f64, of: f64| if of > 0.0 { more / of } else { 0.0 };
+    all.more
+        .iter()
+        .map(|(moved, more)| Dearer {
+            moved: *moved,
+            prefill: share(more[0], all.seconds[0]),
+            decode: share(more[1], all.seconds[1]),
+        })
+        .collect()
 }
 
 impl StepCost for Probe<'_> {

@@ -1,8 +1,10 @@
 //! The line that starts a server as a scenario describes it.
 use super::Scenario;
+use super::deployment::{Pool, role_name};
 use crate::device::EngineId;
-use crate::engine::command;
+use crate::engine::fleet::Role;
 use crate::engine::settings::QUANTIZATION;
+use crate::engine::{command, kind};
 use crate::model::{Precision, WeightFormat, builtin, checkpoint};
 use std::fmt;
 
@@ -49,6 +51,30 @@ impl Scenario {
             words: command(self.engine.scheduler, &model, &self.serve),
             comment,
         }
+    }
+
+    /// The line, or, of a deployment, one for each pool behind a comment that says how many servers it starts.
+    pub fn server_lines(&self) -> String {
+        let Some(d) = &self.deployment else {
+            return self.server_line().to_string();
+        };
+        let pool = |(p, s): (&Pool, Scenario)| {
+            let role = match p.role {
+                Role::Serve => String::new(),
+                role => format!(" {}", kind(s.engine.scheduler).half(role_name(role))),
+            };
+            let line = s.server_line();
+            let comment = line.comment.map(|c| format!("; {c}")).unwrap_or_default();
+            format!(
+                "# {} × {} on {}{comment}\n{}{role}",
+                p.replicas,
+                role_name(p.role),
+                s.device.name,
+                line.words.join(" ")
+            )
+        };
+        let all: Vec<String> = d.pools.iter().zip(d.scenarios(self)).map(pool).collect();
+        all.join("\n")
     }
 
     /// The format of the weights, where the named checkpoint has another and the engine does not convert it.

@@ -69,13 +69,26 @@ impl fmt::Display for Coefficient {
 impl Coefficient {
     /// Multiplies it, in a scenario, by `factor`; [`Coefficient::Everything`] makes all times longer by it.
     pub fn scale(&self, s: &mut Scenario, factor: f64) {
+        // Pools with devices or engines of their own: a coefficient of the same name is taken to be off by the same factor.
+        if let Some(mut d) = s.deployment.take() {
+            for own in d.pools.iter_mut().filter_map(|p| p.own.as_deref_mut()) {
+                self.scale_one(own, factor);
+            }
+            self.scale_one(s, factor);
+            s.deployment = Some(d);
+            return;
+        }
+        self.scale_one(s, factor);
+    }
+
+    fn scale_one(&self, s: &mut Scenario, factor: f64) {
         let curve = |c: &mut Curve, f: f64| c.points.iter_mut().for_each(|p| p.y *= f);
         match self {
             Coefficient::Engine(name) => {
-                s.engine
-                    .coefficient_mut(name)
-                    .expect("listed by the profile")
-                    .value *= factor
+                // Another pool's profile may not have it.
+                if let Some(q) = s.engine.coefficient_mut(name) {
+                    q.value *= factor
+                }
             }
             Coefficient::Stream => {
                 curve(&mut s.device.stream_read, factor);
@@ -189,6 +202,7 @@ impl Coefficient {
         match self {
             Coefficient::Engine(n) if n == "host.front_end" => true,
             Coefficient::Acceptance => true,
+            Coefficient::Network => s.deployment.is_some(),
             Coefficient::Engine(n) if n == "host.turnaround" => w.turnaround.is_none() && waits,
             _ => false,
         }
@@ -206,8 +220,34 @@ pub struct Uncertain {
     pub origin: Origin,
 }
 
-/// Every coefficient of a scenario that is uncertain and may enter its prices.
+/// Every coefficient of a scenario that is uncertain and may enter its prices, those of its pools included.
 pub fn uncertain(scenario: &Scenario) -> Vec<Uncertain> {
+    let Some(d) = &scenario.deployment else {
+        return of_one(scenario);
+    };
+    let mut all: Vec<Uncertain> = vec![];
+    let mut add = |u: Uncertain| {
+        if all.iter().all(|a| a.coefficient != u.coefficient) {
+            all.push(u);
+        }
+    };
+    let main = d.pools[d.main()].scenario(scenario);
+    of_one(&main).into_iter().for_each(&mut add);
+    for pool in d.scenarios(scenario) {
+        of_one(&pool).into_iter().for_each(&mut add);
+    }
+    if d.is_apart() && d.travel.gbs.is_none() {
+        let q = main.device.host_rates().network;
+        add(Uncertain {
+            coefficient: Coefficient::Network,
+            rel_sd: q.rel_sd,
+            origin: q.provenance.origin,
+        });
+    }
+    all
+}
+
+fn of_one(scenario: &Scenario) -> Vec<Uncertain> {
     let path = scenario
         .moe_path
         .as_ref()

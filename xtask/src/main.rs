@@ -78,6 +78,25 @@ const TASKS: &[Task] = &[
         steps: &[RELEASE, step(&["python3", "scripts/guide_outputs.py"])],
     },
     Task {
+        name: "site",
+        what: "the documentation as a site with search, into target/site; every link is followed (argument: another folder)",
+        steps: &[step(&[
+            "cargo",
+            "run",
+            "--quiet",
+            "-p",
+            "capsim-cli",
+            "--example",
+            "site",
+            "--",
+        ])],
+    },
+    Task {
+        name: "cards",
+        what: "docs/cards.md: which model runs on which card, how fast, for how many; --check only compares some rows",
+        steps: &[RELEASE, step(&["python3", "scripts/cards.py"])],
+    },
+    Task {
         name: "record",
         what: "records scheduling decisions of an installed vLLM (arguments: scripts/record_scheduler.py --help)",
         steps: &[step(&["python3", "scripts/record_scheduler.py"])],

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -110,14 +110,32 @@ pub fn interruptible<T: Send + 'static>(
     }
 }
 
-/// Threads that stop between two simulations.
+/// Threads that stop between two simulations, and tell how many are done.
 pub struct Threads {
     pool: rayon::ThreadPool,
     stop: Stop,
+    progress: Option<Py<PyAny>>,
+    done: AtomicUsize,
+    known: AtomicUsize,
+}
+
+impl Threads {
+    /// Calls `progress(done, known)`. What it raises ends nothing: it is told where Python tells such errors.
+    fn tell(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let Some(f) = &self.progress else { return };
+        let known = self.known.load(Ordering::Relaxed);
+        Python::with_gil(|py| {
+            if let Err(e) = f.call1(py, (done, known)) {
+                e.write_unraisable(py, Some(f.bind(py)));
+            }
+        });
+    }
 }
 
 impl Pool for Threads {
     fn map<J: Sync, R: Send>(&self, jobs: &[J], f: impl Fn(&J) -> R + Sync) -> Vec<R> {
+        self.known.fetch_add(jobs.len(), Ordering::Relaxed);
         self.pool.install(|| {
             jobs.par_iter()
                 .map(|j| {
@@ -125,7 +143,9 @@ impl Pool for Threads {
                         // The caller is gone: unwinds to `interruptible` without a word.
                         resume_unwind(Box::new(Stopped));
                     }
-                    f(j)
+                    let answer = f(j);
+                    self.tell();
+                    answer
                 })
                 .collect()
         })
@@ -144,6 +164,7 @@ pub fn threads(threads: Option<usize>) -> anyhow::Result<rayon::ThreadPool> {
 pub fn stoppable<T: Send + 'static>(
     py: Python<'_>,
     threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
     work: impl FnOnce(&Threads) -> anyhow::Result<T> + Send + 'static,
 ) -> PyResult<T> {
     let pool = self::threads(threads).map_err(failed)?;
@@ -151,6 +172,9 @@ pub fn stoppable<T: Send + 'static>(
         work(&Threads {
             pool,
             stop: stop.clone(),
+            progress,
+            done: AtomicUsize::new(0),
+            known: AtomicUsize::new(0),
         })
     })
 }

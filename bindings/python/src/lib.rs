@@ -17,22 +17,53 @@ fn pretty(answer: &impl serde::Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(answer)?)
 }
 
-/// `capsim capacity --json`.
+/// `capsim capacity --json`. `progress(done, known)` is called as simulations end; more may become known.
 #[pyfunction]
-fn capacity(py: Python<'_>, said: Said, threads: Option<usize>) -> PyResult<String> {
-    stoppable(py, threads, move |pool| {
+fn capacity(
+    py: Python<'_>,
+    said: Said,
+    threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    stoppable(py, threads, progress, move |pool| {
         let spec = said.scenario.one()?;
         pretty(&api::capacity(spec, &said.flags, &said.files, pool)?)
     })
 }
 
-/// `capsim tune --json`.
+/// `capsim tune --json`, with progress as `capacity`.
 #[pyfunction]
-fn tune(py: Python<'_>, said: Said, threads: Option<usize>) -> PyResult<String> {
-    stoppable(py, threads, move |pool| {
+fn tune(
+    py: Python<'_>,
+    said: Said,
+    threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    stoppable(py, threads, progress, move |pool| {
         let spec = said.scenario.one()?;
         pretty(&api::tune(spec, &said.flags, &said.files, pool)?)
     })
+}
+
+/// `capsim compare --json`, with progress as `capacity`.
+#[pyfunction]
+fn compare(
+    py: Python<'_>,
+    said: Said,
+    prices: Vec<String>,
+    threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    stoppable(py, threads, progress, move |pool| {
+        let answer = api::compare(said.scenario, &said.flags, &prices, &said.files, pool)?;
+        pretty(&answer)
+    })
+}
+
+/// The device that is taken where none is named.
+#[pyfunction]
+fn default_device() -> String {
+    capsim::predict::spec::DEFAULT_DEVICE.into()
 }
 
 /// `capsim memory --json`.
@@ -142,6 +173,8 @@ fn _capsim(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(predict::predict, m)?)?;
     m.add_function(wrap_pyfunction!(capacity, m)?)?;
     m.add_function(wrap_pyfunction!(tune, m)?)?;
+    m.add_function(wrap_pyfunction!(compare, m)?)?;
+    m.add_function(wrap_pyfunction!(default_device, m)?)?;
     m.add_function(wrap_pyfunction!(memory, m)?)?;
     m.add_function(wrap_pyfunction!(validate, m)?)?;
     m.add_function(wrap_pyfunction!(device, m)?)?;

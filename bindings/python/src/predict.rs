@@ -30,6 +30,7 @@ type Answer = (String, Vec<String>, Option<Table>, Option<Table>);
 
 /// The answer of `capsim predict --json`, the same for each point, what `--save-requests` writes, what `--save-timeline` writes. `timeline`: seconds per row,
 /// 0 for one row per step. `single`: several points are an error.
+/// `progress(done, all)` is called as points are done.
 #[pyfunction]
 pub fn predict(
     py: Python<'_>,
@@ -37,6 +38,7 @@ pub fn predict(
     single: bool,
     requests: bool,
     timeline: Option<f64>,
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<Answer> {
     interruptible(py, move |stop| {
         let points = said.scenario.points()?;
@@ -66,8 +68,13 @@ pub fn predict(
                 watch.timeline = Some(Timeline::new(vec![], Rows::Csv, usable, interval));
             }
         }
+        let (mut done, all) = (0, points.len());
         let rows = api::rows(points, &mut watch, || {
             ensure!(!stop.is_set(), "interrupted");
+            done += 1;
+            if let Some(f) = &progress {
+                Python::with_gil(|py| f.call1(py, (done, all)).map(drop))?;
+            }
             Ok(())
         })?;
         let requests = watch.requests.map(|r| Table::of_csv(&r.finish()?));

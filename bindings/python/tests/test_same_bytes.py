@@ -22,6 +22,17 @@ FLAGS = (
 ).split()
 
 
+def test_a_deployment(program):
+    deployed = dataclasses.replace(SMALL, prefill_replicas=1, decode_replicas=2, decode="--max-num-seqs 2")
+    cli = run(program, "predict", "--json", *FLAGS, "--prefill-replicas=1", "--decode-replicas=2", "--decode=--max-num-seqs 2").stdout
+    p = capsim.predict(deployed)
+    assert p.to_json() + "\n" == cli
+    assert p.deployment.devices == 3
+    assert [pool.role for pool in p.deployment.pools] == ["prefill", "decode"]
+    assert p.deployment.pools[1].settings.max_num_seqs == 2
+    assert Scenario.from_dict(deployed.to_dict()) == deployed
+
+
 def test_predict(program):
     cli = run(program, "predict", "--json", *FLAGS).stdout
     p = capsim.predict(SMALL)

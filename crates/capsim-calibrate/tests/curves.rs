@@ -23,6 +23,13 @@ fn profile() -> DeviceProfile {
     DeviceProfile::parse(&stored("device.json"), "device.json").expect("valid")
 }
 
+/// A processor that was measured with the same families.
+fn processor() -> DeviceProfile {
+    let path = folder().join("../../../validation/cpu-vllm/2026-11-30-0.32.0/device/device.json");
+    let text = std::fs::read_to_string(path).expect("stored with capsim");
+    DeviceProfile::parse(&text, "device.json").expect("valid")
+}
+
 /// Seconds of a step of a mixture in graphs, and of one with a prompt.
 fn price(device: &DeviceProfile, shape: &StepShape) -> f64 {
     let name = "Qwen/Qwen3-30B-A3B-Instruct-2507";
@@ -120,10 +127,15 @@ fn slower(device: &mut DeviceProfile, curve: CurveId) {
 
 #[test]
 fn every_curve_of_a_measured_profile_is_read_by_a_price() {
-    let base = profile();
+    let (gpu, processor) = (profile(), processor());
     let shapes = [decode(8, 4096), prefill(4096)];
-    let before = shapes.map(|s| price(&base, &s));
     for curve in CURVES {
+        // Only processors have this one.
+        let base = match curve.id {
+            CurveId::ExpertsRate => &processor,
+            _ => &gpu,
+        };
+        let before = shapes.map(|s| price(base, &s));
         let mut device = base.clone();
         slower(&mut device, curve.id);
         let after = shapes.map(|s| price(&device, &s));

@@ -13,13 +13,15 @@ pub use super::sweep::store::Merged;
 pub use super::words::Flags;
 
 use super::capacity::CapacityQuestion;
+use super::compare::CompareQuestion;
 use super::memory::MemoryQuestion;
 use super::scenario_args::{of_line, read_line};
 use super::tune::TuneQuestion;
 use super::validate::ValidateArgs;
 use super::words::question;
 use super::{
-    capacity as capacity_, load as load_, memory as memory_, tune as tune_, validate as validate_,
+    capacity as capacity_, compare as compare_, load as load_, memory as memory_, tune as tune_,
+    validate as validate_,
 };
 use anyhow::{bail, ensure};
 use capsim::device::{DeviceProfile, EngineProfile};
@@ -27,6 +29,7 @@ use capsim::fields::Field;
 use capsim::model::{Model, Overrides};
 use capsim::plan::Pool;
 use capsim::plan::capacity::Capacity;
+use capsim::plan::compare::Compared;
 use capsim::plan::memory::Memory;
 use capsim::plan::tune::Tuned;
 use capsim::predict::spec::{Catalog, ScenarioSpec, all_fields};
@@ -123,6 +126,22 @@ pub fn tune(
 ) -> anyhow::Result<Tuned> {
     let asked: TuneQuestion = question(None, flags)?;
     Ok(tune_::answer(&asked, spec, files, pool)?.1)
+}
+
+/// `capsim compare`; `prices` as `--price` takes them.
+///
+/// # Errors
+/// As the command says them.
+pub fn compare(
+    said: Described,
+    flags: &Flags,
+    prices: &[String],
+    files: &Files,
+    pool: &impl Pool,
+) -> anyhow::Result<Compared> {
+    let mut asked: CompareQuestion = question(None, flags)?;
+    asked.price = prices.to_vec();
+    Ok(compare_::answer(&asked, said, files, pool)?.1)
 }
 
 /// `capsim memory`.

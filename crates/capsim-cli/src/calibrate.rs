@@ -341,7 +341,9 @@ fn outputs(dir: &Path, file: &SamplesFile) -> anyhow::Result<(Fit, Option<meanin
         &dir.join("device.json"),
         &(serde_json::to_string_pretty(&fit.profile)? + "\n"),
     )?;
-    files::write(&dir.join("roofline.svg"), &roofline::svg(file, &fit))?;
+    if let Some(svg) = roofline::svg(file, &fit) {
+        files::write(&dir.join("roofline.svg"), &svg)?;
+    }
     files::write(
         &dir.join("README.md"),
         &calibration::readme(file, &fit, meaning.as_ref()),

@@ -1,13 +1,14 @@
 //! `capsim capacity`.
 use super::files::{self, Files};
 use super::pool::PoolArgs;
-use super::scenario_args::ScenarioArgs;
+use super::report::plots;
+use super::scenario_args::{ScenarioArgs, asked};
 use super::verify::{self, VerifyArgs};
 use anyhow::{Context, bail, ensure};
 use capsim::plan::capacity::{Capacity, Question, capacity};
 use capsim::plan::{Axis, Pool, Slo};
-use capsim::predict::Scenario;
 use capsim::predict::spec::ScenarioSpec;
+use capsim::predict::{About, Scenario};
 use capsim::workload::load::*;
 use capsim_study::report::{answer as in_words, capacity as report};
 use clap::{Args, ValueEnum};
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The question.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct CapacityQuestion {
     /// What must hold: ttft.p95<2s,tpot.p95<100ms. Latencies ttft, tpot, itl, e2el with .mean, .p50, .p90, .p95, .p99;
     /// throughput>N; interactivity>N; ttft<2s,tpot<100ms,goodput>95% for single requests
@@ -54,6 +55,9 @@ pub struct CapacityArgs {
     /// Machine-readable output (capsim schema capacity)
     #[arg(long)]
     json: bool,
+    /// Also draw the answer's curves here, 80 columns wide
+    #[arg(long, conflicts_with = "json")]
+    plot: bool,
     /// Also write the curve as comma-separated values
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -205,6 +209,7 @@ pub fn answer(
     pool: &impl Pool,
 ) -> anyhow::Result<Answered> {
     let slo = Slo::parse(&args.slo).context("--slo")?;
+    let command = asked("capacity", &args.words(), &spec.clone().into());
     ensure!(
         (1..=1000).contains(&args.seeds),
         "--seeds {}: must lie between 1 and 1000",
@@ -266,7 +271,9 @@ pub fn answer(
         what_if: !args.no_what_if,
     };
     let mut capacity = capacity(&scenario, &question, pool)?;
-    capacity.answer = in_words::capacity(&scenario, &question.slo, &capacity);
+    let words = in_words::capacity(&scenario, &question.slo, &capacity);
+    capacity.answer = in_words::for_device(&words, &scenario);
+    capacity.about = Some(About::of(&scenario, command));
     Ok(Answered {
         scenario,
         question,
@@ -275,9 +282,9 @@ pub fn answer(
 }
 
 impl CapacityQuestion {
-    /// The flags that ask it again, without what other settings would bring.
+    /// The flags that ask it again.
     fn words(&self) -> Vec<String> {
-        let mut all = vec!["--slo".to_string(), self.slo.clone(), "--no-what-if".into()];
+        let mut all = vec!["--slo".to_string(), self.slo.clone()];
         let mut put = |flag: &str, value: Option<String>| {
             all.extend(value.into_iter().flat_map(|v| [flag.to_string(), v]));
         };
@@ -285,6 +292,11 @@ impl CapacityQuestion {
         put("--by", by.map(|v| v.get_name().to_string()));
         put("--met-in", self.met_in.map(|n| n.to_string()));
         put("--seeds", (self.seeds != 5).then(|| self.seeds.to_string()));
+        let confidence = (self.confidence != 0.9).then(|| self.confidence.to_string());
+        put("--confidence", confidence);
+        put("--for-rate", self.for_rate.map(|r| r.to_string()));
+        put("--for-users", self.for_users.map(|n| n.to_string()));
+        all.extend(self.no_what_if.then(|| "--no-what-if".into()));
         all
     }
 }
@@ -293,10 +305,18 @@ impl CapacityQuestion {
 fn text(args: &CapacityArgs, a: &Answered, spec: &ScenarioSpec) -> String {
     let mut text = report::text(&a.scenario, &a.question.slo, &a.capacity);
     if !a.capacity.loads_around().is_empty() && !args.verify.wanted() {
+        let question = CapacityQuestion {
+            // What other settings would bring is known by now.
+            no_what_if: true,
+            confidence: 0.9,
+            for_rate: None,
+            for_users: None,
+            ..args.question.clone()
+        };
         text.push_str("Measure it there, three loads around it beside their predictions:\n");
         text.push_str(&verify::line(
             "capacity",
-            &args.question.words(),
+            &question.words(),
             spec,
             &a.scenario,
         ));
@@ -325,6 +345,9 @@ pub fn run(args: &CapacityArgs) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(c)?);
     } else {
         print!("{}", text(args, &a, &spec));
+    }
+    if args.plot {
+        print!("{}", plots(&a.capacity)?);
     }
     Ok(if c.highest.is_some() && c.short_of.is_empty() {
         ExitCode::SUCCESS

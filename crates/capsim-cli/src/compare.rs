@@ -1,15 +1,16 @@
 //! `capsim compare`.
 use super::files::{self, Files};
 use super::pool::PoolArgs;
-use super::scenario_args::{Described, ScenarioArgs, flag};
+use super::report::plots;
+use super::scenario_args::{Described, ScenarioArgs, asked, flag, one_engine};
 use anyhow::{Context, bail, ensure};
 use capsim::device::{builtin, sheet};
 use capsim::engine::settings::TENSOR_PARALLEL_SIZE;
 use capsim::fields::Value;
 use capsim::plan::compare::{Candidate, Compared, Missed, Price, Question, compare};
 use capsim::plan::{Pool, Slo, lighter_weights};
-use capsim::predict::Scenario;
 use capsim::predict::spec::ScenarioSpec;
+use capsim::predict::{About, Scenario};
 use capsim::workload::load::{MAX_CONCURRENCY, NUM_PROMPTS, REQUEST_RATE, USERS};
 use capsim_study::report::{answer as in_words, compare as report, deploy};
 use clap::Args;
@@ -28,9 +29,14 @@ pub struct CompareQuestion {
     slo: String,
     /// Price of one device: DEVICE=2.10/h rented, or DEVICE=2400,36mo bought and used for 36 months (repeatable)
     #[arg(long, value_name = "DEVICE=PRICE", help_heading = "Question")]
-    price: Vec<String>,
+    pub price: Vec<String>,
     /// Price of electricity, for devices that are bought. Example: 0.30/kWh
-    #[arg(long, value_name = "PRICE/kWh", help_heading = "Question")]
+    #[arg(
+        long,
+        value_name = "PRICE/kWh",
+        allow_hyphen_values = true,
+        help_heading = "Question"
+    )]
     electricity: Option<String>,
 }
 
@@ -48,11 +54,28 @@ pub struct CompareArgs {
     /// Machine-readable output (capsim schema compare)
     #[arg(long)]
     json: bool,
-    /// Write server.sh, compose.yaml and kubernetes.yaml of the first offer into this folder
+    /// Also draw the answer's curves here, 80 columns wide
+    #[arg(long, conflicts_with = "json")]
+    plot: bool,
+    /// Write server.sh, compose.yaml, kubernetes.yaml and values of Helm charts of the first offer into this folder
     #[arg(long, value_name = "DIR")]
     deploy: Option<PathBuf>,
     #[command(flatten)]
     pub scenario: ScenarioArgs,
+}
+
+impl CompareQuestion {
+    /// The flags that ask it again.
+    fn words(&self) -> Vec<String> {
+        let mut all = vec!["--for-users".to_string(), self.for_users.to_string()];
+        all.extend(["--slo".into(), self.slo.clone()]);
+        for price in &self.price {
+            all.extend(["--price".into(), price.clone()]);
+        }
+        let electricity = self.electricity.iter();
+        all.extend(electricity.flat_map(|e| ["--electricity".into(), e.clone()]));
+        all
+    }
 }
 
 /// Most users; each is simulated.
@@ -64,7 +87,11 @@ const SIZES: [u32; 4] = [1, 2, 4, 8];
 /// Of these, as many as are simulated: the smallest that holds the model, and the next, which is faster.
 const TRIED: usize = 2;
 
-fn prices(given: &[String]) -> anyhow::Result<BTreeMap<String, Price>> {
+/// Prices by device id, as `--price` says them.
+///
+/// # Errors
+/// One that cannot be read, or a device that does not ship.
+pub fn prices(given: &[String]) -> anyhow::Result<BTreeMap<String, Price>> {
     let mut all = BTreeMap::new();
     for text in given {
         let (name, price) = text.split_once('=').with_context(|| {
@@ -80,7 +107,11 @@ fn prices(given: &[String]) -> anyhow::Result<BTreeMap<String, Price>> {
     Ok(all)
 }
 
-fn electricity(given: Option<&str>) -> anyhow::Result<Option<f64>> {
+/// The price of a kWh, as `--electricity` says it.
+///
+/// # Errors
+/// No number from 0 on.
+pub fn electricity(given: Option<&str>) -> anyhow::Result<Option<f64>> {
     let Some(text) = given else { return Ok(None) };
     let number = text.strip_suffix("/kWh").unwrap_or(text);
     match number.trim().parse::<f64>() {
@@ -199,6 +230,7 @@ pub fn answer(
     files: &Files,
     pool: &impl Pool,
 ) -> anyhow::Result<(Slo, Compared, Option<Scenario>)> {
+    one_engine(&said.spec, "compare")?;
     let slo = Slo::parse(&args.slo).context("--slo")?;
     ensure!(
         (1..=MOST_USERS).contains(&args.for_users),
@@ -209,6 +241,7 @@ pub fn answer(
         !slo.against_load().terms.is_empty(),
         "--slo {slo}: throughput alone tells no number of devices; add a limit on ttft, tpot or e2el"
     );
+    let command = asked("compare", &args.words(), &said);
     let load = &mut said.spec.load;
     for (given, name) in [
         (load.get(USERS).is_some(), "--users"),
@@ -238,6 +271,10 @@ pub fn answer(
         .first()
         .map(|o| question.scenario(&candidates, o));
     answer.answer = in_words::compared(&answer);
+    answer.about = candidates.first().map(|c| About {
+        load: c.scenario.workload.sizes(),
+        ..About::several(&c.scenario, command)
+    });
     Ok((question.slo, answer, best.flatten()))
 }
 
@@ -263,6 +300,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
             "{}",
             report::text(&answer, best.as_ref().map(|s| (s, &slo)))
         );
+    }
+    if args.plot && !answer.offers.is_empty() {
+        print!("{}", plots(&answer)?);
     }
     Ok(match answer.offers.is_empty() {
         false => ExitCode::SUCCESS,

@@ -128,6 +128,7 @@ fn arg<S: Flagged>(at: usize, field: &'static Field) -> Arg {
             Kind::Count(_) => "N",
             _ => "VALUE",
         })
+        .allow_hyphen_values(field.of_flags)
         .aliases(S::short(at).iter().filter_map(|s| s.strip_prefix("--")));
     if field.joined.is_some() {
         arg.action(ArgAction::Append)

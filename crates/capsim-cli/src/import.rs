@@ -1,4 +1,6 @@
 //! `capsim import`: profiles from other people's measurements.
+mod rates;
+
 use super::{files, load};
 use anyhow::{Context, bail, ensure};
 use capsim::device::DeviceProfile;
@@ -35,6 +37,8 @@ enum Kind {
     LlamaBench(LlamaBenchArgs),
     /// Output of llama.cpp's `test-backend-ops perf`
     TestBackendOps(BackendOpsArgs),
+    /// Memory, matrix, bus and link rates that clpeak, vkpeak, memtest_vulkan, mixbench, nvbandwidth, rocm_bandwidth_test or nccl-tests measured
+    Rates(rates::RatesArgs),
     /// A calibration that was sent: what `capsim calibrate --bundle` writes
     Calibration(CalibrationArgs),
 }
@@ -224,6 +228,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         Kind::Vidur(a) => vidur_profile(a, &mut told),
         Kind::LlamaBench(a) => llama_bench(a, &mut told),
         Kind::TestBackendOps(a) => backend_ops(a, &mut told),
+        Kind::Rates(a) => rates::import(a, &mut told),
         Kind::Calibration(a) => calibration(a, &mut told),
     }?;
     if args.json {
@@ -475,6 +480,25 @@ fn aiconfigurator_root(args: &AiconfiguratorArgs) -> anyhow::Result<PathBuf> {
     })
 }
 
+/// What is known of the system's GPU: capsim's own figures, else those of the package's own description beside its tables.
+fn aiconfigurator_gpu(args: &AiconfiguratorArgs, root: &Path) -> anyhow::Result<gpus::Gpu> {
+    if let Some(gpu) = gpus::find(&args.system) {
+        return Ok(*gpu);
+    }
+    let systems = root.parent().and_then(Path::parent).unwrap_or(root);
+    let file = systems.join(format!("{}.yaml", args.system));
+    if !file.is_file() {
+        return Err(known(&args.system).expect_err("not found above"))
+            .with_context(|| format!("there is no {} either", file.display()));
+    }
+    let text = files::read(&file)?;
+    Ok(import::system::gpu(
+        &args.system,
+        &text,
+        &file.display().to_string(),
+    )?)
+}
+
 /// The models, in bf16, whole and shared by up to eight devices.
 fn bf16_models(names: &[String]) -> anyhow::Result<Vec<Model>> {
     let mut models: Vec<Model> = vec![];
@@ -490,8 +514,8 @@ fn bf16_models(names: &[String]) -> anyhow::Result<Vec<Model>> {
 }
 
 fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> anyhow::Result<()> {
-    let gpu = known(&args.system)?;
     let root = aiconfigurator_root(args)?;
+    let gpu = aiconfigurator_gpu(args, &root)?;
     let mut db = aiconfigurator::Database::default();
     let mut newest = String::new();
     let mut load_table = |family: &str,
@@ -552,12 +576,14 @@ fn aiconfigurator_database(args: &AiconfiguratorArgs, told: &mut Imported) -> an
         licence: args.licence.clone(),
     };
     let engine = format!("{} {newest}", args.backend);
-    let profile = db.device(gpu, &models, &engine, &source).with_context(|| {
-        format!(
-            "{}: no bf16 matrix products that curves could be read off",
-            root.display()
-        )
-    })?;
+    let profile = db
+        .device(&gpu, &models, &engine, &source)
+        .with_context(|| {
+            format!(
+                "{}: no bf16 matrix products that curves could be read off",
+                root.display()
+            )
+        })?;
     for k in &profile.kernels {
         told.fitted(&args.system, 1, k);
     }

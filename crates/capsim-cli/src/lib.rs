@@ -24,6 +24,7 @@ mod import;
 mod left_out;
 mod load;
 mod measure_device;
+mod meant;
 mod memory;
 mod models;
 mod progress;
@@ -223,13 +224,18 @@ pub fn main(
     let command = command();
     let args = typed::understood(args, &command);
     let parsed = command
-        .try_get_matches_from(args)
+        .clone()
+        .try_get_matches_from(args.clone())
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(e) => {
             // Help and the version are no errors, and go to the standard output.
             let code = ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+            if let Some(words) = meant::words(&e, &command, &args) {
+                eprint!("{words}");
+                return code;
+            }
             return match e.print() {
                 Err(e) if !closed(&e.to_string()) => ExitCode::from(cannot_write(e) as u8),
                 _ => flushed(code),

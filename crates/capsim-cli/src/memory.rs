@@ -1,26 +1,33 @@
 //! `capsim memory`.
 use super::files::Files;
-use super::scenario_args::ScenarioArgs;
+use super::scenario_args::{ScenarioArgs, asked, one_engine};
 use anyhow::ensure;
 use capsim::engine::settings::*;
+use capsim::fields::human_int;
 use capsim::plan::memory::{Demand, HostMemory, Memory, memory};
-use capsim::predict::Scenario;
 use capsim::predict::spec::ScenarioSpec;
+use capsim::predict::{About, Scenario};
 use capsim_study::report::{answer as in_words, memory as report};
 use clap::Args;
 use std::process::ExitCode;
+
+/// A number as vLLM takes one: 32768, 32k, 32K.
+fn count(text: &str) -> Result<u32, String> {
+    let n = human_int(text).and_then(|n| u32::try_from(n).ok());
+    n.ok_or_else(|| format!("`{text}` is not a whole number from 0 to {}", u32::MAX))
+}
 
 /// The question.
 #[derive(Args, Debug)]
 pub struct MemoryQuestion {
     /// Requests to be held at the same time, with --context: does it fit?
-    #[arg(long, requires = "context", help_heading = "Question")]
+    #[arg(long, value_parser = count, requires = "context", help_heading = "Question")]
     concurrency: Option<u32>,
     /// Tokens of each of them, prompt and output together
-    #[arg(long, help_heading = "Question")]
+    #[arg(long, value_parser = count, help_heading = "Question")]
     context: Option<u32>,
     /// Rows of the table: tokens per request (default: powers of two up to max-model-len)
-    #[arg(long, value_delimiter = ',', help_heading = "Question")]
+    #[arg(long, value_parser = count, value_delimiter = ',', help_heading = "Question")]
     contexts: Vec<u32>,
     /// Device memory that the runtime reports, in GiB, instead of the profile's
     #[arg(long, value_name = "GIB", help_heading = "Memory of the machine")]
@@ -64,6 +71,38 @@ pub struct MemoryArgs {
 
 const GIB: f64 = 1_073_741_824.0;
 
+impl MemoryQuestion {
+    /// The flags that ask it again.
+    fn words(&self) -> Vec<String> {
+        let mut all = vec![];
+        let mut put = |flag: &str, value: Option<String>| {
+            all.extend(value.into_iter().flat_map(|v| [flag.to_string(), v]));
+        };
+        put("--concurrency", self.concurrency.map(|n| n.to_string()));
+        put("--context", self.context.map(|n| n.to_string()));
+        let contexts: Vec<String> = self.contexts.iter().map(u32::to_string).collect();
+        put(
+            "--contexts",
+            (!contexts.is_empty()).then(|| contexts.join(",")),
+        );
+        put("--host-ram-gib", self.host_ram_gib.map(|g| g.to_string()));
+        if self.host_ram_gib.is_some() {
+            put(
+                "--reserve-host-gib",
+                Some(self.reserve_host_gib.to_string()),
+            );
+        }
+        for (flag, gib) in [
+            ("--device-memory-gib", self.device_memory_gib),
+            ("--carve-out-gib", self.carve_out_gib),
+            ("--gtt-gib", self.gtt_gib),
+        ] {
+            put(flag, gib.map(|g| g.to_string()));
+        }
+        all
+    }
+}
+
 /// The scenario and what fits.
 ///
 /// # Errors
@@ -73,6 +112,7 @@ pub fn answer(
     spec: &ScenarioSpec,
     files: &Files,
 ) -> anyhow::Result<(Scenario, Memory)> {
+    one_engine(spec, "memory")?;
     for (flag, v) in [
         ("--device-memory-gib", args.device_memory_gib),
         ("--host-ram-gib", args.host_ram_gib),
@@ -156,7 +196,12 @@ pub fn answer(
         args.contexts.clone()
     };
     let mut answer = memory(&scenario, &demand, host, &contexts)?;
-    answer.answer = in_words::memory(&answer);
+    answer.answer = in_words::for_device(&in_words::memory(&answer), &scenario);
+    let command = asked("memory", &args.words(), &spec.clone().into());
+    answer.about = Some(About {
+        load: String::new(),
+        ..About::of(&scenario, command)
+    });
     Ok((scenario, answer))
 }
 

@@ -3,6 +3,7 @@ use super::bench::client_args::ClientArgs;
 use super::bench::load::ServeLoad;
 use super::bench::session::Session;
 use super::recordings::{of_files, other_model};
+use super::report::slug;
 use super::scenario_args::{of_line, read_line};
 use super::validate::ValidateArgs;
 use super::{files, load};
@@ -17,7 +18,7 @@ use capsim::workload::Replay;
 use capsim_live::bench::drive::conversations;
 use capsim_live::bench::read::{Recording, Tool};
 use capsim_study::report::json::{self, paired::PairedAnswer};
-use capsim_study::report::{paired as report, plot};
+use capsim_study::report::{page, paired as report};
 use capsim_study::validate::fit::Fit;
 use capsim_study::validate::hypothesis::Basis;
 use capsim_study::validate::paired::{self, Suppose};
@@ -297,9 +298,10 @@ fn draw(base: &Path, p: &paired::Paired) -> anyhow::Result<Vec<String>> {
         })
         .collect();
     let mut names = vec![];
-    for (kind, picture) in [("requests", plot::requests(p)), ("series", plot::series(p))] {
-        if let Some(svg) = picture {
-            let name = format!("{stem}-{clean}-{kind}.svg");
+    let answer = json::paired::Recording::new(p);
+    for picture in page::paired::pictures(&answer) {
+        if let Some(svg) = picture.file() {
+            let name = format!("{stem}-{clean}-{}.svg", slug(picture.title()));
             files::write(&base.with_file_name(&name), &svg)?;
             names.push(name);
         }

@@ -2,11 +2,13 @@
 use super::exports::{ExportArgs, Exports};
 use super::files;
 use super::files::Files;
-use super::scenario_args::{ScenarioArgs, flag};
+use super::report::plots;
+use super::scenario_args::{ScenarioArgs, flag, flag_words, quoted};
 use capsim::engine::observe::Observer;
 use capsim::fields::Value;
 use capsim::predict::spec::Point;
 use capsim::predict::{Scenario, predict_observed};
+use capsim_study::report::json::Predictions;
 use capsim_study::report::{Row, answer, json, markdown, prediction};
 use clap::Args;
 use std::path::PathBuf;
@@ -19,6 +21,9 @@ pub struct PredictArgs {
     /// Machine-readable output
     #[arg(long)]
     json: bool,
+    /// Also draw the answer's curves here, 80 columns wide
+    #[arg(long, conflicts_with = "json")]
+    plot: bool,
     /// Also show what each figure rests on: sources of the profiles, coefficients, the nearest recorded runs
     #[arg(long)]
     details: bool,
@@ -99,12 +104,48 @@ pub fn rows(
 
 /// What `--json` prints.
 pub fn to_json(rows: &[Row]) -> anyhow::Result<String> {
+    Ok(json::text(&answered(rows)))
+}
+
+/// All rows with the answer in words and the command.
+fn answered(rows: &[Row]) -> Predictions {
     let points = rows
         .iter()
         .map(|r| json::prediction(&r.varied, &r.scenario, &r.prediction))
         .collect();
     let answer = answer::predicted(rows);
-    Ok(json::text(&json::predictions(answer, points)))
+    let command = command(rows);
+    json::predictions(answer, command, points)
+}
+
+/// The command that predicts all rows: what varies stands in one flag with several values.
+fn command(rows: &[Row]) -> String {
+    let start = ["capsim".to_string(), "predict".into()];
+    let said = |row: &Row| row.scenario.notes.said.clone();
+    let Some(mut said) = rows.first().and_then(said) else {
+        return quoted(&[&start[..], &["SCENARIO.json".into()]].concat());
+    };
+    let mut varied: Vec<(&str, Vec<String>)> = vec![];
+    for (name, value) in rows.iter().flat_map(|r| &r.varied) {
+        let value = value.to_string();
+        match varied.iter_mut().find(|(n, _)| n == name) {
+            Some((_, all)) if all.contains(&value) => {}
+            Some((_, all)) => all.push(value),
+            None => varied.push((name, vec![value])),
+        }
+    }
+    said.retain(|(name, _)| !varied.iter().any(|(n, _)| n == name));
+    let same = said
+        .iter()
+        .flat_map(|(name, value)| flag_words(name, value));
+    let several = varied.iter().flat_map(|(n, v)| [flag(n), v.join(",")]);
+    quoted(
+        &start
+            .into_iter()
+            .chain(same)
+            .chain(several)
+            .collect::<Vec<_>>(),
+    )
 }
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
@@ -135,6 +176,9 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         println!("{}", to_json(&done)?);
     } else {
         print(&done, args.details);
+    }
+    if args.plot {
+        print!("{}", plots(&answered(&done))?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use capsim_study::report::json::{
     listing::{Page, SweepPoint},
 };
 use capsim_study::report::page::{self, Section};
+use capsim_study::report::terminal;
 use clap::Args;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// Results of capsim: what `predict`, `capacity`, `tune`, `memory` or `validate` printed with --json, a sweep's folder, a device
+    /// Results of capsim: what `predict`, `capacity`, `compare`, `tune`, `memory`, `validate` or `explain` printed with --json, a sweep's folder, a device
     /// profile, or a file of --save-timeline or --save-requests; or a benchmark that `vllm bench serve --save-result`, capsim bench,
     /// GuideLLM or AIPerf stored; several become one page
     #[arg(required = true)]
@@ -23,9 +24,9 @@ pub struct ReportArgs {
     /// The page
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
-    /// Heading
-    #[arg(long, default_value = "capsim report")]
-    title: String,
+    /// Heading (default: what the page is about)
+    #[arg(long)]
+    title: Option<String>,
     /// Machine-readable output (capsim schema page)
     #[arg(long)]
     json: bool,
@@ -167,8 +168,34 @@ fn lines(
     bail!("{name}:{}:{}: {no_json}", no_json.line(), no_json.column())
 }
 
+/// When a file was written: the day of the answer in it. The same file gives the same page, whenever the page is made.
+fn date(path: &Path) -> Option<String> {
+    let written = std::fs::metadata(path).ok()?.modified().ok()?;
+    let since = written.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let utc = capsim_calibrate::clock::utc(since.as_secs());
+    utc.split_once('T').map(|(day, _)| day.to_string())
+}
+
+/// The pictures of an answer over two axes, for a terminal.
+///
+/// # Errors
+/// An answer without such a picture.
+pub fn plots(answer: &impl serde::Serialize) -> anyhow::Result<String> {
+    let section = page::section(json::value(answer), None)?;
+    let charts = section.pictures.iter().filter_map(|p| match p {
+        page::Picture::Chart(c) => terminal::plot(c),
+        page::Picture::Bars(_) => None,
+    });
+    let all: String = charts.map(|c| format!("\n{c}")).collect();
+    ensure!(
+        !all.is_empty(),
+        "--plot: there is nothing to draw over two axes; give a flag several values, as --max-concurrency 1,4,16"
+    );
+    Ok(all)
+}
+
 /// Words of a title as part of a file's name.
-fn slug(title: &str) -> String {
+pub fn slug(title: &str) -> String {
     let words: Vec<String> = title
         .to_lowercase()
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -200,7 +227,10 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let mut requests = vec![];
     for path in &args.inputs {
         match input(path, slo.as_ref())? {
-            Input::Section(s) => sections.push(s),
+            Input::Section(mut s) => {
+                s.head.extend(date(path).map(|d| ("Date", d)));
+                sections.push(s);
+            }
             Input::Requests(r) => requests.push((
                 path.file_stem()
                     .unwrap_or_default()
@@ -219,7 +249,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     if let Some(dir) = &args.svg {
         pictures(dir, &sections)?;
     }
-    files::write(&args.output, &page::page(&args.title, &sections))?;
+    files::write(&args.output, &page::page(args.title.as_deref(), &sections))?;
     let answer = Page {
         schema: "capsim.page/1".into(),
         output: args.output.display().to_string(),

@@ -3,13 +3,14 @@ use super::files::Files;
 use super::flags::{Flagged, Given};
 use anyhow::{Context, bail};
 use capsim::engine::settings::{EngineSection, MAX_NUM_SEQS, TABLE};
-use capsim::engine::{EngineVersion, kind};
 use capsim::fields::{Field, Section, Value};
 use capsim::line::{self, Line, Source};
 use capsim::model::overrides::SEPARATOR;
 #[cfg(feature = "live")]
 use capsim::predict::Scenario;
-use capsim::predict::spec::{Point, ScenarioSpec, ServedSection, Variation, all_fields, expand};
+use capsim::predict::spec::{
+    DeploymentSection, Point, ScenarioSpec, ServedSection, Variation, all_fields, expand,
+};
 use capsim::workload::load::LoadSection;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,10 @@ impl Flagged for EngineSection {
     fn short(at: usize) -> &'static [&'static str] {
         TABLE[at].short
     }
+}
+
+impl Flagged for DeploymentSection {
+    const HEADING: &'static str = "Replicas and pools (docs/guide/fleets.md)";
 }
 
 impl Flagged for LoadSection {
@@ -41,6 +46,8 @@ pub struct ScenarioArgs {
     pub settings: Given<EngineSection>,
     #[command(flatten)]
     pub load: Given<LoadSection>,
+    #[command(flatten)]
+    pub deployment: Given<DeploymentSection>,
     /// Also write the scenario as a document (capsim schema scenario)
     #[arg(long, value_name = "FILE", help_heading = "What to serve")]
     save_scenario: Option<PathBuf>,
@@ -98,36 +105,7 @@ fn line_of(source: Source, folder: &Path, files: &Files) -> anyhow::Result<Line>
 /// # Errors
 /// None that a line can cause.
 pub fn of_line(line: &Line) -> anyhow::Result<ScenarioSpec> {
-    let mut spec = ScenarioSpec {
-        settings: line.settings.clone(),
-        load: line.load.clone(),
-        not_simulated: line.changes.clone(),
-        line_notes: line.notes.clone(),
-        harmless: line.harmless.clone(),
-        ..ScenarioSpec::default()
-    };
-    if let Some(model) = &line.model {
-        spec.set("model", Value::Text(model.clone()))?;
-    }
-    if !line.keys.is_empty() {
-        spec.set = Some(line.keys.join(&SEPARATOR.to_string()));
-    }
-    if let Some(engine) = line.engine {
-        let id = serde_json::to_value(engine)?;
-        spec.set_json("server", &id)?;
-    }
-    if let Some(release) = &line.release {
-        let vllm = line.engine.is_none_or(|e| kind(e).has_releases());
-        if vllm && release.parse::<EngineVersion>().is_ok() {
-            spec.engine_version = Some(release.clone());
-        } else {
-            let engine = kind(line.engine.unwrap_or_default()).name();
-            spec.line_notes.push(format!(
-                "the line names {engine} {release}; the rules are those of the engine profile"
-            ));
-        }
-    }
-    Ok(spec)
+    Ok(ScenarioSpec::of_line(line)?)
 }
 
 impl ScenarioArgs {
@@ -179,6 +157,9 @@ impl ScenarioArgs {
         }
         for (at, values) in self.load.iter() {
             take(LoadSection::field(at), values)?;
+        }
+        for (at, values) in self.deployment.iter() {
+            take(DeploymentSection::field(at), values)?;
         }
         if let Some(before) = keys {
             spec.set = Some(match spec.set.take() {
@@ -245,6 +226,15 @@ pub struct Described {
     pub several: Vec<Variation>,
 }
 
+impl From<ScenarioSpec> for Described {
+    fn from(spec: ScenarioSpec) -> Self {
+        Self {
+            spec,
+            several: vec![],
+        }
+    }
+}
+
 impl Described {
     /// The one document.
     ///
@@ -292,6 +282,20 @@ impl Described {
     }
 }
 
+/// Refuses a deployment where one engine is wanted.
+///
+/// # Errors
+/// Names what was said of it.
+pub fn one_engine(spec: &ScenarioSpec, verb: &str) -> anyhow::Result<()> {
+    let Some((field, _)) = spec.deployment.iter().next() else {
+        return Ok(());
+    };
+    bail!(
+        "{}: `capsim {verb}` is of one engine; leave it out, or ask predict, capacity, tune or sweep about the deployment",
+        flag(field.name)
+    )
+}
+
 /// A field's flag, with its dashes.
 pub fn flag(name: &str) -> String {
     format!("--{}", name.replace('_', "-"))
@@ -309,13 +313,31 @@ pub fn flags_of(spec: &ScenarioSpec) -> Option<Vec<String>> {
     }
     let mut words = vec![];
     for (field, value) in spec.said() {
-        match value {
-            Value::Switch(true) => words.push(format!("--{}", field.flag())),
-            Value::Switch(false) => words.push(format!("--no-{}", field.flag())),
-            value => words.extend([format!("--{}", field.flag()), value.to_string()]),
-        }
+        words.extend(flag_words(field.name, &value));
     }
     Some(words)
+}
+
+/// A field with its value as flags.
+pub fn flag_words(name: &str, value: &Value) -> Vec<String> {
+    match value {
+        Value::Switch(true) => vec![flag(name)],
+        Value::Switch(false) => vec![format!("--no-{}", name.replace('_', "-"))],
+        value => vec![flag(name), value.to_string()],
+    }
+}
+
+/// A question as a command in one line: the flags that ask it, then those that describe its scenario.
+pub fn asked(verb: &str, question: &[String], said: &Described) -> String {
+    let Some(mut flags) = flags_of(&said.spec) else {
+        return format!("capsim {verb} {} SCENARIO.json", quoted(question));
+    };
+    for (field, values) in &said.several {
+        let values: Vec<String> = values.iter().map(Value::to_string).collect();
+        flags.extend([flag(field), values.join(",")]);
+    }
+    let start = ["capsim".to_string(), verb.into()];
+    quoted(&[&start[..], question, &flags].concat())
 }
 
 /// A command with the flags that describe a document.

@@ -1,6 +1,6 @@
 //! `capsim serve`.
 use super::files;
-use super::scenario_args::ScenarioArgs;
+use super::scenario_args::{ScenarioArgs, one_engine};
 use super::stop::{self, Stop};
 use anyhow::{Context, bail};
 use capsim::engine::settings::*;
@@ -287,6 +287,7 @@ pub fn run(args: ServeCommand) -> anyhow::Result<ExitCode> {
             "capsim serve: {host} can be reached from other machines, and no key is asked for (--api-key, VLLM_API_KEY)"
         );
     }
+    one_engine(&args.scenario.described()?.spec, "serve")?;
     let scenario = args.scenario.scenario()?;
     let model_name = args
         .served_model_name

@@ -2,9 +2,11 @@
 use super::files::Files;
 use super::load;
 use super::pool::PoolArgs;
-use super::scenario_args::ScenarioArgs;
+use super::report::plots;
+use super::scenario_args::{ScenarioArgs, asked};
 use super::verify::{self, VerifyArgs};
 use anyhow::{Context, anyhow, bail, ensure};
+use capsim::engine::fleet::Role;
 use capsim::engine::kind;
 use capsim::engine::settings::{
     ENFORCE_EAGER, EngineSection, NUM_SPECULATIVE_TOKENS, TABLE, Tries,
@@ -14,7 +16,7 @@ use capsim::model::{KvDtype, Precision};
 use capsim::plan::tune::{Objective, Question, Tuned, tune};
 use capsim::plan::{Knob, Pool, Setting, Slo};
 use capsim::predict::spec::ScenarioSpec;
-use capsim::predict::{Scenario, Settings};
+use capsim::predict::{About, Scenario, Settings};
 use capsim::workload::load::{MAX_CONCURRENCY, NUM_PROMPTS};
 use capsim_study::report::{answer as in_words, tune as report};
 use clap::{Args, ValueEnum};
@@ -30,7 +32,8 @@ pub struct TuneQuestion {
     #[arg(long, help_heading = "Question")]
     objective: Option<Goal>,
     /// A knob and the values to try besides today's, NAME=V,V…; may be repeated. Names: the engine's settings (docs/settings.md),
-    /// moe-tiles, weights, kv-cache-dtype, device; replicas for data-parallel-size
+    /// moe-tiles, weights, kv-cache-dtype, device; replicas for data-parallel-size, or of a deployment's pools: replicas, prefill-replicas,
+    /// decode-replicas
     #[arg(long, value_name = "NAME=VALUES", help_heading = "Question")]
     knob: Vec<String>,
     /// Turn only the knobs given with --knob
@@ -68,6 +71,9 @@ pub struct TuneArgs {
     /// Machine-readable output (capsim schema tune)
     #[arg(long)]
     json: bool,
+    /// Also draw the answer's curves here, 80 columns wide
+    #[arg(long, conflicts_with = "json")]
+    plot: bool,
     #[command(flatten)]
     verify: VerifyArgs,
     #[command(flatten)]
@@ -102,6 +108,14 @@ pub fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> 
         "weights" => Setting::Weights(v.into(), Precision::by_name(v, base.model.config())?),
         "kv-cache-dtype" => Setting::KvCacheDtype(v.parse::<KvDtype>()?),
         "device" => Setting::Device(Box::new(load::device(v)?)),
+        name if replicas_of(name).is_some_and(|r| has_pool(base, r)) => {
+            let n: u32 = v
+                .parse()
+                .ok()
+                .filter(|n| (1..=1 << 16).contains(n))
+                .ok_or_else(|| anyhow!("`{v}` is no number of replicas from 1 to 65536"))?;
+            Setting::Replicas(replicas_of(name).expect("just seen"), n)
+        }
         name => {
             let at = EngineSection::place(name)
                 .map_err(|_| anyhow!("there is no knob `{name}`; see --help"))?;
@@ -131,6 +145,26 @@ pub fn setting(knob: &str, v: &str, base: &Scenario) -> anyhow::Result<Setting> 
             Setting::Engine(at, value)
         }
     })
+}
+
+/// The knob of a role's replicas.
+fn replica_knob(role: Role) -> &'static str {
+    match role {
+        Role::Serve => "replicas",
+        Role::Prefill => "prefill-replicas",
+        Role::Decode => "decode-replicas",
+    }
+}
+
+/// The role whose replicas a knob counts.
+fn replicas_of(knob: &str) -> Option<Role> {
+    let all = [Role::Serve, Role::Prefill, Role::Decode];
+    all.into_iter().find(|r| replica_knob(*r) == knob)
+}
+
+fn has_pool(base: &Scenario, role: Role) -> bool {
+    let mut pools = base.deployment.iter().flat_map(|d| &d.pools);
+    pools.any(|p| p.role == role)
 }
 
 /// The engine's settings that may be turned: today's value first, then what the table tries.
@@ -191,6 +225,10 @@ fn usual(base: &Scenario, now: &Settings, answers_may_change: bool) -> anyhow::R
     }
     push("weights", weights);
     push("kv-cache-dtype", kvs);
+    for p in base.deployment.iter().flat_map(|d| &d.pools) {
+        let name = replica_knob(p.role);
+        push(name, vec![Setting::Replicas(p.role, p.replicas)]);
+    }
     push(
         "device",
         vec![Setting::Device(Box::new(base.device.clone()))],
@@ -220,7 +258,8 @@ fn given(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Given>> {
             .ok_or_else(|| anyhow!("--knob `{text}`: write NAME=VALUE,VALUE"))?;
         let name: String = match name.trim_start_matches('-') {
             "quantization" => "weights".to_string(),
-            "replicas" => "data-parallel-size".into(),
+            "replicas" if base.deployment.is_none() => "data-parallel-size".into(),
+            n if replicas_of(&n.replace('_', "-")).is_some() => n.replace('_', "-"),
             n => EngineSection::place(n).map_or(n.into(), |at| TABLE[at].field.flag()),
         };
         ensure!(
@@ -336,7 +375,8 @@ fn knobs(args: &TuneQuestion, base: &Scenario) -> anyhow::Result<Vec<Knob>> {
         also_elsewhere(k, base, &there);
     }
     // Knobs that are turned only on demand: left out, they leave the draw of all others what it is without them.
-    all.retain(|k| k.values.len() > 1 || !k.name.ends_with("-parallel-size"));
+    let on_demand = |name: &str| name.ends_with("-parallel-size") || replicas_of(name).is_some();
+    all.retain(|k| k.values.len() > 1 || !on_demand(&k.name));
     Ok(all)
 }
 
@@ -364,6 +404,7 @@ pub fn answer(
     files: &Files,
     pool: &impl Pool,
 ) -> anyhow::Result<(Scenario, Tuned)> {
+    let command = asked("tune", &args.words(), &spec.clone().into());
     let slo = match &args.slo {
         Some(text) => Some(Slo::parse(text).context("--slo")?),
         None => None,
@@ -422,7 +463,8 @@ pub fn answer(
     if question.knobs.iter().any(turns_graphs_off) {
         answer.notes.push(NO_PRICE_OF_EAGER.into());
     }
-    answer.answer = in_words::tune(&answer);
+    answer.answer = in_words::for_device(&in_words::tune(&answer), &base);
+    answer.about = Some(About::of(&base, command));
     Ok((base, answer))
 }
 
@@ -461,7 +503,9 @@ impl TuneQuestion {
 fn text(args: &TuneArgs, base: &Scenario, answer: &Tuned, spec: &ScenarioSpec) -> String {
     let mut text = report::text(base, answer);
     if (answer.best.is_some() || answer.nearest.is_some()) && !args.verify.wanted() {
-        text.push_str("\nMeasure the best settings one by one, each beside its prediction, as you restart the server:\n");
+        text.push_str(
+            "\nMeasure the best settings beside their predictions, as you restart the server:\n",
+        );
         text.push_str(&verify::line("tune", &args.question.words(), spec, base));
     }
     text
@@ -485,6 +529,9 @@ pub fn run(args: &TuneArgs) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&answer)?);
     } else {
         print!("{}", text(args, &base, &answer, &spec));
+    }
+    if args.plot {
+        print!("{}", plots(&answer)?);
     }
     Ok(if answer.best.is_some() {
         ExitCode::SUCCESS

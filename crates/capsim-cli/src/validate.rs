@@ -61,7 +61,7 @@ pub struct ValidateArgs {
     /// Also write a Markdown report
     #[arg(long, value_name = "FILE")]
     pub(super) markdown: Option<PathBuf>,
-    /// Also draw predicted over measured (with --url or --bench: FILE-NAME-requests.svg and FILE-NAME-series.svg)
+    /// Also draw predicted over measured (with --url or --bench: a file for each picture, FILE-NAME-PICTURE.svg)
     #[arg(long, value_name = "FILE")]
     pub(super) svg: Option<PathBuf>,
     #[cfg(feature = "live")]

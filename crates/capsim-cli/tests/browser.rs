@@ -17,10 +17,11 @@ const SETTLED: &str = "return document.body.dataset.settled === location.search.
 const THROUGHPUT: &str =
     "return document.querySelector('[data-metric=output_throughput]').textContent";
 
-/// No scrolling sideways, at the width of a phone and of a desk.
+/// No scrolling sideways, and nothing that axe-core finds, at the widths of a phone, a laptop and a desk, light and dark.
 async fn fits(b: &Browser, name: &str) {
-    for (width, height) in [(390, 844), (1280, 900)] {
+    for (width, height) in [(390, 844), (1200, 800), (1440, 900)] {
         b.screen(width, height).await;
+        b.run("scrollTo(0, 0)").await;
         let seen = b
             .run("return [document.documentElement.scrollWidth, innerWidth]")
             .await;
@@ -31,6 +32,12 @@ async fn fits(b: &Browser, name: &str) {
         for scheme in ["light", "dark"] {
             b.scheme(scheme).await;
             b.keep(&format!("{name}-{width}-{scheme}.png")).await;
+            // What it looks for depends on the colours, and on whether the form stands beside or above.
+            let found = match (width, scheme) {
+                (390, "light") | (1440, "dark") => b.axe().await,
+                _ => vec![],
+            };
+            assert_eq!(found, Vec::<String>::new(), "{name} at {width}, {scheme}");
         }
     }
 }
@@ -40,7 +47,7 @@ async fn keyboard(b: &Browser) {
     b.run("document.activeElement.blur(); scrollTo(0, 0)").await;
     let all = b
         .run(
-            "return [...document.querySelectorAll('input,select,button,a[href],summary')].filter(e => e.offsetParent).map((e, i) => \
+            "return [...document.querySelectorAll('input,select,button,a[href],summary')].filter(e => e.checkVisibility({contentVisibilityAuto: true}) && (e.type !== 'radio' || e.checked)).map((e, i) => \
              { e.dataset.reach = i; return i })",
         )
         .await;
@@ -145,22 +152,208 @@ async fn a_slider_moves_and_the_figures_follow() {
         let own = url.starts_with(&format!("http://{port}/")) || url.starts_with("data:");
         assert!(own, "asked for {url}");
     }
-    // What cannot be is said beside its knob, and the way back works.
-    b.run("const f = document.getElementById('k-max-num-batched-tokens'); f.focus(); f.value = 3; f.dispatchEvent(new Event('input'))")
-        .await;
+    // What cannot be is said beside its knob and in the figures' place: none of another state's is to be seen.
+    b.run(&turned("max-num-batched-tokens", "3")).await;
     b.until("return document.getElementById('e-max-num-batched-tokens').textContent.includes('between')")
         .await;
-    // The figures of the last state that could be served are not those of this one, and look so: on the cards, too.
-    const FADED: &str =
-        "return getComputedStyle(document.querySelector('#headline dl')).opacity < 0.6";
-    b.until(FADED).await;
-    b.run("document.querySelector('[data-flag=max-num-batched-tokens] .reset').click()")
+    let said = b
+        .text("return document.getElementById('headline').innerText")
         .await;
-    b.until("return document.getElementById('e-max-num-batched-tokens').textContent === ''")
+    assert!(said.starts_with("This state cannot be served."), "{said}");
+    let seen = b
+        .run("return [...document.querySelectorAll('#headline output')].length + document.getElementById('results').checkVisibility({visibilityProperty: true})")
         .await;
-    b.until("return getComputedStyle(document.querySelector('#headline dl')).opacity === '1'")
-        .await;
+    assert_eq!(seen, 0);
+    fits(&b, "explore-refused").await;
+    // Back is undo, and forward is redo.
+    b.run("history.back()").await;
+    b.until(SETTLED).await;
     assert_eq!(b.text(THROUGHPUT).await.parse::<f64>().unwrap(), after);
+    b.run("history.back()").await;
+    b.until("return new URLSearchParams(location.search).get('max-num-seqs') === '4'")
+        .await;
+    b.until(SETTLED).await;
+    assert_eq!(b.text(THROUGHPUT).await.parse::<f64>().unwrap(), before);
+    b.run("history.forward()").await;
+    b.until("return new URLSearchParams(location.search).get('max-num-seqs') === '12'")
+        .await;
+    b.until(SETTLED).await;
+    assert_eq!(b.text(THROUGHPUT).await.parse::<f64>().unwrap(), after);
+    assert_eq!(b.complaints().await, Vec::<String>::new());
+}
+
+/// Sets a knob, as if it had been typed or chosen.
+fn turned(flag: &str, value: &str) -> String {
+    format!(
+        "const f = document.getElementById('k-{flag}'); f.focus({{ preventScroll: true }}); f.value = {value:?}; f.dispatchEvent(new Event('input')); \
+         f.dispatchEvent(new Event('change'))"
+    )
+}
+
+/// Waits until the page shows the answer, or the refusal, of the state in its address.
+const SHOWN: &str = "return document.body.dataset.shown === location.search.slice(1)";
+
+#[tokio::test]
+async fn every_knob_is_turned_once() {
+    let Some(b) = Browser::start().await else {
+        return;
+    };
+    let tmp = tempfile::tempdir().unwrap();
+    let trace = tmp.path().join("trace.csv");
+    let rows: String = (0..40).map(|i| format!("{}.0,64,16\n", i)).collect();
+    std::fs::write(
+        &trace,
+        format!("TIMESTAMP,ContextTokens,GeneratedTokens\n{rows}"),
+    )
+    .unwrap();
+    let page = Exploring::start(&[
+        "--model",
+        "qwen3-0.6b",
+        "--trace-file",
+        trace.to_str().unwrap(),
+    ]);
+    b.open(page.url()).await;
+    b.until(SHOWN).await;
+    // Each under a pace under which it means something, from the page's defaults.
+    let all = b
+        .run(
+            "return knobs.map(k => [k.flag, k.kind, k.paces[0] || 'open', \
+             k.kind === 'number' ? String(k.stops[Math.min(3, k.stops.length - 1)]) : \
+             k.kind === 'choice' ? [...k.field.options].map(o => o.value).find(v => v && v !== k.own) || '' : k.field.dataset.example])",
+        )
+        .await;
+    let all = all.as_array().unwrap().clone();
+    assert!(all.len() > 35, "{}", all.len());
+    for knob in &all {
+        let [flag, kind, pace, value] = [0, 1, 2, 3].map(|i| knob[i].as_str().unwrap());
+        b.run("load('?model=qwen3-0.6b&num-prompts=16'); changed('test')")
+            .await;
+        b.run(&format!(
+            "const r = document.querySelector('[name=pace][value={pace}]'); if (!r.checked) r.click()"
+        ))
+        .await;
+        let hidden = b
+            .run(&format!(
+                "return document.querySelector('[data-flag={flag}]').hidden"
+            ))
+            .await;
+        assert_eq!(hidden, false, "{flag} under {pace}");
+        if kind == "number" {
+            b.run(&format!(
+                "const r = document.getElementById('r-{flag}'); r.value = Math.min(3, r.max); r.dispatchEvent(new Event('input'))"
+            ))
+            .await;
+        } else {
+            b.run(&turned(flag, value)).await;
+        }
+        b.until(&format!(
+            "return new URLSearchParams(location.search).get('{flag}') === '{value}' && (() => {{ {SHOWN} }})()"
+        ))
+        .await;
+        // An answer that says so, or a refusal that says why.
+        let said = b
+            .text("return document.querySelector('.refusal')?.innerText || ''")
+            .await;
+        let line = b
+            .text("return document.getElementById('command').textContent")
+            .await;
+        let goal = ["slo", "price", "electricity"].contains(&flag);
+        let named = line.contains(&format!("--{flag} {value}"))
+            || value == "true" && line.contains(&format!("--{flag}"))
+            || value == "false" && line.contains(&format!("--no-{flag}"));
+        assert!(goal || named || said.len() > 40, "{flag}: {line}; {said}");
+        assert!(!said.contains("contradicts"), "{flag}: {said}");
+    }
+    assert_eq!(b.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn two_states_stand_beside_each_other_and_all_of_it_can_be_kept() {
+    let Some(b) = Browser::start().await else {
+        return;
+    };
+    let page = Exploring::start(&[
+        "--model",
+        "qwen3-0.6b",
+        "--device",
+        "h100-sxm",
+        "--price",
+        "h100-sxm=2.10/h",
+        "--slo",
+        "ttft.p95<2s",
+        "--num-prompts",
+        "64",
+    ]);
+    b.open(page.url()).await;
+    b.until(SETTLED).await;
+    let cost = "return document.querySelector('[data-metric=cost_per_million_tokens]').textContent";
+    let was: f64 = b.text(cost).await.parse().unwrap();
+    let rate: f64 = b.text("return String(rate * 256)").await.parse().unwrap();
+    // Dollars an hour over millions of tokens an hour.
+    assert!(
+        (was / (2.10 / (rate * 3600.0 / 1e6)) - 1.0).abs() < 0.02,
+        "{was} {rate}"
+    );
+    b.run("document.getElementById('pin').click()").await;
+    b.run(&turned("max-concurrency", "4")).await;
+    b.until(SETTLED).await;
+    let pins = b
+        .text("return document.getElementById('pins').textContent")
+        .await;
+    assert!(pins.contains("max-concurrency default → 4"), "{pins}");
+    let beside = "return document.querySelector('[data-metric=cost_per_million_tokens]').closest('div').querySelector('.pin').textContent";
+    let said = b.text(beside).await;
+    assert!(said.starts_with(&format!("A: {was}")), "{said}");
+    // Two lines in every curve, two bars, two columns.
+    for (id, what, n) in [
+        ("curve", "figure:first-child .legend li", 2),
+        ("breakdown", "svg g[role=img]", 2),
+        ("engine", "thead th", 3),
+    ] {
+        let found = b
+            .run(&format!(
+                "return document.querySelectorAll('#{id} {what}').length"
+            ))
+            .await;
+        assert_eq!(found, n, "{id}");
+    }
+    fits(&b, "explore-pinned").await;
+    // A reload shows the same; swapped, A is B.
+    b.reload().await;
+    b.until(SETTLED).await;
+    assert_eq!(b.text(beside).await, said);
+    b.run("document.getElementById('swap').click()").await;
+    b.until(SETTLED).await;
+    assert_eq!(b.text(cost).await.parse::<f64>().unwrap(), was);
+    b.run("document.getElementById('unpin').click()").await;
+    b.until(SETTLED).await;
+    // Pictures: an SVG that stands alone, and a PNG.
+    let svg = b
+        .text("return standalone(document.querySelector('#curve figure')).text")
+        .await;
+    assert!(svg.contains("<svg") && svg.contains("P95 TTFT") && !svg.contains("var("));
+    let png = b
+        .run("return raster(standalone(document.querySelector('#curve figure'))).then(p => [p.type, p.size])")
+        .await;
+    assert!(
+        png[0] == "image/png" && png[1].as_u64().unwrap() > 5000,
+        "{png}"
+    );
+    // Files: those of the page's state.
+    for (file, start) in [
+        ("prediction.json", "{\n  \"answer\": \"32 people at once"),
+        ("scenario.json", "{\n  \"schema\": \"capsim.scenario/1\""),
+        ("curve.csv", "max_concurrency,"),
+        ("requests.csv", "id,"),
+    ] {
+        let text = b
+            .text(&format!(
+                "return fetch(document.querySelector('[data-file=\"{file}\"]').href).then(r => r.text())"
+            ))
+            .await;
+        assert!(text.starts_with(start), "{file}: {:.80}", text);
+    }
+    assert_eq!(b.complaints().await, Vec::<String>::new());
 }
 
 #[tokio::test]

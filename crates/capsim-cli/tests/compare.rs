@@ -237,6 +237,67 @@ fn what_cannot_serve_says_why() {
     }
 }
 
+/// A line's words without the program, the verb and the model.
+fn flags(line: &str) -> Vec<String> {
+    line.split_whitespace().skip(4).map(String::from).collect()
+}
+
+/// The list of arguments in a chart's values.
+fn listed(values: &str, key: &str) -> Vec<String> {
+    let line = values.lines().find_map(|l| l.trim().strip_prefix(key));
+    serde_json::from_str(line.unwrap_or_else(|| panic!("{key} in {values}"))).unwrap()
+}
+
+/// What a Helm chart writes itself and what it is given are, together, the flags of the line: none twice, none missing. Both charts write
+/// `--tensor-parallel-size`. The production stack also writes `--enable-prefix-caching`, which the line leaves to vLLM's default, or the
+/// opposite where it is not told.
+#[test]
+fn a_chart_starts_the_same_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("out").display().to_string();
+    let ask = [
+        "compare",
+        "--for-users",
+        "30",
+        "--slo",
+        "tpot.p95<1s",
+        "--deploy",
+        &folder,
+        "--model",
+        "qwen3-0.6b",
+        "--weights",
+        "bf16",
+        "--device",
+        "l4",
+        "--tensor-parallel-size",
+        "2",
+        "--max-model-len",
+        "2048",
+    ];
+    capsim(0, &ask);
+    let read = |name: &str| std::fs::read_to_string(Path::new(&folder).join(name)).unwrap();
+    let script = read("server.sh");
+    let line = script.lines().last().unwrap();
+    assert!(line.starts_with("exec vllm serve "), "{script}");
+    let mut all = flags(line);
+    all.sort();
+    let stack = read("production-stack-values.yaml");
+    assert!(stack.contains("requestGPU: 2\n") && stack.contains("tensorParallelSize: 2\n"));
+    assert!(stack.contains("enablePrefixCaching: true\n"), "{stack}");
+    let mut of_stack = listed(&stack, "extraArgs: ");
+    of_stack.extend(["--tensor-parallel-size", "2"].map(String::from));
+    of_stack.sort();
+    assert_eq!(of_stack, all);
+    let llm_d = read("llm-d-values.yaml");
+    let model = line.split_whitespace().nth(3).unwrap();
+    assert!(llm_d.contains(&format!("uri: \"hf://{model}\"")), "{llm_d}");
+    assert!(llm_d.contains("    tensor: 2\n"), "{llm_d}");
+    let mut of_llm_d = listed(&llm_d, "args: ");
+    of_llm_d.extend(["--tensor-parallel-size", "2"].map(String::from));
+    of_llm_d.sort();
+    assert_eq!(of_llm_d, all);
+}
+
 /// What is written starts, read back, the engine that was simulated.
 #[test]
 fn what_is_deployed_is_what_was_simulated() {

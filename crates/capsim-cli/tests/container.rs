@@ -43,9 +43,21 @@ fn empty_root() -> Option<tempfile::TempDir> {
     Some(dir)
 }
 
+/// Where it is: the environment of the command is empty, its search path as well.
+fn chroot() -> &'static str {
+    let places = [
+        "/usr/sbin/chroot",
+        "/usr/bin/chroot",
+        "/sbin/chroot",
+        "/bin/chroot",
+    ];
+    let found = places.into_iter().find(|p| Path::new(p).exists());
+    found.unwrap_or("chroot")
+}
+
 fn within(root: &Path) -> Command {
     let mut c = Command::new("unshare");
-    c.args(["-r", "chroot"])
+    c.args(["-r", chroot()])
         .arg(root)
         .arg("/capsim")
         .env_clear();

@@ -220,7 +220,11 @@ fn a_model_that_does_not_fit_leads_to_the_command_that_says_what_would() {
         &["Smallest changes that make it fit"],
     );
     let len = text.split("--max-model-len ").nth(1).unwrap();
-    let len = len.split(' ').next().unwrap();
+    let len = len
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .trim_end_matches(['.', ',']);
     answered(
         &format!("memory --device rtx-4090 --model llama-3.1-8b-instruct --max-model-len {len}"),
         0,

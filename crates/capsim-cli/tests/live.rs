@@ -119,7 +119,12 @@ fn what_capsim_serves_is_what_capsim_predicts() {
         v["recordings"][0]["metrics"],
         again["recordings"][0]["metrics"]
     );
-    for kind in ["requests", "series"] {
+    for kind in [
+        "ttft-request-by-request",
+        "e2e-latency-request-by-request",
+        "requests-running",
+        "kv-cache",
+    ] {
         let picture =
             std::fs::read_to_string(dir.path().join(format!("p-live-{kind}.svg"))).unwrap();
         assert!(

@@ -21,6 +21,7 @@ mod container;
 mod devices;
 mod explore;
 mod files;
+mod fleets;
 mod exports;
 mod impossible;
 mod in_words;

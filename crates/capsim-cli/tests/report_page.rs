@@ -401,3 +401,112 @@ fn an_older_result_becomes_a_page_or_its_field_is_named() {
         "{said}"
     );
 }
+
+/// A page says what it is about: its title and head name the model, the device and the command, which gives the same answer again.
+#[test]
+fn a_page_says_what_it_is_about() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let what = ["--model", "qwen3-0.6b", "--device", "l4"];
+    let slo = ["--slo", "tpot.p95<50ms", "--num-prompts", "16"];
+    let quick = ["--no-what-if", "--seeds", "1"];
+    let knob = ["--only", "--knob", "max-num-seqs=2,4"];
+    let runs = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../validation/gfx1151/qwen3-30b-a3b-vllm-0.12/runs.json"
+    );
+    let users = ["--for-users", "4", "--weights", "bf16"];
+    for (args, title) in [
+        (
+            [&["predict", "--max-concurrency", "1,2"], &what[..]].concat(),
+            "Prediction of qwen/qwen3-0.6b on l4",
+        ),
+        (
+            [&["capacity"], &slo[..], &quick, &what].concat(),
+            "Capacity of ",
+        ),
+        ([&["memory"], &what[..]].concat(), "Memory of "),
+        ([&["tune"], &slo[..], &knob, &what].concat(), "Settings of "),
+        (
+            [&["compare"], &users[..], &slo, &what].concat(),
+            "Which machine: 4 users of ",
+        ),
+        (vec!["explain", runs], "Explanation of 6 recorded runs"),
+    ] {
+        let json = [&args[..], &["--json"]].concat();
+        keep(dir, "a.json", &json);
+        capsim(dir, &["report", "a.json"]).assert().success();
+        let html = std::fs::read_to_string(dir.join("report.html")).unwrap();
+        check(&html);
+        let named = html
+            .split("<title>")
+            .nth(1)
+            .unwrap()
+            .split('<')
+            .next()
+            .unwrap();
+        assert!(
+            named.to_lowercase().contains(&title.to_lowercase()),
+            "{named}"
+        );
+        assert!(html.contains(&format!("<h1>{named}")), "{named}");
+        let head = html.split("<dl class=\"about\">").nth(1).unwrap();
+        let head = head.split("</dl>").next().unwrap();
+        assert!(head.contains("<dt>Date</dt><dd>20"), "{head}");
+        let answer = std::fs::read_to_string(dir.join("a.json")).unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let command = answer["command"]
+            .as_str()
+            .or(answer["about"]["command"].as_str());
+        let Some(command) = command else {
+            assert_eq!(args[0], "explain");
+            continue;
+        };
+        // What it asks again is what was asked.
+        let words = shlex::split(command).unwrap();
+        let words: Vec<&str> = words[1..]
+            .iter()
+            .map(String::as_str)
+            .chain(["--json"])
+            .collect();
+        keep(dir, "b.json", &words);
+        let again = std::fs::read_to_string(dir.join("b.json")).unwrap();
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&again).unwrap(),
+            answer,
+            "{command}"
+        );
+    }
+}
+
+/// Curves in the terminal are those of the page, in 80 columns.
+#[test]
+fn curves_are_drawn_in_the_terminal() {
+    let tmp = tempfile::tempdir().unwrap();
+    let several = [
+        "predict",
+        "--model",
+        "qwen3-0.6b",
+        "--plot",
+        "--max-concurrency",
+    ];
+    let out = capsim(tmp.path(), &[&several[..], &["1,4,16"]].concat())
+        .assert()
+        .success();
+    let text = String::from_utf8(out.get_output().stdout.clone()).unwrap();
+    assert!(
+        text.contains("\nThroughput against interactivity\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nMean TPOT over max-concurrency\n"),
+        "{text}"
+    );
+    assert!(text.matches('●').count() >= 9, "{text}");
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    let out = capsim(tmp.path(), &[&several[..], &["1"]].concat())
+        .assert()
+        .code(2);
+    let err = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
+    assert!(err.contains("--plot") && err.contains("1,4,16"), "{err}");
+}

@@ -38,7 +38,11 @@ fn the_words_of_other_tools_mean_the_same() {
         ),
         (&["--concurrency", "2"], &["--max-concurrency", "2"]),
         (&["--batch-size", "2"], &["--max-concurrency", "2"]),
-        (&["--quant", "fp8"], &["--weights", "fp8"]),
+        (
+            &["--quant", "fp8", "--gpu", "h100"],
+            &["--weights", "fp8", "--device", "h100-sxm"],
+        ),
+        (&["--quant", "awq"], &["--weights", "awq"]),
         (&["--qps", "0.5"], &["--request-rate", "0.5"]),
         (&["--context-length", "2048"], &["--max-model-len", "2048"]),
         (&["--num-users", "2"], &["--users", "2"]),
@@ -97,4 +101,64 @@ fn the_short_help_is_short() {
         assert!(field.many || !example.contains(','), "{flag}");
     }
     assert!(short.contains("see more with '--help'"), "{short}");
+}
+
+/// A flag or a command that does not exist is answered with what it may have meant, never with a wall of names.
+#[test]
+fn what_was_meant_is_suggested() {
+    let slo = ["capacity", "--ttft", "2s"];
+    for (args, says) in [
+        (&slo[..], "--slo"),
+        (&["predict", "--kv-cache", "fp8"], "--kv-cache-dtype"),
+        (&["predict", "--prompt-length", "9"], "--random-input-len"),
+        (&["compare", "--budget", "9"], "--price"),
+        (&["memory", "--vram", "24"], "--gpu-memory-utilization"),
+        (&["predict", "--modle", "x"], "--model"),
+        (&["cost"], "capsim compare"),
+        (&["vram"], "capsim memory"),
+        (&["mock"], "capsim serve"),
+        (&["predcit"], "predict"),
+    ] {
+        let (code, _, err) = run(args);
+        assert_eq!(code, Some(2), "{args:?}");
+        assert!(err.contains(&format!("perhaps {says}")), "{args:?}: {err}");
+        assert!(
+            err.lines().count() <= 5 && !err.contains("as a value"),
+            "{err}"
+        );
+    }
+    let (code, _, err) = run(&["predict", "--qwertz", "1"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        err.contains("--qwertz") && err.contains("predict --help"),
+        "{err}"
+    );
+    // Names of devices, formats and counts.
+    let (_, _, err) = run(&["predict", "--device", "h1oo-sxm", "--model", "qwen3-8b"]);
+    assert!(err.contains("most like it: h100"), "{err}");
+    let (_, _, err) = run(&["memory", "--weights", "4bit"]);
+    assert!(err.contains("did you mean \"awq\""), "{err}");
+    let of = |len: &str| points(&["--model", "qwen3-0.6b", "--max-model-len", len]);
+    assert_eq!(of("2K"), of("2048"));
+}
+
+/// No plan takes a device without saying which.
+#[test]
+fn the_device_that_was_taken_is_said() {
+    let slo = ["--slo", "ttft.p95<9s", "--no-what-if", "--seeds", "1"];
+    let load = ["--num-prompts", "8", "--model", "qwen3-0.6b"];
+    for args in [
+        [&["memory"][..], &load[2..]].concat(),
+        [&["predict"], &load[..]].concat(),
+        [&["capacity"], &slo[..], &load].concat(),
+    ] {
+        let (_, text, err) = run(&args);
+        let text = text.replace('\n', " ");
+        assert!(
+            text.contains("No --device was given: this is gfx1151"),
+            "{args:?}: {text}{err}"
+        );
+        let named = [&args[..], &["--device", "l4"]].concat();
+        assert!(!run(&named).1.contains("No --device"), "{named:?}");
+    }
 }

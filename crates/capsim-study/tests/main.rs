@@ -4,3 +4,4 @@ mod bench_forms;
 mod formats;
 mod generated;
 mod import;
+mod rates;

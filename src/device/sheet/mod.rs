@@ -232,6 +232,14 @@ fn reported(all: &[Measured]) -> f64 {
     crate::stats::percentile(&shares, 50.0)
 }
 
+/// Share of its stated bandwidth that a device's memory streams: the median of measured devices.
+pub fn streaming_share() -> f64 {
+    let of = |m: &Measured| m.profile.dram_read() / (1e9 * m.sheet.bandwidth_gbs.value);
+    let mut shares: Vec<f64> = measured().iter().map(of).collect();
+    shares.sort_by(f64::total_cmp);
+    crate::stats::percentile(&shares, 50.0)
+}
+
 /// The launch of a kernel. That of CUDA's reference devices is in their kernel times; without them each kernel has its own. Another
 /// maker's device takes that of a device of its own maker, whatever its reference is.
 fn launch_of(maker_of: &str, all: &[Measured], near: &Measured) -> Quantity {

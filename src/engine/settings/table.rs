@@ -417,7 +417,8 @@ const ROWS: [Setting; N] = [
     )
     .many()
     .short(&["-dp"])
-    .spelled(&[sglang(&["--data-parallel-size", "--dp-size", "--dp"])]),
+    .spelled(&[sglang(&["--data-parallel-size", "--dp-size", "--dp"])])
+    .slider(Slider::Stops(&[1.0, 2.0, 4.0, 8.0, 16.0])),
     switch(
         "enable_expert_parallel",
         "Expert parallelism",

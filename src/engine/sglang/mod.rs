@@ -26,6 +26,16 @@ impl EngineKind for Sglang {
     fn has_tensor_parallelism(&self) -> bool {
         true
     }
+    fn hands_over(&self) -> bool {
+        true
+    }
+    /// `--num-reserved-decode-tokens` (`disaggregation/decode.py: DecodePreallocQueue`, v0.5).
+    fn reserved_decode_tokens(&self) -> u32 {
+        512
+    }
+    fn half(&self, role: &str) -> String {
+        format!("--disaggregation-mode {role}")
+    }
     fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         settings::resolve(asked)
     }

@@ -16,7 +16,8 @@ use crate::engine::observe::RequestRecord;
 use crate::engine::sequence::{Sequence, StepState};
 use crate::engine::speculation::SpeculationCounters;
 use crate::engine::{
-    ConfigError, EngineConfig, EngineState, Output, PrefixCounters, Step, Tracking,
+    Computed, ConfigError, EngineConfig, EngineState, Handover, Output, PrefixCounters,
+    PromptHashes, Step, Tracking,
 };
 use crate::units::SimTime;
 use crate::workload::{Request, RequestId};
@@ -54,6 +55,10 @@ pub struct Scheduler {
     leaves: Vec<Leaf>,
     ratio: f64,
     uses: u64,
+    /// Requests whose KV came from another engine, with the tokens that are withheld for each.
+    pub(super) arrived: VecDeque<(Sequence, u64)>,
+    /// Tokens withheld from requests.
+    pub(super) withheld: u64,
 }
 
 impl Scheduler {
@@ -71,6 +76,8 @@ impl Scheduler {
             leaves: vec![],
             ratio: RATIO,
             uses: 0,
+            arrived: VecDeque::new(),
+            withheld: 0,
         })
     }
 
@@ -81,7 +88,21 @@ impl Scheduler {
 
     fn capacity(&self) -> u64 {
         let c = &self.step.config;
-        u64::from(c.num_gpu_blocks - 1) * u64::from(c.block_size)
+        let all = u64::from(c.num_gpu_blocks - 1) * u64::from(c.block_size);
+        all.saturating_sub(self.withheld)
+    }
+
+    /// Requests whose KV is there join those that decode (`get_new_prebuilt_batch`).
+    fn take_arrived(&mut self, now: SimTime) {
+        while self.seats() < self.step.config.max_num_seqs as usize {
+            let Some((mut r, withheld)) = self.arrived.pop_front() else {
+                break;
+            };
+            self.withheld -= withheld;
+            self.step.admitted.push(r.request.id);
+            r.admitted(now);
+            self.running.push(r);
+        }
     }
 
     /// Tokens held by requests beyond what the tree already has.
@@ -296,7 +317,12 @@ impl crate::engine::Scheduler for Scheduler {
     fn abort(&mut self, id: RequestId) -> Option<RequestRecord> {
         let is = |r: &Sequence| r.request.id == id;
         let prefills = !self.prefilling.is_empty();
-        let gone = if let Some(i) = self.waiting.iter().position(is) {
+        let gone = if let Some(i) = self.arrived.iter().position(|(r, _)| is(r)) {
+            self.arrived.remove(i).map(|(r, withheld)| {
+                self.withheld -= withheld;
+                r
+            })
+        } else if let Some(i) = self.waiting.iter().position(is) {
             self.waiting.remove(i)
         } else if let Some(i) = self.prefilling.iter().position(is) {
             if let Some(parts) = &mut self.step.batch {
@@ -323,7 +349,7 @@ impl crate::engine::Scheduler for Scheduler {
         Some(record)
     }
     fn reset_prefix_cache(&mut self) -> bool {
-        let idle = !self.has_work();
+        let idle = !self.has_work() && self.withheld == 0;
         if idle {
             self.leaves.clear();
         }
@@ -335,6 +361,7 @@ impl crate::engine::Scheduler for Scheduler {
 
     fn schedule(&mut self, now: SimTime) -> Step<'_> {
         self.step.clear_moves();
+        self.take_arrived(now);
         if !self.prefill(now) {
             self.decode(now);
         }
@@ -370,14 +397,14 @@ impl crate::engine::Scheduler for Scheduler {
     }
 
     fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || self.seats() > 0
+        !self.waiting.is_empty() || !self.arrived.is_empty() || self.seats() > 0
     }
     fn state(&self) -> EngineState {
         let free = self.capacity().saturating_sub(self.held());
         let free = free / u64::from(self.step.config.block_size);
         EngineState {
             running: self.seats() as u32,
-            waiting: self.waiting.len() as u32,
+            waiting: (self.waiting.len() + self.arrived.len()) as u32,
             free_blocks: u32::try_from(free).unwrap_or(u32::MAX),
         }
     }
@@ -388,5 +415,51 @@ impl crate::engine::Scheduler for Scheduler {
 
     fn speculation_counters(&self) -> SpeculationCounters {
         self.step.speculated
+    }
+
+    fn handover(&mut self) -> Option<&mut dyn Handover> {
+        Some(self)
+    }
+}
+
+/// The engine that decodes allocates a prompt's slots before they are sent and goes on with the first token that comes with them
+/// (`disaggregation/decode.py: DecodePreallocQueue`, v0.5). A request that is retracted computes its prompt again here; SGLang moves its
+/// KV to the host's memory.
+impl Handover for Scheduler {
+    fn withhold(&mut self, blocks: u32) {
+        self.withheld += u64::from(blocks) * u64::from(self.step.config.block_size);
+    }
+
+    fn restore(&mut self, blocks: u32) {
+        self.withheld -= u64::from(blocks) * u64::from(self.step.config.block_size);
+    }
+
+    fn submit_computed(
+        &mut self,
+        request: Request,
+        computed: Computed,
+        now: SimTime,
+    ) -> Result<(), SubmitError> {
+        let r = self.step.accept(request)?.with_computed(computed, now);
+        let withheld = u64::from(computed.blocks) * u64::from(self.step.config.block_size);
+        self.arrived.push_back((r, withheld));
+        Ok(())
+    }
+
+    fn others_wait(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn cached(&mut self, request: &Request, _: &mut PromptHashes) -> u32 {
+        if !self.step.config.enable_prefix_caching {
+            return 0;
+        }
+        let limit = u64::from(request.prompt.len().max(1) - 1);
+        let shared = |l: &Leaf| {
+            let theirs = (&l.request.prompt, &l.request.answer);
+            let n = common_prefix(theirs, (&request.prompt, &request.answer));
+            n.min(l.tokens.into()).min(limit)
+        };
+        self.leaves.iter().map(shared).max().unwrap_or(0) as u32
     }
 }

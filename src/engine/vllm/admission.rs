@@ -39,17 +39,20 @@ impl Scheduler {
             let hit_blocks = hits.len() as u32;
             let hit = hit_blocks * bs;
             let preempted = s.status == Status::Preempted;
+            // What came from another engine, where it is more than the cache has.
+            let there = hit.max(s.transferred);
+            let withheld = s.withheld;
             if !self.rules.count_lookups_at_admission {
                 self.count_lookup(preempted, num_tokens, hit);
             }
-            let mut n = num_tokens - hit;
+            let mut n = num_tokens - there;
             if threshold > 0 && n > threshold {
                 n = threshold;
             }
             if !self.config.enable_chunked_prefill && n > self.within_input(*budget) {
                 break;
             }
-            n = self.before_image_too_many(slot, hit, self.within_input(n.min(*budget)));
+            n = self.before_image_too_many(slot, there, self.within_input(n.min(*budget)));
             if n == 0 {
                 break;
             }
@@ -58,8 +61,8 @@ impl Scheduler {
                 self.config
                     .blocks_for(tokens.min(self.config.max_model_len))
             };
-            let new = blocks(hit + n + self.lookahead()) - hit_blocks;
-            let free = self.free_blocks();
+            let new = blocks(there + n + self.lookahead()) - hit_blocks;
+            let free = self.free_blocks() + withheld;
             if self.rules.reserve_full_prompt
                 && blocks(num_tokens) - hit_blocks + hits_in_queue > free
             {
@@ -80,7 +83,9 @@ impl Scheduler {
             let s = &mut self.states[slot as usize];
             s.seq = seq;
             s.status = Status::Running;
-            s.num_computed_tokens = hit;
+            s.num_computed_tokens = there;
+            (s.transferred, s.withheld) = (0, 0);
+            self.withheld -= withheld;
             s.blocks.extend_from_slice(&hits);
             s.num_blocks = hit_blocks;
             s.registered = hit_blocks;

@@ -11,6 +11,7 @@
 //! KV blocks do not suffice) take the slow path (`slow_path.rs`), which walks the running list as vLLM does.
 mod admission;
 mod fast_path;
+mod handover;
 pub(super) mod kv;
 mod lanes;
 mod output;
@@ -51,6 +52,13 @@ impl EngineKind for Vllm {
     }
     fn has_tensor_parallelism(&self) -> bool {
         true
+    }
+    fn hands_over(&self) -> bool {
+        true
+    }
+    /// Each server may be asked for either half: the proxy says which (vLLM 0.12, `NixlConnector`).
+    fn half(&self, _role: &str) -> String {
+        r#"--kv-transfer-config '{"kv_connector":"NixlConnector","kv_role":"kv_both"}'"#.into()
     }
     fn settings(&self, asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         settings::resolve(asked)

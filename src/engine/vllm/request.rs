@@ -59,6 +59,9 @@ pub struct State {
     pub drafts: u32,
     /// Verifications so far.
     pub verifications: u32,
+    /// Tokens whose KV came from another engine, and blocks withheld for them; until it is admitted.
+    pub transferred: u32,
+    pub withheld: u32,
     pub lane: Option<Lane>,
     pub blocks: BlockTable,
     /// Blocks held, also where their identities are not tracked.
@@ -92,6 +95,8 @@ impl State {
             next_eligible_step: 0,
             drafts: 0,
             verifications: 0,
+            transferred: 0,
+            withheld: 0,
             lane: None,
             blocks: vec![],
             num_blocks: 0,

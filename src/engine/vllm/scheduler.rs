@@ -11,7 +11,7 @@ use crate::engine::content::{self, KeyMap};
 use crate::engine::observe::{FinishReason, RequestRecord};
 use crate::engine::speculation::SpeculationCounters;
 use crate::engine::{
-    ConfigError, EngineConfig, EngineState, Output, PrefixCounters, Step, Tracking,
+    ConfigError, EngineConfig, EngineState, Handover, Output, PrefixCounters, Step, Tracking,
 };
 use crate::units::{SimTime, Span};
 use crate::workload::{Request, RequestId};
@@ -91,6 +91,8 @@ pub struct Scheduler {
     /// Only the number of free blocks is kept: their identities matter neither to the prefix cache nor to a recorder.
     pub(super) count_only: bool,
     pub(super) free_count: u32,
+    /// Blocks withheld from requests (`handover.rs`).
+    pub(super) withheld: u32,
     pub(super) counters: PrefixCounters,
     pub(super) speculated: SpeculationCounters,
     pub(super) moves: Moves,
@@ -130,6 +132,7 @@ impl Scheduler {
                 rules.unregistered_first(config.enable_prefix_caching),
             ),
             free_count: config.num_gpu_blocks - 1,
+            withheld: 0,
             count_only,
             lanes: Lanes::new(config.block_size, count_only, tracking),
             waiting: Waiting::new(config.policy),
@@ -185,13 +188,14 @@ impl Scheduler {
         }
     }
 
-    /// KV blocks in the free queue, reusable cached ones included.
+    /// KV blocks in the free queue, reusable cached ones included, but for those that are withheld.
     pub(super) fn free_blocks(&self) -> u32 {
-        if self.count_only {
+        let free = if self.count_only {
             self.free_count
         } else {
             self.pool.free()
-        }
+        };
+        free.saturating_sub(self.withheld)
     }
     /// Distinct block contents registered for prefix caching.
     pub fn distinct_cached_blocks(&self) -> usize {
@@ -301,6 +305,7 @@ impl Scheduler {
     pub(super) fn end(&mut self, slot: Slot, reason: FinishReason, now: SimTime) -> RequestRecord {
         self.release(slot);
         let s = &mut self.states[slot as usize];
+        self.withheld -= std::mem::take(&mut s.withheld);
         let record = RequestRecord {
             id: s.request.id,
             arrival: s.request.arrival,
@@ -320,6 +325,36 @@ impl Scheduler {
         self.by_id.remove(&content::mix(record.id.0));
         self.unused.push(slot);
         record
+    }
+
+    /// The state of a new request, in no list yet.
+    pub(super) fn state_of(&mut self, request: Request) -> Slot {
+        let id = request.id;
+        self.generations += 1;
+        let content = if self.tracking.distinct_tokens {
+            content::request_hash(&request.prompt, &request.answer)
+        } else {
+            0
+        };
+        let mut state = State::new(request, self.generations, content);
+        let slot = match self.unused.pop() {
+            Some(slot) => {
+                let old = &mut self.states[slot as usize];
+                state.blocks = std::mem::take(&mut old.blocks);
+                state.hashes = std::mem::take(&mut old.hashes);
+                state.blocks.clear();
+                state.hashes.clear();
+                *old = state;
+                slot
+            }
+            None => {
+                self.states.push(state);
+                self.states.len() as Slot - 1
+            }
+        };
+        let previous = self.by_id.insert(content::mix(id.0), slot);
+        assert!(previous.is_none(), "request {} is there already", id.0);
+        slot
     }
 
     /// Attaches `new` blocks to a request and registers what is full up to `full_tokens` tokens.
@@ -383,31 +418,7 @@ impl crate::engine::Scheduler for Scheduler {
     /// If a request of that id is in the engine already.
     fn submit(&mut self, request: Request) -> Result<(), SubmitError> {
         servable(&self.config, &request)?;
-        let id = request.id;
-        self.generations += 1;
-        let content = if self.tracking.distinct_tokens {
-            content::request_hash(&request.prompt, &request.answer)
-        } else {
-            0
-        };
-        let mut state = State::new(request, self.generations, content);
-        let slot = match self.unused.pop() {
-            Some(slot) => {
-                let old = &mut self.states[slot as usize];
-                state.blocks = std::mem::take(&mut old.blocks);
-                state.hashes = std::mem::take(&mut old.hashes);
-                state.blocks.clear();
-                state.hashes.clear();
-                *old = state;
-                slot
-            }
-            None => {
-                self.states.push(state);
-                self.states.len() as Slot - 1
-            }
-        };
-        let previous = self.by_id.insert(content::mix(id.0), slot);
-        assert!(previous.is_none(), "request {} is there already", id.0);
+        let slot = self.state_of(request);
         let request = &self.states[slot as usize].request;
         self.waiting.push(slot, request);
         Ok(())
@@ -429,7 +440,9 @@ impl crate::engine::Scheduler for Scheduler {
     }
 
     fn reset_prefix_cache(&mut self) -> bool {
-        if self.count_only {
+        if self.withheld > 0 {
+            false
+        } else if self.count_only {
             self.free_count == self.config.num_gpu_blocks - 1
         } else {
             self.pool.forget()
@@ -472,5 +485,9 @@ impl crate::engine::Scheduler for Scheduler {
 
     fn speculation_counters(&self) -> SpeculationCounters {
         self.speculated
+    }
+
+    fn handover(&mut self) -> Option<&mut dyn Handover> {
+        Some(self)
     }
 }

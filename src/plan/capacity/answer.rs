@@ -1,5 +1,6 @@
 //! What is answered.
 use crate::plan::{Axis, Elasticities, Limit, number};
+use crate::predict::About;
 use serde::{Deserialize, Serialize};
 
 /// Figures at one load, means over its runs. Latencies in seconds.
@@ -162,6 +163,10 @@ pub struct Capacity {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
     pub answer: String,
+    /// What was asked; absent where no command was.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub about: Option<About>,
     /// What was raised.
     pub axis: Axis,
     /// The SLO as it was understood.

@@ -80,6 +80,7 @@ pub fn capacity(
     Ok(Capacity {
         schema: "capsim.capacity/1".into(),
         answer: String::new(),
+        about: None,
         axis: q.axis,
         slo: q.slo.to_string(),
         runs_share: highest

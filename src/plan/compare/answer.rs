@@ -1,6 +1,7 @@
 //! What is answered.
 use super::Price;
 use crate::device::Origin;
+use crate::predict::About;
 use serde::{Deserialize, Serialize};
 
 /// A number with the ends of its 90 % interval, where one is known.
@@ -80,6 +81,10 @@ pub struct Compared {
     pub schema: String,
     /// The answer in words, as the command prints it first; empty where no command was asked.
     pub answer: String,
+    /// What was asked; absent where no command was.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub about: Option<About>,
     /// Users to serve.
     pub users: u32,
     /// The SLO as it was understood.

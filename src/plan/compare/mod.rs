@@ -153,6 +153,15 @@ fn exact(v: f64) -> Range {
 }
 
 impl Range {
+    /// With its lower end times `low` and its upper end times `high`; no `high`, no upper end.
+    fn wider(self, low: f64, high: Option<f64>) -> Self {
+        Self {
+            value: self.value,
+            low: self.low.map(|v| v * low),
+            high: self.high.zip(high).map(|(v, h)| v * h),
+        }
+    }
+
     fn times(self, f: f64) -> Self {
         let scaled = |v: Option<f64>| v.map(|v| v * f);
         Self {
@@ -198,22 +207,11 @@ fn offer(c: &Candidate, q: &Question, s: &Served) -> Offer {
         output_throughput: rate,
         joules_per_token: energy.as_ref().map(|e| range(&e.joules_per_token)),
         price,
-        cost_per_hour: price.map(|p| cost(p, devices, watts, q.electricity)),
+        cost_per_hour: price.map(|p| p.cost(devices, watts, q.electricity)),
         cost_per_million_tokens: None,
         watts,
         on_front: false,
         serve: at.server_line().to_string(),
-    }
-}
-
-/// Per hour. The power of devices of which only a limit is known lies between nothing and that.
-fn cost(p: Price, devices: f64, watts: Option<Range>, electricity: Option<f64>) -> Range {
-    let per = |w: Option<f64>| devices * p.per_hour(w.map(|w| w / devices), electricity);
-    let of = |f: fn(Range) -> Option<f64>| watts.and_then(f);
-    Range {
-        value: Some(per(of(|w| w.value.or(w.high)))),
-        low: Some(per(of(|w| w.low))),
-        high: Some(per(of(|w| w.high))),
     }
 }
 
@@ -223,13 +221,8 @@ fn widen(o: &mut Offer, [lucky, unlucky]: [Option<u32>; 2]) {
     let share = |n: u32| f64::from(n) / engines;
     let low = lucky.map_or(1.0, share).min(1.0);
     let high = unlucky.map(share).map(|h| h.max(1.0));
-    let wide = |r: Range| Range {
-        value: r.value,
-        low: r.low.map(|v| v * low),
-        high: r.high.zip(high).map(|(v, h)| v * h),
-    };
-    o.devices = wide(o.devices);
-    o.cost_per_hour = o.cost_per_hour.map(wide);
+    o.devices = o.devices.wider(low, high);
+    o.cost_per_hour = o.cost_per_hour.map(|c| c.wider(low, high));
     let million = 1e6 / (3600.0 * o.output_throughput);
     o.cost_per_million_tokens = o.cost_per_hour.map(|c| c.times(million));
 }
@@ -324,6 +317,7 @@ pub fn compare(
     Ok(Compared {
         schema: "capsim.compare/1".into(),
         answer: String::new(),
+        about: None,
         users: q.users,
         slo: q.slo.to_string(),
         electricity: q.electricity,

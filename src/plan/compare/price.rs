@@ -1,4 +1,5 @@
 //! What a device costs, as the user says it: capsim knows no prices.
+use super::Range;
 use serde::{Deserialize, Serialize};
 
 /// Hours of a month: 365.25 days of 24 hours over 12.
@@ -52,6 +53,18 @@ impl Price {
                 let power = watts.zip(electricity).map_or(0.0, |(w, e)| w / 1e3 * e);
                 paid / (months * HOURS_PER_MONTH) + power
             }
+        }
+    }
+
+    /// Per hour of several devices that draw so many watts together. The power of devices of which only a limit is known lies between
+    /// nothing and that; the value counts the limit.
+    pub fn cost(self, devices: f64, watts: Option<Range>, electricity: Option<f64>) -> Range {
+        let per = |w: Option<f64>| devices * self.per_hour(w.map(|w| w / devices), electricity);
+        let of = |f: fn(Range) -> Option<f64>| watts.and_then(f);
+        Range {
+            value: Some(per(of(|w| w.value.or(w.high)))),
+            low: Some(per(of(|w| w.low))),
+            high: Some(per(of(|w| w.high))),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is answered.
 use super::Objective;
 use crate::plan::{Limit, number};
+use crate::predict::About;
 use serde::{Deserialize, Serialize};
 
 /// A setting at a load: means over its runs. Latencies in seconds.
@@ -79,6 +80,10 @@ pub struct Tuned {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(!default))]
     pub answer: String,
+    /// What was asked; absent where no command was.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(!default))]
+    pub about: Option<About>,
     /// The SLO as it was understood.
     pub slo: Option<String>,
     /// What was better.

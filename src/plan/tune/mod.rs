@@ -261,6 +261,7 @@ fn empty(q: &Question, tried: usize, refused: usize, rungs: Rungs) -> Tuned {
     Tuned {
         schema: "capsim.tune/1".into(),
         answer: String::new(),
+        about: None,
         slo: q.slo.as_ref().map(ToString::to_string),
         objective: q.objective,
         combinations: q.knobs.iter().map(|k| k.values.len() as f64).product(),

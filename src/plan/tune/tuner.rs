@@ -81,11 +81,29 @@ impl<P: Pool> Tuner<'_, P> {
             return None;
         }
         let s = self.scenario(choice);
+        let Some(d) = &s.deployment else {
+            return Self::engine_key(&s).map(|(key, _)| key);
+        };
+        let mut all = String::new();
+        let mut devices = 0;
+        for (pool, s) in d.pools.iter().zip(d.scenarios(&s)) {
+            let (key, each) = Self::engine_key(&s)?;
+            devices += each * pool.replicas;
+            all += &format!("{} × {key}; ", pool.replicas);
+        }
+        self.q
+            .devices
+            .is_none_or(|most| devices <= most)
+            .then_some(all)
+    }
+
+    /// The same of one engine, and its devices.
+    fn engine_key(s: &Scenario) -> Option<(String, u32)> {
         let settings = s.settings().ok()?;
         if !s.is_priced() {
             return None;
         }
-        Some(format!(
+        let key = format!(
             "{:?} {:?} {} {:?} {} {:?} {:?} {}",
             settings.config,
             settings.parallel,
@@ -95,7 +113,8 @@ impl<P: Pool> Tuner<'_, P> {
             s.moe_path.as_ref().unwrap_or(&s.engine.moe_default),
             s.model.precision(),
             s.device.id
-        ))
+        );
+        Some((key, settings.devices()))
     }
 
     pub fn levels(&self) -> Vec<Option<u32>> {
@@ -193,7 +212,7 @@ impl<P: Pool> Tuner<'_, P> {
             .collect();
         Outcome {
             changes,
-            serve: self.scenario(choice).server_line().to_string(),
+            serve: self.scenario(choice).server_lines(),
             concurrency: level,
             met: f.met,
             requests: f.requests,
@@ -228,7 +247,7 @@ pub fn figures(slo: &Slo, objective: Objective, trials: &[Trial]) -> Figures {
         mean(&|t| slo.tightest(t).1.min(1e9))
     };
     let throughput = mean(&|t| t.run.summary.output_throughput());
-    let devices = trials[0].run.settings.devices();
+    let devices = trials[0].run.devices();
     Figures {
         devices,
         met: trials.iter().all(|t| slo.met(t)),

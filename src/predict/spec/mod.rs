@@ -2,11 +2,14 @@
 //!
 //! The command line's flags, a pasted line, a plan, the page, recorded runs and Python each become a [`ScenarioSpec`] or change one;
 //! [`ScenarioSpec::resolve`] is the one place in which what is not said takes its default.
+pub mod deployment;
 mod grid;
+mod line;
 mod resolve;
 mod served;
 mod speculation;
 
+pub use deployment::{DeploymentSection, DeploymentValues};
 pub use grid::{Point, Variation, expand};
 pub use resolve::{Catalog, DEFAULT_DEVICE, SpecError, weighted};
 pub use served::*;
@@ -94,6 +97,9 @@ pub struct ScenarioSpec {
     /// The load, under `vllm bench serve`'s names.
     #[serde(default, skip_serializing_if = "LoadValues::is_empty")]
     pub load: LoadValues,
+    /// How many engines serve, and what connects them; nothing: one engine.
+    #[serde(default, skip_serializing_if = "DeploymentValues::is_empty")]
+    pub deployment: DeploymentValues,
     /// Flags of a pasted line that may change memory or speed and are not simulated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_simulated: Vec<String>,
@@ -125,6 +131,7 @@ impl Default for ScenarioSpec {
             network_gbs: None,
             settings: SettingValues::default(),
             load: LoadValues::default(),
+            deployment: DeploymentValues::default(),
             not_simulated: vec![],
             harmless: vec![],
             line_notes: vec![],
@@ -208,6 +215,10 @@ impl ScenarioSpec {
             self.load.put(at, value);
             return Ok(());
         }
+        if let Ok(at) = DeploymentSection::place(field.name) {
+            self.deployment.put(at, value);
+            return Ok(());
+        }
         if let (Value::Number(number), Some(slot)) = (&value, self.host_rate(field.name)) {
             *slot = Some(*number);
             return Ok(());
@@ -283,7 +294,13 @@ impl ScenarioSpec {
             .filter_map(|(key, rate)| Some((key.field(), Value::Number(rate?))));
         let settings = self.settings.iter().map(|(f, v)| (f, v.clone()));
         let load = self.load.iter().map(|(f, v)| (f, v.clone()));
-        served.chain(rates).chain(settings).chain(load).collect()
+        let deployment = self.deployment.iter().map(|(f, v)| (f, v.clone()));
+        served
+            .chain(rates)
+            .chain(settings)
+            .chain(load)
+            .chain(deployment)
+            .collect()
     }
 
     /// The parts of it that are inline, and the flags of a pasted line that are not simulated: what [`said`](Self::said) leaves out.
@@ -331,6 +348,7 @@ impl ScenarioSpec {
         over(&mut self.network_gbs, &other.network_gbs);
         self.settings.overlay(&other.settings);
         self.load.overlay(&other.load);
+        self.deployment.overlay(&other.deployment);
         for (mine, theirs) in [
             (&mut self.not_simulated, &other.not_simulated),
             (&mut self.harmless, &other.harmless),
@@ -355,6 +373,7 @@ pub fn all_fields() -> impl Iterator<Item = &'static Field> {
     ServedSection::fields()
         .chain(EngineSection::fields())
         .chain(LoadSection::fields())
+        .chain(DeploymentSection::fields())
 }
 
 #[cfg(test)]

@@ -70,6 +70,20 @@ impl SpecError {
 impl Scenario {
     /// Where no longest sequence is said and the memory does not hold one of the model's own length: the longest that it holds.
     pub fn hold_longest(&mut self) {
+        if let Some(d) = &self.deployment {
+            // The shortest of what the pools hold.
+            for mut pool in d.scenarios(self) {
+                let before = pool.serve.get(MAX_MODEL_LEN);
+                pool.serve
+                    .set(MAX_MODEL_LEN, self.serve.get(MAX_MODEL_LEN).or(before));
+                pool.hold_longest();
+                if pool.serve.get(MAX_MODEL_LEN) != before {
+                    self.serve.set(MAX_MODEL_LEN, pool.serve.get(MAX_MODEL_LEN));
+                    self.notes.assumed = pool.notes.assumed;
+                }
+            }
+            return;
+        }
         if self.serve.get(MAX_MODEL_LEN).is_none()
             && let Err(SettingsError::Memory(MemoryError::ModelLenTooLong {
                 max_model_len,
@@ -93,6 +107,21 @@ impl ScenarioSpec {
     /// # Errors
     /// A name that the catalogue does not know, a value out of range, values that contradict each other. Errors name the field.
     pub fn described(&self, catalog: &dyn Catalog) -> Result<Scenario, SpecError> {
+        if self.deployment.is_empty() {
+            return self.alone(catalog);
+        }
+        let (base_spec, pools) = self.with_pools()?;
+        let mut base = base_spec.alone(catalog)?;
+        base.deployment = self.deployed(&base, pools, &base_spec, catalog)?;
+        if let Some(d) = &base.deployment {
+            let assumed = d.assumed(&base);
+            base.notes.assumed.extend(assumed);
+        }
+        Ok(base)
+    }
+
+    /// As [`described`](Self::described), of one engine.
+    pub(super) fn alone(&self, catalog: &dyn Catalog) -> Result<Scenario, SpecError> {
         let (model_name, config) = self.config(catalog)?;
         let model = self.weighted(&config)?;
         let device = match &self.device {
@@ -133,7 +162,12 @@ impl ScenarioSpec {
                 harmless: self.harmless.clone(),
                 line: self.line_notes.clone(),
                 device_assumed: self.device.is_none(),
+                said: (!self.has_inline()).then(|| {
+                    let said = self.said().into_iter();
+                    said.map(|(f, v)| (f.name, v)).collect()
+                }),
             },
+            deployment: None,
         };
         let drafts = super::speculation::assumed(&scenario);
         scenario.notes.assumed.extend(drafts);

@@ -1,7 +1,8 @@
 """How fast will this model serve on this device, which settings are best, and can I believe the answer?
 
     >>> import capsim
-    >>> p = capsim.predict(capsim.Scenario(model="qwen3-8b", workload=capsim.Workload(max_concurrency=8)))
+    >>> p = capsim.predict("qwen3-8b", device="h100-sxm", users=50)
+    >>> print(p.summary())
     >>> p.mean_tpot_ms.value, p.mean_tpot_ms.low, p.mean_tpot_ms.high
 
 Flags of the command line are fields here, `--max-num-seqs` is `max_num_seqs`; answers are typed objects whose `to_json()` is what the
@@ -13,18 +14,22 @@ from ._answers import (
     Candidate,
     Capacity,
     Compared,
+    Comparison,
     Effect,
     FloorTerm,
     Held,
     LoadPoint,
     Memory,
     Metric,
+    Missed,
     Nearest,
     Occupancy,
+    Offer,
     Outcome,
     Outlook,
     Prediction,
     Predictions,
+    Range,
     Rising,
     Sensitivity,
     Settings,
@@ -35,9 +40,24 @@ from ._answers import (
 )
 from ._base import Answer
 from ._capsim import CapsimError, Table, __version__
+from ._commands import (
+    CommandAnswer,
+    Server,
+    bench,
+    calibrate,
+    devices,
+    explain,
+    explore,
+    import_,
+    models,
+    report,
+    serve,
+    trace,
+)
 from ._functions import (
     SweepResult,
     capacity,
+    compare,
     memory,
     predict,
     shipped,
@@ -47,11 +67,13 @@ from ._functions import (
     validate,
     what_if,
 )
-from ._scenario import DeviceProfile, EngineProfile, Model, Scenario, Workload
+from ._scenario import DefaultDevice, DeviceProfile, EngineProfile, Model, Scenario, Workload
 
 __all__ = [
-    "Answer", "Candidate", "Capacity", "CapsimError", "Compared", "DeviceProfile", "Effect", "EngineProfile", "FloorTerm", "Held",
-    "LoadPoint", "Memory", "Metric", "Model", "Nearest", "Occupancy", "Outcome", "Outlook", "Prediction", "Predictions", "Rising", "Scenario",
-    "Sensitivity", "Settings", "SweepResult", "Table", "Tuned", "ValidatedRun", "Validation", "Way", "Workload", "__version__",
-    "capacity", "memory", "predict", "shipped", "sweep", "to_pandas", "tune", "validate", "what_if",
+    "Answer", "Candidate", "Capacity", "CapsimError", "CommandAnswer", "Compared", "Comparison", "DefaultDevice",
+    "DeviceProfile", "Effect", "EngineProfile", "FloorTerm", "Held", "LoadPoint", "Memory", "Metric", "Missed", "Model",
+    "Nearest", "Occupancy", "Offer", "Outcome", "Outlook", "Prediction", "Predictions", "Range", "Rising", "Scenario",
+    "Sensitivity", "Server", "Settings", "SweepResult", "Table", "Tuned", "ValidatedRun", "Validation", "Way", "Workload",
+    "__version__", "bench", "calibrate", "capacity", "compare", "devices", "explain", "explore", "import_", "memory", "models",
+    "predict", "report", "serve", "shipped", "sweep", "to_pandas", "trace", "tune", "validate", "what_if",
 ]  # fmt: skip

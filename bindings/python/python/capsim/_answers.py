@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
-from ._base import Answer, MetricMethods, PredictionMethods, PredictionsMethods, ValidationMethods
+from ._base import (
+    Answer,
+    CapacityMethods,
+    ComparisonMethods,
+    MemoryMethods,
+    MetricMethods,
+    OutcomeMethods,
+    PredictionMethods,
+    PredictionsMethods,
+    TunedMethods,
+    ValidationMethods,
+)
 from ._capsim import Table
 from ._fields import SettingsInForce
 
@@ -20,6 +31,142 @@ class Metric(MetricMethods):
     """Lower end of the 90 % interval, where one is computed."""
     high: Optional[float] = None
     """Upper end."""
+
+
+class PredictedMetrics:
+    """Every metric of a prediction, with its 90 % interval."""
+
+    metrics: Dict[str, Metric]
+
+    @property
+    def duration_s(self) -> Metric:
+        """From the first arrival to the last answer, in seconds."""
+        return self.metrics["duration_s"]
+
+    @property
+    def request_throughput(self) -> Metric:
+        """Requests, per second."""
+        return self.metrics["request_throughput"]
+
+    @property
+    def output_throughput(self) -> Metric:
+        """Output tokens, in tokens per second."""
+        return self.metrics["output_throughput"]
+
+    @property
+    def total_token_throughput(self) -> Metric:
+        """Prompt and output tokens, in tokens per second."""
+        return self.metrics["total_token_throughput"]
+
+    @property
+    def mean_ttft_ms(self) -> Metric:
+        """Mean TTFT, in milliseconds."""
+        return self.metrics["mean_ttft_ms"]
+
+    @property
+    def median_ttft_ms(self) -> Metric:
+        """Median TTFT, in milliseconds."""
+        return self.metrics["median_ttft_ms"]
+
+    @property
+    def p90_ttft_ms(self) -> Metric:
+        """Percentile 90 of the TTFT, in milliseconds."""
+        return self.metrics["p90_ttft_ms"]
+
+    @property
+    def p95_ttft_ms(self) -> Metric:
+        """Percentile 95 of the TTFT, in milliseconds."""
+        return self.metrics["p95_ttft_ms"]
+
+    @property
+    def p99_ttft_ms(self) -> Metric:
+        """Percentile 99 of the TTFT, in milliseconds."""
+        return self.metrics["p99_ttft_ms"]
+
+    @property
+    def mean_tpot_ms(self) -> Metric:
+        """Mean TPOT, in milliseconds."""
+        return self.metrics["mean_tpot_ms"]
+
+    @property
+    def median_tpot_ms(self) -> Metric:
+        """Median TPOT, in milliseconds."""
+        return self.metrics["median_tpot_ms"]
+
+    @property
+    def p90_tpot_ms(self) -> Metric:
+        """Percentile 90 of the TPOT, in milliseconds."""
+        return self.metrics["p90_tpot_ms"]
+
+    @property
+    def p95_tpot_ms(self) -> Metric:
+        """Percentile 95 of the TPOT, in milliseconds."""
+        return self.metrics["p95_tpot_ms"]
+
+    @property
+    def p99_tpot_ms(self) -> Metric:
+        """Percentile 99 of the TPOT, in milliseconds."""
+        return self.metrics["p99_tpot_ms"]
+
+    @property
+    def mean_itl_ms(self) -> Metric:
+        """Mean ITL, in milliseconds."""
+        return self.metrics["mean_itl_ms"]
+
+    @property
+    def median_itl_ms(self) -> Metric:
+        """Median ITL, in milliseconds."""
+        return self.metrics["median_itl_ms"]
+
+    @property
+    def p90_itl_ms(self) -> Metric:
+        """Percentile 90 of the ITL, in milliseconds."""
+        return self.metrics["p90_itl_ms"]
+
+    @property
+    def p95_itl_ms(self) -> Metric:
+        """Percentile 95 of the ITL, in milliseconds."""
+        return self.metrics["p95_itl_ms"]
+
+    @property
+    def p99_itl_ms(self) -> Metric:
+        """Percentile 99 of the ITL, in milliseconds."""
+        return self.metrics["p99_itl_ms"]
+
+    @property
+    def mean_e2el_ms(self) -> Metric:
+        """Mean E2EL, in milliseconds."""
+        return self.metrics["mean_e2el_ms"]
+
+    @property
+    def median_e2el_ms(self) -> Metric:
+        """Median E2EL, in milliseconds."""
+        return self.metrics["median_e2el_ms"]
+
+    @property
+    def min_e2el_ms(self) -> Metric:
+        """Least E2EL, in milliseconds."""
+        return self.metrics["min_e2el_ms"]
+
+    @property
+    def p90_e2el_ms(self) -> Metric:
+        """Percentile 90 of the E2EL, in milliseconds."""
+        return self.metrics["p90_e2el_ms"]
+
+    @property
+    def p95_e2el_ms(self) -> Metric:
+        """Percentile 95 of the E2EL, in milliseconds."""
+        return self.metrics["p95_e2el_ms"]
+
+    @property
+    def p99_e2el_ms(self) -> Metric:
+        """Percentile 99 of the E2EL, in milliseconds."""
+        return self.metrics["p99_e2el_ms"]
+
+    @property
+    def max_e2el_ms(self) -> Metric:
+        """Greatest E2EL, in milliseconds."""
+        return self.metrics["max_e2el_ms"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +218,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Prediction(PredictionMethods, Answer):
+class Prediction(PredictedMetrics, PredictionMethods, Answer):
     """One scenario, predicted. Metrics are attributes too: `p.mean_ttft_ms.value`."""
 
     not_simulated: List[str]
@@ -132,6 +279,8 @@ class Prediction(PredictionMethods, Answer):
 class Predictions(PredictionsMethods, Answer):
     """Several scenarios, predicted: a sequence of `Prediction`."""
 
+    answer: str
+    """The answer in words, as the command prints it first."""
     points: List[Prediction]
     """One point per row of the table."""
 
@@ -234,9 +383,11 @@ class Rising:
 
 
 @dataclass(frozen=True)
-class Capacity(Answer):
+class Capacity(CapacityMethods, Answer):
     """The highest load that meets an SLO. See docs/guide/capacity.md."""
 
+    answer: str
+    """The answer in words, as the command prints it first; empty where no command was asked."""
     axis: str
     """What was raised."""
     slo: str
@@ -293,7 +444,7 @@ class Capacity(Answer):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(OutcomeMethods):
     """A setting at a load: means over its runs. Latencies in seconds."""
 
     changes: List[Tuple[str, str]]
@@ -347,9 +498,11 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Tuned(Answer):
+class Tuned(TunedMethods, Answer):
     """The best settings. See docs/guide/tune.md."""
 
+    answer: str
+    """The answer in words, as the command prints it first; empty where no command was asked."""
     objective: str
     """What was better."""
     combinations: float
@@ -411,9 +564,11 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Memory(Answer):
+class Memory(MemoryMethods, Answer):
     """What fits. Sizes in bytes. See docs/guide/memory.md."""
 
+    answer: str
+    """The answer in words, as the command prints it first; empty where no command was asked."""
     fits: bool
     """Whether the engine starts, and holds what was demanded."""
     starts: bool
@@ -486,6 +641,100 @@ class Memory(Answer):
     """Flags of a pasted line that change neither memory nor speed."""
     notes: List[str] = field(default_factory=list)
     """What a reader must know of what the engine profile and its rules were not made from."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number with the ends of its 90 % interval, where one is known."""
+
+    value: Optional[float] = None
+    """Best estimate; None: only a limit is known, which is `high`."""
+    low: Optional[float] = None
+    """Lower end."""
+    high: Optional[float] = None
+    """Upper end."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A way to serve all users."""
+
+    device: str
+    """Device profile."""
+    name: str
+    """The device's name."""
+    origin: str
+    """What the device profile rests on."""
+    engine: str
+    """Engine profile."""
+    weights: str
+    """Weight format."""
+    tensor_parallel_size: int
+    """Devices of one engine."""
+    engines: int
+    """Engines side by side, each with an equal part of the users."""
+    devices: Range
+    """Devices in all: best estimate, and what the luckiest and the unluckiest of twenty cost models say (95 %); `high` None:
+    under the unluckiest no number of them suffices."""
+    users_per_engine: int
+    """Users of each engine."""
+    values: List[float]
+    """Value of each condition of the SLO, seconds or per second."""
+    interactivity: float
+    """Output tokens per second that one user reads: 1 / mean TPOT; 0 for answers of one token."""
+    ttft: float
+    """Mean time to first token in seconds."""
+    output_throughput: float
+    """Output tokens per second of all engines together."""
+    on_front: bool
+    """Whether no other offer is both cheaper (where nothing is priced: takes fewer devices) and faster to read."""
+    serve: str
+    """The line that starts one engine."""
+    watts: Optional[Range] = None
+    """Watts of all devices, hosts not counted; None: nothing is known of the device's power."""
+    joules_per_token: Optional[Range] = None
+    """Joules per output token."""
+    price: Optional[Dict[str, Any]] = None
+    """Price of one device as given; None: none was given."""
+    cost_per_hour: Optional[Range] = None
+    """Cost per hour of all devices."""
+    cost_per_million_tokens: Optional[Range] = None
+    """Cost per million output tokens at this load."""
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A device that does not serve the users."""
+
+    device: str
+    """Device profile."""
+    why: str
+    """Why: the model does not fit, or a condition that one user alone breaks."""
+
+
+@dataclass(frozen=True)
+class Comparison(ComparisonMethods, Answer):
+    """Which device serves the users, with how many of it, at which cost. See docs/guide/compare.md."""
+
+    answer: str
+    """The answer in words, as the command prints it first; empty where no command was asked."""
+    users: int
+    """Users to serve."""
+    slo: str
+    """The SLO as it was understood."""
+    offers: List[Offer]
+    """The best offer of each device, and all on the front: priced ones first, the cheapest first, then those with the fewest
+    devices."""
+    missed: List[Missed]
+    """Devices that do not serve them, whatever their number."""
+    simulated: int
+    """Combinations of device, weights and tensor-parallel size that were simulated."""
+    electricity: Optional[float] = None
+    """Price of a kWh as given."""
+    assumed: List[str] = field(default_factory=list)
+    """What was assumed where nothing was said."""
+    notes: List[str] = field(default_factory=list)
+    """What a reader must know of the costs."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, TypedDict, Union
+
+if TYPE_CHECKING:
+    from ._scenario import DeviceProfile, EngineProfile, Model
 
 Number = Union[int, float]
 #: A value, or several: each makes a scenario of its own, for `what_if`.
@@ -48,6 +51,8 @@ class SettingFields:
     """Number of groups of devices that each have some of the layers (default: 1)."""
     pp_layer_partition: Optional[str] = None
     """Layers of each pipeline stage with commas between them, vLLM's VLLM_PP_LAYER_PARTITION (default: equally many)."""
+    decode_context_parallel_size: Optional[int] = None
+    """Number of the tensor-parallel devices that divide the KV cache of each sequence among them (default: 1)."""
     nnodes: Optional[int] = None
     """Number of machines among which the devices are divided evenly (default: 1)."""
     data_parallel_size: Optional[Ints] = None
@@ -179,6 +184,40 @@ class LoadFields:
 
 
 @dataclass(frozen=True)
+class DeploymentFields:
+    """How many engines serve, and what connects them. None: not said; nothing said: one engine."""
+
+    replicas: Optional[Ints] = None
+    """Replicas of the engine behind a router (default: 1)."""
+    prefill_replicas: Optional[Ints] = None
+    """Replicas that compute prompts for others that decode (default: 1 where --decode-replicas or --prefill is given)."""
+    decode_replicas: Optional[Ints] = None
+    """Replicas that decode what prefill replicas computed (default: 1 where --prefill-replicas or --decode is given)."""
+    prefill: Optional[str] = None
+    """Flags of the prefill replicas where they differ, as "--tensor-parallel-size 4 --device h100-sxm", or the line that starts one."""
+    decode: Optional[str] = None
+    """Flags of the decode replicas where they differ, or the line that starts one."""
+    pool: Optional[str] = None
+    """A pool as "ROLE*REPLICAS [FLAGS]" with the role serve, prefill or decode, for deployments of more kinds of replicas (repeatable; in documents separated by `;`). Example: "serve*3 --device h100-sxm"."""
+    router: Optional[Texts] = None
+    """How replicas are chosen: round-robin, least-requests, gateway (queue, KV cache and prefix scorers of the gateway API), kv-aware (Dynamo's) (default: round-robin)."""
+    router_signal_age: Optional[Number] = None
+    """Seconds that the router's view of queues and KV caches may be old (default: 0; the gateway API's picker scrapes every 0.05)."""
+    kv_transfer: Optional[Texts] = None
+    """Who allocates first where prefill and decode are apart: pull (the decoder reads after the prefill: vLLM's NixlConnector), push (the decoder allocates before it: SGLang), push-layers (and layers travel while later ones are computed) (default: the engine's)."""
+    kv_transfer_gbs: Optional[Floats] = None
+    """GB/s that each device sends and receives KV with, or inf (default: the rate of its network, --network-gbs)."""
+    kv_transfer_latency_ms: Optional[Number] = None
+    """Milliseconds of each transfer beside its bytes: hand-shake, notification, the router's second request (default: 1, assumed)."""
+    remote_prefill_from: Optional[Ints] = None
+    """Prompt tokens, beyond those that the decoder has cached, from which a prompt goes to a prefill replica (default: 0, all of them)."""
+    outage: Optional[str] = None
+    """What befalls a replica: "fail:POOL/REPLICA@SECONDS", drain or start in its place; numbers from 0 (repeatable; in documents separated by `;`). Example: "fail:0/2@30"."""
+    warm_up: Optional[Number] = None
+    """Seconds from the start of a replica in --outage until it serves (default: 0)."""
+
+
+@dataclass(frozen=True)
 class SettingsInForce:
     """Engine settings in force."""
 
@@ -197,6 +236,7 @@ class SettingsInForce:
     tensor_parallel_size: Optional[int] = None
     pipeline_parallel_size: Optional[int] = None
     pp_layer_partition: Optional[str] = None
+    decode_context_parallel_size: Optional[int] = None
     nnodes: Optional[int] = None
     data_parallel_size: Optional[int] = None
     enable_expert_parallel: Optional[bool] = None
@@ -223,3 +263,100 @@ class SettingsInForce:
     speculative_drafted: Optional[float] = None
     speculative_eagle_topk: Optional[int] = None
     speculative_num_draft_tokens: Optional[int] = None
+
+
+class ScenarioFields(TypedDict, total=False):
+    """Fields of `Scenario` and `Workload` as keyword arguments; the classes say what they are."""
+
+    model: Optional[Union[Path, Model]]
+    device: Optional[Union[Path, DeviceProfile, Sequence[Union[Path, DeviceProfile]]]]
+    engine: Optional[Union[Path, EngineProfile, Sequence[Union[Path, EngineProfile]]]]
+    serve: Union[str, Sequence[str]]
+    set: Union[None, str, Mapping[str, Any]]
+    assume_architecture: Optional[str]
+    weights: Optional[Texts]
+    moe_tiles: Optional[Texts]
+    routing: Optional[str]
+    server: Optional[str]
+    engine_version: Optional[Texts]
+    host_bandwidth_gbs: Optional[float]
+    host_tflops: Optional[float]
+    bus_gbs: Optional[float]
+    network_gbs: Optional[float]
+    max_num_seqs: Optional[Ints]
+    max_num_batched_tokens: Optional[Ints]
+    max_model_len: Optional[Ints]
+    gpu_memory_utilization: Optional[Floats]
+    block_size: Optional[Ints]
+    enable_chunked_prefill: Optional[bool]
+    enable_prefix_caching: Optional[bool]
+    async_scheduling: Optional[bool]
+    enforce_eager: Optional[bool]
+    kv_cache_dtype: Optional[str]
+    dtype: Optional[str]
+    quantization: Optional[str]
+    tensor_parallel_size: Optional[Ints]
+    pipeline_parallel_size: Optional[Ints]
+    pp_layer_partition: Optional[str]
+    decode_context_parallel_size: Optional[int]
+    nnodes: Optional[int]
+    data_parallel_size: Optional[Ints]
+    enable_expert_parallel: Optional[bool]
+    enable_dp_attention: Optional[bool]
+    data_parallel_external_lb: Optional[bool]
+    scheduling_policy: Optional[str]
+    long_prefill_token_threshold: Optional[int]
+    scheduler_reserve_full_isl: Optional[bool]
+    num_gpu_blocks_override: Optional[Ints]
+    kv_cache_memory_bytes: Optional[int]
+    api_server_count: Optional[int]
+    micro_batch: Optional[int]
+    cpu_offload_gb: Optional[Number]
+    n_gpu_layers: Optional[Ints]
+    n_cpu_moe: Optional[Ints]
+    cpu_moe: Optional[bool]
+    override_tensor: Optional[str]
+    op_offload: Optional[bool]
+    speculative_method: Optional[str]
+    num_speculative_tokens: Optional[Ints]
+    speculative_model: Optional[str]
+    speculative_quantization: Optional[str]
+    speculative_acceptance: Optional[str]
+    speculative_drafted: Optional[Number]
+    speculative_eagle_topk: Optional[int]
+    speculative_num_draft_tokens: Optional[int]
+    num_prompts: Optional[int]
+    max_concurrency: Optional[Ints]
+    request_rate: Optional[Floats]
+    burstiness: Optional[Number]
+    random_input_len: Optional[Ints]
+    random_output_len: Optional[Ints]
+    random_range_ratio: Optional[Number]
+    images: Optional[Texts]
+    prompts: Optional[Texts]
+    shared_prefix_len: Optional[int]
+    temperature: Optional[Number]
+    num_warmups: Optional[int]
+    send_skew_ms: Optional[Number]
+    vllm_bench: Optional[bool]
+    seed: Optional[int]
+    arrival: Optional[str]
+    ramp_up_strategy: Optional[str]
+    ramp_up_start_rps: Optional[Number]
+    ramp_up_end_rps: Optional[Number]
+    users: Optional[Ints]
+    think_time: Optional[Union[Number, str]]
+    turns: Optional[int]
+    input_dist: Optional[str]
+    output_dist: Optional[str]
+    trace_file: Optional[Path]
+    trace_format: Optional[str]
+    trace_columns: Optional[str]
+    trace_block_size: Optional[int]
+    trace_skip_empty: Optional[bool]
+    trace_sort: Optional[bool]
+    trace_start: Optional[Number]
+    trace_duration: Optional[Number]
+    trace_spread: Optional[bool]
+    trace_rate: Optional[Number]
+    trace_speedup: Optional[Floats]

@@ -4,25 +4,60 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _capsim
-from ._answers import Capacity, Memory, Prediction, Predictions, Tuned, Validation
-from ._base import read
+from ._answers import Capacity, Comparison, Memory, Prediction, Predictions, Tuned, Validation
+from ._base import needed, read
 from ._capsim import CapsimError, Sweep, Table
-from ._scenario import EngineProfile, Path, Scenario, flags_of, said, word
+from ._fields import ScenarioFields
+from ._scenario import Asked, EngineProfile, Path, flags_of, said, scenario_of, tell_device, word
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-def predict(scenario: Scenario, *, requests: bool = False, timeline: Union[bool, float] = False) -> Prediction:
+#: Called with the simulations done and those known so far; True writes them to standard error.
+Progress = Union[None, bool, Callable[[int, int], Any]]
+
+
+def _watched(progress: Progress) -> Optional[Callable[[int, int], Any]]:
+    """What is called as simulations end."""
+    if not isinstance(progress, bool):
+        return progress
+    if not progress:
+        return None
+
+    def tell(done: int, known: int) -> None:
+        end = "\n" if done == known else ""
+        print(f"\rcapsim: {done} of {known} simulations", end=end, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def predict(
+    scenario: Asked = None,
+    *,
+    requests: bool = False,
+    timeline: Union[bool, float] = False,
+    **fields: Unpack[ScenarioFields],
+) -> Prediction:
     """Throughput and latency of one scenario, with 90 % intervals.
 
-    `requests`: keep every request (`Prediction.requests`). `timeline`: keep the engine's state per step (True), or per so many
+    `scenario`: a model's name, a `Model`, or a whole `Scenario`; `fields`: fields of `Scenario` and `Workload`, which win:
+
+        capsim.predict("qwen3-8b", device="h100-sxm", users=50)
+
+    `requests`: keep every request (`Prediction.requests`). `timeline`: keep the engine's state per step (True), or per this many
     seconds of simulated time (`Prediction.timeline`). Other threads of the interpreter go on meanwhile.
 
     Raises `CapsimError` with the text of the command line.
     """
+    asked = scenario_of(scenario, fields)
+    tell_device(asked)
     interval = None if timeline is False else 0.0 if timeline is True else float(timeline)
-    text, _, rows, times = _capsim.predict(said(scenario), True, requests, interval)
+    text, _, rows, times = _capsim.predict(said(asked), True, requests, interval, None)
     answer = read(Predictions, text)
     point = answer.points[0]
     # The one prediction speaks for the whole answer.
@@ -31,12 +66,17 @@ def predict(scenario: Scenario, *, requests: bool = False, timeline: Union[bool,
     return point
 
 
-def what_if(scenario: Scenario) -> Predictions:
-    """Every combination of a scenario's lists of values. Without any setting or load: the table of `capsim predict`.
+def what_if(scenario: Asked = None, *, progress: Progress = None, **fields: Unpack[ScenarioFields]) -> Predictions:
+    """Every combination of a scenario's lists of values, as `max_num_seqs=[16, 32]`; `scenario` and `fields` as in `predict`.
+
+    Without any setting or load: the table of `capsim predict`. `progress`: called with the scenarios done and all of them; True
+    writes them to standard error.
 
     Raises `CapsimError` with the text of the command line.
     """
-    text, texts, _, _ = _capsim.predict(said(scenario), False, False, None)
+    asked = scenario_of(scenario, fields)
+    tell_device(asked)
+    text, texts, _, _ = _capsim.predict(said(asked), False, False, None, _watched(progress))
     answer = read(Predictions, text)
     for point, alone in zip(answer.points, texts):
         object.__setattr__(point, "_json", alone)
@@ -44,8 +84,8 @@ def what_if(scenario: Scenario) -> Predictions:
 
 
 def capacity(
-    scenario: Scenario,
-    slo: str,
+    scenario: Asked = None,
+    slo: str = "",
     *,
     by: Optional[str] = None,
     seeds: Optional[int] = None,
@@ -55,23 +95,53 @@ def capacity(
     for_users: Optional[int] = None,
     what_if: bool = True,
     threads: Optional[int] = None,
+    progress: Progress = None,
+    **fields: Unpack[ScenarioFields],
 ) -> Capacity:
     """The most users, requests per second or open requests that an SLO bears, what binds, and how many replicas.
 
-    `slo`: `ttft.p95<2s,tpot.p95<100ms`. `by`: users, rate, concurrency or speedup. `for_rate` (requests per second) and
-    `for_users`: the load to serve in all. `threads`: default one per core; the answer does not depend on it.
+    `scenario` and `fields` as in `predict`. `slo`: `ttft.p95<2s,tpot.p95<100ms`. `by`: users, rate, concurrency or speedup.
+    `for_rate` (requests per second) and `for_users`: the load to serve in all. `threads`: default one per core; the answer does
+    not depend on it. `progress`: called with the simulations done and those known so far; True writes them to standard error.
 
     Raises `CapsimError` with the text of the command line.
     """
+    asked = scenario_of(scenario, fields)
+    tell_device(asked)
     more = {
-        "slo": slo, "by": by, "seeds": seeds, "met_in": met_in, "confidence": confidence, "for_rate": for_rate,
+        "slo": slo or None, "by": by, "seeds": seeds, "met_in": met_in, "confidence": confidence, "for_rate": for_rate,
         "for_users": for_users, "no_what_if": None if what_if else True,
     }  # fmt: skip
-    return read(Capacity, _capsim.capacity(said(scenario, more), threads))
+    return read(Capacity, _capsim.capacity(said(asked, more), threads, _watched(progress)))
+
+
+def compare(
+    scenario: Asked = None,
+    *,
+    for_users: int,
+    slo: str,
+    price: Mapping[str, str] = {},
+    electricity: Union[None, float, str] = None,
+    threads: Optional[int] = None,
+    progress: Progress = None,
+    **fields: Unpack[ScenarioFields],
+) -> Comparison:
+    """Which device serves all users under an SLO, how many of it, with which power and cost.
+
+    `scenario` and `fields` as in `predict`; lists of `device`, `weights` and `tensor_parallel_size` are compared, without them all
+    devices that ship. `price`: by device id, `{"h100-sxm": "2.10/h", "rtx-5090": "2400,36mo"}` (rented per hour, or bought and used
+    for 36 months). `electricity`: per kWh. `threads` and `progress` as in `capacity`.
+
+    Raises `CapsimError` with the text of the command line.
+    """
+    asked = scenario_of(scenario, fields)
+    more = {"for_users": for_users, "slo": slo, "electricity": electricity}
+    prices = [f"{device}={text}" for device, text in price.items()]
+    return read(Comparison, _capsim.compare(said(asked, more), prices, threads, _watched(progress)))
 
 
 def tune(
-    scenario: Scenario,
+    scenario: Asked = None,
     slo: Optional[str] = None,
     *,
     objective: Optional[str] = None,
@@ -82,43 +152,58 @@ def tune(
     settings: Optional[int] = None,
     seeds: Optional[int] = None,
     threads: Optional[int] = None,
+    progress: Progress = None,
+    **fields: Unpack[ScenarioFields],
 ) -> Tuned:
     """The best settings under an SLO, as a `vllm serve` line, with the gain and each knob's part in it.
 
-    `objective`: throughput or latency. `knobs`: values to try besides today's, by knob (`capsim tune --help`); `only`: turn no
-    others. `levels`: requests open at once to try each setting at. `settings`: most settings to try.
+    `scenario` and `fields` as in `predict`. `objective`: throughput or latency. `knobs`: values to try besides today's, by knob
+    (`capsim tune --help`); `only`: turn no others. `levels`: requests open at once to try each setting at. `settings`: most settings
+    to try. `threads` and `progress` as in `capacity`.
 
     Raises `CapsimError` with the text of the command line.
     """
+    asked = scenario_of(scenario, fields)
+    tell_device(asked)
     more = {
         "slo": slo, "objective": objective, "only": only or None, "answers_may_change": answers_may_change or None,
         "levels": levels, "settings": settings, "seeds": seeds,
     }  # fmt: skip
-    fields, flags, line, files = said(scenario, more)
+    values, flags, line, files = said(asked, more)
     given = json.loads(flags)
-    for name, values in knobs.items():
-        texts = ["on" if v is True else "off" if v is False else str(word(v)) for v in values]
+    for name, tried in knobs.items():
+        texts = ["on" if v is True else "off" if v is False else str(word(v)) for v in tried]
         given.append(("knob", f"{name.replace('_', '-')}={','.join(texts)}"))
-    return read(Tuned, _capsim.tune((fields, json.dumps(given), line, files), threads))
+    return read(Tuned, _capsim.tune((values, json.dumps(given), line, files), threads, _watched(progress)))
 
 
 def memory(
-    scenario: Scenario,
+    scenario: Asked = None,
     *,
     concurrency: Optional[int] = None,
     context: Optional[int] = None,
     contexts: Optional[Sequence[int]] = None,
-    **machine: Optional[float],
+    device_memory_gib: Optional[float] = None,
+    host_ram_gib: Optional[float] = None,
+    reserve_host_gib: Optional[float] = None,
+    carve_out_gib: Optional[float] = None,
+    gtt_gib: Optional[float] = None,
+    **fields: Unpack[ScenarioFields],
 ) -> Memory:
     """Whether it fits: weights, KV blocks, context × concurrency, and the smallest change that makes it fit.
 
-    `concurrency` requests of `context` tokens held at the same time; `contexts`: rows of the table, in tokens. `machine`:
-    `device_memory_gib`, `host_ram_gib`, `reserve_host_gib`, `carve_out_gib`, `gtt_gib`.
+    `scenario` and `fields` as in `predict`. `concurrency` requests of `context` tokens held at the same time; `contexts`: rows of the
+    table, in tokens. `device_memory_gib` and the others: another machine, in GiB.
 
     Raises `CapsimError` with the text of the command line.
     """
-    more = {"concurrency": concurrency, "context": context, "contexts": contexts, **machine}
-    return read(Memory, _capsim.memory(said(scenario, more)))
+    asked = scenario_of(scenario, fields)
+    tell_device(asked)
+    more = {
+        "concurrency": concurrency, "context": context, "contexts": contexts, "device_memory_gib": device_memory_gib,
+        "host_ram_gib": host_ram_gib, "reserve_host_gib": reserve_host_gib, "carve_out_gib": carve_out_gib, "gtt_gib": gtt_gib,
+    }  # fmt: skip
+    return read(Memory, _capsim.memory(said(asked, more)))
 
 
 def validate(
@@ -219,9 +304,7 @@ def _plan(value: Any) -> Any:
 
 def to_pandas(table: Table) -> Any:
     """A table as a `pandas.DataFrame`, through pyarrow, whose columns it shares where pandas' types allow."""
-    import pyarrow
-
-    return pyarrow.table(table).to_pandas()
+    return needed("pyarrow", "pandas").table(table).to_pandas()
 
 
 def shipped() -> Dict[str, List[str]]:

@@ -35,7 +35,7 @@ KNOCK_S = 10.0
 def fingerprint() -> str:
     """The version, and a hash of what a small scenario comes to: equal where the same points make the same bytes."""
     fields = [["model", "qwen3-0.6b"], ["num_prompts", 8], ["max_num_seqs", 4], ["num_gpu_blocks_override", 256]]
-    text, _, _, _ = _capsim.predict((json.dumps(fields), "[]", [], {}), False, False, None)
+    text, _, _, _ = _capsim.predict((json.dumps(fields), "[]", [], {}), False, False, None, None)
     return f"{_capsim.__version__} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

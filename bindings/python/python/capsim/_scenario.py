@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
 import shlex
-from dataclasses import dataclass, fields
+import warnings
+from dataclasses import dataclass, fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _capsim
 from ._capsim import CapsimError
-from ._fields import LoadFields, SettingFields
+from ._fields import DeploymentFields, LoadFields, SettingFields
 
 Texts = Union[str, Sequence[str]]
 Path = Union[str, "os.PathLike[str]"]
@@ -51,11 +53,12 @@ class DeviceProfile(_Part):
 
     def to_dict(self) -> Dict[str, Any]:
         """All of it, a copy: change it and give it to `from_dict`."""
-        return json.loads(self._json)
+        data: Dict[str, Any] = json.loads(self._json)
+        return data
 
     @property
     def id(self) -> str:
-        return self.to_dict()["id"]
+        return str(self.to_dict()["id"])
 
     def __repr__(self) -> str:
         return f"capsim.{type(self).__name__}({self._name!r})"
@@ -171,7 +174,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Scenario(SettingFields, Served):
+class Scenario(SettingFields, DeploymentFields, Served):
     """What to serve, on what, how, and under which load. Settings have vLLM's names and defaults; None: not said.
 
     A list of values makes a scenario of each, for `what_if`.
@@ -179,7 +182,8 @@ class Scenario(SettingFields, Served):
 
     def to_dict(self) -> Dict[str, Any]:
         """The scenario as a document, which every command of capsim takes (`capsim schema scenario`)."""
-        return json.loads(_capsim.scenario(said(self)))
+        document: Dict[str, Any] = json.loads(_capsim.scenario(said(self)))
+        return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "Scenario":
@@ -292,6 +296,54 @@ def _parts(values: Any, files: Dict[str, str]) -> Optional[List[str]]:
             files[name] = v._text
         names.append(name)
     return names
+
+
+#: What a question is about: a scenario, or the model of one.
+Asked = Union[None, Path, Model, Scenario]
+
+
+def scenario_of(asked: Asked, values: Mapping[str, Any]) -> Scenario:
+    """A scenario from a model or another scenario, and fields as keyword arguments."""
+    load = {f.name for f in fields(Workload)}
+    known = load | {f.name for f in fields(Scenario)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise TypeError(f"{name!r} is no field of a scenario{hint}")
+    if isinstance(asked, Scenario):
+        scenario = asked
+    elif asked is None:
+        scenario = Scenario()
+    elif isinstance(asked, (str, os.PathLike, Model)):
+        if "model" in values:
+            raise TypeError("model is given twice")
+        scenario = Scenario(model=asked)
+    else:
+        raise TypeError(f"a capsim.Scenario or a model is wanted, not {type(asked).__name__}")
+    own = {name: v for name, v in values.items() if name not in load}
+    of_load = {name: v for name, v in values.items() if name in load}
+    if of_load:
+        own["workload"] = replace(own.get("workload", scenario.workload), **of_load)
+    return replace(scenario, **own)
+
+
+class DefaultDevice(UserWarning):
+    """No device was given; the text says which one was taken. Told once in a process."""
+
+
+_told: List[str] = []
+
+
+def tell_device(scenario: Scenario) -> None:
+    """Says which device is taken where none is given, the first time."""
+    if scenario.device is None and not _told:
+        _told.append(_capsim.default_device())
+        warnings.warn(
+            f"no device was given, so this is {_told[0]}; device='h100-sxm' takes another, capsim.devices() lists them",
+            DefaultDevice,
+            stacklevel=3,
+        )
 
 
 def said(scenario: Scenario, more: Mapping[str, Any] = {}) -> Said:

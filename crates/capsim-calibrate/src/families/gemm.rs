@@ -545,7 +545,7 @@ impl Bench for Moe {
     }
 
     fn feeds(&self) -> &'static [CurveId] {
-        &[CurveId::ExpertsStream]
+        &[CurveId::ExpertsStream, CurveId::ExpertsRate]
     }
 
     fn points(&self, scope: &Scope) -> Vec<Point> {

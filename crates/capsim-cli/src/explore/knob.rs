@@ -1,27 +1,58 @@
 //! What can be turned, and what a page may ask for.
 use capsim::predict::spec::ScenarioSpec;
 
-/// Parts of the form.
+/// Parts of the form, in the order of the page: what most people turn first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
+    /// The load.
+    Load,
+    /// What is wanted of it, and what it costs.
+    Goal,
     /// Model, formats, device, engine.
     Serve,
     /// The engine's settings.
     Engine,
-    /// The load.
-    Load,
 }
 
 impl Group {
     /// All, in the order of the page.
-    pub const ALL: [Self; 3] = [Self::Serve, Self::Engine, Self::Load];
+    pub const ALL: [Self; 4] = [Self::Load, Self::Goal, Self::Serve, Self::Engine];
 
-    /// Heading.
-    pub fn title(self) -> &'static str {
+    /// Heading, and its name in the page's code.
+    pub fn title(self) -> (&'static str, &'static str) {
         match self {
-            Self::Serve => "What to serve",
-            Self::Engine => "Engine settings",
-            Self::Load => "Load",
+            Self::Load => ("Load", "load"),
+            Self::Goal => ("SLO and cost", "goal"),
+            Self::Serve => ("Model and device", "serve"),
+            Self::Engine => ("Engine settings", "engine"),
+        }
+    }
+}
+
+/// What makes requests come. A knob of one pace contradicts those of another, so that the page shows one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As many as the client keeps open.
+    Open,
+    /// A rate.
+    Rate,
+    /// Users who read, think and ask again.
+    Users,
+    /// A recorded trace.
+    Trace,
+}
+
+impl Pace {
+    /// All, in the order of the page.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Rate, Self::Users, Self::Trace];
+
+    /// Its name in the page's code, and for people.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Open => ("open", "Open requests"),
+            Self::Rate => ("rate", "Rate"),
+            Self::Users => ("users", "Users"),
+            Self::Trace => ("trace", "Trace"),
         }
     }
 }
@@ -45,21 +76,36 @@ pub enum Control {
     },
 }
 
-/// A knob: a flag of `capsim predict`, or [`SLO`].
+/// A knob: a flag of `capsim predict`, or one of [`SLO`], [`PRICE`] and [`ELECTRICITY`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Knob {
     /// The flag, without dashes.
     pub flag: String,
     /// What it is, for people.
     pub label: &'static str,
+    /// What it does, its unit and its default.
+    pub help: &'static str,
     /// Where it stands.
     pub group: Group,
     /// How it is turned.
     pub control: Control,
+    /// Paces under which it means something; none: under all.
+    pub paces: &'static [Pace],
+    /// Whether it is folded away.
+    pub rare: bool,
 }
 
-/// The one knob that is no flag: conditions that are drawn into the curves.
+/// Conditions that are judged and drawn into the curves.
 pub const SLO: &str = "slo";
+/// What one device costs, as `2.10/h` or `2400,36mo`.
+pub const PRICE: &str = "price";
+/// What a kWh costs.
+pub const ELECTRICITY: &str = "electricity";
+/// Knobs that are no fields of a scenario.
+pub const GOALS: [&str; 3] = [SLO, PRICE, ELECTRICITY];
+
+/// In a query: the other state that the present one is compared with, itself as a query.
+const PINNED: &str = "pinned";
 
 /// Longest value of any knob.
 const LONGEST: usize = 200;
@@ -76,6 +122,15 @@ impl State {
             .find(|(f, _)| f == flag)
             .map(|(_, v)| v.as_str())
     }
+}
+
+/// What a page asks about: a state, and one that it is compared with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The state of the knobs.
+    pub now: State,
+    /// The state that was pinned.
+    pub pinned: Option<State>,
 }
 
 /// Why there is no answer.
@@ -142,6 +197,38 @@ impl Knob {
     }
 }
 
+/// What a page sent: a state, and the one that was pinned, if one was.
+///
+/// # Errors
+/// As [`check`], for either of them.
+pub fn asked(knobs: &[Knob], sent: &[(String, String)]) -> Result<Asked, Refusal> {
+    let (pinned, now): (Vec<_>, Vec<_>) = sent.iter().cloned().partition(|(f, _)| f == PINNED);
+    let now = check(knobs, &now)?;
+    let of_a = |r: Refusal| Refusal {
+        flag: None,
+        message: format!("the pinned state: {}", r.message),
+    };
+    let pinned = match &pinned[..] {
+        [] => None,
+        [(_, query)] => {
+            let url = reqwest::Url::parse(&format!("http://localhost/?{query}"));
+            let url = url.map_err(|e| Refusal {
+                flag: None,
+                message: format!("the pinned state: {e}"),
+            })?;
+            let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+            Some(check(knobs, &pairs).map_err(of_a)?)
+        }
+        _ => {
+            return Err(Refusal {
+                flag: None,
+                message: format!("`{PINNED}` is there twice"),
+            });
+        }
+    };
+    Ok(Asked { now, pinned })
+}
+
 /// What a page sent, in the order of the knobs; empty values are defaults.
 ///
 /// # Errors
@@ -191,6 +278,9 @@ mod tests {
         let number = |flag: &str, whole| Knob {
             flag: flag.into(),
             label: "",
+            help: "",
+            paces: &[],
+            rare: false,
             group: Group::Engine,
             control: Control::Number {
                 stops: vec![1.0, 2.0, 8.0],
@@ -204,6 +294,9 @@ mod tests {
             Knob {
                 flag: "model".into(),
                 label: "",
+                help: "",
+                paces: &[],
+                rare: false,
                 group: Group::Serve,
                 control: Control::Choice(vec!["a".into(), "b".into()]),
             },
@@ -229,6 +322,22 @@ mod tests {
             one.unwrap().0,
             sent(&[("max-num-seqs", "3"), ("model", "b")])
         );
+    }
+
+    #[test]
+    fn a_pinned_state_is_checked_like_any_other() {
+        let ask = |pinned: &str| {
+            let pairs = [("model", "b"), ("pinned", pinned)];
+            asked(&knobs(), &sent(&pairs))
+        };
+        let both = ask("max-num-seqs=3&model=a").unwrap();
+        assert_eq!(both.now.0, sent(&[("model", "b")]));
+        let pinned = both.pinned.unwrap().0;
+        assert_eq!(pinned, sent(&[("max-num-seqs", "3"), ("model", "a")]));
+        assert_eq!(ask("").unwrap().pinned, Some(State::default()));
+        let e = ask("max-num-seqs=9").unwrap_err();
+        assert!(e.flag.is_none() && e.message.contains("pinned"), "{e:?}");
+        assert!(ask("pinned=model%3Da").is_err());
     }
 
     #[test]

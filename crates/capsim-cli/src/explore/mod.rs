@@ -1,22 +1,25 @@
 //! `capsim explore`: a page on this machine with the scenario's knobs as sliders; each change runs the simulator behind it.
 //!
-//! `knob.rs` says what can be turned and checks what a page sends; `answer.rs` simulates; `view.rs` draws with the report's own
-//! pictures; `page.rs` is the page around them; `server.rs` listens. Who turns flags into a scenario is the command line's
-//! business ([`Describe`]): a state of the page is nothing but flags of `capsim predict`.
+//! `table.rs` says what can be turned, `knob.rs` checks what a page sends; `answer.rs` simulates and `seen.rs` judges; `view/` draws
+//! with the report's own pictures; `page.rs` is the page around them; `download.rs` hands out files; `server.rs` listens. Who turns
+//! flags into a scenario is the command line's business ([`Describe`]): a state of the page is nothing but flags of `capsim predict`,
+//! and what is wanted of it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "a server lives in real time"
 )]
 mod answer;
+mod download;
 mod knob;
 mod page;
+mod seen;
 mod server;
+mod table;
 mod verb;
 mod view;
 
-pub use knob::{Control, Group, Knob, SLO, State, check};
-pub use server::{Explorer, Options};
+pub use knob::State;
 pub use verb::{ExploreArgs, run};
 
 use capsim::predict::Scenario;
@@ -28,6 +31,8 @@ pub struct Described {
     pub scenario: Scenario,
     /// The `capsim predict` line that says the same.
     pub command: String,
+    /// The scenario as a document.
+    pub document: String,
 }
 
 /// Turns a checked state into a scenario, or says what is wrong with it.

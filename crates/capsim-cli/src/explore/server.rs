@@ -1,9 +1,11 @@
 //! Listening: on this machine only, for pages of this server only.
 use super::answer::{Answer, Answers, Stop};
-use super::knob::{Knob, Refusal, State, check};
+use super::download::File;
+use super::knob::{Asked, Knob, Refusal, State, asked};
+use super::seen::Prices;
 use super::{Describe, page};
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, RawQuery, Request, State as Shared};
+use axum::extract::{Path, Query, RawQuery, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -13,7 +15,7 @@ use capsim_live::serve::connection::{self, Phase};
 use capsim_study::report::json::value;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -28,6 +30,9 @@ const REST: Duration = Duration::from_secs(60);
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Sent by the page itself: a state that cannot be served is no failure of its request, which browsers would write to the console.
+const QUIET: &str = "x-capsim-page";
+
 /// How to listen, and what to show.
 pub struct Options {
     /// Address to listen at, e.g. `127.0.0.1`.
@@ -40,6 +45,8 @@ pub struct Options {
     pub start: State,
     /// Flags without a knob, for people.
     pub fixed: String,
+    /// What devices cost.
+    pub prices: Prices,
     /// What a state means.
     pub describe: Box<Describe>,
 }
@@ -103,6 +110,8 @@ impl Explorer {
             answers: Answers {
                 knobs: options.knobs,
                 describe: options.describe,
+                prices: options.prices,
+                pinned: Mutex::default(),
             },
             host: options.host,
             start: start.clone(),
@@ -150,10 +159,8 @@ fn router(app: Arc<App>) -> Router {
                 of_kind("text/css; charset=utf-8", app.style.clone())
             }),
         )
-        .route(
-            "/explore.js",
-            get(|| async { of_kind("text/javascript; charset=utf-8", page::SCRIPT) }),
-        )
+        .route("/{script}", get(script))
+        .route("/api/download/{file}", get(download))
         .route("/api/predict", get(predict))
         .route("/api/settled", get(settled))
         .route("/api/curve", get(curve))
@@ -188,6 +195,7 @@ async fn gate(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Re
     let elsewhere = headers
         .get("sec-fetch-site")
         .is_some_and(|s| s == "cross-site" || s == "same-site");
+    let quiet = headers.contains_key(QUIET);
     let mut response = if !own_name(headers, &app.host) {
         refused(
             StatusCode::MISDIRECTED_REQUEST,
@@ -207,6 +215,9 @@ async fn gate(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Re
     } else {
         next.run(request).await
     };
+    if quiet && response.status() == StatusCode::UNPROCESSABLE_ENTITY {
+        *response.status_mut() = StatusCode::OK;
+    }
     for (name, value) in [
         ("content-security-policy", POLICY),
         ("x-content-type-options", "nosniff"),
@@ -219,6 +230,13 @@ async fn gate(Shared(app): Shared<Arc<App>>, request: Request, next: Next) -> Re
             .insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+async fn script(Path(name): Path<String>) -> Response {
+    match page::SCRIPTS.iter().find(|(n, _)| *n == name) {
+        Some((_, text)) => of_kind("text/javascript; charset=utf-8", *text),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 async fn index(Shared(app): Shared<Arc<App>>, RawQuery(query): RawQuery) -> Response {
@@ -236,12 +254,12 @@ fn refused(status: StatusCode, r: &Refusal) -> Response {
 type Sent = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// Checks a state and lets `work` answer it on a thread of its own. If the client is gone, the work ends, too.
-async fn answered(
+async fn worked<T: Send + 'static>(
     app: Arc<App>,
     sent: Sent,
     time: Duration,
-    work: fn(&Answers, &State, &Stop) -> Result<Answer, Refusal>,
-) -> Response {
+    work: impl FnOnce(&Answers, &Asked, &Stop) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Response> {
     let unreadable = |message: String| {
         refused(
             StatusCode::BAD_REQUEST,
@@ -251,33 +269,39 @@ async fn answered(
             },
         )
     };
-    let Query(sent) = match sent {
-        Ok(sent) => sent,
-        Err(e) => return unreadable(e.to_string()),
-    };
-    let state = match check(&app.answers.knobs, &sent) {
-        Ok(state) => state,
-        Err(r) => return refused(StatusCode::UNPROCESSABLE_ENTITY, &r),
-    };
+    let Query(sent) = sent.map_err(|e| unreadable(e.to_string()))?;
+    let cannot = |r: Refusal| refused(StatusCode::UNPROCESSABLE_ENTITY, &r);
+    let asked = asked(&app.answers.knobs, &sent).map_err(cannot)?;
     let Ok(slot) = Arc::clone(&app.slots).acquire_owned().await else {
-        return unreadable("the server is shutting down".into());
+        return Err(unreadable("the server is shutting down".into()));
     };
     let stop = Stop::after(time);
     let _waiting = stop.guard();
     let done = tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        work(&app.answers, &state, &stop)
+        work(&app.answers, &asked, &stop)
     });
     match done.await {
-        Ok(Ok(answer)) => Json(value(&answer)).into_response(),
-        Ok(Err(r)) => refused(StatusCode::UNPROCESSABLE_ENTITY, &r),
-        Err(e) => refused(
+        Ok(answer) => answer.map_err(cannot),
+        Err(e) => Err(refused(
             StatusCode::INTERNAL_SERVER_ERROR,
             &Refusal {
                 flag: None,
                 message: format!("the simulator failed: {e}"),
             },
-        ),
+        )),
+    }
+}
+
+async fn answered(
+    app: Arc<App>,
+    sent: Sent,
+    time: Duration,
+    work: fn(&Answers, &Asked, &Stop) -> Result<Answer, Refusal>,
+) -> Response {
+    match worked(app, sent, time, work).await {
+        Ok(answer) => Json(value(&answer)).into_response(),
+        Err(response) => response,
     }
 }
 
@@ -291,6 +315,24 @@ async fn settled(Shared(app): Shared<Arc<App>>, sent: Sent) -> Response {
 
 async fn curve(Shared(app): Shared<Arc<App>>, sent: Sent) -> Response {
     answered(app, sent, REST, Answers::curve).await
+}
+
+async fn download(Shared(app): Shared<Arc<App>>, Path(name): Path<String>, sent: Sent) -> Response {
+    let Some(file) = File::named(&name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let work = move |a: &Answers, asked: &Asked, stop: &Stop| file.of(a, &asked.now, stop);
+    match worked(app, sent, REST, work).await {
+        Ok(bytes) => {
+            let saved = format!("attachment; filename=\"{name}\"");
+            (
+                [(header::CONTENT_DISPOSITION, saved)],
+                of_kind(file.kind(), bytes),
+            )
+                .into_response()
+        }
+        Err(response) => response,
+    }
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub fn accepted(file: &SamplesFile) {
     let fit = fit::fit(file, "test").unwrap();
     let m = capsim_calibrate::meaning::of(&fit.profile).unwrap();
     assert!(m.roof.is_finite() && m.roof > 0.0 && m.engine > 0.0);
-    let svg = capsim_study::report::roofline::svg(file, &fit);
+    let svg = capsim_study::report::roofline::svg(file, &fit).unwrap();
     assert!(svg.starts_with("<svg") && !svg.contains("NaN") && !svg.contains("inf\""));
     let text = capsim_study::report::calibration::text(file, &fit, Some(&m));
     let wide: Vec<&str> = text

@@ -181,6 +181,36 @@ impl Browser {
         std::fs::write(std::path::Path::new(&dir).join(name), bytes).unwrap();
     }
 
+    /// What axe-core (npm) finds wrong with the page; nothing, with a word, where it is not installed. CI names it in `CAPSIM_AXE`.
+    pub async fn axe(&self) -> Vec<String> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let usual = root.join("target/npm/node_modules/axe-core/axe.min.js");
+        let path = std::env::var_os("CAPSIM_AXE").map_or(usual, Into::into);
+        let Ok(source) = std::fs::read_to_string(&path) else {
+            assert!(
+                std::env::var_os("CAPSIM_AXE").is_none(),
+                "{} cannot be read",
+                path.display()
+            );
+            eprintln!(
+                "SKIP: axe-core is not installed: npm install --prefix target/npm axe-core@4"
+            );
+            return vec![];
+        };
+        if self.run("return typeof axe").await == "undefined" {
+            // A page's policy forbids scripts that are not its own, but not those of the driver.
+            self.run(&format!(
+                "window.module = undefined; {source}; window.axe = axe"
+            ))
+            .await;
+        }
+        let found = self
+            .run("return axe.run(document, { resultTypes: ['violations'] }).then(r => r.violations.map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.target + ' ' + n.failureSummary).join(' | ')))")
+            .await;
+        let texts = found.as_array().expect("a list").iter();
+        texts.map(|v| v.as_str().unwrap_or("?").into()).collect()
+    }
+
     async fn log(&self, kind: &str) -> Vec<Value> {
         let all = self.post("/se/log", json!({ "type": kind })).await;
         all.as_array().cloned().unwrap_or_default()

@@ -224,7 +224,7 @@ fn answers_of_tune_and_memory_have_a_section() {
         (
             vec![],
             vec![
-                "It fits.",
+                "It fits:",
                 "Where the memory goes",
                 "Requests that the KV cache holds",
             ],

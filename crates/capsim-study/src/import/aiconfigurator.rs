@@ -3,6 +3,7 @@
 //! launch, replayed from CUDA graphs.
 use super::fit;
 use super::gpus::Gpu;
+use super::links::AllReduces;
 use super::parquet::{Cell, rows};
 use super::{ImportError, Source};
 use capsim::device::{
@@ -33,7 +34,7 @@ pub struct Database {
     /// `moe_perf`: (hidden, inner width on a device, top k, experts) → (tokens, distinct experts, seconds).
     moe: BTreeMap<(u64, u64, u32, u32), Vec<Timed>>,
     /// All-reduce: (devices, bytes, seconds).
-    all_reduce: Vec<(u32, f64, f64)>,
+    all_reduce: AllReduces,
 }
 
 /// Distinct experts of one device among the choices of `tokens`, under the routing that a row's label names.
@@ -202,22 +203,16 @@ impl Database {
             for r in rows(bytes, name, &columns)? {
                 // Sizes count elements of 2 bytes.
                 if r[0].text() == "all_reduce" && r[1].text() == "half" {
-                    self.all_reduce.push((
-                        r[2].whole() as u32,
-                        2.0 * r[3].number(),
-                        seconds(&r[4]),
-                    ));
+                    self.all_reduce
+                        .add(r[2].whole() as u32, 2.0 * r[3].number(), seconds(&r[4]));
                 }
             }
         } else {
             let columns = ["backend", "num_gpus", "message_size", "latency"];
             for r in rows(bytes, name, &columns)? {
                 if r[0].text() != "vllm_eager" {
-                    self.all_reduce.push((
-                        r[1].whole() as u32,
-                        2.0 * r[2].number(),
-                        seconds(&r[3]),
-                    ));
+                    self.all_reduce
+                        .add(r[1].whole() as u32, 2.0 * r[2].number(), seconds(&r[3]));
                 }
             }
         }
@@ -423,31 +418,6 @@ impl Database {
         Some(times)
     }
 
-    /// Latency and rate of an all-reduce on each number of devices: the smallest messages, and the slope up to the largest
-    /// of at most 64 MiB.
-    fn links(&self) -> Vec<(u32, f64, f64)> {
-        let mut ranks: Vec<u32> = self.all_reduce.iter().map(|r| r.0).collect();
-        ranks.sort_unstable();
-        ranks.dedup();
-        ranks
-            .iter()
-            .filter_map(|&n| {
-                let of = || {
-                    self.all_reduce
-                        .iter()
-                        .filter(move |r| r.0 == n && r.1 <= 64.0 * 1024.0 * 1024.0)
-                };
-                let latency = of().map(|r| r.2).fold(f64::INFINITY, f64::min);
-                let (_, bytes, time) = of()
-                    .copied()
-                    .max_by(|a, b| a.1.total_cmp(&b.1))
-                    .filter(|l| l.2 > latency && n > 1)?;
-                let share = 2.0 * (f64::from(n) - 1.0) / f64::from(n);
-                Some((n, latency, share * bytes / (time - latency)))
-            })
-            .collect()
-    }
-
     /// The kernel times of `models` (devices' parts included) in this database.
     pub fn kernel_times(&self, models: &[Model], engine: &str, source: &Source) -> KernelTimes {
         let mut k = KernelTimes {
@@ -532,28 +502,8 @@ impl Database {
             kernels.attention_backend = Some(gpu.attention_backend.into());
         }
         let mut d = super::device_of(gpu, vec![kernels], source)?;
-        let links = self.links();
-        if let (Some(link), Some(&(first, latency, rate))) = (&mut d.link, links.first()) {
-            let from = |q: &mut capsim::device::Quantity, v: f64| {
-                q.value = fit::round(v);
-                q.rel_sd = 0.2;
-                q.provenance = Provenance {
-                    origin: Origin::Fitted,
-                    source: source.words(),
-                    note: format!("all-reduce of {first} devices"),
-                };
-            };
-            from(&mut link.latency, latency);
-            from(&mut link.rate, rate);
-            link.groups = links
-                .iter()
-                .filter(|l| l.0 > 2)
-                .map(|l| capsim::device::LinkGroup {
-                    ranks: l.0,
-                    latency: fit::round(l.1 / latency),
-                    rate: fit::round(l.2 / rate),
-                })
-                .collect();
+        if let Some(link) = self.all_reduce.link(source) {
+            d.link = Some(link);
         }
         // No table of norms and rotary embeddings: a launch's fixed time and four fifths of the data sheet's rate, as the
         // database's own system file assumes for such kernels.

@@ -6,11 +6,14 @@ pub mod aiconfigurator;
 pub mod compact;
 pub mod fit;
 pub mod gpus;
+pub mod links;
 pub mod llama_bench;
 pub mod llamacpp;
 pub mod llmservingsim;
 pub mod parquet;
 mod profile;
+pub mod rates;
+pub mod system;
 pub mod vidur;
 
 pub use profile::{Source, add_kernels, device_of};

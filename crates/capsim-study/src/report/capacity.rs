@@ -66,19 +66,26 @@ fn values(slo: &Slo, p: &Point) -> String {
     all.join(", ")
 }
 
-/// The whole answer.
-pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
-    let mut o = left_out(std::iter::once(scenario))
-        + &refused(scenario, c)
-        + &super::answer::lines(&c.answer)
-        + &asked(scenario, c);
-    match (&c.rising, &c.highest) {
-        (Some(r), _) => o.push_str(&rising(slo, c, r)),
-        (None, Some(p)) => o.push_str(&reached(slo, c, p)),
-        (None, None) => o.push_str(&impossible(slo, c)),
-    }
+/// What is said of an answer, under a label; an empty one continues the line above.
+pub type Facts = Vec<(&'static str, String)>;
+
+fn fact(label: &'static str, text: &str) -> (&'static str, String) {
+    (label, text.into())
+}
+
+fn lines(facts: &Facts) -> String {
+    facts.iter().map(|(l, text)| labelled(l, text)).collect()
+}
+
+/// The highest load, what ends it, and what would bring more: what stands above the table.
+pub fn facts(slo: &Slo, c: &Capacity) -> Facts {
+    let mut o = match (&c.rising, &c.highest) {
+        (Some(r), _) => rising(slo, c, r),
+        (None, Some(p)) => reached(slo, c, p),
+        (None, None) => impossible(slo, c),
+    };
     if let Some(p) = &c.broken {
-        o.push_str(&past(slo, c.axis, p));
+        o.extend(past(slo, c.axis, p));
     }
     if let Some(e) = &c.elasticities {
         let text = format!(
@@ -87,29 +94,31 @@ pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
             c.decisive,
             e.words()
         );
-        o.push_str(&labelled("Binds", &text));
+        o.push(fact("Binds", &text));
     }
-    o.push_str(&headroom(slo, c));
-    if let Some(wanted) = c.wanted {
-        o.push_str(&replicas(c, wanted));
-    }
-    o.push_str(&next(c));
+    o.extend(headroom(slo, c));
+    o.extend(c.wanted.iter().flat_map(|w| replicas(c, *w)));
+    o.extend(next(c));
+    o
+}
+
+/// The whole answer.
+pub fn text(scenario: &Scenario, slo: &Slo, c: &Capacity) -> String {
+    let mut o = left_out(std::iter::once(scenario))
+        + &refused(scenario, c)
+        + &super::answer::lines(&c.answer)
+        + &asked(scenario, c);
+    o.push_str(&lines(&facts(slo, c)));
     o.push('\n');
     o.push_str(&table(slo, c));
     if let Some(knee) = c.knee {
-        let _ = write!(
-            o,
-            "\n{}",
-            labelled(
-                "Knee",
-                &format!(
-                    "{} (largest ratio of throughput to mean E2EL)",
-                    load(c.axis, knee)
-                )
-            )
+        let text = format!(
+            "{} (largest ratio of throughput to mean E2EL)",
+            load(c.axis, knee)
         );
+        o += &("\n".to_string() + &labelled("Knee", &text));
     }
-    o.push_str(&floor(slo, c));
+    o.push_str(&lines(&floor(slo, c)));
     if c.not_monotone {
         o.push_str(&labelled(
             "Caveat",
@@ -139,16 +148,30 @@ fn asked(scenario: &Scenario, c: &Capacity) -> String {
         format!(", {} s of thought{turns}", u.think.mean())
     });
     format!(
-        "{}\non {}\n{}{thought}; SLO {}\n\n",
+        "{}\non {}\n{}{thought}; SLO {}\n{}\n",
         scenario.model_name,
         scenario.device.name,
         w.sizes(),
-        c.slo
+        c.slo,
+        supposed(scenario)
     )
 }
 
+/// What was assumed where nothing was said; a search sets the number of requests and what it raises itself.
+pub(super) fn supposed(scenario: &Scenario) -> String {
+    let all = scenario.notes.assumed.iter();
+    let told: Vec<&str> = all
+        .filter(|a| !a.ends_with(" requests") && !a.starts_with("a closed loop"))
+        .map(String::as_str)
+        .collect();
+    match told.is_empty() {
+        true => String::new(),
+        false => labelled("Assumed", &told.join("; ")),
+    }
+}
+
 /// What breaks at the lowest load found that does not meet the SLO.
-fn past(slo: &Slo, axis: Axis, p: &Point) -> String {
+fn past(slo: &Slo, axis: Axis, p: &Point) -> Facts {
     let broken: Vec<String> = slo
         .terms
         .iter()
@@ -167,14 +190,12 @@ fn past(slo: &Slo, axis: Axis, p: &Point) -> String {
         ),
     };
     let wait = waits(p);
-    labelled(
-        "Past it",
-        &format!("{}: {what}; {wait}", load(axis, p.load)),
-    )
+    let text = format!("{}: {what}; {wait}", load(axis, p.load));
+    vec![fact("Past it", &text)]
 }
 
 /// How many engines a load takes.
-fn replicas(c: &Capacity, wanted: f64) -> String {
+fn replicas(c: &Capacity, wanted: f64) -> Facts {
     let wanted = load(c.axis, wanted);
     let text = match (c.replicas, c.replicas_unlucky) {
         (None, _) => format!(
@@ -188,11 +209,11 @@ fn replicas(c: &Capacity, wanted: f64) -> String {
              meets the SLO at no load, and no number of them does"
         ),
     };
-    labelled("Replicas", &text)
+    vec![fact("Replicas", &text)]
 }
 
 /// The least that is possible.
-fn floor(slo: &Slo, c: &Capacity) -> String {
+pub fn floor(slo: &Slo, c: &Capacity) -> Facts {
     let terms: Vec<String> = slo
         .terms
         .iter()
@@ -207,7 +228,7 @@ fn floor(slo: &Slo, c: &Capacity) -> String {
             )
         })
         .collect();
-    labelled("Floor", &terms.join("; "))
+    vec![fact("Floor", &terms.join("; "))]
 }
 
 /// The command that measures the load that is the answer.
@@ -260,8 +281,8 @@ fn waits(p: &Point) -> String {
     }
 }
 
-fn reached(slo: &Slo, c: &Capacity, p: &Point) -> String {
-    let mut o = String::new();
+fn reached(slo: &Slo, c: &Capacity, p: &Point) -> Facts {
+    let mut o = Facts::new();
     let Some(high) = c.high else {
         let text = format!(
             "the SLO limits no load: at {} every place is taken ({:.0} sequences) and it still holds; throughput is at its end. \
@@ -269,13 +290,13 @@ fn reached(slo: &Slo, c: &Capacity, p: &Point) -> String {
             load(c.axis, p.load),
             p.batch
         );
-        o.push_str(&labelled("Capacity", &text));
-        o.push_str(&labelled("At it", &values(slo, p)));
-        o.push_str(&short(slo, c, p));
+        o.push(fact("Capacity", &text));
+        o.push(fact("At it", &values(slo, p)));
+        o.extend(short(slo, c, p));
         return o;
     };
     let interval = format!("{}   [{} … {}]", load(c.axis, p.load), c.low, high);
-    o.push_str(&labelled("Capacity", &interval));
+    o.push(fact("Capacity", &interval));
     let runs = if c.deterministic {
         format!(
             "in a run of {} requests; this load holds no chance",
@@ -301,7 +322,7 @@ fn reached(slo: &Slo, c: &Capacity, p: &Point) -> String {
         "{runs}. The interval is 90 %, from the cost model's uncertainty ({})",
         rests.join(", ")
     );
-    o.push_str(&labelled("", &text));
+    o.push(fact("", &text));
     let at = format!(
         "{}; {} output tok/s, {} requests/s, {} sequences per step, KV at most {:.1} % full; {}",
         values(slo, p),
@@ -311,15 +332,15 @@ fn reached(slo: &Slo, c: &Capacity, p: &Point) -> String {
         100.0 * p.kv_max,
         waits(p)
     );
-    o.push_str(&labelled("At it", &at));
-    o.push_str(&short(slo, c, p));
+    o.push(fact("At it", &at));
+    o.extend(short(slo, c, p));
     o
 }
 
 /// Which throughput is not reached, and what is the most.
-fn short(slo: &Slo, c: &Capacity, p: &Point) -> String {
+fn short(slo: &Slo, c: &Capacity, p: &Point) -> Facts {
     if c.short_of.is_empty() {
-        return String::new();
+        return vec![];
     }
     let most: Vec<String> = slo
         .terms
@@ -333,11 +354,11 @@ fn short(slo: &Slo, c: &Capacity, p: &Point) -> String {
         c.short_of.join(", "),
         most.join(", ")
     );
-    labelled("But", &text)
+    vec![fact("But", &text)]
 }
 
-fn impossible(slo: &Slo, c: &Capacity) -> String {
-    let mut o = labelled("Capacity", "none: no load meets the SLO");
+fn impossible(slo: &Slo, c: &Capacity) -> Facts {
+    let mut o = vec![fact("Capacity", "none: no load meets the SLO")];
     for (t, f) in slo.terms.iter().zip(&c.floor) {
         if t.margin_of(f.alone) <= 1.0 {
             continue;
@@ -361,13 +382,13 @@ fn impossible(slo: &Slo, c: &Capacity) -> String {
             value(t, f.alone),
             t.limit(),
         );
-        o.push_str(&labelled("", &text));
+        o.push(fact("", &text));
     }
     o
 }
 
 /// What nothing bounds from above: from which load on it holds, or how near it comes.
-fn rising(slo: &Slo, c: &Capacity, r: &Rising) -> String {
+fn rising(slo: &Slo, c: &Capacity, r: &Rising) -> Facts {
     let at = |l: f64| load(c.axis, l);
     if let Some(least) = r.least {
         let end = r.unlucky.map_or("none".into(), |l| l.to_string());
@@ -376,19 +397,16 @@ fn rising(slo: &Slo, c: &Capacity, r: &Rising) -> String {
             at(least),
             r.lucky.unwrap_or(least),
         );
-        let mut o = labelled("Capacity", &interval);
+        let mut o = vec![fact("Capacity", &interval)];
         let note = "The interval is 90 %, from the cost model's uncertainty. More load helps throughput and lengthens the queue: a \
                     limit on ttft, tpot or e2el would bound it";
-        o.push_str(&labelled("", note));
+        o.push(fact("", note));
         if let Some(p) = c.curve.iter().find(|p| p.load == least) {
-            o.push_str(&labelled(
-                "At it",
-                &format!("{}; {}", values(slo, p), waits(p)),
-            ));
+            o.push(fact("At it", &format!("{}; {}", values(slo, p), waits(p))));
         }
         return o;
     }
-    let mut o = labelled("Capacity", "none: no load meets the SLO");
+    let mut o = vec![fact("Capacity", "none: no load meets the SLO")];
     let Some(n) = &r.nearest else { return o };
     let each = slo.terms.iter().zip(&c.floor).zip(&n.point.values);
     for (i, ((t, f), v)) in each.enumerate() {
@@ -414,20 +432,20 @@ fn rising(slo: &Slo, c: &Capacity, r: &Rising) -> String {
             // Rounded so that it is surely met.
             t.with_limit(0.99 * v)
         );
-        o.push_str(&labelled("", &text));
+        o.push(fact("", &text));
     }
-    o.push_str(&labelled("At it", &waits(&n.point)));
-    o.push_str(&labelled(
+    o.push(fact("At it", &waits(&n.point)));
+    o.push(fact(
         "Next",
         "`capsim tune` with the same flags searches the settings with the highest throughput; replicas add theirs",
     ));
     o
 }
 
-fn headroom(slo: &Slo, c: &Capacity) -> String {
+fn headroom(slo: &Slo, c: &Capacity) -> Facts {
     let best = match (&c.highest, &c.rising, &c.present) {
         (Some(best), None, _) | (Some(best), Some(_), Some(_)) => best,
-        _ => return String::new(),
+        _ => return vec![],
     };
     let text = if let Some(p) = &c.present {
         let verdict = if p.met {
@@ -464,12 +482,12 @@ fn headroom(slo: &Slo, c: &Capacity) -> String {
         left.join(", ")
     };
     if text.is_empty() {
-        return text;
+        return vec![];
     }
-    labelled("Headroom", &text)
+    vec![fact("Headroom", &text)]
 }
 
-fn next(c: &Capacity) -> String {
+fn next(c: &Capacity) -> Facts {
     let now = c.highest.as_ref().map_or(0.0, |p| p.load);
     let better = |same: bool| -> Vec<String> {
         c.outlooks
@@ -482,22 +500,22 @@ fn next(c: &Capacity) -> String {
             })
             .collect()
     };
-    let mut o = String::new();
+    let mut o = Facts::new();
     let (same, other) = (better(true), better(false));
     if !c.outlooks.is_empty() && same.is_empty() {
-        o.push_str(&labelled(
+        o.push(fact(
             "Next",
             "no other setting of the engine brings more; more devices, or a faster one, do",
         ));
     } else if !same.is_empty() {
-        o.push_str(&labelled("Next", &same.join("; ")));
+        o.push(fact("Next", &same.join("; ")));
     }
     if !other.is_empty() {
         let text = format!(
             "{} (answers change; kernels assumed as efficient)",
             other.join("; ")
         );
-        o.push_str(&labelled("", &text));
+        o.push(fact("", &text));
     }
     o
 }

@@ -28,8 +28,17 @@ pub enum Scale {
     Linear,
     /// Even steps, from wherever the values begin.
     Free,
-    /// Even factors.
+    /// Even factors, over whole decades.
     Log,
+    /// Even factors, from the least value to the greatest, with ticks at powers of two: for loads, which double.
+    Doubling,
+}
+
+impl Scale {
+    /// Whether equal ways are equal factors.
+    fn factors(self) -> bool {
+        matches!(self, Scale::Log | Scale::Doubling)
+    }
 }
 
 /// How a series is drawn.
@@ -135,16 +144,16 @@ pub fn short(v: f64) -> String {
 }
 
 /// An axis: from where to where, and its ticks.
-struct Axis {
+pub(super) struct Axis {
     scale: Scale,
     low: f64,
     high: f64,
-    ticks: Vec<f64>,
+    pub(super) ticks: Vec<f64>,
 }
 
 impl Axis {
     fn new(scale: Scale, values: impl Iterator<Item = f64>) -> Option<Self> {
-        let usable = |v: &f64| v.is_finite() && (scale != Scale::Log || *v > 0.0);
+        let usable = |v: &f64| v.is_finite() && (!scale.factors() || *v > 0.0);
         let (low, high) = values
             .filter(usable)
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| {
@@ -154,6 +163,7 @@ impl Axis {
             return None;
         }
         Some(match scale {
+            Scale::Doubling => Self::doubling(low, high),
             Scale::Linear | Scale::Free => {
                 let low = if scale == Scale::Free {
                     low
@@ -211,32 +221,52 @@ impl Axis {
         })
     }
 
+    /// An axis with ticks at powers of two, eight at most.
+    fn doubling(low: f64, high: f64) -> Self {
+        let (low, high) = if high > low {
+            (low, high)
+        } else {
+            (low / 2.0, high * 2.0)
+        };
+        let first = libm::ceil(libm::log2(low) - 1e-9) as i32;
+        let last = libm::floor(libm::log2(high) + 1e-9) as i32;
+        let every = ((last - first).max(0) as usize).div_ceil(8).max(1);
+        let powers = (first..=last).step_by(every);
+        Self {
+            scale: Scale::Doubling,
+            low,
+            high,
+            ticks: powers.map(|k| libm::exp2(f64::from(k))).collect(),
+        }
+    }
+
     /// Part of the way from low to high.
-    fn part(&self, v: f64) -> Option<f64> {
+    pub(super) fn part(&self, v: f64) -> Option<f64> {
         let t = match self.scale {
             Scale::Linear | Scale::Free => (v - self.low) / (self.high - self.low),
-            Scale::Log if v > 0.0 => libm::log10(v / self.low) / libm::log10(self.high / self.low),
-            Scale::Log => return None,
+            _ if v > 0.0 => libm::log10(v / self.low) / libm::log10(self.high / self.low),
+            _ => return None,
         };
         t.is_finite().then_some(t.clamp(0.0, 1.0))
     }
 }
 
 impl Chart {
+    /// The axes that hold every point, level and place; `None` if there is nothing to draw.
+    pub(super) fn axes(&self) -> Option<(Axis, Axis)> {
+        let dots = || self.series.iter().flat_map(|s| &s.dots);
+        let across = self.uprights.iter().map(|u| u.x);
+        let x = Axis::new(self.x_scale, dots().map(|d| d.x).chain(across))?;
+        let ends = |d: &Dot| [Some(d.y), d.range.map(|r| r.0), d.range.map(|r| r.1)];
+        let levels = self.levels.iter().map(|l| l.0);
+        let y = Axis::new(self.y_scale, dots().flat_map(ends).flatten().chain(levels))?;
+        Some((x, y))
+    }
+
     /// The drawing, for a page that defines the colours of [`STYLE`]; `None` if there is nothing to draw.
     pub fn svg(&self) -> Option<String> {
         let dots = || self.series.iter().flat_map(|s| &s.dots);
-        let x = Axis::new(
-            self.x_scale,
-            dots().map(|d| d.x).chain(self.uprights.iter().map(|u| u.x)),
-        )?;
-        let y = Axis::new(
-            self.y_scale,
-            dots()
-                .flat_map(|d| [Some(d.y), d.range.map(|r| r.0), d.range.map(|r| r.1)])
-                .flatten()
-                .chain(self.levels.iter().map(|l| l.0)),
-        )?;
+        let (x, y) = self.axes()?;
         let px = |v: f64| x.part(v).map(|t| LEFT + t * (WIDTH - LEFT - RIGHT));
         let py = |v: f64| {
             y.part(v)
@@ -508,12 +538,9 @@ mod tests {
             &[1e-9, 1e12],
             &[f64::NAN, 4.0, f64::INFINITY],
         ] {
-            for scale in [Scale::Linear, Scale::Free, Scale::Log] {
+            for scale in [Scale::Linear, Scale::Free, Scale::Log, Scale::Doubling] {
                 let Some(svg) = chart(scale, ys).svg() else {
-                    assert!(
-                        scale == Scale::Log && ys.iter().all(|y| *y <= 0.0),
-                        "{ys:?}"
-                    );
+                    assert!(scale.factors() && ys.iter().all(|y| *y <= 0.0), "{ys:?}");
                     continue;
                 };
                 assert!(svg.contains("a &lt; b"));
@@ -535,7 +562,7 @@ mod tests {
 
     #[test]
     fn larger_is_higher_and_ticks_hold_the_data() {
-        for scale in [Scale::Linear, Scale::Free, Scale::Log] {
+        for scale in [Scale::Linear, Scale::Free, Scale::Log, Scale::Doubling] {
             let axis = Axis::new(scale, [3.0, 870.0].into_iter()).unwrap();
             let parts: Vec<f64> = [3.0, 40.0, 870.0]
                 .iter()

@@ -1,7 +1,11 @@
-//! Files that deploy an offer: a script, a compose file, a Kubernetes manifest.
+//! Files that deploy an offer: a script, a compose file, a Kubernetes manifest, and values for two Helm charts.
 //!
 //! The form of the manifest follows vLLM's own guide (vllm-project/vllm:docs/deployment/k8s.md@051f9b87ab): image, `nvidia.com/gpu` or
 //! `amd.com/gpu`, shared memory for tensor parallelism, `/health`. Words are written as JSON strings, which YAML reads as they are.
+//! The charts: vLLM's production stack (vllm-project/production-stack:helm/values.schema.json@a6c01db0), llm-d's model service
+//! (llm-d-incubation/llm-d-modelservice:charts/llm-d-modelservice/values.schema.json@3051935).
+mod helm;
+
 use capsim::device::{DeviceProfile, EngineId};
 use capsim::engine::kind;
 use capsim::predict::{Scenario, public_name};
@@ -77,22 +81,64 @@ pub fn files(scenario: &Scenario, engines: u32) -> Result<Vec<File>, String> {
         Some(comment) => format!("# {UNNAMED} stands {comment}\n"),
         None => String::new(),
     };
-    let devices = scenario
-        .settings()
-        .map_or(1, |s| s.parallel.tensor.max(1) * s.parallel.data.max(1));
-    let port = kind(scenario.engine.scheduler).port();
-    let amd = maker(&scenario.device) == Maker::Amd;
+    let parallel = scenario.settings().map(|s| s.parallel);
+    let (tensor, data) = parallel.map_or((1, 1), |p| (p.tensor.max(1), p.data.max(1)));
+    let plan = Plan {
+        model: words.get(2).cloned().unwrap_or_default(),
+        image,
+        note,
+        tensor,
+        data,
+        engines,
+        port: kind(scenario.engine.scheduler).port(),
+        amd: maker(&scenario.device) == Maker::Amd,
+        weights: scenario.model.total_weight_bytes().0,
+        words,
+    };
     Ok(vec![
-        ("server.sh", script(&words, &note)),
+        ("server.sh", script(&plan.words, &plan.note)),
+        ("compose.yaml", compose(&plan)),
+        ("kubernetes.yaml", kubernetes(&plan)),
         (
-            "compose.yaml",
-            compose(&words, &note, &image, devices, port, amd),
+            "production-stack-values.yaml",
+            helm::production_stack(&plan),
         ),
-        (
-            "kubernetes.yaml",
-            kubernetes(&words, &note, &image, [devices, engines, port.into()], amd),
-        ),
+        ("llm-d-values.yaml", helm::llm_d(&plan)),
     ])
+}
+
+/// What is deployed.
+struct Plan {
+    /// The server's line, word by word.
+    words: Vec<String>,
+    /// The checkpoint, as the line names it.
+    model: String,
+    /// A comment of one line, or nothing.
+    note: String,
+    image: String,
+    tensor: u32,
+    data: u32,
+    engines: u32,
+    port: u16,
+    amd: bool,
+    /// Bytes of the weights.
+    weights: u64,
+}
+
+impl Plan {
+    /// Devices of one engine.
+    fn devices(&self) -> u32 {
+        self.tensor * self.data
+    }
+
+    /// The device as Kubernetes counts it.
+    fn resource(&self) -> &'static str {
+        if self.amd {
+            "amd.com/gpu"
+        } else {
+            "nvidia.com/gpu"
+        }
+    }
 }
 
 fn script(words: &[String], note: &str) -> String {
@@ -111,15 +157,16 @@ fn script(words: &[String], note: &str) -> String {
     format!("#!/bin/sh\n{note}exec {}\n", quoted.join(" "))
 }
 
-fn compose(
-    words: &[String],
-    note: &str,
-    image: &str,
-    devices: u32,
-    port: u16,
-    amd: bool,
-) -> String {
-    let access = match amd {
+fn compose(p: &Plan) -> String {
+    let Plan {
+        words,
+        note,
+        image,
+        port,
+        ..
+    } = p;
+    let devices = p.devices();
+    let access = match p.amd {
         true => {
             "    devices: [\"/dev/kfd\", \"/dev/dri\"]\n    group_add: [\"video\"]\n".to_string()
         }
@@ -136,14 +183,16 @@ fn compose(
     )
 }
 
-fn kubernetes(
-    words: &[String],
-    note: &str,
-    image: &str,
-    [devices, engines, port]: [u32; 3],
-    amd: bool,
-) -> String {
-    let resource = if amd { "amd.com/gpu" } else { "nvidia.com/gpu" };
+fn kubernetes(p: &Plan) -> String {
+    let Plan {
+        words,
+        note,
+        image,
+        engines,
+        port,
+        ..
+    } = p;
+    let (resource, devices) = (p.resource(), p.devices());
     format!(
         r#"{note}apiVersion: apps/v1
 kind: Deployment

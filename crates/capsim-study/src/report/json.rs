@@ -1,5 +1,6 @@
 //! What the commands answer machines with: one type per answer, from which its JSON Schema follows (`capsim schema`).
 pub mod calibration;
+pub mod deployment;
 pub mod listing;
 pub mod log;
 pub mod paired;
@@ -235,6 +236,9 @@ pub struct Point {
     /// Drafts and what became of them; absent without speculative decoding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speculation: Option<Speculation>,
+    /// The pools of a deployment, of which `settings` and `occupancy` describe the one that decodes or serves first; absent for one engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<deployment::Deployed>,
     /// Occupancy.
     pub occupancy: Occupancy,
     /// Seconds of all steps, by part.
@@ -334,6 +338,10 @@ pub struct Predictions {
     #[serde(default)]
     #[schemars(!default)]
     pub answer: String,
+    /// The command that asks the same.
+    #[serde(default)]
+    #[schemars(!default)]
+    pub command: String,
     /// One point per row of the table.
     pub points: Vec<Point>,
 }
@@ -412,6 +420,7 @@ pub fn prediction(
             way_back_ms: finite(1e3 * s.ttft_parts.way_back),
         }),
         speculation: speculation(p),
+        deployment: deployment::deployed(&p.run),
         occupancy: Occupancy {
             steps: occ.steps,
             busy_s: finite(occ.busy),
@@ -442,10 +451,11 @@ pub fn prediction(
 }
 
 /// A whole table.
-pub fn predictions(answer: String, points: Vec<Point>) -> Predictions {
+pub fn predictions(answer: String, command: String, points: Vec<Point>) -> Predictions {
     Predictions {
         schema: "capsim.prediction/1".into(),
         answer,
+        command,
         points,
     }
 }

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod deploy;
 pub mod devices;
 pub mod escape;
+mod fleet;
 #[cfg(feature = "live")]
 pub mod bench;
 pub mod flat;
@@ -19,8 +20,6 @@ pub mod markdown;
 pub mod memory;
 #[cfg(feature = "live")]
 pub mod paired;
-#[cfg(feature = "live")]
-pub mod plot;
 pub mod page;
 pub mod prediction;
 pub mod requests;
@@ -28,6 +27,7 @@ pub mod stream;
 pub mod roofline;
 pub mod svg;
 pub mod table;
+pub mod terminal;
 pub mod timeline;
 pub mod trace;
 pub mod tune;

@@ -80,11 +80,20 @@ pub fn block(scenario: &Scenario, p: &Prediction) -> String {
     )
 }
 
+/// The device's name, and that it was not measured where its data sheet is all that is known.
+fn device(scenario: &Scenario) -> String {
+    let d = &scenario.device;
+    match d.provenance.origin {
+        Origin::Datasheet => format!("{}; {}", d.name, d.provenance.note),
+        _ => d.name.clone(),
+    }
+}
+
 /// What was asked: model, device, settings in force, load, and what of it was assumed.
 fn question(scenario: &Scenario, p: &Prediction) -> String {
     let w = &scenario.workload;
     let mut o = labelled("Model", &scenario.model_name);
-    o += &labelled("Device", &scenario.device.name);
+    o += &labelled("Device", &device(scenario));
     o += &labelled("Engine", &engine(p));
     let load = format!("{} requests of {}, {}", w.num_prompts, w.sizes(), w.pace());
     o += &labelled("Load", &load);
@@ -271,6 +280,7 @@ fn details(scenario: &Scenario, p: &Prediction) -> String {
         0 => "",
         _ => "on each device of the stage with the fewest blocks, ",
     };
+    o.push_str(&super::fleet::lines(scenario, p));
     o.push_str(&labelled("Memory", &format!("{which}{memory}")));
     let (weights, kv) = (mem.host_weights.as_f64(), mem.host_kv.as_f64());
     o.push_str(&super::memory::on_host(scenario, weights, kv));
@@ -527,7 +537,7 @@ fn rest_words(scenario: &Scenario, r: &Rest<'_>) -> String {
 }
 
 /// A line of at most 80 columns that begins with a label.
-fn labelled(label: &str, text: &str) -> String {
+pub(super) fn labelled(label: &str, text: &str) -> String {
     format!("{label:<10}{}\n", wrap(text, 70, "          "))
 }
 

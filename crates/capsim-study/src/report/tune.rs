@@ -1,5 +1,5 @@
 //! An answer of `capsim tune` for people.
-use super::capacity::{command, labelled};
+use super::capacity::{command, labelled, supposed};
 use super::prediction::left_out;
 use super::table::{three, with_header};
 use capsim::plan::tune::{Objective, Outcome, Tuned};
@@ -70,10 +70,11 @@ pub fn text(scenario: &Scenario, t: &Tuned) -> String {
         left_out(std::iter::once(scenario)) + &refused(t) + &super::answer::lines(&t.answer);
     let _ = write!(
         o,
-        "{}\non {}\n{}, {pace}; SLO {slo}\n\n",
+        "{}\non {}\n{}, {pace}; SLO {slo}\n{}\n",
         scenario.model_name,
         scenario.device.name,
-        w.sizes()
+        w.sizes(),
+        supposed(scenario)
     );
     o.push_str(&tried(t));
     match &t.present {
@@ -168,6 +169,16 @@ fn gain(t: &Tuned, [g, low, high]: [f64; 3]) -> String {
 /// The line that starts a setting, and what no flag of it says.
 fn serving(o: &Outcome) -> String {
     let mut text = String::new();
+    if o.serve.starts_with('#') {
+        // A deployment: one line for each pool.
+        for line in o.serve.lines() {
+            match line.starts_with('#') {
+                true => text.push_str(&format!("  {line}\n")),
+                false => text.push_str(&command(&serve_words(line))),
+            }
+        }
+        return text;
+    }
     let (line, comment) = o.serve.split_once("   # ").unwrap_or((&o.serve, ""));
     if !comment.is_empty() {
         let _ = writeln!(text, "  # {comment}");

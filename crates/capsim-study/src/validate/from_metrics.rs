@@ -207,6 +207,7 @@ fn scenario(basis: &Basis, settings: &SettingValues) -> Scenario {
     Scenario {
         notes: Default::default(),
         speculation: Default::default(),
+        deployment: None,
         model_name: basis.model_name.clone(),
         model: basis.model.clone(),
         device: basis.device.clone(),

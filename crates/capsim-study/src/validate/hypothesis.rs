@@ -159,6 +159,7 @@ impl Basis {
             release: self.release,
             notes: Default::default(),
             speculation: Default::default(),
+            deployment: None,
             serve: h.serve.clone(),
             moe_path: self.moe_path.clone(),
             routing: Default::default(),

@@ -174,6 +174,7 @@ pub fn scenario(basis: &Basis, args: &SettingValues, r: &Recording) -> Scenario 
     Scenario {
         notes: Default::default(),
         speculation: Default::default(),
+        deployment: None,
         model_name: basis.model_name.clone(),
         model: basis.model.clone(),
         device: basis.device.clone(),

@@ -2,6 +2,8 @@
 use super::holds;
 use capsim::engine::settings::EngineSection;
 use capsim::fields::Section;
+use capsim::metrics::{Metric, Statistic, Unit};
+use capsim::predict::METRICS;
 use capsim_study::report::json::schemas;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
@@ -55,7 +57,7 @@ const CLASSES: &[Class] = &[
         "prediction",
         "Point",
         "Prediction",
-        "PredictionMethods, Answer",
+        "PredictedMetrics, PredictionMethods, Answer",
         "One scenario, predicted. Metrics are attributes too: `p.mean_ttft_ms.value`.",
     ),
     class(
@@ -80,16 +82,16 @@ const CLASSES: &[Class] = &[
         "capacity",
         "",
         "Capacity",
-        "Answer",
+        "CapacityMethods, Answer",
         "The highest load that meets an SLO. See docs/guide/capacity.md.",
     ),
-    class("tune", "Outcome", "Outcome", "", ""),
+    class("tune", "Outcome", "Outcome", "OutcomeMethods", ""),
     class("tune", "Effect", "Effect", "", ""),
     class(
         "tune",
         "",
         "Tuned",
-        "Answer",
+        "TunedMethods, Answer",
         "The best settings. See docs/guide/tune.md.",
     ),
     class("memory", "Row", "Held", "", ""),
@@ -98,8 +100,24 @@ const CLASSES: &[Class] = &[
         "memory",
         "",
         "Memory",
-        "Answer",
+        "MemoryMethods, Answer",
         "What fits. Sizes in bytes. See docs/guide/memory.md.",
+    ),
+    class(
+        "compare",
+        "Range",
+        "Range",
+        "",
+        "A number with the ends of its 90 % interval, where one is known.",
+    ),
+    class("compare", "Offer", "Offer", "", ""),
+    class("compare", "Missed", "Missed", "", ""),
+    class(
+        "compare",
+        "",
+        "Comparison",
+        "ComparisonMethods, Answer",
+        "Which device serves the users, with how many of it, at which cost. See docs/guide/compare.md.",
     ),
     class("validation", "Metric", "Compared", "", ""),
     class("validation", "Supposed", "Candidate", "", ""),
@@ -137,7 +155,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
-from ._base import Answer, MetricMethods, PredictionMethods, PredictionsMethods, ValidationMethods
+from ._base import (
+    Answer,
+    CapacityMethods,
+    ComparisonMethods,
+    MemoryMethods,
+    MetricMethods,
+    OutcomeMethods,
+    PredictionMethods,
+    PredictionsMethods,
+    TunedMethods,
+    ValidationMethods,
+)
 from ._capsim import Table
 from ._fields import SettingsInForce
 ";
@@ -217,13 +246,62 @@ impl<'a> Node<'a> {
         }
         let definition = self.definition(name).at;
         let Some(properties) = definition["properties"].as_object() else {
-            return "str".into();
+            let forms = definition["oneOf"].as_array().into_iter().flatten();
+            return match forms.clone().any(|f| f["type"] == "object") {
+                true => "Dict[str, Any]".into(),
+                false => "str".into(),
+            };
         };
+        // One of several forms, told by their key.
         match properties.values().all(|p| p["type"] == "number") {
             true => "Dict[str, float]".into(),
             false => "Dict[str, Any]".into(),
         }
     }
+}
+
+/// A property for each metric of a prediction, so that a type checker knows their names.
+fn metrics() -> String {
+    let mut o = String::from(
+        "\n\nclass PredictedMetrics:\n    \"\"\"Every metric of a prediction, with its 90 % interval.\"\"\"\n\n    metrics: Dict[str, Metric]\n",
+    );
+    for m in METRICS {
+        let unit = match m.unit() {
+            Unit::Seconds => ", in seconds",
+            Unit::Milliseconds => ", in milliseconds",
+            Unit::RequestsPerSecond => ", per second",
+            Unit::TokensPerSecond => ", in tokens per second",
+            Unit::Requests => "",
+            Unit::Share => ", from 0 to 1",
+        };
+        let what = match m {
+            Metric::Latency(latency, Statistic::Percentile(50.0)) => {
+                format!("Median {}", latency.heading())
+            }
+            Metric::Latency(latency, Statistic::Percentile(p)) => {
+                format!("Percentile {p} of the {}", latency.heading())
+            }
+            Metric::Latency(latency, statistic) => {
+                let name = match statistic {
+                    Statistic::Min => "Least",
+                    Statistic::Max => "Greatest",
+                    Statistic::Std => "Standard deviation of the",
+                    _ => "Mean",
+                };
+                format!("{name} {}", latency.heading())
+            }
+            Metric::OutputThroughput => "Output tokens".into(),
+            Metric::TotalThroughput => "Prompt and output tokens".into(),
+            Metric::RequestThroughput => "Requests".into(),
+            Metric::Duration => "From the first arrival to the last answer".into(),
+            other => other.to_string().replace('_', " "),
+        };
+        let _ = write!(
+            o,
+            "\n    @property\n    def {m}(self) -> Metric:\n        \"\"\"{what}{unit}.\"\"\"\n        return self.metrics[\"{m}\"]\n"
+        );
+    }
+    o
 }
 
 /// A description for readers of Python.
@@ -324,6 +402,9 @@ fn pythons_answers_are_those_of_the_schemas() {
             docstring(&about, "    "),
             fields(c, node)
         );
+        if c.name == "Metric" {
+            o += &metrics();
+        }
         if c.name == "Prediction" {
             o += TABLES.trim_start_matches('\n');
         }

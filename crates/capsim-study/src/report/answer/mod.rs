@@ -11,7 +11,7 @@ use capsim::fields::Section;
 use capsim::metrics::{Latency, Metric, Percentiles, Statistic};
 use capsim::plan::{Gain, Kind, gains};
 use capsim::predict::spec::DEFAULT_DEVICE;
-use capsim::predict::{Binding, Prediction};
+use capsim::predict::{Binding, Prediction, Scenario};
 use capsim::workload::WorkloadSpec;
 use capsim::workload::load::LoadSection;
 
@@ -49,7 +49,7 @@ pub fn predicted(rows: &[Row]) -> String {
         refused(row),
         first,
         outlook(&gains(&row.scenario, &kinds), &table.at_that()),
-        default_device(row),
+        default_device(&row.scenario),
     ];
     let told: Vec<String> = parts.into_iter().filter(|p| !p.is_empty()).collect();
     capital(&told.join(" "))
@@ -74,13 +74,19 @@ fn capital(text: &str) -> String {
 }
 
 /// That the device was not named, where the first command took the one that is usual here.
-fn default_device(row: &Row) -> String {
-    match row.scenario.notes.device_assumed {
+fn default_device(scenario: &Scenario) -> String {
+    match scenario.notes.device_assumed {
         true => format!(
             "No --device was given: this is {DEFAULT_DEVICE} (capsim models lists the others)."
         ),
         false => String::new(),
     }
+}
+
+/// An answer with the device that it was given for, where none was named.
+pub fn for_device(answer: &str, scenario: &Scenario) -> String {
+    let taken = default_device(scenario);
+    format!("{answer} {taken}").trim().to_string()
 }
 
 /// Many or one.
@@ -187,7 +193,7 @@ fn falls_behind(w: &WorkloadSpec, p: &Prediction) -> Option<String> {
 }
 
 /// One row in a sentence.
-fn sentence(row: &Row) -> String {
+pub fn sentence(row: &Row) -> String {
     let (w, p) = (&row.scenario.workload, &row.prediction);
     let s = &p.run.summary;
     let together = format!("{} tokens/s together", three(s.output_throughput()));

@@ -1,6 +1,10 @@
 //! How much load: every condition of the SLO over load, the highest load that meets it, and the knee.
+use super::super::capacity::{facts, floor};
 use super::super::chart::{Chart, Dot, Scale, Series, Upright, escape, short};
-use super::{PageError, Picture, Refused, Section, charts, list, refused, shown, table, word};
+use super::{
+    PageError, Picture, Refused, Section, charts, definitions, head, list, refused, shown, table,
+    word,
+};
 use capsim::plan::capacity::{Capacity, Point};
 use capsim::plan::{Slo, Term};
 
@@ -64,6 +68,7 @@ fn pictures(curve: &[Point], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec
     let mut all = vec![];
     for (i, term) in slo.terms.iter().enumerate() {
         let (unit, factor, limit) = match term {
+            Term::Latency { limit, .. } if *limit >= 1.0 => ("s", 1.0, *limit),
             Term::Latency { limit, .. } => ("ms", 1e3, *limit),
             Term::Goodput(share) => ("%", 100.0, *share),
             Term::Throughput { least, .. } => ("1/s", 1.0, *least),
@@ -103,9 +108,9 @@ fn pictures(curve: &[Point], axis: &str, slo: &Slo, uprights: &[Upright]) -> Vec
 
 /// Latency against load, a row for each load.
 fn loads(curve: &[Point], axis: &str, slo: &Slo) -> String {
-    let mut head = vec![axis.to_string()];
-    head.extend(slo.terms.iter().map(Term::name));
-    head.extend(
+    let mut columns = vec![axis.to_string()];
+    columns.extend(slo.terms.iter().map(Term::name));
+    columns.extend(
         [
             "E2EL s",
             "batch",
@@ -124,6 +129,7 @@ fn loads(curve: &[Point], axis: &str, slo: &Slo) -> String {
                 let v = value(p, i);
                 match term {
                     _ if !v.is_finite() => "–".into(),
+                    Term::Latency { limit, .. } if *limit >= 1.0 => format!("{} s", short(v)),
                     Term::Latency { .. } => format!("{} ms", short(1e3 * v)),
                     Term::Goodput(_) => format!("{} %", short(100.0 * v)),
                     Term::Throughput { .. } => short(v),
@@ -143,7 +149,7 @@ fn loads(curve: &[Point], axis: &str, slo: &Slo) -> String {
             row
         })
         .collect();
-    table("Latency against load", &head, &rows)
+    table("Latency against load", &columns, &rows)
 }
 
 /// The highest load in words, or that from which on the SLO is met.
@@ -182,12 +188,27 @@ impl From<&Point> for Refused {
     }
 }
 
+/// What the terminal says of the answer, in the same words.
+fn said(answer: &Capacity, slo: &Slo) -> String {
+    let mut all = facts(slo, answer);
+    all.extend(floor(slo, answer));
+    let mut rows: Vec<Vec<String>> = vec![];
+    for (label, text) in all {
+        match rows.last_mut() {
+            Some(row) if label.is_empty() => row[1] += &format!("; {text}"),
+            _ => rows.push(vec![label.into(), text]),
+        }
+    }
+    definitions(&rows)
+}
+
 pub fn section(answer: &Capacity) -> Result<Section, PageError> {
     let (curve, text) = (&answer.curve[..], &answer.slo);
     let axis = &word(&answer.axis);
     let slo = Slo::parse(text).map_err(|_| PageError::Missing("slo".into()))?;
     let pictures = pictures(curve, axis, &slo, &marks(answer));
     let body = refused("loads", curve.iter())
+        + &head::answer(&answer.answer)
         + &format!(
             "<p class=\"note\">SLO {}; highest {axis} that meets it: {}. The knee is where throughput over latency is \
              largest.</p>\n",
@@ -195,10 +216,12 @@ pub fn section(answer: &Capacity) -> Result<Section, PageError> {
             reached(answer)
         )
         + &charts(&pictures)
+        + &said(answer, &slo)
         + &loads(curve, axis, &slo)
         + &list(&answer.notes);
     Ok(Section {
-        title: format!("Capacity: {text}"),
+        title: format!("Capacity{}: {text}", head::subject(answer.about.as_ref())),
+        head: head::about(answer.about.as_ref()),
         body,
         pictures,
     })

@@ -139,5 +139,6 @@ pub fn section(device: &DeviceProfile) -> Result<Section, PageError> {
         title: format!("Device {}", d.id),
         body,
         pictures: all.into(),
+        ..Section::default()
     })
 }

@@ -126,6 +126,17 @@ fn uprights(
     all
 }
 
+/// Even factors where values span several doublings, as loads that are tried do; else even steps.
+pub(super) fn scale<'a>(dots: impl Iterator<Item = &'a Dot>) -> Scale {
+    let (low, high) = dots.fold((f64::INFINITY, 0.0_f64), |(a, b), d| {
+        (a.min(d.x), b.max(d.x))
+    });
+    match low > 0.0 && high >= 8.0 * low {
+        true => Scale::Log,
+        false => Scale::Linear,
+    }
+}
+
 /// Metrics over a flag: the usual latencies, and those of the SLO.
 ///
 /// # Errors
@@ -184,8 +195,9 @@ pub fn over(flag: &str, points: &[Named<'_>], slo: Option<&Slo>) -> Result<Vec<C
             .collect();
         Chart {
             title: format!("{title} over {}", flag.replace('_', "-")),
-            x: flag.into(),
+            x: flag.replace('_', "-"),
             y: format!("{unit}, logarithmic"),
+            x_scale: scale(series.iter().flat_map(|s| &s.dots)),
             y_scale: Scale::Log,
             series,
             levels,

@@ -39,6 +39,7 @@ pub fn measured(all: &[Recording]) -> Section {
         title,
         body,
         pictures,
+        ..Section::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What fits: where the device memory goes, how many requests of which length the KV cache holds, and what would make it fit.
 use super::super::bars::Bars;
-use super::super::chart::{escape, short};
-use super::{Picture, Section, figure, list, table};
+use super::super::chart::short;
+use super::{Picture, Section, figure, head, list, table};
 use capsim::plan::memory::Memory;
 use capsim::predict::unmodelled;
 use capsim::units::Bytes;
@@ -35,7 +35,7 @@ fn held(m: &Memory) -> String {
             ]
         })
         .collect();
-    let head = [
+    let columns = [
         "tokens per request",
         "KV blocks",
         "KV",
@@ -45,7 +45,7 @@ fn held(m: &Memory) -> String {
     .map(String::from);
     match rows.is_empty() {
         true => String::new(),
-        false => table("Requests that the KV cache holds", &head, &rows),
+        false => table("Requests that the KV cache holds", &columns, &rows),
     }
 }
 
@@ -109,23 +109,26 @@ pub fn section(m: &Memory) -> Section {
             vec![name.to_string(), size(*b), share]
         })
         .collect();
-    let head = ["part", "size", "share of the device"].map(String::from);
+    let columns = ["part", "size", "share of the device"].map(String::from);
     let picture = Picture::from(bars);
-    let body = format!(
-        "<p class=\"note\">{} {} KV blocks of {} tokens, max-model-len {}, max-num-seqs {}.</p>\n",
-        escape(&verdict(m)),
-        m.num_gpu_blocks,
-        m.block_size,
-        m.max_model_len,
-        m.max_num_seqs
-    ) + "<div class=\"charts\">\n"
+    let answer = match m.answer.is_empty() {
+        true => head::answer(&verdict(m)),
+        false => head::answer(&m.answer),
+    };
+    let body = answer
+        + &format!(
+            "<p class=\"note\">{} KV blocks of {} tokens, max-model-len {}, max-num-seqs {}.</p>\n",
+            m.num_gpu_blocks, m.block_size, m.max_model_len, m.max_num_seqs
+        )
+        + "<div class=\"charts\">\n"
         + &figure(&picture, "")
         + "</div>\n"
-        + &table("Memory", &head, &rows)
+        + &table("Memory", &columns, &rows)
         + &held(m)
         + &list(&remarks(m));
     Section {
-        title: "Memory".into(),
+        title: format!("Memory{}", head::subject(m.about.as_ref())),
+        head: head::about(m.about.as_ref()),
         body,
         pictures: vec![picture],
     }

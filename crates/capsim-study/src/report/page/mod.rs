@@ -1,11 +1,14 @@
 //! One self-contained HTML page from any result of capsim: no script, no other file, light and dark, for screens of any width.
 mod capacity;
+mod compare;
 mod device;
+mod explain;
+mod head;
 mod load;
 #[cfg(feature = "live")]
 mod measured;
 mod memory;
-mod paired;
+pub mod paired;
 mod picture;
 pub mod prediction;
 mod requests;
@@ -14,6 +17,7 @@ mod timeline;
 mod tune;
 mod validation;
 
+pub use head::Head;
 pub use load::{LOADS, over};
 #[cfg(feature = "live")]
 pub use measured::measured;
@@ -37,6 +41,8 @@ use std::fmt::Write as _;
 pub struct Section {
     /// Heading.
     pub title: String,
+    /// What it is about: names and values, in order.
+    pub head: Head,
     /// What stands beneath, as HTML.
     pub body: String,
     /// The pictures in it, for files of their own.
@@ -48,8 +54,8 @@ pub struct Section {
 pub enum PageError {
     /// No schema, or one that has no page.
     #[error(
-        "schema `{0}` cannot be shown; predictions, sweeps, capacities, settings (tune), memory, validations, device profiles, timelines \
-         and requests can"
+        "schema `{0}` cannot be shown; predictions, sweeps, capacities, comparisons, settings (tune), memory, validations, explanations, device \
+         profiles, timelines and requests can"
     )]
     Schema(String),
     /// An SLO whose figure predictions do not hold.
@@ -76,6 +82,9 @@ pub fn section(document: Value, slo: Option<&Slo>) -> Result<Section, PageError>
         Some("capsim.capacity/1") => capacity::section(&read(document)?),
         Some("capsim.tune/1") => Ok(tune::section(&read(document)?)),
         Some("capsim.memory/1") => Ok(memory::section(&read(document)?)),
+        Some("capsim.compare/1") => Ok(compare::section(&read(document)?)),
+        Some("capsim.explanation/1") => Ok(explain::runs(&read(document)?)),
+        Some("capsim.log/1") => Ok(explain::log(&read(document)?)),
         Some("capsim.validation/1") => Ok(validation::section(&read(document)?)),
         Some("capsim.paired/1") => Ok(paired::section(&read(document)?)),
         Some("capsim.device/1") => device::section(&read(document)?),
@@ -98,23 +107,48 @@ pub fn sweep_section(
 /// Layout of a page of sections, beside the colours of `STYLE`.
 pub const LAYOUT: &str = "\
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
-main{max-width:1080px;margin:0 auto;padding:16px}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px \
+main{max-width:1200px;margin:0 auto;padding:16px}h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-top:1px \
 solid var(--grid);padding-top:1rem}.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,420px),1fr));gap:16px}\
 figure{margin:0;background:var(--panel);border-radius:8px;padding:12px}figure svg{width:100%;height:auto;display:block}\
 figcaption{font-weight:600;margin-bottom:4px}.legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 16px;padding:0;margin:0 0 \
 6px;font-size:.85rem}.legend span{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}th,td{padding:3px \
-10px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left}caption{text-align:left;\
+8px;text-align:right;border-bottom:1px solid var(--grid)}th:first-child,td:first-child{text-align:left}caption{text-align:left;\
 color:var(--soft)}details{margin-top:8px}summary{cursor:pointer;color:var(--soft)}:focus-visible{outline:3px solid var(--c1);outline-offset:2px}\
-svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}pre{overflow-x:auto;background:var(--panel);border-radius:8px;padding:8px;font-size:.85rem}.note{color:var(--soft);max-width:75ch}.refused{font-weight:600;max-width:75ch}ul.plain{padding-left:1.2em}";
+svg :focus-visible{outline:none;stroke:var(--c1);stroke-width:3}a{color:var(--c0)}pre{overflow-x:auto;background:var(--panel);border-radius:8px;padding:8px;font-size:.85rem}.note{color:var(--soft);max-width:75ch}.answer{font-size:1.1rem;max-width:75ch}\
+.about{display:grid;gap:2px;margin:0 0 12px;font-size:.9rem}.about div{display:flex;gap:8px}.about dt{flex:0 0 5.5em;color:var(--soft)}.about \
+dd{margin:0;min-width:0;overflow-wrap:anywhere}.refused{font-weight:600;max-width:75ch}ul.plain{padding-left:1.2em}";
 
-/// The whole page.
-pub fn page(title: &str, sections: &[Section]) -> String {
+/// What a page is called that was given no name: its only section, or the model and device of all.
+fn named(sections: &[Section]) -> String {
+    if let [one] = sections {
+        return one.title.clone();
+    }
+    let said = |name: &str| {
+        let mut all: Vec<&str> = vec![];
+        let of = sections.iter().flat_map(|s| &s.head);
+        for (_, value) in of.filter(|(n, _)| *n == name) {
+            if !all.contains(&&value[..]) {
+                all.push(value);
+            }
+        }
+        all.join(", ")
+    };
+    match (said("Model"), said("Device")) {
+        (model, _) if model.is_empty() => format!("capsim: {} results", sections.len()),
+        (model, device) if device.is_empty() => format!("capsim: {model}"),
+        (model, device) => format!("capsim: {model} on {device}"),
+    }
+}
+
+/// The whole page; without a title it is called after what stands on it.
+pub fn page(title: Option<&str>, sections: &[Section]) -> String {
+    let title = title.map_or_else(|| named(sections), String::from);
     let mut o = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
          content=\"width=device-width,initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>{0}</title>\n\
          <link rel=\"icon\" href=\"data:,\">\n<style>{STYLE}{LAYOUT}</style>\n</head>\n<body>\n<main>\n<h1>{0}</h1>\n",
-        escape(title)
+        escape(&title)
     );
     if sections.len() > 1 {
         o.push_str("<nav aria-label=\"Contents\"><ul class=\"plain\">\n");
@@ -126,8 +160,9 @@ pub fn page(title: &str, sections: &[Section]) -> String {
     for (i, s) in sections.iter().enumerate() {
         let _ = writeln!(
             o,
-            "<section aria-labelledby=\"s{i}\">\n<h2 id=\"s{i}\">{}</h2>\n{}</section>",
+            "<section aria-labelledby=\"s{i}\">\n<h2 id=\"s{i}\">{}</h2>\n{}{}</section>",
             escape(&s.title),
+            head::html(&s.head),
             s.body
         );
     }
@@ -194,6 +229,21 @@ pub fn table(caption: &str, head: &[String], rows: &[Vec<String>]) -> String {
         o.push_str("</tr>\n");
     }
     o + "</tbody></table></div>\n"
+}
+
+/// Labels and what is said under them.
+pub fn definitions(rows: &[Vec<String>]) -> String {
+    let mut o = String::from("<dl class=\"about said\">\n");
+    for row in rows {
+        let [label, text] = &row[..] else { continue };
+        let _ = writeln!(
+            o,
+            "<div><dt>{}</dt><dd>{}</dd></div>",
+            escape(label),
+            escape(text)
+        );
+    }
+    o + "</dl>\n"
 }
 
 /// A table that is folded away.

@@ -53,6 +53,82 @@ fn over_time(
     .into()
 }
 
+/// Predicted over measured, request by request.
+fn scatter(recording: &Recording, title: &str, measured: Of, predicted: Of) -> Option<Picture> {
+    let both = |q: &Request| Some((1e3 * measured(q)?, 1e3 * predicted(q)?));
+    let dots: Vec<Dot> = recording
+        .requests
+        .iter()
+        .filter_map(both)
+        .filter(|(m, p)| m.is_finite() && p.is_finite())
+        .map(|(x, y)| Dot {
+            x,
+            y,
+            ..Dot::default()
+        })
+        .collect();
+    if dots.is_empty() {
+        return None;
+    }
+    let most = dots.iter().map(|d| d.x.max(d.y)).fold(0.0, f64::max);
+    let exact = [0.0, most].map(|v| Dot {
+        x: v,
+        y: v,
+        ..Dot::default()
+    });
+    let chart = Chart {
+        title: format!("{title}, request by request"),
+        x: "measured, ms".into(),
+        y: "predicted, ms".into(),
+        series: vec![
+            Series {
+                name: "requests".into(),
+                dots,
+                mark: Mark::Dots,
+            },
+            Series {
+                name: "exact".into(),
+                dots: exact.into(),
+                mark: Mark::Line,
+            },
+        ],
+        ..Chart::default()
+    };
+    Some(chart.into())
+}
+
+/// The latencies that are compared.
+const LATENCIES: [(&str, Of, Of); 2] = [
+    ("TTFT", |q| q.ttft, |q| Some(q.ttft_predicted)),
+    ("E2E latency", |q| Some(q.e2el), |q| Some(q.e2el_predicted)),
+];
+
+/// The pictures of a recording, and the rows of the table of its latencies.
+fn drawn(r: &Recording) -> (Vec<Picture>, Vec<Vec<String>>) {
+    let (mut all, mut rows) = (vec![], vec![]);
+    for (title, measured, predicted) in LATENCIES {
+        let both = sides(r, measured, predicted);
+        if both.iter().all(|(_, v)| !v.is_empty()) {
+            all.extend(scatter(r, title, measured, predicted));
+            all.push(compared(title, &both, &mut rows));
+        }
+    }
+    if !r.series.is_empty() {
+        let requests = "requests";
+        all.extend([
+            over_time(r, "Requests running", requests, |s| Some(s.running)),
+            over_time(r, "Requests waiting", requests, |s| Some(s.waiting)),
+            over_time(r, "KV cache", "% of blocks", |s| Some(100.0 * s.kv?)),
+        ]);
+    }
+    (all, rows)
+}
+
+/// The pictures of a recording.
+pub fn pictures(r: &Recording) -> Vec<Picture> {
+    drawn(r).0
+}
+
 /// The rows of the table of metrics.
 fn metrics(recording: &Recording) -> Vec<Vec<String>> {
     let row = |m: &super::super::json::validation::Metric| {
@@ -74,32 +150,13 @@ fn metrics(recording: &Recording) -> Vec<Vec<String>> {
     recording.metrics.iter().map(row).collect()
 }
 
-pub fn section(answer: &PairedAnswer) -> Section {
+pub(super) fn section(answer: &PairedAnswer) -> Section {
     let mut section = Section {
         title: "Measured against predicted".into(),
         ..Section::default()
     };
     for r in &answer.recordings {
-        let mut all = vec![];
-        let mut rows = vec![];
-        let latencies: [(&str, Of, Of); 2] = [
-            ("TTFT", |q| q.ttft, |q| Some(q.ttft_predicted)),
-            ("E2E latency", |q| Some(q.e2el), |q| Some(q.e2el_predicted)),
-        ];
-        for (title, measured, predicted) in latencies {
-            let both = sides(r, measured, predicted);
-            if both.iter().all(|(_, v)| !v.is_empty()) {
-                all.push(compared(title, &both, &mut rows));
-            }
-        }
-        if !r.series.is_empty() {
-            let requests = "requests";
-            all.extend([
-                over_time(r, "Requests running", requests, |s| Some(s.running)),
-                over_time(r, "Requests waiting", requests, |s| Some(s.waiting)),
-                over_time(r, "KV cache", "% of blocks", |s| Some(100.0 * s.kv?)),
-            ]);
-        }
+        let (all, rows) = drawn(r);
         let columns = [
             "metric",
             "measured",

@@ -1,11 +1,11 @@
 //! Predictions: throughput against interactivity, where step time goes, what the figures rest on.
 use super::super::bars::Bars;
-use super::super::chart::{Chart, Dot, Series, escape, short};
+use super::super::chart::{Chart, Dot, Series, short};
 use super::super::json::{Point, Predictions};
 use super::load::over;
 use super::{
-    PageError, Picture, Section, charts, figure, folded, left_out, list, metric, refused, shown,
-    table, worded,
+    PageError, Picture, Section, charts, figure, folded, head, left_out, list, metric, refused,
+    shown, table, worded,
 };
 use capsim::metrics::{Latency, Metric, Unit};
 use capsim::plan::Slo;
@@ -133,17 +133,6 @@ pub fn foundations(title: &str, p: &Point) -> String {
     folded(title, &table("Coefficients", &head, &rests)) + &list(&p.caveats)
 }
 
-/// A word that points have, each value once.
-fn each(points: &[Point], of: fn(&Point) -> &str) -> String {
-    let mut all = vec![];
-    for value in points.iter().map(of) {
-        if !all.contains(&value) {
-            all.push(value);
-        }
-    }
-    all.join("; ")
-}
-
 /// What the first row of each model, device and engine profile rests on.
 fn all_foundations(points: &[Point]) -> String {
     let mut seen: Vec<[&str; 3]> = vec![];
@@ -166,12 +155,7 @@ pub(super) fn section(answer: &Predictions, slo: Option<&Slo>) -> Result<Section
         return Err(PageError::Missing("points".into()));
     }
     let mut body = left_out(points.iter()) + &refused("rows", points.iter());
-    body += &format!(
-        "<p class=\"note\">{} on {}, engine {}. Ranges are 90 % intervals.</p>\n",
-        escape(&each(points, |p| &p.model)),
-        escape(&each(points, |p| &p.device)),
-        escape(&each(points, |p| &p.engine))
-    );
+    body += &head::answer(&answer.answer);
     // The flag with most values runs along a line; the others tell lines apart.
     let along = along(points);
     let named: Vec<Named<'_>> = points
@@ -233,7 +217,12 @@ pub(super) fn section(answer: &Predictions, slo: Option<&Slo>) -> Result<Section
     all.push(parts);
     body += &all_foundations(points);
     Ok(Section {
-        title: "Prediction".into(),
+        title: format!(
+            "Prediction of {} on {}",
+            head::models(points),
+            head::devices(points)
+        ),
+        head: head::predictions(answer),
         body,
         pictures: all,
     })

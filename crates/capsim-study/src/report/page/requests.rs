@@ -112,5 +112,6 @@ pub fn requests(files: &[(String, Vec<Latencies>)]) -> Section {
         title: "Requests".into(),
         body: charts(&all) + &table("Latencies", &head(), &rows),
         pictures: all,
+        ..Section::default()
     }
 }

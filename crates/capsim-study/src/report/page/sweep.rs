@@ -54,6 +54,7 @@ pub fn section(title: &str, rows: &[SweepPoint], slo: Option<&Slo>) -> Result<Se
         },
         body: sweep.body(&pictures),
         pictures,
+        ..Section::default()
     })
 }
 

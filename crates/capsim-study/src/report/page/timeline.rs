@@ -93,5 +93,6 @@ pub fn timeline(name: &str, rows: &[Instant]) -> Section {
         title: format!("Over time: {name}"),
         body: charts(&all),
         pictures: all,
+        ..Section::default()
     }
 }

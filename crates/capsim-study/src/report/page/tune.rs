@@ -1,6 +1,6 @@
 //! Which settings: today's, the best, those that no other beats, and what each knob does.
 use super::super::chart::{Chart, Dot, Mark, Series, escape, short};
-use super::{Picture, Refused, Section, charts, list, refused, shown, table, word};
+use super::{Picture, Refused, Section, charts, head, list, refused, shown, table, word};
 use capsim::plan::tune::{Outcome, Tuned};
 
 /// Settings that were changed, in words.
@@ -71,10 +71,10 @@ fn effects(answer: &Tuned) -> String {
             vec![e.knob.clone(), e.chosen.clone(), others.join("; ")]
         })
         .collect();
-    let head = ["knob", "best setting", "every other value: score"].map(String::from);
+    let columns = ["knob", "best setting", "every other value: score"].map(String::from);
     match rows.is_empty() {
         true => String::new(),
-        false => table("Each knob turned alone", &head, &rows),
+        false => table("Each knob turned alone", &columns, &rows),
     }
 }
 
@@ -100,6 +100,7 @@ pub fn section(answer: &Tuned) -> Section {
     .collect();
     let slo = answer.slo.as_deref().unwrap_or("none");
     let mut body = refused("settings", named.iter().map(|(_, o)| *o).chain(front()));
+    body += &head::answer(&answer.answer);
     body += &format!(
         "<p class=\"note\">SLO {}; {} settings tried, of which {} do not start; objective: {}.</p>\n",
         escape(slo),
@@ -130,7 +131,7 @@ pub fn section(answer: &Tuned) -> Section {
         ..Chart::default()
     })];
     body += &charts(&pictures);
-    let head = [
+    let columns = [
         "setting",
         "output tok/s",
         "tok/s per user",
@@ -147,11 +148,15 @@ pub fn section(answer: &Tuned) -> Section {
         .map(|(name, o)| row(name, o))
         .chain(front().map(|o| row("not beaten", o)))
         .collect();
-    body += &table("Settings", &head, &rows);
+    body += &table("Settings", &columns, &rows);
     body += &effects(answer);
     body += &list(&answer.notes);
     Section {
-        title: format!("Settings: SLO {slo}"),
+        title: format!(
+            "Settings{}: SLO {slo}",
+            head::subject(answer.about.as_ref())
+        ),
+        head: head::about(answer.about.as_ref()),
         body,
         pictures,
     }

@@ -158,5 +158,6 @@ pub fn section(answer: &Validation) -> Section {
             + &table("All metrics", &head, &rows)
             + &list(&supposed),
         pictures,
+        ..Section::default()
     }
 }

@@ -27,7 +27,6 @@ const DEFAULTS: &[(&str, &[&str])] = &[
     ("--attention_dp_config.batching_wait_iters", &["0"]),
     ("--kv_cache_config.event_buffer_max_size", &["0"]),
     ("--kv_cache_config.host_cache_size", &["0"]),
-    ("--cuda_graph_config.enable_padding", &["true"]),
 ];
 
 /// Names of the file's flag.
@@ -41,6 +40,10 @@ pub(super) fn read(line: &mut Line, args: &[String]) -> Result<(), LineError> {
     for given in &arguments.given {
         match given.name() {
             "--ep_size" => experts = Some(given),
+            // Batches are padded to a captured size here.
+            "--cuda_graph_config.enable_padding" if !given.off => {
+                line.harmless.push(given.typed.clone());
+            }
             "--cuda_graph_config" => {
                 let none = matches!(given.value()?, "null" | "~" | "None");
                 line.settings.set(ENFORCE_EAGER, none);

@@ -246,7 +246,7 @@ fn compose_files_are_read() {
     let e = unwrap(Source::Text("services:\n  a:\n    image: nginx\n"), &files).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "this YAML file starts no server that capsim knows (vLLM, SGLang, llama-server)"
+        "this YAML file starts no server that capsim knows (vLLM, SGLang, TensorRT-LLM, llama-server)"
     );
 }
 

@@ -101,6 +101,16 @@ pub struct Answers {
     pub pinned: Mutex<Option<(State, bool, Arc<Seen>)>>,
 }
 
+/// A state along its load.
+pub(super) struct Along {
+    /// The field that says how much load there is.
+    pub flag: &'static str,
+    /// Its present value.
+    pub now: f64,
+    /// Predictions, the lowest load first.
+    pub points: Vec<Point>,
+}
+
 /// What a page gets.
 #[derive(Default, Serialize)]
 pub struct Answer {
@@ -257,12 +267,8 @@ impl Answers {
         Ok(answer)
     }
 
-    /// Predictions of a state along its load, and the load's flag with its present value; `None`: nothing says how much load there is.
-    pub(super) fn along(
-        &self,
-        state: &State,
-        stop: &Stop,
-    ) -> Result<Option<(&'static str, f64, Vec<Point>)>, Refusal> {
+    /// A state along its load; `None`: nothing says how much load there is.
+    pub(super) fn along(&self, state: &State, stop: &Stop) -> Result<Option<Along>, Refusal> {
         let (d, _) = self.described(state)?;
         let Some((axis, now, loads)) = loads(&d.scenario) else {
             return Ok(None);
@@ -281,24 +287,25 @@ impl Answers {
             let p = estimate(&s, run);
             points.push(json::prediction(&[(flag, Field::Number(load))], &s, &p));
         }
-        Ok(Some((flag, now, points)))
+        Ok(Some(Along { flag, now, points }))
     }
 
     /// Latency against load, around the present one.
     pub fn curve(&self, asked: &Asked, stop: &Stop) -> Result<Answer, Refusal> {
         let (_, goals) = self.described(&asked.now)?;
-        let Some((flag, now, points)) = self.along(&asked.now, stop)? else {
+        let Some(now) = self.along(&asked.now, stop)? else {
             return Ok(Answer::of("curve", view::no_curve()));
         };
         let pinned = match &asked.pinned {
-            Some(a) => self.along(a, stop)?.filter(|(f, ..)| *f == flag),
+            Some(a) => self.along(a, stop)?.filter(|a| a.flag == now.flag),
             None => None,
         };
         let lines = match &pinned {
-            Some((_, _, a)) => vec![("A, pinned", &a[..]), ("B, now", &points)],
-            None => vec![("", &points[..])],
+            Some(a) => vec![("A, pinned", &a.points[..]), ("B, now", &now.points)],
+            None => vec![("", &now.points[..])],
         };
-        let html = view::curve(flag, now, &lines, goals.slo.as_ref()).map_err(|e| Refusal {
+        let slo = goals.slo.as_ref();
+        let html = view::curve(now.flag, now.now, &lines, slo).map_err(|e| Refusal {
             flag: Some(SLO.into()),
             message: e.to_string(),
         })?;

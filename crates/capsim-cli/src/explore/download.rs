@@ -68,10 +68,11 @@ impl File {
             }
             Self::Scenario => Ok(answers.described(state)?.0.document.into_bytes()),
             Self::Curve => {
-                let Some((flag, _, points)) = answers.along(state, stop)? else {
+                let Some(along) = answers.along(state, stop)? else {
                     return Err(failed("this load has no number to turn".into()));
                 };
-                let rows: Vec<SweepPoint> = points
+                let rows: Vec<SweepPoint> = along
+                    .points
                     .into_iter()
                     .enumerate()
                     .map(|(index, p)| SweepPoint {
@@ -83,7 +84,7 @@ impl File {
                         refused: None,
                     })
                     .collect();
-                let mut table = flat::table(&[flag.to_string()], &rows);
+                let mut table = flat::table(&[along.flag.to_string()], &rows);
                 // Place and name of a point mean something in a sweep alone.
                 table
                     .columns

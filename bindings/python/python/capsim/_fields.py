@@ -60,7 +60,7 @@ class SettingFields:
     enable_expert_parallel: Optional[bool] = None
     """Give each device whole experts instead of slices of all (default: off)."""
     enable_dp_attention: Optional[bool] = None
-    """Divide the devices of SGLang among data-parallel ranks for attention, while all share the experts (default: off)."""
+    """Divide the devices of SGLang or TensorRT-LLM among data-parallel ranks for attention, while all share the experts (default: off)."""
     data_parallel_external_lb: Optional[bool] = None
     """Route requests to the engines in turn, as a load balancer outside of vLLM does (default: off)."""
     scheduling_policy: Optional[str] = None
@@ -69,6 +69,10 @@ class SettingFields:
     """Most new tokens of one request in a step; 0: no limit (default: 0)."""
     scheduler_reserve_full_isl: Optional[bool] = None
     """Admit a request only when there are KV blocks for its whole prompt, not for the next chunk only (default of vLLM from 0.19 on: on)."""
+    capacity_scheduler_policy: Optional[str] = None
+    """KV blocks that a request of TensorRT-LLM needs to begin: guaranteed_no_evict (for its whole answer) or max_utilization (for its prompt) (default: guaranteed_no_evict)."""
+    stream_interval: Optional[int] = None
+    """Tokens of an answer that SGLang or TensorRT-LLM sends at once, after the first (default: 1)."""
     num_gpu_blocks_override: Optional[Ints] = None
     """Override the number of KV blocks (default: as many as the memory holds)."""
     kv_cache_memory_bytes: Optional[int] = None
@@ -245,6 +249,8 @@ class SettingsInForce:
     scheduling_policy: Optional[str] = None
     long_prefill_token_threshold: Optional[int] = None
     scheduler_reserve_full_isl: Optional[bool] = None
+    capacity_scheduler_policy: Optional[str] = None
+    stream_interval: Optional[int] = None
     num_gpu_blocks_override: Optional[int] = None
     kv_cache_memory_bytes: Optional[int] = None
     api_server_count: Optional[int] = None
@@ -307,6 +313,8 @@ class ScenarioFields(TypedDict, total=False):
     scheduling_policy: Optional[str]
     long_prefill_token_threshold: Optional[int]
     scheduler_reserve_full_isl: Optional[bool]
+    capacity_scheduler_policy: Optional[str]
+    stream_interval: Optional[int]
     num_gpu_blocks_override: Optional[Ints]
     kv_cache_memory_bytes: Optional[int]
     api_server_count: Optional[int]

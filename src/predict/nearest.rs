@@ -5,6 +5,7 @@ use super::{Prediction, Scenario};
 use crate::device::{BatchClass, EngineId, sheet};
 use crate::engine::kind;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A recorded run, as far as it takes to tell how near it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +83,8 @@ struct Asked {
     drafts: bool,
     prompt: f64,
     batch: f64,
+    /// By device id, read once for all records.
+    makers: BTreeMap<String, String>,
 }
 
 impl Asked {
@@ -94,6 +97,7 @@ impl Asked {
             drafts: p.run.settings.drafting.is_some(),
             prompt: summary.input_tokens as f64 / (summary.completed as f64).max(1.0),
             batch: p.run.occupancy.batch.max(1.0),
+            makers: sheet::makers(),
         }
     }
 }
@@ -120,9 +124,10 @@ fn distance(s: &Scenario, a: &Asked, r: &Record) -> (f64, Vec<&'static str>) {
             far += much;
         }
     };
-    let maker = |id: &str| sheet::maker_of(id);
     let device = s.device.id == r.device;
-    let related = maker(&s.device.id).is_some() && maker(&s.device.id) == maker(&r.device);
+    let maker = |id: &String| a.makers.get(id);
+    let own = maker(&s.device.id);
+    let related = own.is_some() && own == maker(&r.device);
     add(device, "device", if related { 2.0 } else { 4.0 });
     add(s.engine.scheduler == r.engine, "engine", 3.0);
     add(a.experts == r.experts, "experts", 1.5);

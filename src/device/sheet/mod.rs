@@ -15,6 +15,7 @@ use super::{
     Provenance, Quantity, parse,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 const GIB: f64 = 1_073_741_824.0;
 
@@ -105,9 +106,15 @@ fn measured() -> Vec<Measured> {
         .collect()
 }
 
+/// The makers of all devices with a data sheet by their ids, in lower case: for several questions, since the sheets are read for each call.
+pub fn makers() -> BTreeMap<String, String> {
+    let all = all().into_iter();
+    all.map(|s| (s.id, maker(&s.name))).collect()
+}
+
 /// The maker of a device with a data sheet, in lower case.
 pub fn maker_of(id: &str) -> Option<String> {
-    all().iter().find(|s| s.id == id).map(|s| maker(&s.name))
+    makers().remove(id)
 }
 
 /// The first word of a name: its maker.

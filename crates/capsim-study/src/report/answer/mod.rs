@@ -7,6 +7,7 @@ pub use plans::{capacity, compared, memory, tune, weights};
 use super::Row;
 use super::table::{three, wrap};
 use best::Table;
+use capsim::cost::Part;
 use capsim::fields::Section;
 use capsim::metrics::{Latency, Metric, Percentiles, Statistic};
 use capsim::plan::{Gain, Kind, gains};
@@ -173,9 +174,10 @@ fn binds(p: &Prediction) -> String {
             100.0 * (1.0 - run.occupancy.busy / run.summary.duration).max(0.0)
         ),
         Binding::Step(part) => format!(
-            "{} take {:.0} % of the step time",
+            "{:.0} % of the step time goes to {}{}",
+            100.0 * run.breakdown.of(part) / run.breakdown.total(),
+            if part == Part::Host { "the " } else { "" },
             part.words(),
-            100.0 * run.breakdown.of(part) / run.breakdown.total()
         ),
         Binding::Bubbles => "stages of the pipeline idle, as too few batches are in flight".into(),
     }

@@ -64,7 +64,7 @@ fn each_clause_follows_the_scenario() {
         "{one}"
     );
     // Who reads, how fast, when it begins, what binds.
-    assert!(five.contains("dense weights take"), "{five}");
+    assert!(five.contains("goes to dense weights"), "{five}");
     let idle = of(&["--request-rate", "0.05"]);
     assert!(idle.contains("the device idles"), "{idle}");
     let queued = of(&["--max-concurrency", "10", "--max-num-seqs", "2"]);

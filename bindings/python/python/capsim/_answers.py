@@ -737,6 +737,8 @@ class Comparison(ComparisonMethods, Answer):
     """Devices that do not serve them, whatever their number."""
     simulated: int
     """Combinations of device, weights and tensor-parallel size that were simulated."""
+    about: Optional[Dict[str, Any]] = None
+    """What was asked; None where no command was."""
     electricity: Optional[float] = None
     """Price of a kWh as given."""
     assumed: List[str] = field(default_factory=list)

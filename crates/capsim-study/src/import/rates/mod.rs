@@ -67,12 +67,15 @@ fn most(of: &mut Option<f64>, v: f64) {
     }
 }
 
+/// A tool's reader; `None`: no output of it.
+type Reader = fn(&str) -> Option<Vec<Rates>>;
+
 /// Reads a tool's output: what each of its devices did.
 ///
 /// # Errors
 /// No such tool's output, or one without any rate.
 pub fn read(text: &str, file: &str) -> Result<Vec<Rates>, ImportError> {
-    let readers: [fn(&str) -> Option<Vec<Rates>>; 5] = [
+    let readers: [Reader; 5] = [
         clpeak::read,
         peaks::vkpeak,
         peaks::memtest_vulkan,

@@ -202,7 +202,6 @@ pub fn over(flag: &str, points: &[Named<'_>], slo: Option<&Slo>) -> Result<Vec<C
             series,
             levels,
             uprights: uprights.clone(),
-            ..Chart::default()
         }
     };
     Ok(metrics.into_iter().map(chart).collect())

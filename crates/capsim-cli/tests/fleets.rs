@@ -193,9 +193,7 @@ fn tune_and_capacity_are_of_the_deployment() {
             n,
         ];
         let v: Value = serde_json::from_str(&capsim(0, &[&args[..], &load].concat()).0).unwrap();
-        v.pointer("/answer/capacity")
-            .or_else(|| v.pointer("/capacity"))
-            .or_else(|| v.pointer("/users"))
+        v.pointer("/highest/load")
             .and_then(Value::as_f64)
             .unwrap_or_else(|| panic!("{v}"))
     };

@@ -127,10 +127,20 @@ impl<'a> Steps<'a> {
                 .filter_map(|p| sample(p, place(p), p.work.bytes, self.t0))
                 .collect(),
         );
-        if read
-            .last()
-            .is_none_or(|s| s.x < self.source.file.ring_bytes as f64)
-        {
+        // With a very large cache the memory guard allows no ring that is four times as large.
+        let (ring, most) = (
+            self.source.file.ring_bytes,
+            self.source.file.budget_bytes / 2,
+        );
+        let largest = (ring.min(most) >> 20) << 20;
+        if largest < (ring >> 20) << 20 {
+            self.notes.push(format!(
+                "memory was read in {} MiB, where {} MiB would leave less of it to the caches",
+                largest >> 20,
+                ring >> 20
+            ));
+        }
+        if read.last().is_none_or(|s| s.x < largest as f64) {
             return Err(self
                 .source
                 .missing("streaming read from memory", |p| kind_of(p) == Kind::Read));

@@ -317,7 +317,7 @@ pub struct Score {
     pub score: f64,
     /// Share of figures in their intervals.
     pub inside: f64,
-    /// Classes whose coverage is far from nine tenths ([`REJECTED`]).
+    /// Classes whose coverage is far from nine tenths.
     pub rejected: usize,
 }
 

@@ -27,9 +27,10 @@ def test_a_deployment(program):
     cli = run(program, "predict", "--json", *FLAGS, "--prefill-replicas=1", "--decode-replicas=2", "--decode=--max-num-seqs 2").stdout
     p = capsim.predict(deployed)
     assert p.to_json() + "\n" == cli
-    assert p.deployment.devices == 3
-    assert [pool.role for pool in p.deployment.pools] == ["prefill", "decode"]
-    assert p.deployment.pools[1].settings.max_num_seqs == 2
+    d = json.loads(cli)["points"][0]["deployment"]
+    assert d["devices"] == 3
+    assert [pool["role"] for pool in d["pools"]] == ["prefill", "decode"]
+    assert d["pools"][1]["settings"]["max_num_seqs"] == 2
     assert Scenario.from_dict(deployed.to_dict()) == deployed
 
 
@@ -179,7 +180,7 @@ def test_errors_have_the_text_of_the_command_line(program, flags, scenario):
 def test_the_console_script_is_the_program(script, tmp_path):
     assert run(script, "--version").stdout.strip().startswith(f"capsim {capsim.__version__}")
     assert "Usage: capsim" in run(script, "--help").stdout
-    assert "Usage: capsim predict" in run(script, "predict", "--nonsense", code=2).stderr
+    assert "capsim predict --help" in run(script, "predict", "--nonsense", code=2).stderr
     # It starts other processes of itself.
     assert "cpu" in run(script, "devices").stdout.lower()
     # Exit codes arrive: 1 where it does not fit.

@@ -4,4 +4,5 @@ mod field;
 mod values;
 
 pub use field::{Field, FieldError, Kind, Value, human_int};
-pub use values::{Key, Section, Typed, Values, position};
+pub(crate) use values::keys;
+pub use values::{Key, Section, Typed, Values, names, position};

@@ -43,6 +43,29 @@ pub trait Section: 'static {
     }
 }
 
+/// The names of a table's fields, in its order.
+pub const fn names<const N: usize>(rows: &[super::Field; N]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = rows[at].name;
+        at += 1;
+    }
+    names
+}
+
+/// A key for each field of a section: `keys! { Section, NAMES, "TABLE"; KEY: Type = "field"; … }`.
+macro_rules! keys {
+    ($section:ty, $names:ident, $table:literal; $($key:ident: $of:ty = $name:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`; its row in [`", $table, "`] says what it is.")]
+            pub const $key: $crate::fields::Key<$section, $of> =
+                $crate::fields::Key::at($crate::fields::position(&$names, $name));
+        )*
+    };
+}
+pub(crate) use keys;
+
 /// The place of a field in a list, found when the program is compiled.
 ///
 /// # Panics

@@ -182,6 +182,41 @@ fn lockstep(together: bool) -> &'static str {
     }
 }
 
+/// What is said, and how much wider the intervals are for it.
+fn widened(f: &mut std::fmt::Formatter<'_>, said: &str, rel_sd: f64) -> std::fmt::Result {
+    write!(f, "{said}; {}", Widened(rel_sd))
+}
+
+/// That no run of a kind was compared, and what else is left out.
+fn not_compared(
+    f: &mut std::fmt::Formatter<'_>,
+    run: &str,
+    left: &str,
+    rel_sd: f64,
+) -> std::fmt::Result {
+    widened(
+        f,
+        &format!("no run {run} was compared with prices yet{left}"),
+        rel_sd,
+    )
+}
+
+/// Weights that the profile was not made from.
+fn other_weights(
+    f: &mut std::fmt::Formatter<'_>,
+    engine: &str,
+    knows: &[String],
+    formats: &[String],
+    rel_sd: f64,
+) -> std::fmt::Result {
+    let said = format!(
+        "engine profile `{engine}` was made from {} weights, not {}, whose kernels may be slower or faster",
+        knows.join(", "),
+        formats.join(", ")
+    );
+    widened(f, &said, rel_sd)
+}
+
 fn images(f: &mut std::fmt::Formatter<'_>, rel_sd: f64) -> std::fmt::Result {
     write!(
         f,
@@ -231,40 +266,23 @@ impl std::fmt::Display for Caveat {
                 knows,
                 formats,
                 rel_sd,
-            } => write!(
-                f,
-                "engine profile `{engine}` was made from {} weights, not {}, whose kernels may be slower or faster; {}",
-                knows.join(", "),
-                formats.join(", "),
-                Widened(*rel_sd)
-            ),
+            } => other_weights(f, engine, knows, formats, *rel_sd),
             Caveat::Model(said) => f.write_str(said),
-            Caveat::Resembles { rel_sd } => write!(
+            Caveat::Resembles { rel_sd } => widened(
                 f,
-                "the model is counted as one that it resembles: its sizes may be off, and its prices more so; {}",
-                Widened(*rel_sd)
+                "the model is counted as one that it resembles: its sizes may be off, and its prices more so",
+                *rel_sd,
             ),
-            Caveat::Pipeline { rel_sd } => write!(
-                f,
-                "no run with a pipeline was compared with prices yet; {}",
-                Widened(*rel_sd)
-            ),
-            Caveat::Context { rel_sd } => write!(
-                f,
-                "no run with context parallelism was compared with prices yet, and what prompts exchange for it is not counted; {}",
-                Widened(*rel_sd)
-            ),
-            Caveat::Nodes { rel_sd } => write!(
-                f,
-                "no run on several nodes was compared with prices yet; {}",
-                Widened(*rel_sd)
-            ),
-            Caveat::OtherLayers { kinds, rel_sd } => write!(
-                f,
-                "no run of a model with {} was compared with prices yet; {}",
-                kinds.join(", "),
-                Widened(*rel_sd)
-            ),
+            Caveat::Pipeline { rel_sd } => not_compared(f, "with a pipeline", "", *rel_sd),
+            Caveat::Context { rel_sd } => {
+                let left = ", and what prompts exchange for it is not counted";
+                not_compared(f, "with context parallelism", left, *rel_sd)
+            }
+            Caveat::Nodes { rel_sd } => not_compared(f, "on several nodes", "", *rel_sd),
+            Caveat::OtherLayers { kinds, rel_sd } => {
+                let of = format!("of a model with {}", kinds.join(", "));
+                not_compared(f, &of, "", *rel_sd)
+            }
             Caveat::OtherEngine {
                 engine,
                 of,
@@ -300,11 +318,11 @@ impl std::fmt::Display for Caveat {
                  fewer are preempted",
             ),
             Caveat::Images { rel_sd } => images(f, *rel_sd),
-            Caveat::Speculation { rel_sd } => write!(
+            Caveat::Speculation { rel_sd } => widened(
                 f,
                 "what drafts and their verification cost was compared with eleven published runs only, of one model under SGLang, which took \
-                 up to half as long again; {}",
-                Widened(*rel_sd)
+                 up to half as long again",
+                *rel_sd,
             ),
             Caveat::Lockstep { together } => f.write_str(lockstep(*together)),
             Caveat::ShortGradients { prompts, of } => write!(

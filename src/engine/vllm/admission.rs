@@ -106,6 +106,11 @@ impl Scheduler {
             *budget -= n;
             self.take_input(n);
         }
+        self.put_back(stepped_over);
+    }
+
+    /// Requests that were stepped over wait where they stood.
+    fn put_back(&mut self, stepped_over: Vec<Slot>) {
         for slot in stepped_over.into_iter().rev() {
             let request = &self.states[slot as usize].request;
             self.waiting.push_front(slot, request);

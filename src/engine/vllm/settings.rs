@@ -12,14 +12,7 @@ use crate::units::Bytes;
 /// Fills in defaults and sizes the KV cache.
 pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
     let given = asked.given;
-    let version: EngineVersion = match asked.release {
-        Some(named) => named,
-        None => asked
-            .profile
-            .version
-            .parse()
-            .map_err(|e| bad("engine version", format!("{e}")))?,
-    };
+    let version = version(asked)?;
     let release = Release::of(version);
     let max_model_len = max_model_len(asked)?;
     let chunked = given.get(ENABLE_CHUNKED_PREFILL).unwrap_or(true);
@@ -103,15 +96,7 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         stages,
         enforce_eager,
         parallel,
-        group: Group {
-            engines: parallel.data,
-            lockstep: model.experts().is_some(),
-            router: match given.get(DATA_PARALLEL_EXTERNAL_LB) {
-                Some(true) => Router::RoundRobin,
-                _ if release.balances_by_cache => Router::Emptiest,
-                _ => Router::LeastLoaded,
-            },
-        },
+        group: group(given, parallel, &release, &model),
         gpu_memory_utilization: utilization,
         micro_batch: given.get(MICRO_BATCH),
         engine: EngineId::Vllm,
@@ -120,6 +105,31 @@ pub(super) fn resolve(asked: &Asked<'_>) -> Result<Settings, SettingsError> {
         op_offload: false,
         drafting,
     })
+}
+
+/// The release that was named, else the profile's.
+fn version(asked: &Asked<'_>) -> Result<EngineVersion, SettingsError> {
+    match asked.release {
+        Some(named) => Ok(named),
+        None => asked
+            .profile
+            .version
+            .parse()
+            .map_err(|e| bad("engine version", format!("{e}"))),
+    }
+}
+
+/// The ranks of data parallelism, and who gets a request.
+fn group(given: &SettingValues, parallel: Parallel, release: &Release, model: &Model) -> Group {
+    Group {
+        engines: parallel.data,
+        lockstep: model.experts().is_some(),
+        router: match given.get(DATA_PARALLEL_EXTERNAL_LB) {
+            Some(true) => Router::RoundRobin,
+            _ if release.balances_by_cache => Router::Emptiest,
+            _ => Router::LeastLoaded,
+        },
+    }
 }
 
 /// What drafts, where the release has it.

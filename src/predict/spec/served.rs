@@ -1,5 +1,5 @@
 //! The table of what is served, on what, and by which engine.
-use crate::fields::{Field, Key, Kind, Section, Values, position};
+use crate::fields::{Field, Kind, Section, Values, keys, names};
 use crate::model::overrides::SEPARATOR;
 
 /// The section of a scenario that says what is served, on what, and by which engine.
@@ -114,26 +114,10 @@ const ROWS: [Field; N] = [
     ),
 ];
 
-const NAMES: [&str; N] = {
-    let mut names = [""; N];
-    let mut at = 0;
-    while at < N {
-        names[at] = ROWS[at].name;
-        at += 1;
-    }
-    names
-};
-
-macro_rules! keys {
-    ($($key:ident: $of:ty = $name:literal;)*) => {
-        $(
-            #[doc = concat!("`", $name, "`; its row in [`SERVED`] says what it is.")]
-            pub const $key: Key<ServedSection, $of> = Key::at(position(&NAMES, $name));
-        )*
-    };
-}
+const NAMES: [&str; N] = names(&ROWS);
 
 keys! {
+    ServedSection, NAMES, "SERVED";
     MODEL: String = "model";
     SET: String = "set";
     ASSUME_ARCHITECTURE: String = "assume_architecture";

@@ -1,6 +1,6 @@
 //! The table of a load's fields, under `vllm bench serve`'s names where it has them.
 use super::LoadSection;
-use crate::fields::{Field, Key, Kind, position};
+use crate::fields::{Field, Kind, keys, names};
 
 const fn count(name: &'static str, label: &'static str, help: &'static str) -> Field {
     Field::new(name, Kind::Count(u32::MAX as u64), label, help)
@@ -213,26 +213,10 @@ const ROWS: [Field; N] = [
     .many(),
 ];
 
-const NAMES: [&str; N] = {
-    let mut names = [""; N];
-    let mut at = 0;
-    while at < N {
-        names[at] = ROWS[at].name;
-        at += 1;
-    }
-    names
-};
-
-macro_rules! keys {
-    ($($key:ident: $kind:ty = $name:literal;)*) => {
-        $(
-            #[doc = concat!("`", $name, "`; its row in [`LOAD`] says what it is.")]
-            pub const $key: Key<LoadSection, $kind> = Key::at(position(&NAMES, $name));
-        )*
-    };
-}
+const NAMES: [&str; N] = names(&ROWS);
 
 keys! {
+    LoadSection, NAMES, "LOAD";
     NUM_PROMPTS: u32 = "num_prompts";
     MAX_CONCURRENCY: u32 = "max_concurrency";
     REQUEST_RATE: f64 = "request_rate";

@@ -155,7 +155,7 @@ const LOAD_ORDER: [&str; 13] = [
 ];
 
 /// Engine settings that most people turn; the others are folded away.
-const USUAL: [&str; 11] = [
+const USUAL: [&str; 10] = [
     "max_num_seqs",
     "max_num_batched_tokens",
     "max_model_len",
@@ -163,7 +163,6 @@ const USUAL: [&str; 11] = [
     "kv_cache_dtype",
     "tensor_parallel_size",
     "data_parallel_size",
-    "enable_chunked_prefill",
     "enable_prefix_caching",
     "async_scheduling",
     "enforce_eager",

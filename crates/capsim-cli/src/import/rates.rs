@@ -1,6 +1,6 @@
 //! `capsim import rates`: a profile with what small tools measured of memory, matrix units, bus and link.
 use super::super::{files, load};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use capsim::device::DeviceProfile;
 use capsim::device::sheet::{DataSheet, Stated, streaming_share};
 use capsim_study::import::rates::{self, Rates};
@@ -67,8 +67,8 @@ fn unknown(
     let matrix = said(args.tflops_bf16).or_else(|| told(|r| r.matrix_16));
     let (Some(bandwidth), Some(memory), Some(matrix)) = (bandwidth, memory, matrix) else {
         bail!(
-            "`{name}` is no device that capsim knows, and the files do not say all of it: name the profile beneath with --device (`capsim \
-             devices --profiles` lists them), or give --memory-gib and --tflops-bf16 beside a file with its memory bandwidth"
+            "`{name}` is no device that capsim knows, and the files do not say all of it: name the profile beneath with --device (`capsim models` \
+             lists them), or give --memory-gib and --tflops-bf16 beside a file with its memory bandwidth"
         );
     };
     let stated = |(value, source): (f64, String)| Stated { value, source };
@@ -109,6 +109,15 @@ pub fn import(args: &RatesArgs, told: &mut Imported) -> anyhow::Result<()> {
         (None, None) => unknown(args, None, &all)?,
     };
     for (rates, file) in &all {
+        if let Some(gbs) = rates.stream_gbs {
+            let share = gbs * 1e9 / profile.dram_read();
+            ensure!(
+                (0.4..=1.5).contains(&share),
+                "{file}: {gbs:.0} GB/s is {share:.2} times what `{}` streams: is it of another device ({})? --device names the right one",
+                profile.id,
+                rates.device.as_deref().unwrap_or("it names none")
+            );
+        }
         let changed = rates::apply(&mut profile, rates, file);
         told.notes
             .extend(rates.notes.iter().map(|n| format!("{file}: {n}")));

@@ -303,7 +303,7 @@ fn intervals_are_in_order_and_within_what_can_be() {
                 "{what}, {metric}: {v} in {i:?}"
             );
             assert!(i.high / i.low < 3000.0, "{what}, {metric}: {i:?}");
-            wide += usize::from(i.high > 3.0 * i.low);
+            wide += usize::from(i.high > 2.0 * i.low);
         }
         for latency in Latency::REPORTED {
             let ends = PERCENTILES.map(|q| p.intervals[&Metric::percentile(latency, q)]);
@@ -326,5 +326,6 @@ fn intervals_are_in_order_and_within_what_can_be() {
         );
         assert!(p.intervals[&Metric::Duration].low >= span, "{what}");
     }
-    assert!(wide > 0, "{wide}");
+    // Else nothing near capacity was looked at.
+    assert!(wide > 5, "{wide}");
 }

@@ -1,6 +1,6 @@
 //! The table of what is said of a deployment: replicas, pools, the router, how KV travels.
 use super::DeploymentSection;
-use crate::fields::{Field, Key, Kind, position};
+use crate::fields::{Field, Kind, keys, names};
 
 /// Joins the pools, and the outages, of a document.
 pub(super) const SEPARATOR: char = ';';
@@ -111,26 +111,10 @@ const ROWS: [Field; N] = [
     ),
 ];
 
-const NAMES: [&str; N] = {
-    let mut names = [""; N];
-    let mut at = 0;
-    while at < N {
-        names[at] = ROWS[at].name;
-        at += 1;
-    }
-    names
-};
-
-macro_rules! keys {
-    ($($key:ident: $of:ty = $name:literal;)*) => {
-        $(
-            #[doc = concat!("`", $name, "`; its row in [`DEPLOYMENT`] says what it is.")]
-            pub const $key: Key<DeploymentSection, $of> = Key::at(position(&NAMES, $name));
-        )*
-    };
-}
+const NAMES: [&str; N] = names(&ROWS);
 
 keys! {
+    DeploymentSection, NAMES, "DEPLOYMENT";
     REPLICAS: u32 = "replicas";
     PREFILL_REPLICAS: u32 = "prefill_replicas";
     DECODE_REPLICAS: u32 = "decode_replicas";
